@@ -1,0 +1,185 @@
+// Package block holds the words that every other package of Cairn speaks: the
+// immutable Block, what a CID may look like, the limits, the sentinel errors,
+// and the small interfaces (Getter, Putter, Haver, …: one method each) that
+// whatever stores or finds blocks implements.
+//
+// The key type is [Block]: bytes and the CID that names them, checked against
+// each other. A Block is made by [New] from bytes, or by [Verify] from bytes
+// and the CID they claim; there is no unchecked way to make one. (A store that
+// verified a block once may hand it out again through [Reopen], which checks
+// a checksum instead of the hash.)
+//
+// Everything here is immutable or stateless, and safe for concurrent use.
+//
+// The package does not look inside blocks (package internal/dag does) and
+// stores nothing.
+package block
+
+import (
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	"github.com/ipfs/go-cid"
+)
+
+// Limits, each with where it comes from.
+const (
+	// MaxSize is the largest block accepted, in bytes. Bitswap peers of the
+	// public network refuse larger ones (specs: bitswap, "block sizes").
+	MaxSize = 2 << 20
+
+	// MaxIdentity is the most bytes an identity CID may carry inline, as in
+	// the rest of the network (boxo's verifcid).
+	MaxIdentity = 128
+
+	// MaxDigest is the longest digest accepted, in bytes: that of sha2-512
+	// doubled, beyond which no hash in use goes.
+	MaxDigest = 128
+
+	// MinDigest is the shortest digest accepted of a hash that isn't
+	// identity, in bytes (160 bits): less can be forged.
+	MinDigest = 20
+
+	// MaxCID is the longest binary CID accepted, in bytes: version, codec and
+	// hash code as varints of at most nine bytes each, a length, a digest.
+	MaxCID = 1 + 9 + 9 + 2 + MaxDigest
+)
+
+// The errors that callers test for with [errors.Is]. What a function returns
+// wraps one of these with the operation and the CID.
+var (
+	// ErrNotFound: the block isn't here (or, from a session, nowhere).
+	ErrNotFound = errors.New("block not found")
+	// ErrHashMismatch: the bytes aren't those that the CID names.
+	ErrHashMismatch = errors.New("bytes do not match the hash")
+	// ErrTooLarge: the block is over MaxSize, or the identity CID over
+	// MaxIdentity.
+	ErrTooLarge = errors.New("too large")
+	// ErrHashRefused: the CID's hash function is unknown, broken or cut too
+	// short to be trusted.
+	ErrHashRefused = errors.New("hash function refused")
+	// ErrMalformed: a CID, or a block's bytes, can't be decoded.
+	ErrMalformed = errors.New("malformed")
+	// ErrDamaged: stored bytes no longer are what was stored.
+	ErrDamaged = errors.New("damaged on disk")
+	// ErrUnknownCodec: nothing here knows how to find the links of a block of
+	// that codec.
+	ErrUnknownCodec = errors.New("unknown codec")
+)
+
+// A Block is bytes and the CID that names them. The zero Block is not valid;
+// its CID is cid.Undef.
+type Block struct {
+	cid  cid.Cid
+	data []byte
+}
+
+// New makes a block of data, named by a CIDv1 of the given codec and sha2-256.
+// The block keeps data, which must not be changed afterwards. It fails with
+// ErrTooLarge if data is over MaxSize.
+func New(codec uint64, data []byte) (Block, error) {
+	return NewWithPrefix(cid.Prefix{Version: 1, Codec: codec, MhType: SHA2_256, MhLength: -1}, data)
+}
+
+// NewWithPrefix is New for any CID version, codec and hash. An MhLength of -1
+// means the hash function's own.
+func NewWithPrefix(p cid.Prefix, data []byte) (Block, error) {
+	if p.MhType != Identity && len(data) > MaxSize {
+		return Block{}, fmt.Errorf("new block of %d bytes: %w (the limit is %d)", len(data), ErrTooLarge, MaxSize)
+	}
+	if p.MhType == Identity && len(data) > MaxIdentity {
+		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w (the limit is %d)", len(data), ErrTooLarge, MaxIdentity)
+	}
+	if err := checkHash(p.MhType, p.MhLength); err != nil {
+		return Block{}, fmt.Errorf("new block: %w", err)
+	}
+	mh, err := sum(p.MhType, p.MhLength, data)
+	if err != nil {
+		return Block{}, fmt.Errorf("new block: %w", err)
+	}
+	switch p.Version {
+	case 0:
+		if p.Codec != DagPB || p.MhType != SHA2_256 || len(mh) != 34 {
+			return Block{}, fmt.Errorf("new block: %w: a CIDv0 is dag-pb and sha2-256", ErrMalformed)
+		}
+		return Block{cid: cid.NewCidV0(mh), data: data}, nil
+	case 1:
+		return Block{cid: cid.NewCidV1(p.Codec, mh), data: data}, nil
+	}
+	return Block{}, fmt.Errorf("new block: %w: CID version %d", ErrMalformed, p.Version)
+}
+
+// Verify makes a block of bytes that claim to be those c names, if they are.
+// The block keeps data, which must not be changed afterwards. Errors:
+// ErrTooLarge, ErrHashRefused, ErrMalformed for the CID; ErrHashMismatch.
+func Verify(c cid.Cid, data []byte) (Block, error) {
+	if err := CheckCID(c); err != nil {
+		return Block{}, err
+	}
+	if len(data) > MaxSize {
+		return Block{}, fmt.Errorf("verify %s: %d bytes: %w (the limit is %d)", c, len(data), ErrTooLarge, MaxSize)
+	}
+	ok, err := matches(c, data)
+	if err != nil {
+		return Block{}, fmt.Errorf("verify %s: %w", c, err)
+	}
+	if !ok {
+		return Block{}, fmt.Errorf("verify %s: %d bytes: %w", c, len(data), ErrHashMismatch)
+	}
+	return Block{cid: c, data: data}, nil
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// Reopen is for a store that verified a block once, kept its [Block.Checksum]
+// apart from the bytes, and reads it back: it checks the bytes against the
+// checksum (ten times as fast as the hash, and as good against a disk that
+// rots; no defence against malice, so nothing from outside goes through here).
+// It fails with ErrDamaged.
+func Reopen(c cid.Cid, data []byte, checksum uint32) (Block, error) {
+	if crc32.Checksum(data, castagnoli) != checksum {
+		return Block{}, fmt.Errorf("reopen %s: %w", c, ErrDamaged)
+	}
+	return Block{cid: c, data: data}, nil
+}
+
+// CID names the block.
+func (b Block) CID() cid.Cid { return b.cid }
+
+// Data returns the block's bytes. They are shared: nobody may change them.
+func (b Block) Data() []byte { return b.data }
+
+// Size is the number of the block's bytes.
+func (b Block) Size() int { return len(b.data) }
+
+// Checksum is the CRC-32C (Castagnoli) of the bytes, for [Reopen].
+func (b Block) Checksum() uint32 { return crc32.Checksum(b.data, castagnoli) }
+
+// WithCodec returns the same bytes under another codec: the multihash, and so
+// the check, stays as it is. CIDs of version 0 become version 1 first.
+func (b Block) WithCodec(codec uint64) Block {
+	return Block{cid: cid.NewCidV1(codec, b.cid.Hash()), data: b.data}
+}
+
+// WithCID returns the same bytes under c, which must name the same multihash;
+// else it fails with ErrHashMismatch.
+func (b Block) WithCID(c cid.Cid) (Block, error) {
+	if string(c.Hash()) != string(b.cid.Hash()) {
+		return Block{}, fmt.Errorf("%s is no other name of %s: %w", c, b.cid, ErrHashMismatch)
+	}
+	return Block{cid: c, data: b.data}, nil
+}
+
+// Inlined returns the block that an identity CID carries in itself, and
+// whether c is one.
+func Inlined(c cid.Cid) (Block, bool) {
+	if !IsIdentity(c) {
+		return Block{}, false
+	}
+	digest, err := Digest(c.Hash())
+	if err != nil || len(digest) > MaxIdentity {
+		return Block{}, false
+	}
+	return Block{cid: c, data: digest}, true
+}

@@ -1,0 +1,203 @@
+package block
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multicodec"
+	"github.com/multiformats/go-multihash"
+	_ "github.com/multiformats/go-multihash/register/all" // blake2, blake3, sha3
+	"github.com/multiformats/go-varint"
+)
+
+// Codecs and hash codes that the code names (table: multiformats/multicodec).
+const (
+	Raw     = uint64(multicodec.Raw)
+	DagPB   = uint64(multicodec.DagPb)
+	DagCBOR = uint64(multicodec.DagCbor)
+	DagJSON = uint64(multicodec.DagJson)
+	CBOR    = uint64(multicodec.Cbor)
+	JSON    = uint64(multicodec.Json)
+	DagJOSE = uint64(multicodec.DagJose)
+	GitRaw  = uint64(multicodec.GitRaw)
+
+	Identity = uint64(multicodec.Identity)
+	SHA2_256 = uint64(multicodec.Sha2_256)
+)
+
+// refused says why a known hash function is not trusted to name blocks.
+var refused = map[multicodec.Code]string{
+	multicodec.Md4:                    "collisions are easy to make",
+	multicodec.Md5:                    "collisions are easy to make",
+	multicodec.Murmur3X64_64:          "it is no cryptographic hash",
+	multicodec.Murmur3X64_128:         "it is no cryptographic hash",
+	multicodec.Murmur3_32:             "it is no cryptographic hash",
+	multicodec.Crc32:                  "it is no cryptographic hash",
+	multicodec.Crc64Ecma:              "it is no cryptographic hash",
+	multicodec.Ripemd128:              "it is too short",
+	multicodec.X11:                    "nothing here can compute it",
+	multicodec.Kangarootwelve:         "nothing here can compute it",
+	multicodec.Sm3_256:                "nothing here can compute it",
+	multicodec.Ripemd160:              "nothing here can compute it",
+	multicodec.Ripemd256:              "nothing here can compute it",
+	multicodec.Ripemd320:              "nothing here can compute it",
+	multicodec.PoseidonBls12_381A2Fc1: "nothing here can compute it",
+}
+
+// accepted holds the hash functions in use on the public network (the list of
+// boxo's verifcid, less what cannot be computed here). sha1 is among them
+// because git names its objects so.
+func accepted(code uint64) bool {
+	switch c := multicodec.Code(code); c {
+	case multicodec.Identity, multicodec.Sha1,
+		multicodec.Sha2_256, multicodec.Sha2_512, multicodec.DblSha2_256,
+		multicodec.Sha3_224, multicodec.Sha3_256, multicodec.Sha3_384, multicodec.Sha3_512,
+		multicodec.Keccak256, multicodec.Keccak512,
+		multicodec.Blake3:
+		return true
+	default:
+		return c >= multicodec.Blake2b160 && c <= multicodec.Blake2b512 ||
+			c >= multicodec.Blake2s160 && c <= multicodec.Blake2s256
+	}
+}
+
+// checkHash tells whether blocks may be named by that hash function with a
+// digest of that length (-1: its own).
+func checkHash(code uint64, length int) error {
+	if !accepted(code) {
+		name := multicodec.Code(code).String()
+		if why, known := refused[multicodec.Code(code)]; known {
+			return fmt.Errorf("%w: %s: %s", ErrHashRefused, name, why)
+		}
+		return fmt.Errorf("%w: %s (0x%x) is not in use to name blocks", ErrHashRefused, name, code)
+	}
+	if code == Identity || length == -1 {
+		return nil
+	}
+	if length < MinDigest {
+		return fmt.Errorf("%w: %s cut to %d bytes can be forged (the least is %d)", ErrHashRefused, multicodec.Code(code), length, MinDigest)
+	}
+	if length > MaxDigest {
+		return fmt.Errorf("%w: a digest of %d bytes (the most is %d)", ErrHashRefused, length, MaxDigest)
+	}
+	return nil
+}
+
+func sum(code uint64, length int, data []byte) (multihash.Multihash, error) {
+	if code == SHA2_256 && (length == -1 || length == sha256.Size) {
+		mh := make([]byte, 2+sha256.Size)
+		mh[0], mh[1] = byte(SHA2_256), sha256.Size
+		digest := sha256.Sum256(data)
+		copy(mh[2:], digest[:])
+		return mh, nil
+	}
+	mh, err := multihash.Sum(data, code, length)
+	if errors.Is(err, multihash.ErrSumNotSupported) || errors.Is(err, multihash.ErrLenTooLarge) || errors.Is(err, multihash.ErrInvalidMultihash) {
+		return nil, fmt.Errorf("%w: %w", ErrHashRefused, err)
+	}
+	return mh, err
+}
+
+// matches tells whether data hashes to c, whose form CheckCID has accepted.
+func matches(c cid.Cid, data []byte) (bool, error) {
+	mh := c.Hash()
+	if len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) {
+		digest := sha256.Sum256(data)
+		return string(mh[2:]) == string(digest[:]), nil
+	}
+	d, err := multihash.Decode(mh)
+	if err != nil {
+		return false, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	if d.Code == Identity {
+		return string(d.Digest) == string(data), nil
+	}
+	got, err := sum(d.Code, d.Length, data)
+	return string(got) == string(mh), err
+}
+
+// CheckCID tells whether c can name a block here: defined, of version 0 or 1,
+// with an accepted hash of sensible length. Errors: ErrMalformed,
+// ErrHashRefused, ErrTooLarge (an identity CID over MaxIdentity).
+func CheckCID(c cid.Cid) error {
+	if !c.Defined() {
+		return fmt.Errorf("%w: an undefined CID", ErrMalformed)
+	}
+	mh := c.Hash()
+	if len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) && mh[1] == sha256.Size {
+		return nil
+	}
+	d, err := multihash.Decode(mh)
+	if err != nil {
+		return fmt.Errorf("%w: CID %x: %w", ErrMalformed, c.Bytes(), err)
+	}
+	if d.Code == Identity && d.Length > MaxIdentity {
+		return fmt.Errorf("identity CID of %d bytes: %w (the limit is %d)", d.Length, ErrTooLarge, MaxIdentity)
+	}
+	if err := checkHash(d.Code, d.Length); err != nil {
+		return fmt.Errorf("CID %s: %w", c, err)
+	}
+	return nil
+}
+
+// ParseCID reads a CID in any of its text forms and checks it as CheckCID.
+func ParseCID(s string) (cid.Cid, error) {
+	// The longest text is base2, nine characters a byte with its prefix.
+	if len(s) > 1+8*MaxCID {
+		return cid.Undef, fmt.Errorf("%w: a CID of %d characters", ErrMalformed, len(s))
+	}
+	c, err := cid.Decode(s)
+	if err != nil {
+		return cid.Undef, fmt.Errorf("%w: %q is no CID: %w", ErrMalformed, s, err)
+	}
+	return c, CheckCID(c)
+}
+
+// ReadCID reads the binary CID at the start of p and returns it, checked as
+// CheckCID, with the number of bytes it takes.
+func ReadCID(p []byte) (cid.Cid, int, error) {
+	// cid.CidFromBytes converts all of what it is given to a string at times.
+	n, c, err := cid.CidFromBytes(p[:min(len(p), MaxCID)])
+	if err != nil {
+		return cid.Undef, 0, fmt.Errorf("%w: binary CID: %w", ErrMalformed, err)
+	}
+	return c, n, CheckCID(c)
+}
+
+// IsIdentity tells whether c carries its block in itself.
+func IsIdentity(c cid.Cid) bool {
+	if !c.Defined() {
+		return false
+	}
+	mh := c.Hash()
+	return len(mh) > 0 && mh[0] == byte(Identity)
+}
+
+// Digest returns the digest inside a multihash. It shares mh's memory.
+func Digest(mh multihash.Multihash) ([]byte, error) {
+	_, n, err := varint.FromUvarint(mh)
+	if err != nil {
+		return nil, fmt.Errorf("%w: multihash: %w", ErrMalformed, err)
+	}
+	length, m, err := varint.FromUvarint(mh[n:])
+	if err != nil || uint64(len(mh)-n-m) != length {
+		return nil, fmt.Errorf("%w: multihash of %d bytes", ErrMalformed, len(mh))
+	}
+	return mh[n+m:], nil
+}
+
+// V1 returns c as a CIDv1: CIDv0 and CIDv1 dag-pb name the same block.
+func V1(c cid.Cid) cid.Cid {
+	if c.Prefix().Version == 0 {
+		return cid.NewCidV1(DagPB, c.Hash())
+	}
+	return c
+}
+
+// Equal tells whether two CIDs name the same block: the same multihash and
+// codec.
+func Equal(a, b cid.Cid) bool {
+	return a == b || a.Defined() && b.Defined() && V1(a) == V1(b)
+}
