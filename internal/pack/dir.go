@@ -1,0 +1,271 @@
+// Package pack keeps many blocks in one file. A pack is a CARv2 file that any
+// IPFS tool can read: append-only while open, immutable once sealed.
+//
+// The key types are [Dir], the folder of packs, which reads from them and
+// removes them; and [Writer], which appends to one. A pack is named by an [ID]
+// that is never used twice.
+//
+// While a pack is open its CARv2 header already tells where the data begin
+// (byte 51) and declares more of them than there will ever be
+// ([car.OpenDataSize]), which readers of CAR files accept. Sealing writes the
+// index (MultihashIndexSorted) behind the data, syncs, then writes the true
+// header in place and syncs again; no file is ever renamed over another.
+// Bytes between the end of the data and the index, as a crash may leave
+// behind, are padding to a reader.
+//
+// A Dir may be used by any number of goroutines; a Writer by one at a time,
+// except for Sync, which may run beside Append.
+//
+// The package does not know which blocks are alive, nor where a block lies:
+// package store does. It checks no hash, except in [Dir.Scan].
+package pack
+
+import (
+	"container/list"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// An ID numbers a pack. IDs begin at 1 and are never used again.
+type ID uint64
+
+const suffix = ".car"
+
+// Name is the pack's file name: sixteen hexadecimal digits and ".car".
+func (id ID) Name() string { return fmt.Sprintf("%016x%s", uint64(id), suffix) }
+
+// ParseName returns the ID of a pack by its file name.
+func ParseName(name string) (ID, bool) {
+	digits, ok := strings.CutSuffix(name, suffix)
+	if !ok || len(digits) != 16 {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(digits, 16, 64)
+	if err != nil || n == 0 {
+		return 0, false
+	}
+	return ID(n), true
+}
+
+// ErrGone is returned for a pack that has been removed. Who meets it looks the
+// block up once more: it lies elsewhere now.
+var ErrGone = errors.New("pack is gone")
+
+// maxIdle is how many packs are kept open for reading though nobody reads
+// them just now. Descriptors are scarce (256 a process on macOS).
+const maxIdle = 64
+
+// Dir is a folder of packs.
+type Dir struct {
+	fs   vfs.FS
+	path string
+
+	mu sync.Mutex // guards the following fields
+	// handles are the packs open for reading; idle orders those that nobody
+	// reads, the longest unused first.
+	handles map[ID]*handle
+	idle    *list.List
+	// holds counts who wants no file unlinked; doomed are the packs that wait
+	// for that or for their last reader.
+	holds  int
+	doomed map[ID]bool
+}
+
+// handle is one pack open for reading.
+type handle struct {
+	id   ID
+	file vfs.File
+	refs int
+	elem *list.Element // in Dir.idle while refs is 0
+}
+
+// OpenDir opens the folder path.
+func OpenDir(fs vfs.FS, path string) (*Dir, error) {
+	if _, err := fs.Stat(path); err != nil {
+		return nil, fmt.Errorf("pack: open folder: %w", err)
+	}
+	return &Dir{fs: fs, path: path, handles: map[ID]*handle{}, idle: list.New(), doomed: map[ID]bool{}}, nil
+}
+
+// Path is the pack's file.
+func (d *Dir) Path(id ID) string { return d.fs.PathJoin(d.path, id.Name()) }
+
+// List returns the packs that are there, in order.
+func (d *Dir) List() ([]ID, error) {
+	names, err := d.fs.List(d.path)
+	if err != nil {
+		return nil, fmt.Errorf("pack: list: %w", err)
+	}
+	var ids []ID
+	for _, name := range names {
+		if id, ok := ParseName(name); ok {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+// Size is the length of the pack's file in bytes.
+func (d *Dir) Size(id ID) (int64, error) {
+	info, err := d.fs.Stat(d.Path(id))
+	if err != nil {
+		return 0, fmt.Errorf("pack: size of %s: %w", id.Name(), err)
+	}
+	return info.Size(), nil
+}
+
+// ReadAt fills p with the bytes of the pack from offset on. It fails with
+// ErrGone if the pack was removed, with io.ErrUnexpectedEOF if it is shorter.
+func (d *Dir) ReadAt(id ID, p []byte, offset int64) error {
+	h, err := d.acquire(id)
+	if err != nil {
+		return err
+	}
+	defer d.release(h)
+	n, err := h.file.ReadAt(p, offset)
+	if n == len(p) {
+		return nil
+	}
+	if err == nil || errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF
+	}
+	return fmt.Errorf("pack: read %s: %w", id.Name(), err)
+}
+
+func (d *Dir) acquire(id ID) (*handle, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.doomed[id] {
+		return nil, ErrGone
+	}
+	h := d.handles[id]
+	if h == nil {
+		f, err := d.fs.Open(d.Path(id))
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, fmt.Errorf("pack: open %s: %w", id.Name(), ErrGone)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("pack: open: %w", err)
+		}
+		h = &handle{id: id, file: f}
+		d.handles[id] = h
+	}
+	if h.elem != nil {
+		d.idle.Remove(h.elem)
+		h.elem = nil
+	}
+	h.refs++
+	return h, nil
+}
+
+func (d *Dir) release(h *handle) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	h.refs--
+	if h.refs > 0 {
+		return
+	}
+	if d.doomed[h.id] {
+		d.closeLocked(h)
+		d.unlinkLocked(h.id)
+		return
+	}
+	h.elem = d.idle.PushBack(h)
+	if d.idle.Len() > maxIdle {
+		d.closeLocked(d.idle.Front().Value.(*handle))
+	}
+}
+
+// closeLocked closes a handle that nobody uses. What closing a file that was
+// only read may say is of no consequence.
+func (d *Dir) closeLocked(h *handle) {
+	if h.elem != nil {
+		d.idle.Remove(h.elem)
+		h.elem = nil
+	}
+	delete(d.handles, h.id)
+	h.file.Close()
+}
+
+// Remove takes the pack away. Whoever reads it now may finish; nobody new gets
+// in. The file is unlinked when its last reader is done and nobody holds
+// removals. One that could not be unlinked is an orphan, which the next start
+// finds and removes.
+func (d *Dir) Remove(id ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.doomed[id] = true
+	if h := d.handles[id]; h != nil {
+		if h.refs > 0 {
+			return
+		}
+		d.closeLocked(h)
+	}
+	d.unlinkLocked(id)
+}
+
+func (d *Dir) unlinkLocked(id ID) {
+	if d.holds > 0 {
+		return
+	}
+	d.fs.Remove(d.Path(id))
+	delete(d.doomed, id)
+}
+
+// Hold suspends the unlinking of removed packs until the returned function is
+// called, as a backup needs.
+func (d *Dir) Hold() (release func()) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.holds++
+	return sync.OnceFunc(func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.holds--
+		if d.holds > 0 {
+			return
+		}
+		for id := range d.doomed {
+			if d.handles[id] == nil {
+				d.unlinkLocked(id)
+			}
+		}
+	})
+}
+
+// Sync makes the folder's entries durable.
+func (d *Dir) Sync() error { return syncDir(d.fs, d.path) }
+
+func syncDir(fs vfs.FS, path string) error {
+	f, err := fs.OpenDir(path)
+	if err != nil {
+		return fmt.Errorf("pack: open folder: %w", err)
+	}
+	err = f.Sync()
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("pack: sync folder: %w", err)
+	}
+	return nil
+}
+
+// Close closes every pack that is open for reading. Readers must be done.
+func (d *Dir) Close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, h := range d.handles {
+		d.closeLocked(h)
+	}
+	return nil
+}

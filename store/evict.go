@@ -1,0 +1,618 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/car"
+	"github.com/cairn-ipfs/cairn/internal/pack"
+)
+
+// EvictOptions say how much garbage to evict. The zero value is: all of it.
+type EvictOptions struct {
+	// Target is the size in bytes that packs may take on disk afterwards, as
+	// far as evicting garbage gets there; the coldest goes first.
+	Target int64
+	// DryRun changes nothing and tells what would go if all garbage went.
+	DryRun bool
+	// Confirm lets eviction go on where it's held: see ErrEvictionHeld.
+	Confirm bool
+}
+
+// Evicted is what an eviction did.
+type Evicted struct {
+	Blocks int64 // how many blocks of garbage went
+	Bytes  int64 // how many bytes the packs take less on disk
+	Packs  int   // how many packs were removed
+}
+
+const (
+	// evictChunk bounds the sections, and evictBytes the bytes, that one step
+	// of an eviction moves, so that whoever puts meanwhile hardly waits.
+	evictChunk = 256
+	evictBytes = 1 << 20
+	// worthRewriting is the part of a pack, one in so many, that must be
+	// reclaimable for its live blocks to be copied elsewhere.
+	worthRewriting = 5
+)
+
+// Evict removes garbage and gives its space back to the disk. Nothing that is
+// live, or in the hands of a Batch, is touched. It works in small steps beside
+// readers and writers. Errors: ErrEvictionHeld.
+func (s *Store) Evict(ctx context.Context, o EvictOptions) (Evicted, error) {
+	s.evicting.Lock()
+	defer s.evicting.Unlock()
+	if o.DryRun {
+		u, err := s.measure(ctx)
+		if err != nil {
+			return Evicted{}, fmt.Errorf("store: evict: %w", err)
+		}
+		return Evicted{Blocks: u.cacheBlocks, Bytes: u.cacheBytes}, nil
+	}
+	e := &eviction{s: s, ctx: ctx, target: o.Target, all: o.Target == 0}
+	err := e.begin(o.Confirm)
+	if err == nil {
+		err = e.run(o.Target > 0)
+	}
+	if err == nil && o.Target > 0 && e.over() {
+		err = e.run(false)
+	}
+	e.tell()
+	if err != nil {
+		return e.done, fmt.Errorf("store: evict: %w", err)
+	}
+	return e.done, nil
+}
+
+// evictLoop evicts whenever the packs take more space than they may.
+func (s *Store) evictLoop() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.space:
+		}
+		s.evicting.Lock()
+		e := &eviction{s: s, ctx: s.ctx, target: s.o.Target, maxCached: s.o.MaxCached}
+		err := s.sealTorn()
+		if err == nil {
+			err = e.begin(false)
+		}
+		if err == nil && e.over() {
+			err = e.run(true)
+		}
+		if err == nil && e.over() {
+			err = e.run(false)
+		}
+		e.tell()
+		s.evicting.Unlock()
+		if err != nil && s.ctx.Err() == nil && !errors.Is(err, ErrEvictionHeld) && !errors.Is(err, ErrClosed) {
+			s.log.Warn("store: evicting", "error", err)
+		}
+	}
+}
+
+// noteSpace wakes the eviction if there's too much.
+func (s *Store) noteSpace(u usage) {
+	s.usageNow.Store(&u)
+	if u.torn > 0 || s.o.Target > 0 && u.disk > s.o.Target && u.cacheBytes+u.deadBytes > 0 || s.o.MaxCached > 0 && u.cacheBlocks > s.o.MaxCached {
+		signal(s.space)
+	}
+}
+
+// measure returns how the space is used just now.
+func (s *Store) measure(ctx context.Context) (u usage, err error) {
+	if err := ctx.Err(); err != nil {
+		return u, err
+	}
+	err = s.do(&op{frees: true, apply: func(c *committer) error { u = c.usage(); return nil }})
+	return u, err
+}
+
+// sealTorn seals the packs that a crash left behind, at their marks.
+func (s *Store) sealTorn() error {
+	var torn []packInfo
+	err := s.do(&op{frees: true, apply: func(c *committer) error {
+		for _, info := range c.infos {
+			if info.state == packTorn {
+				torn = append(torn, *info)
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	for _, info := range torn {
+		if err := s.ctx.Err(); err != nil {
+			return err
+		}
+		size, err := s.packs.SealAt(info.id, info.end)
+		if err != nil {
+			s.log.Warn("store: a pack can't be sealed", "pack", info.id.Name(), "error", err)
+		}
+		err = s.do(&op{frees: true, apply: func(c *committer) error {
+			if now := c.infos[info.id]; now != nil && now.state == packTorn {
+				now.state = packSealed
+				now.size = max(now.size, size)
+				c.dirty[info.id] = true
+			}
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// An eviction removes garbage until there's little enough.
+type eviction struct {
+	s         *Store
+	ctx       context.Context
+	target    int64 // bytes on disk; 0: no matter
+	maxCached int64 // blocks; 0: no matter
+	all       bool  // all garbage goes
+	now       usage
+	done      Evicted
+}
+
+func (e *eviction) begin(confirm bool) error {
+	held := false
+	err := e.s.do(&op{durable: confirm, frees: true, apply: func(c *committer) error {
+		if confirm {
+			c.meta.held = false
+		}
+		held = c.meta.held
+		e.now = c.usage()
+		return nil
+	}})
+	if err == nil && held {
+		err = fmt.Errorf("%w: the index was made again from packs without an alias table; confirm that no alias is missing", ErrEvictionHeld)
+	}
+	return err
+}
+
+func (e *eviction) over() bool {
+	return e.target > 0 && e.now.disk > e.target || e.maxCached > 0 && e.now.cacheBlocks > e.maxCached
+}
+
+func (e *eviction) tell() {
+	if e.done.Blocks > 0 || e.done.Packs > 0 {
+		e.s.events.send(Event{Kind: EventEvicted, Blocks: e.done.Blocks, Bytes: e.done.Bytes})
+	}
+}
+
+// run goes through the packs, the one with the most and coldest garbage first.
+// With sparing, cached blocks that were read lately are copied on.
+func (e *eviction) run(sparing bool) error {
+	if err := e.settle(); err != nil {
+		return err
+	}
+	var victims []packInfo
+	err := e.s.do(&op{frees: true, apply: func(c *committer) error {
+		// Open packs that hold garbage can only give it back once sealed.
+		for kind, w := range c.writers {
+			if w != nil && c.infos[w.ID()].cacheBlocks > 0 && (e.all || kind == kindCache) {
+				if err := c.seal(kind); err != nil {
+					return err
+				}
+			}
+		}
+		for len(c.sealing) > 0 {
+			if err := c.reap(c.sealing[0]); err != nil {
+				return err
+			}
+		}
+		for _, info := range c.infos {
+			if info.state == packOpen && c.writers[info.kind] == nil && info.cacheBlocks > 0 {
+				info.state = packTorn // sealed below
+				c.dirty[info.id] = true
+			}
+			victims = append(victims, *info)
+		}
+		return nil
+	}})
+	if err != nil {
+		return err
+	}
+	if err := e.s.sealTorn(); err != nil {
+		return err
+	}
+	now := e.s.clock.Load()
+	score := func(p packInfo) float64 {
+		return float64(p.reclaimable()) * float64(now-e.s.lastRead(p)+1)
+	}
+	slices.SortFunc(victims, func(a, b packInfo) int { return cmp.Compare(score(b), score(a)) })
+	for _, v := range victims {
+		if v.state == packOpen {
+			continue
+		}
+		if !e.all && !e.over() {
+			return nil
+		}
+		rewrite := v.reclaimable()*worthRewriting >= v.size && (e.all || e.target > 0 && e.now.disk > e.target)
+		if !rewrite && v.cacheBlocks == 0 {
+			continue
+		}
+		if err := e.pack(v, rewrite, sparing); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle waits until nothing is left to expand or to collapse.
+func (e *eviction) settle() error {
+	for {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+		pending := false
+		err := e.s.do(&op{frees: true, apply: func(c *committer) error { pending = c.hasWork(); return nil }})
+		if err != nil || !pending {
+			return err
+		}
+	}
+}
+
+// pack evicts the garbage of one pack; when rewriting it also moves everything
+// else elsewhere and removes the pack.
+func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
+	entries, err := e.s.sections(e.ctx, v)
+	if err != nil {
+		return err
+	}
+	if err := e.sections(v.id, entries, rewrite, sparing); err != nil {
+		return err
+	}
+	if !rewrite {
+		return nil
+	}
+	// The index of a pack has no checksum. What the counts say is left was not
+	// in it, and is looked for in ours.
+	left := false
+	check := func(c *committer) error {
+		info := c.infos[v.id]
+		left = info != nil && info.liveBlocks+info.cacheBlocks > 0
+		return nil
+	}
+	if err := e.s.do(&op{frees: true, apply: check}); err != nil {
+		return err
+	}
+	if left {
+		if entries, err = e.s.rowsOf(e.ctx, v.id); err != nil {
+			return err
+		}
+		if err := e.sections(v.id, entries, true, sparing); err != nil {
+			return err
+		}
+	}
+	refers, err := e.s.refersOf(e.ctx, v)
+	if err != nil {
+		return err
+	}
+	return e.s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+		if check(c); left || c.infos[v.id] == nil {
+			return nil // put back into use meanwhile; the next eviction sees to it
+		}
+		if v.records {
+			// Its records are void once a younger pack begins with a table.
+			w, err := c.writer(kindLinks)
+			if err != nil {
+				return err
+			}
+			if w.ID() <= v.id {
+				return nil
+			}
+			for _, ch := range refers {
+				if err := c.carryOn(ch); err != nil {
+					return err
+				}
+			}
+		}
+		e.done.Packs++
+		e.done.Bytes += c.infos[v.id].size
+		delete(c.infos, v.id)
+		c.gone[v.id] = true
+		e.now = c.usage()
+		return nil
+	}})
+}
+
+// sections works through some sections of a pack, in small steps.
+func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, sparing bool) error {
+	slices.SortFunc(entries, func(a, b car.IndexEntry) int { return cmp.Compare(a.Offset, b.Offset) })
+	for len(entries) > 0 {
+		if err := e.ctx.Err(); err != nil {
+			return err
+		}
+		ch := evictionStep{e: e, id: id, rewrite: rewrite, sparing: sparing}
+		n, err := ch.read(entries)
+		if err != nil {
+			return err
+		}
+		if err := e.s.do(&op{frees: true, apply: ch.apply}); err != nil {
+			return err
+		}
+		if ch.busy {
+			if err := e.settle(); err != nil {
+				return err
+			}
+			continue
+		}
+		entries = entries[n:]
+		if !rewrite && !e.all && !e.over() {
+			return nil
+		}
+	}
+	return nil
+}
+
+// An evictionStep moves or evicts some sections of a pack in one commit.
+type evictionStep struct {
+	e                *eviction
+	id               pack.ID
+	rewrite, sparing bool
+	entries          []car.IndexEntry
+	blocks           map[string]block.Block // those that will likely be moved
+	busy             bool
+}
+
+// read reads, outside of the committer, what will likely be moved. It returns
+// how many of the entries the step covers.
+func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
+	t.blocks = map[string]block.Block{}
+	bytes := 0
+	for i, entry := range entries {
+		if i >= evictChunk || bytes >= evictBytes {
+			t.entries = entries[:i]
+			return i, nil
+		}
+		if !t.rewrite {
+			continue
+		}
+		mh := string(entry.Hash)
+		r, err := t.e.s.lookup(mh)
+		if err != nil {
+			return 0, err
+		}
+		if !t.here(r, entry) || !t.keeps(mh, r) {
+			continue
+		}
+		b, err := t.e.s.readAt(t.e.ctx, node{mh, r.refs[0].codec}.cid(), r.loc)
+		if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
+			continue // apply looks again, and takes note
+		}
+		if err != nil {
+			return 0, err
+		}
+		t.blocks[mh] = b
+		bytes += b.Size()
+	}
+	t.entries = entries
+	return len(entries), nil
+}
+
+// here tells whether the row's block lies in that section.
+func (t *evictionStep) here(r *row, entry car.IndexEntry) bool {
+	return r.loc.kind == locPack && r.loc.pack == t.id && r.loc.off == int64(entry.Offset) && len(r.refs) > 0
+}
+
+func (t *evictionStep) keeps(mh string, r *row) bool {
+	return r.live() || t.e.s.protect.has(mh) || t.sparing && t.e.s.touched.has(mh)
+}
+
+func (t *evictionStep) apply(c *committer) error {
+	if w := c.work[workExpand]; len(w.nodes) > 0 || w.scan {
+		// Something became live, and what is below it does not know yet.
+		t.busy = true
+		return nil
+	}
+	for _, entry := range t.entries {
+		mh := string(entry.Hash)
+		r, err := c.row(mh)
+		if err != nil {
+			return err
+		}
+		if !t.here(r, entry) {
+			continue
+		}
+		if !t.keeps(mh, r) {
+			if !t.e.all && !t.rewrite && c.usage().cacheBlocks <= t.e.maxCached {
+				continue
+			}
+			t.e.done.Blocks++
+			if err := c.change(mh, func(r *row) { r.loc = loc{} }); err != nil {
+				return err
+			}
+			continue
+		}
+		if !t.rewrite {
+			continue
+		}
+		b, ok := t.blocks[mh]
+		if !ok {
+			b, err = c.read(node{mh, r.refs[0].codec}, r.loc)
+			if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
+				if err := c.lose(mh, r.loc); err != nil {
+					return err
+				}
+				continue
+			}
+			if err != nil {
+				return err
+			}
+		}
+		to, err := c.append(kindOf(r), b)
+		if err != nil {
+			return err
+		}
+		if err := c.change(mh, func(r *row) { r.loc = to }); err != nil {
+			return err
+		}
+	}
+	t.e.now = c.usage()
+	return nil
+}
+
+// kindOf tells which kind of pack a block belongs to by what is known of it.
+func kindOf(r *row) int {
+	if !r.live() {
+		return kindCache
+	}
+	for _, f := range r.refs {
+		if f.flags&refHasLinks != 0 {
+			return kindLinks
+		}
+	}
+	return kindLeaves
+}
+
+// sections lists what a pack holds, by its own index or, where that can't be
+// read, by ours.
+func (s *Store) sections(ctx context.Context, v packInfo) ([]car.IndexEntry, error) {
+	entries, err := s.packs.Entries(v.id)
+	if err == nil {
+		return entries, nil
+	}
+	s.log.Warn("store: the index of a pack can't be read; looking through all rows instead", "pack", v.id.Name(), "error", err)
+	return s.rowsOf(ctx, v.id)
+}
+
+// rowsOf lists what lies in a pack by looking through the whole index.
+func (s *Store) rowsOf(ctx context.Context, id pack.ID) ([]car.IndexEntry, error) {
+	if err := s.Flush(ctx); err != nil {
+		return nil, err
+	}
+	snap, done, err := s.snapshot(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	var entries []car.IndexEntry
+	err = scanRows(snap, "", func(mh string, r *row) bool {
+		if r.loc.kind == locPack && r.loc.pack == id {
+			entries = append(entries, car.IndexEntry{Hash: []byte(mh), Offset: uint64(r.loc.off)})
+		}
+		return ctx.Err() == nil
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	return entries, err
+}
+
+// refersOf reads the records of a pack for what they say of references to
+// backings: unlike aliases these are in no table.
+func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error) {
+	if !v.records || v.kind != kindLinks {
+		return nil, nil
+	}
+	var changes []recordChange
+	for sec, err := range s.packs.Sections(v.id, pack.Start, v.end) {
+		if err != nil {
+			// Damaged: what can't be read can't be carried on.
+			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			return changes, ctx.Err()
+		}
+		if !isRecord(sec.CID) {
+			continue
+		}
+		data := make([]byte, sec.Size)
+		if err := s.packs.ReadAt(v.id, data, sec.Offset+int64(sec.Head)); err != nil {
+			return nil, err
+		}
+		rec, err := parseRecord(data)
+		if err != nil {
+			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			continue
+		}
+		for _, ch := range rec.changes {
+			if ch.kind == recordRefer {
+				changes = append(changes, ch)
+			}
+		}
+	}
+	return changes, ctx.Err()
+}
+
+// carryOn tells again what an old record told of a backing, if it still holds.
+func (c *committer) carryOn(ch recordChange) error {
+	if len(ch.key) == 0 {
+		return nil
+	}
+	n, err := parseNode([]byte(ch.key[1:]))
+	if err != nil {
+		return nil // a damaged record; it was no use
+	}
+	told, err := parseRow(ch.value)
+	if err != nil {
+		return nil
+	}
+	r, err := c.row(n.mh)
+	if err != nil {
+		return err
+	}
+	if r.loc == told.loc {
+		c.record.refer(n, r.loc)
+	}
+	return nil
+}
+
+// lastRead tells when, on the store's clock, a block of the pack was last read.
+func (s *Store) lastRead(p packInfo) int64 {
+	return max(p.read, s.touched.packRead(p.id))
+}
+
+// touch notes that a block was read. It costs no write.
+func (s *Store) touch(mh string, l loc) {
+	if l.kind == locPack {
+		s.touched.touch(mh, l.pack, s.clock.Add(1))
+	}
+}
+
+// A touchedSet remembers what was read lately, in memory and bounded: two
+// generations of which the older is dropped when the younger is full.
+type touchedSet struct {
+	mu    sync.Mutex
+	young map[uint64]struct{}
+	old   map[uint64]struct{}
+	packs map[pack.ID]int64
+}
+
+// maxTouched bounds one generation.
+const maxTouched = 32 << 10
+
+func (t *touchedSet) touch(mh string, id pack.ID, now int64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.young == nil || len(t.young) >= maxTouched {
+		t.old, t.young = t.young, make(map[uint64]struct{})
+	}
+	t.young[hashOf(mh)] = struct{}{}
+	if t.packs == nil {
+		t.packs = map[pack.ID]int64{}
+	}
+	t.packs[id] = now
+}
+
+func (t *touchedSet) has(mh string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	h := hashOf(mh)
+	_, young := t.young[h]
+	_, old := t.old[h]
+	return young || old
+}
+
+func (t *touchedSet) packRead(id pack.ID) int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.packs[id]
+}

@@ -1,0 +1,241 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"sync"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// memTableSize keeps the index's log short, so that opening after a crash
+// replays little.
+const memTableSize = 16 << 20
+
+// An index is the Pebble database with the facts. Reads go straight to it;
+// batches are applied by the committer alone.
+type index struct {
+	db *pebble.DB
+	// failed is closed when Pebble has met an error that it can't go on after.
+	failed    chan struct{}
+	failOnce  sync.Once
+	failCause error // set before failed is closed
+}
+
+func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error) {
+	x := &index{failed: make(chan struct{})}
+	cache := pebble.NewCache(o.CacheSize)
+	defer cache.Unref()
+	po := &pebble.Options{
+		FS:                          fs,
+		Cache:                       cache,
+		Logger:                      &indexLogger{log: o.Logger, index: x},
+		FormatMajorVersion:          pebble.FormatValueSeparation,
+		MemTableSize:                memTableSize,
+		MemTableStopWritesThreshold: 3,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       20,
+		MaxOpenFiles:                256,
+		ErrorIfNotExists:            !mayCreate,
+		DisableAutomaticCompactions: false,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	for i := range po.Levels {
+		po.Levels[i].BlockSize = 8 << 10
+		po.Levels[i].IndexBlockSize = 64 << 10
+		po.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		po.Levels[i].FilterType = pebble.TableFilter
+	}
+	po.TargetFileSizes[0] = 4 << 20
+	db, err := pebble.Open(dir, po)
+	if err != nil {
+		if errors.Is(err, pebble.ErrDBDoesNotExist) {
+			return nil, fmt.Errorf("%w: no index at %s", ErrIndexLost, dir)
+		}
+		if errors.Is(err, pebble.ErrCorruption) {
+			return nil, fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
+		}
+		return nil, fmt.Errorf("open index: %w", err)
+	}
+	x.db = db
+	return x, nil
+}
+
+// get returns the value of key, or nil where there is none. It goes through an
+// iterator because only that consults the filters of the last level, which is
+// what makes an absent key cheap.
+func (x *index) get(key string) ([]byte, error) {
+	return getFrom(x.db, key)
+}
+
+func getFrom(r pebble.Reader, key string) ([]byte, error) {
+	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	var value []byte
+	k := []byte(key)
+	if it.SeekPrefixGE(k) && string(it.Key()) == key {
+		v, verr := it.ValueAndErr()
+		if verr == nil {
+			value = append(make([]byte, 0, len(v)), v...)
+		}
+		err = verr
+	}
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return value, nil
+}
+
+// prefixBounds are the options for an iterator over all keys with a prefix.
+func prefixBounds(prefix string) *pebble.IterOptions {
+	upper := []byte(prefix)
+	for len(upper) > 0 && upper[len(upper)-1] == 0xff {
+		upper = upper[:len(upper)-1]
+	}
+	if len(upper) > 0 {
+		upper[len(upper)-1]++
+	}
+	return &pebble.IterOptions{LowerBound: []byte(prefix), UpperBound: upper}
+}
+
+// scan calls f with each key and value under prefix from start on (a full key;
+// empty: from the first) until f returns false. The slices are valid during
+// the call only.
+func scan(r pebble.Reader, prefix, start string, f func(key, value []byte) bool) error {
+	o := prefixBounds(prefix)
+	if start > prefix {
+		o.LowerBound = []byte(start)
+	}
+	it, err := r.NewIter(o)
+	if err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			it.Close()
+			return fmt.Errorf("index: %w", err)
+		}
+		if !f(it.Key(), v) {
+			break
+		}
+	}
+	if err := it.Close(); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	return nil
+}
+
+// apply writes a batch. If Pebble fails for good meanwhile, it returns without
+// waiting for it: the goroutine that Pebble holds is lost, the caller isn't.
+func (x *index) apply(b *pebble.Batch, sync bool) error {
+	if err := x.err(); err != nil {
+		return err
+	}
+	o := pebble.NoSync
+	if sync {
+		o = pebble.Sync
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() {
+			if p := recover(); p != nil {
+				x.fail(fmt.Errorf("index: %v", p))
+			}
+		}()
+		done <- x.db.Apply(b, o)
+	}()
+	select {
+	case err := <-done:
+		if err != nil {
+			x.fail(err)
+			return x.err()
+		}
+		return nil
+	case <-x.failed:
+		return x.err()
+	}
+}
+
+func (x *index) fail(cause error) {
+	x.failOnce.Do(func() {
+		x.failCause = cause
+		close(x.failed)
+	})
+}
+
+// err returns an error that wraps ErrFailed once the index has failed.
+func (x *index) err() error {
+	select {
+	case <-x.failed:
+		return fmt.Errorf("%w: %w", ErrFailed, x.failCause)
+	default:
+		return nil
+	}
+}
+
+// close closes the database. After a failure Pebble may hold its own locks for
+// ever, so that closing it is left to a goroutine that nobody waits for.
+func (x *index) close(flush bool) error {
+	closing := func() (err error) {
+		defer func() {
+			if p := recover(); p != nil {
+				err = fmt.Errorf("close index: %v", p)
+			}
+		}()
+		if flush {
+			err = x.db.Flush()
+		}
+		if cerr := x.db.Close(); err == nil {
+			err = cerr
+		}
+		return err
+	}
+	if x.err() != nil {
+		go closing()
+		return nil
+	}
+	done := make(chan error, 1)
+	go func() { done <- closing() }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("close index: %w", err)
+		}
+		return nil
+	case <-x.failed:
+		return x.err()
+	}
+}
+
+// indexLogger is Pebble's logger. Pebble expects of Fatalf that it ends the
+// process; here it marks the index failed and ends the goroutine, for a
+// library has no business ending its host.
+type indexLogger struct {
+	log   *slog.Logger
+	index *index
+}
+
+func (l *indexLogger) Infof(format string, args ...any) {
+	l.log.Debug("index: " + fmt.Sprintf(format, args...))
+}
+
+func (l *indexLogger) Errorf(format string, args ...any) {
+	l.log.Warn("index: " + fmt.Sprintf(format, args...))
+}
+
+func (l *indexLogger) Fatalf(format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	l.log.Error("index failed", "error", err)
+	l.index.fail(err)
+	runtime.Goexit()
+}

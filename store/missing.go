@@ -1,0 +1,491 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/ipfs/go-cid"
+)
+
+// Missing lists what is not here of the DAG below root, as far as that can be
+// told: what lies below a missing block is unknown. It comes depth-first, each
+// block once. Parts of the DAG that are known to be whole are not walked again.
+func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.Seq2[cid.Cid, error] {
+	return func(yield func(cid.Cid, error) bool) {
+		w := &walk{ctx: ctx, s: s, sel: newSelector(sel), seen: map[node]bool{}, yield: func(n node) bool { return yield(n.cid(), nil) }}
+		if err := w.run(root); err != nil {
+			yield(cid.Undef, fmt.Errorf("store: missing below %s: %w", root, err))
+		}
+	}
+}
+
+// Wanted lists what is live, selected, and not here, each block once.
+func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
+	return func(yield func(cid.Cid, error) bool) {
+		if err := s.wanted(ctx, func(n node) bool { return yield(n.cid(), nil) }); err != nil {
+			yield(cid.Undef, fmt.Errorf("store: wanted: %w", err))
+		}
+	}
+}
+
+func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
+	snap, done, err := s.snapshot(ctx)
+	if err != nil {
+		return err
+	}
+	defer done()
+	// What an alias doesn't select is live all the same, so that the list of
+	// wanted blocks holds too much as soon as one alias has a selection. Then
+	// the DAGs are walked.
+	var roots []*aliasRow
+	partial := false
+	err = scanAliases(snap, "", func(a *aliasRow) bool {
+		partial = partial || !a.Selection.IsAll()
+		roots = append(roots, a)
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !partial {
+		return scan(snap, string(keyWanted), "", func(k, _ []byte) bool {
+			n, perr := parseNode(k[1:])
+			if perr != nil {
+				err = perr
+				return false
+			}
+			return yield(n) && ctx.Err() == nil
+		})
+	}
+	told := map[node]bool{}
+	stopped := false
+	tell := func(n node) bool {
+		if told[n] {
+			return true
+		}
+		told[n] = true
+		stopped = !yield(n)
+		return !stopped
+	}
+	full := &walk{ctx: ctx, s: s, seen: map[node]bool{}, yield: tell}
+	for _, a := range roots {
+		w := full
+		if !a.Selection.IsAll() {
+			w = &walk{ctx: ctx, s: s, sel: newSelector(a.Selection), seen: map[node]bool{}, yield: tell}
+		}
+		if err := w.run(a.Root); err != nil || stopped {
+			return err
+		}
+	}
+	return s.wantedByPins(ctx, snap, full)
+}
+
+// wantedByPins walks what temporary pins hold.
+func (s *Store) wantedByPins(ctx context.Context, snap *pebble.Snapshot, w *walk) error {
+	var pins [][]node
+	err := scan(snap, string(keyTempPin), "", func(_, v []byte) bool {
+		d := decoder{p: v}
+		pins = append(pins, d.nodes())
+		return ctx.Err() == nil
+	})
+	for _, targets := range pins {
+		if err == nil {
+			err = w.runNodes(targets)
+		}
+	}
+	return err
+}
+
+// A selector is a Selection ready to be asked.
+type selector struct {
+	skip      map[node]bool
+	share, of uint64
+}
+
+func newSelector(sel Selection) *selector {
+	if sel.IsAll() {
+		return nil
+	}
+	x := &selector{skip: make(map[node]bool, len(sel.Skip)), share: uint64(sel.Share), of: uint64(sel.Of)}
+	for _, c := range sel.Skip {
+		x.skip[nodeOf(c)] = true
+	}
+	return x
+}
+
+func (x *selector) selects(n node) bool {
+	if x == nil {
+		return true
+	}
+	if x.skip[n] {
+		return false
+	}
+	if x.of > 0 && n.codec == block.Raw {
+		digest, err := block.Digest([]byte(n.mh))
+		if err == nil && len(digest) >= 8 {
+			return binary.BigEndian.Uint64(digest)%x.of == x.share-1
+		}
+	}
+	return true
+}
+
+// A walk goes through DAGs depth-first and finds what is missing. On its way
+// back up it notes which blocks are whole, so that the next walk can stop
+// there.
+type walk struct {
+	ctx   context.Context
+	s     *Store
+	sel   *selector
+	seen  map[node]bool // blocks with links, and missing ones; whether whole
+	yield func(node) bool
+
+	epoch    uint64
+	removals uint64
+	whole    []node // to be noted as whole
+	stopped  bool
+}
+
+// maxWholeNotes is how many blocks are noted as whole at a time.
+const maxWholeNotes = 4096
+
+// step is one block that a walk is below.
+type step struct {
+	n     node
+	links []node // still to be visited
+	whole bool
+	note  bool // it's expanded, so that a mark would hold
+}
+
+func (w *walk) run(root cid.Cid) error {
+	targets, err := w.s.targets(root)
+	if err != nil {
+		return err
+	}
+	return w.runNodes(targets)
+}
+
+func (w *walk) runNodes(roots []node) error {
+	if err := w.s.begin(w.ctx); err != nil {
+		return err
+	}
+	err := w.s.do(&op{frees: true, apply: func(c *committer) error {
+		w.epoch, w.removals = c.meta.epoch, c.meta.removals
+		return nil
+	}})
+	w.s.end()
+	if err != nil {
+		return err
+	}
+	for _, root := range roots {
+		if err := w.below(root); err != nil {
+			return err
+		}
+		if w.stopped {
+			break
+		}
+	}
+	return w.noteWhole()
+}
+
+// below walks one DAG without recursion, for DAGs are as deep as they like.
+func (w *walk) below(root node) error {
+	stack := []step{{links: []node{root}}}
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return err
+		}
+		top := &stack[len(stack)-1]
+		if len(top.links) == 0 {
+			done := *top
+			stack = stack[:len(stack)-1]
+			if len(stack) == 0 {
+				return nil
+			}
+			w.seen[done.n] = done.whole
+			if !done.whole {
+				stack[len(stack)-1].whole = false
+			} else if done.note {
+				w.whole = append(w.whole, done.n)
+				if len(w.whole) >= maxWholeNotes {
+					if err := w.noteWhole(); err != nil {
+						return err
+					}
+				}
+			}
+			continue
+		}
+		n := top.links[0]
+		top.links = top.links[1:]
+		next, whole, err := w.visit(n)
+		if err != nil {
+			return err
+		}
+		if w.stopped {
+			return nil
+		}
+		if !whole {
+			top.whole = false
+		}
+		if next != nil {
+			stack = append(stack, *next)
+		}
+	}
+}
+
+// visit looks at one block: it's whole, or not, or there is something below it
+// to look at.
+func (w *walk) visit(n node) (next *step, whole bool, err error) {
+	if !w.sel.selects(n) {
+		return nil, false, nil
+	}
+	if whole, ok := w.seen[n]; ok {
+		return nil, whole, nil
+	}
+	r, err := w.s.lookup(n.mh)
+	if err != nil {
+		return nil, false, err
+	}
+	if !r.present() {
+		w.seen[n] = false
+		w.stopped = !w.yield(n)
+		return nil, false, nil
+	}
+	f, _ := r.find(n.codec)
+	if n.codec == block.Raw || f.expanded() && (f.flags&refHasLinks == 0 || f.whole == w.epoch && w.sel == nil) {
+		return nil, true, nil
+	}
+	links, err := w.s.linksOf(w.ctx, n, f)
+	if errors.Is(err, block.ErrDamaged) || errors.Is(err, block.ErrNotFound) {
+		w.seen[n] = false
+		w.stopped = !w.yield(n)
+		return nil, false, nil
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	if len(links) == 0 {
+		return nil, true, nil
+	}
+	// A shared block may be met again before it's done: not while walking
+	// down a DAG. That it's whole is told when it's done.
+	return &step{n: n, links: links, whole: true, note: f.expanded()}, true, nil
+}
+
+// lookup returns what is known of a multihash, in the index and above it.
+func (s *Store) lookup(mh string) (*row, error) {
+	if err := s.begin(context.Background()); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	s.mu.RLock()
+	f, ok := s.fresh[mh]
+	s.mu.RUnlock()
+	value, err := s.index.get(rowKey(mh))
+	if err != nil {
+		return nil, err
+	}
+	r := &row{}
+	if value != nil {
+		if r, err = parseRow(value); err != nil {
+			return nil, err
+		}
+	}
+	if ok {
+		if r.loc = f.loc; f.inMemory {
+			r.loc = loc{kind: locPack, size: len(f.data)}
+		}
+	}
+	return r, nil
+}
+
+// linksOf returns the links of a block: those it was expanded with, or else
+// what is in its bytes.
+func (s *Store) linksOf(ctx context.Context, n node, f ref) ([]node, error) {
+	if f.flags&refHasLinks != 0 {
+		value, err := s.index.get(n.key(keyLinks))
+		if err != nil {
+			return nil, err
+		}
+		if value != nil {
+			return parseLinks(n, value)
+		}
+		// Collapsed meanwhile.
+	}
+	b, err := s.get(ctx, n.cid())
+	if err != nil {
+		return nil, err
+	}
+	return s.extract(b).nodes, nil
+}
+
+// noteWhole has the committer mark blocks as whole, unless any block has left
+// the store since the walk began.
+func (w *walk) noteWhole() error {
+	nodes := w.whole
+	w.whole = nil
+	if len(nodes) == 0 {
+		return nil
+	}
+	return w.s.do(&op{frees: true, apply: func(c *committer) error {
+		if c.meta.epoch != w.epoch || c.meta.removals != w.removals {
+			return nil
+		}
+		for _, n := range nodes {
+			r, err := c.row(n.mh)
+			if err != nil {
+				return err
+			}
+			f, ok := r.find(n.codec)
+			if !ok || !f.expanded() || f.whole == w.epoch || f.count == 0 {
+				continue
+			}
+			if err := c.change(n.mh, func(r *row) { r.ref(n.codec).whole = w.epoch }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+}
+
+// keep watches over aliases that hold a former root: once the new one is
+// whole, the former is let go.
+func (s *Store) keep() {
+	blockers := map[string]node{}
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-s.keeper:
+		}
+		if err := s.letGo(blockers); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("store: looking for what held aliases miss", "error", err)
+		}
+	}
+}
+
+func (s *Store) keeperSoon() { signal(s.keeper) }
+
+// letGo lets go what aliases hold that have become whole. Blockers remembers
+// for each alias one block that it misses, so that it's not walked again
+// before that one has come.
+func (s *Store) letGo(blockers map[string]node) error {
+	snap, done, err := s.snapshot(s.ctx)
+	if err != nil {
+		return err
+	}
+	head := heldKey("")
+	var names []string
+	err = scan(snap, head, "", func(k, _ []byte) bool {
+		names = append(names, string(k[len(head):]))
+		return true
+	})
+	done()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		a, err := s.Resolve(s.ctx, name)
+		if errors.Is(err, ErrNoAlias) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if n, ok := blockers[name]; ok {
+			if r, err := s.lookup(n.mh); err != nil || !r.present() {
+				continue
+			}
+			delete(blockers, name)
+		}
+		missing := false
+		for c, err := range s.Missing(s.ctx, a.Root, a.Selection) {
+			if err != nil {
+				return err
+			}
+			missing, blockers[name] = true, nodeOf(c)
+			break
+		}
+		if missing {
+			continue
+		}
+		err = s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+			now, err := c.alias(name)
+			if err != nil || now == nil || !now.Held.Defined() || now.Root != a.Root {
+				return err
+			}
+			if err := c.referAll(now.heldTargets, -1); err != nil {
+				return err
+			}
+			now.Held, now.heldTargets = cid.Undef, nil
+			c.writeAlias(now)
+			c.emit(Event{Kind: EventWhole, Name: name, CID: a.Root})
+			return nil
+		}})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// reverseWalk finds out which blocks lead to some other.
+type reverseWalk struct {
+	ctx   context.Context
+	s     *Store
+	r     pebble.Reader
+	leads map[node]bool
+}
+
+// from tells whether the blocks that are sought can be reached from n. All
+// answers on the way are remembered.
+func (w *reverseWalk) from(root node) (bool, error) {
+	stack := []step{{links: []node{root}}}
+	for {
+		if err := w.ctx.Err(); err != nil {
+			return false, err
+		}
+		top := &stack[len(stack)-1]
+		if len(top.links) == 0 {
+			done := *top
+			stack = stack[:len(stack)-1]
+			if len(stack) == 0 {
+				return w.leads[root], nil
+			}
+			w.leads[done.n] = done.whole
+			if done.whole {
+				stack[len(stack)-1].whole = true
+			}
+			continue
+		}
+		n := top.links[0]
+		top.links = top.links[1:]
+		if leads, ok := w.leads[n]; ok {
+			top.whole = top.whole || leads
+			continue
+		}
+		if n.codec == block.Raw {
+			continue
+		}
+		value, err := getFrom(w.r, n.key(keyLinks))
+		if err != nil {
+			return false, err
+		}
+		if value == nil {
+			w.leads[n] = false
+			continue
+		}
+		links, err := parseLinks(n, value)
+		if err != nil {
+			return false, err
+		}
+		stack = append(stack, step{n: n, links: links})
+	}
+}

@@ -1,0 +1,227 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/pack"
+	"github.com/ipfs/go-cid"
+)
+
+var (
+	_ block.Getter  = (*Store)(nil)
+	_ block.Putter  = (*Store)(nil)
+	_ block.Haver   = (*Store)(nil)
+	_ block.Sizer   = (*Store)(nil)
+	_ block.Deleter = (*Store)(nil)
+	_ block.Lister  = (*Store)(nil)
+)
+
+// freshBlock is where a reader finds a block that the index doesn't know yet,
+// or knows at another place: in memory, or at loc. Neither: it's gone.
+type freshBlock struct {
+	inMemory bool
+	data     []byte
+	loc      loc
+	// generation tells which taking of incoming will take what is in memory.
+	generation uint64
+}
+
+// locate tells where the bytes of a multihash are.
+func (s *Store) locate(mh string) (freshBlock, error) {
+	s.mu.RLock()
+	f, ok := s.fresh[mh]
+	s.mu.RUnlock()
+	if ok {
+		return f, nil
+	}
+	value, err := s.index.get(rowKey(mh))
+	if err != nil || value == nil {
+		return freshBlock{}, err
+	}
+	r, err := parseRow(value)
+	if err != nil {
+		return freshBlock{}, err
+	}
+	return freshBlock{loc: r.loc}, nil
+}
+
+// Get returns the block that c names, from this store alone. The bytes were
+// verified when they came in, and are checked against a checksum now. Errors:
+// block.ErrNotFound; block.ErrDamaged, after which the block is no longer here
+// and, if live, wanted.
+func (s *Store) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	b, err := s.get(ctx, c)
+	if err != nil {
+		return block.Block{}, fmt.Errorf("store: get %s: %w", c, err)
+	}
+	return b, nil
+}
+
+func (s *Store) get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	if err := s.begin(ctx); err != nil {
+		return block.Block{}, err
+	}
+	defer s.end()
+	if err := block.CheckCID(c); err != nil {
+		return block.Block{}, err
+	}
+	if b, ok := block.Inlined(c); ok {
+		return b, nil
+	}
+	mh := string(c.Hash())
+	// A pack may go between looking up and reading. Then the block lies
+	// elsewhere, and the index knows where.
+	var last loc
+	for try := 0; ; try++ {
+		f, err := s.locate(mh)
+		if err != nil {
+			return block.Block{}, err
+		}
+		if f.inMemory {
+			b, err := block.Verify(c, f.data)
+			return b, err
+		}
+		if f.loc.kind == locNone {
+			return block.Block{}, block.ErrNotFound
+		}
+		if try > 0 && f.loc == last {
+			err = fmt.Errorf("%w: its pack is missing", block.ErrDamaged)
+			s.damaged(mh, f.loc)
+			return block.Block{}, err
+		}
+		b, err := s.readAt(ctx, c, f.loc)
+		if errors.Is(err, pack.ErrGone) {
+			last = f.loc
+			continue
+		}
+		if errors.Is(err, block.ErrDamaged) {
+			s.damaged(mh, f.loc)
+		}
+		s.touch(mh, f.loc)
+		return b, err
+	}
+}
+
+// readAt reads and checks the block at l. Bytes that aren't what they were are
+// block.ErrDamaged; a pack that has been removed is pack.ErrGone.
+func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc) (block.Block, error) {
+	switch l.kind {
+	case locPack:
+		data := make([]byte, l.size)
+		err := s.packs.ReadAt(l.pack, data, l.off+int64(l.head))
+		if errors.Is(err, io.ErrUnexpectedEOF) {
+			return block.Block{}, fmt.Errorf("%w: %w", block.ErrDamaged, err)
+		}
+		if err != nil {
+			return block.Block{}, err
+		}
+		return block.Reopen(c, data, l.sum)
+	case locBacking:
+		backing := s.o.Backings[l.backing]
+		if backing == nil {
+			return block.Block{}, fmt.Errorf("the backing %q is not there: register it when opening the store", l.backing)
+		}
+		data, err := backing.ReadBlock(ctx, []byte(l.locator), l.size)
+		if err != nil {
+			return block.Block{}, fmt.Errorf("backing %s: %w", l.backing, err)
+		}
+		b, err := block.Verify(c, data)
+		if err != nil {
+			return block.Block{}, fmt.Errorf("%w: backing %s: %w", block.ErrDamaged, l.backing, err)
+		}
+		return b, nil
+	}
+	return block.Block{}, block.ErrNotFound
+}
+
+// damaged tells the committer, without waiting, that bytes have gone bad.
+func (s *Store) damaged(mh string, l loc) {
+	s.background(func() {
+		s.do(&op{apply: func(c *committer) error { return c.lose(mh, l) }, durable: true, frees: true})
+	})
+}
+
+// Has tells whether the block is here. It doesn't read it.
+func (s *Store) Has(ctx context.Context, c cid.Cid) (bool, error) {
+	_, err := s.size(ctx, c)
+	if errors.Is(err, block.ErrNotFound) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("store: has %s: %w", c, err)
+	}
+	return true, nil
+}
+
+// Size returns the number of the block's bytes, without reading them. Errors:
+// block.ErrNotFound.
+func (s *Store) Size(ctx context.Context, c cid.Cid) (int, error) {
+	n, err := s.size(ctx, c)
+	if err != nil {
+		return 0, fmt.Errorf("store: size of %s: %w", c, err)
+	}
+	return n, nil
+}
+
+func (s *Store) size(ctx context.Context, c cid.Cid) (int, error) {
+	if err := s.begin(ctx); err != nil {
+		return 0, err
+	}
+	defer s.end()
+	if err := block.CheckCID(c); err != nil {
+		return 0, err
+	}
+	if b, ok := block.Inlined(c); ok {
+		return b.Size(), nil
+	}
+	f, err := s.locate(string(c.Hash()))
+	switch {
+	case err != nil:
+		return 0, err
+	case f.inMemory:
+		return len(f.data), nil
+	case f.loc.kind == locNone:
+		return 0, block.ErrNotFound
+	}
+	return f.loc.size, nil
+}
+
+// Blocks lists the blocks that are here, each multihash once, under the codec
+// that it was first known by, in no set order. Blocks that come or go while it
+// runs may be among them or not.
+func (s *Store) Blocks(ctx context.Context) iter.Seq2[cid.Cid, error] {
+	return func(yield func(cid.Cid, error) bool) {
+		if err := s.Flush(ctx); err != nil {
+			yield(cid.Undef, err)
+			return
+		}
+		snap, done, err := s.snapshot(ctx)
+		if err != nil {
+			yield(cid.Undef, fmt.Errorf("store: list blocks: %w", err))
+			return
+		}
+		defer done()
+		stopped := false
+		err = scanRows(snap, "", func(mh string, r *row) bool {
+			if !r.present() || len(r.refs) == 0 {
+				return true
+			}
+			if err = ctx.Err(); err != nil {
+				return false
+			}
+			stopped = !yield(node{mh, r.refs[0].codec}.cid(), nil)
+			return !stopped
+		})
+		if err == nil {
+			err = ctx.Err()
+		}
+		if err != nil && !stopped {
+			yield(cid.Undef, fmt.Errorf("store: list blocks: %w", err))
+		}
+	}
+}

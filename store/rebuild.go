@@ -1,0 +1,432 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/pack"
+	"github.com/cockroachdb/pebble/v2/vfs"
+)
+
+// Rebuilt is what a rebuild found in the packs.
+type Rebuilt struct {
+	Packs   int
+	Blocks  int64
+	Bytes   int64
+	Aliases int
+	// Damaged counts blocks whose bytes have gone bad, and places where a pack
+	// could not be read on.
+	Damaged int64
+	// EvictionHeld: no alias table was found though there are blocks. Nothing
+	// is evicted until the user confirms that no alias is missing.
+	EvictionHeld bool
+	// OldIndex is where the former index was put; empty if there was none.
+	OldIndex string
+}
+
+const (
+	newIndexDir = "index.new"
+	oldIndexDir = "index.old"
+)
+
+// Rebuild makes the index of the repository at dir anew from its packs: where
+// the blocks lie, the aliases, references to backings, and recorded spaces.
+// The former index is kept beside it. Nobody may have the repository open.
+// Blocks that had been deleted may be back, as a cache. Progress, where not nil,
+// is told now and then how many bytes have been read of how many.
+func Rebuild(ctx context.Context, dir string, o Options, progress func(done, total int64)) (Rebuilt, error) {
+	rb := &rebuild{ctx: ctx, o: o.withDefaults(), dir: dir, progress: progress, ends: map[pack.ID]int64{}}
+	if rb.fs = o.FS; rb.fs == nil {
+		rb.fs = vfs.Default
+	}
+	if err := rb.run(); err != nil {
+		return rb.found, fmt.Errorf("store: rebuild %s: %w", dir, err)
+	}
+	return rb.found, nil
+}
+
+// A rebuild makes a new index beside the old one, and swaps them at the end.
+type rebuild struct {
+	ctx      context.Context
+	o        Options
+	fs       vfs.FS
+	dir      string
+	progress func(done, total int64)
+
+	repo    *repository
+	s       *Store // with the new index; its committer isn't running
+	c       *committer
+	ends    map[pack.ID]int64 // how far each pack is good
+	records []record
+	found   Rebuilt
+}
+
+func (rb *rebuild) run() (err error) {
+	if _, err := rb.fs.Stat(rb.fs.PathJoin(rb.dir, packsDir)); err != nil {
+		return fmt.Errorf("there are no packs: %w", err)
+	}
+	if err := rb.ensureFormat(); err != nil {
+		return err
+	}
+	if rb.repo, err = openRepository(rb.fs, rb.dir, rb.o.Program); err != nil {
+		return err
+	}
+	defer rb.repo.Close()
+	if err := rb.fs.RemoveAll(rb.repo.path(newIndexDir)); err != nil {
+		return err
+	}
+	if err := rb.open(); err != nil {
+		return err
+	}
+	err = rb.fill()
+	if cerr := rb.s.index.close(true); err == nil {
+		err = cerr
+	}
+	if cerr := rb.s.packs.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return err
+	}
+	return rb.swap()
+}
+
+// ensureFormat writes the format file if it was lost with the index: the packs
+// are there, and of the only format there is.
+func (rb *rebuild) ensureFormat() error {
+	r := &repository{fs: rb.fs, dir: rb.dir}
+	if _, err := r.read(formatFile); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return r.write(formatFile, []byte(formatLine), true)
+}
+
+// open makes a store above the new index, whose committer this goroutine is.
+func (rb *rebuild) open() (err error) {
+	s := &Store{o: rb.o, fs: rb.fs, dir: rb.dir, log: rb.o.Logger, events: newHub(), fresh: map[string]freshBlock{}}
+	s.keeper, s.space = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.closing, s.committed = make(chan struct{}), make(chan struct{})
+	s.protect.counts = map[uint64]int32{}
+	if s.packs, err = pack.OpenDir(rb.fs, rb.repo.path(packsDir)); err != nil {
+		return err
+	}
+	if s.index, err = openIndex(rb.fs, rb.repo.path(newIndexDir), rb.o, true); err != nil {
+		return err
+	}
+	rb.s, rb.c = s, &committer{s: s}
+	return rb.c.load()
+}
+
+func (rb *rebuild) fill() error {
+	ids, err := rb.s.packs.List()
+	if err != nil {
+		return err
+	}
+	var done, total int64
+	sizes := map[pack.ID]int64{}
+	for _, id := range ids {
+		if sizes[id], err = rb.s.packs.Size(id); err != nil {
+			return err
+		}
+		total += sizes[id]
+	}
+	// The youngest first: of a block that lies in two packs, the younger place
+	// is the one that the lost index knew.
+	slices.Reverse(ids)
+	for _, id := range ids {
+		base := done
+		if err := rb.pack(id, sizes[id], func(at int64) { rb.tell(base+at, total) }); err != nil {
+			return err
+		}
+		done += sizes[id]
+		rb.found.Packs++
+	}
+	rb.tell(total, total)
+	if len(ids) > 0 {
+		rb.c.meta.nextPack = ids[0] + 1
+	}
+	if err := rb.replay(); err != nil {
+		return err
+	}
+	return rb.flush()
+}
+
+func (rb *rebuild) tell(done, total int64) {
+	if rb.progress != nil {
+		rb.progress(done, total)
+	}
+}
+
+// pack takes in what a pack holds.
+func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
+	c := rb.c
+	info := &packInfo{id: id, kind: kindLeaves, state: packTorn, end: pack.Start, size: size}
+	c.infos[id] = info
+	c.dirty[id] = true
+	end, _, sealed, err := rb.s.packs.Sealed(id)
+	if err != nil || !sealed || end > size {
+		end = size
+	} else {
+		info.state = packSealed
+	}
+	linked := false
+	for sec, err := range rb.s.packs.Scan(id, pack.Start, end) {
+		if cerr := rb.ctx.Err(); cerr != nil {
+			return cerr
+		}
+		if errors.Is(err, block.ErrHashMismatch) {
+			rb.found.Damaged++
+			if info.state != packSealed {
+				break // the rest of what was being written in a crash
+			}
+			info.end = sec.End()
+			continue
+		}
+		if err != nil {
+			if info.state == packSealed {
+				rb.found.Damaged++
+			}
+			rb.s.log.Warn("store: a pack can't be read on", "pack", id.Name(), "error", err)
+			break
+		}
+		info.end = sec.End()
+		tell(sec.End())
+		if isRecord(sec.CID) {
+			info.records, linked = true, true
+			rec, err := parseRecord(sec.Block.Data())
+			if errors.Is(err, ErrFormat) {
+				return err
+			}
+			if err != nil {
+				rb.found.Damaged++
+				continue
+			}
+			rb.records = append(rb.records, rec)
+			continue
+		}
+		if err := rb.block(info, sec); err != nil {
+			return err
+		}
+		if c.dirtyCount() > maxDirty {
+			if err := rb.flush(); err != nil {
+				return err
+			}
+		}
+	}
+	if info.state == packSealed {
+		info.end = end
+	}
+	if linked {
+		info.kind = kindLinks
+	}
+	rb.ends[id] = info.end
+	return nil
+}
+
+func (rb *rebuild) block(info *packInfo, sec pack.Scanned) error {
+	n := nodeOf(sec.CID)
+	r, err := rb.c.row(n.mh)
+	if err != nil {
+		return err
+	}
+	if !r.present() {
+		rb.found.Blocks++
+		rb.found.Bytes += int64(sec.Size)
+	}
+	return rb.c.change(n.mh, func(r *row) {
+		r.ref(n.codec)
+		if !r.present() {
+			r.loc = loc{kind: locPack, size: sec.Size, pack: info.id, off: sec.Offset, head: sec.Head, sum: sec.Block.Checksum()}
+		}
+	})
+}
+
+func (rb *rebuild) flush() error {
+	rb.c.record = recordBuffer{} // it's in the packs already
+	if err := rb.c.publish(); err != nil {
+		return err
+	}
+	return rb.c.flush(true)
+}
+
+// replay applies the youngest alias table that is whole, and what was recorded
+// after it, as far as the blocks of each commit were kept, too.
+func (rb *rebuild) replay() error {
+	commits := map[uint64][]record{}
+	tables := map[uint64][]record{}
+	for _, r := range rb.records {
+		if r.table {
+			tables[r.seq] = append(tables[r.seq], r)
+		} else {
+			commits[r.seq] = append(commits[r.seq], r)
+		}
+	}
+	c := rb.c
+	found := len(tables) > 0
+	for _, seq := range descending(tables) {
+		if parts, ok := wholeRecord(tables[seq]); ok {
+			if err := rb.apply(parts); err != nil {
+				return err
+			}
+			c.meta.seq = seq
+			break
+		}
+	}
+	for _, seq := range ascending(commits) {
+		parts, ok := wholeRecord(commits[seq])
+		if seq <= c.meta.seq {
+			// What the table tells already. References are in no table.
+			parts = onlyRefers(commits[seq])
+		} else if !ok || !rb.kept(parts) {
+			break // cut off by a crash, and never acknowledged
+		} else {
+			c.meta.seq = seq
+		}
+		if err := rb.apply(parts); err != nil {
+			return err
+		}
+	}
+	// Commits that were not acknowledged must not be taken for later ones.
+	for _, r := range rb.records {
+		c.meta.seq = max(c.meta.seq, r.seq)
+	}
+	c.meta.held = !found && rb.found.Blocks > 0
+	rb.found.EvictionHeld = c.meta.held
+	err := scanAliases(rb.s.index.db, "", func(*aliasRow) bool { rb.found.Aliases++; return true })
+	if err != nil {
+		return err
+	}
+	return nil
+}
+
+func ascending(m map[uint64][]record) []uint64 {
+	var seqs []uint64
+	for seq := range m {
+		seqs = append(seqs, seq)
+	}
+	slices.Sort(seqs)
+	return seqs
+}
+
+func descending(m map[uint64][]record) []uint64 {
+	seqs := ascending(m)
+	slices.Reverse(seqs)
+	return seqs
+}
+
+// wholeRecord returns the parts of a record in order, if they are all there. A
+// table may be there twice.
+func wholeRecord(parts []record) ([]record, bool) {
+	slices.SortFunc(parts, func(a, b record) int { return cmp.Compare(a.part, b.part) })
+	parts = slices.CompactFunc(parts, func(a, b record) bool { return a.part == b.part })
+	for i, r := range parts {
+		if r.part != i {
+			return nil, false
+		}
+	}
+	return parts, len(parts) > 0 && parts[len(parts)-1].last
+}
+
+// kept tells whether the blocks of a commit were kept. A pack that is gone was
+// removed later, and in good order.
+func (rb *rebuild) kept(parts []record) bool {
+	for _, m := range parts[0].marks {
+		if end, ok := rb.ends[m.pack]; ok && end < m.end {
+			return false
+		}
+	}
+	return true
+}
+
+func onlyRefers(parts []record) []record {
+	var out []record
+	for _, r := range parts {
+		r.changes = slices.DeleteFunc(slices.Clone(r.changes), func(ch recordChange) bool { return ch.kind != recordRefer })
+		out = append(out, r)
+	}
+	return out
+}
+
+func (rb *rebuild) apply(parts []record) error {
+	for _, r := range parts {
+		for _, ch := range r.changes {
+			if err := rb.change(ch); err != nil {
+				return err
+			}
+		}
+		// Counting goes on as in a running store: what is below is expanded
+		// when that opens.
+		if err := rb.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (rb *rebuild) change(ch recordChange) error {
+	c := rb.c
+	switch ch.kind {
+	case recordAlias:
+		if ch.value == nil {
+			return c.removeAlias(ch.name)
+		}
+		a, err := parseAlias(ch.name, ch.value)
+		if err != nil {
+			rb.found.Damaged++
+			return nil
+		}
+		if err := c.removeAlias(ch.name); err != nil {
+			return err
+		}
+		if err := c.referAll(a.targets, 1); err != nil {
+			return err
+		}
+		if err := c.referAll(a.heldTargets, 1); err != nil {
+			return err
+		}
+		c.writeAlias(a)
+	case recordSpace:
+		c.setSpace(ch.name, ch.key, bytes.Clone(ch.value))
+	case recordRefer:
+		if len(ch.key) == 0 {
+			return nil
+		}
+		n, err := parseNode([]byte(ch.key[1:]))
+		if err != nil {
+			rb.found.Damaged++
+			return nil
+		}
+		told, err := parseRow(ch.value)
+		if err != nil {
+			rb.found.Damaged++
+			return nil
+		}
+		return c.place(n, told.loc)
+	}
+	return nil
+}
+
+// swap puts the new index in the old one's place.
+func (rb *rebuild) swap() error {
+	index := rb.repo.path(indexDir)
+	if _, err := rb.fs.Stat(index); err == nil {
+		old := rb.repo.path(oldIndexDir)
+		if err := rb.fs.RemoveAll(old); err != nil {
+			return err
+		}
+		if err := rb.fs.Rename(index, old); err != nil {
+			return err
+		}
+		rb.found.OldIndex = old
+	}
+	if err := rb.fs.Rename(rb.repo.path(newIndexDir), index); err != nil {
+		return err
+	}
+	return syncDir(rb.fs, rb.dir)
+}

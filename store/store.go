@@ -1,0 +1,500 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/pack"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/ipfs/go-cid"
+)
+
+// A Store holds blocks. Make one with Open; close it with Close.
+type Store struct {
+	o    Options
+	fs   vfs.FS
+	dir  string
+	log  *slog.Logger
+	lock io.Closer
+
+	index  *index
+	packs  *pack.Dir
+	events *hub
+
+	ops       chan *op
+	wake      chan struct{} // something was put; holds one
+	keeper    chan struct{} // something that was wanted came; holds one
+	space     chan struct{} // the packs take more than they may; holds one
+	closing   chan struct{}
+	committed chan struct{} // the committer has ended
+	closeOnce sync.Once
+	closeErr  error
+
+	// life is held by whoever reads, so that Close waits for them.
+	life   sync.RWMutex
+	closed bool // guarded by life
+
+	bg     sync.Mutex // guards bgOver, and wg against growing once it is set
+	bgOver bool
+	wg     sync.WaitGroup // background goroutines
+	ctx    context.Context
+	cancel context.CancelFunc
+
+	mu sync.RWMutex // guards the following fields
+	// fresh is where blocks lie that the index doesn't know, or elsewhere.
+	fresh         map[string]freshBlock
+	incoming      []entry
+	incomingBytes int
+	generation    uint64     // how often incoming was taken
+	room          *sync.Cond // on mu: incoming was taken, or the store closes
+
+	protect protectedSet
+	touched touchedSet
+	clock   atomic.Int64 // ticks with each read, to order packs by their last
+	// failures counts how often the store went back to the last flush.
+	failures atomic.Uint64
+	pins     atomic.Uint64 // the id of the last temporary pin
+	full     atomic.Bool
+
+	evicting sync.Mutex // held by the one that evicts, verifies or backs up
+	usageNow atomic.Pointer[usage]
+}
+
+// Open opens the repository at dir, and makes one where there is none. Without
+// dir the store is in memory, and gone when it's closed. Errors: ErrLocked,
+// with the name of the process that has it open; ErrFormat; ErrIndexLost,
+// after which Rebuild helps.
+func Open(ctx context.Context, dir string, o Options) (*Store, error) {
+	s, err := open(ctx, dir, o)
+	if err != nil {
+		return nil, fmt.Errorf("store: open %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	o = o.withDefaults()
+	s := &Store{o: o, fs: o.FS, dir: dir, log: o.Logger}
+	if s.fs == nil {
+		s.fs = vfs.Default
+		if dir == "" {
+			s.fs = vfs.NewMem()
+		}
+	}
+	if dir == "" {
+		s.dir = "cairn"
+	}
+	r, err := openRepository(s.fs, s.dir, o.Program)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			r.Close()
+		}
+	}()
+	return s, s.start(r)
+}
+
+// start opens packs and index of a locked repository, and sets the store
+// going.
+func (s *Store) start(r *repository) (err error) {
+	s.lock = r
+	s.events = newHub()
+	s.ops = make(chan *op)
+	s.wake, s.keeper, s.space = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	s.closing, s.committed = make(chan struct{}), make(chan struct{})
+	s.fresh = map[string]freshBlock{}
+	s.room = sync.NewCond(&s.mu)
+	s.protect.counts = map[uint64]int32{}
+	for _, name := range []string{packsDir, indexDir} {
+		if err = makeDir(s.fs, r.path(name)); err != nil {
+			return err
+		}
+	}
+	if s.packs, err = pack.OpenDir(s.fs, r.path(packsDir)); err != nil {
+		return err
+	}
+	ids, err := s.packs.List()
+	if err != nil {
+		return err
+	}
+	fs := vfs.OnDiskFull(s.fs, func() { s.full.Store(true) })
+	if s.index, err = openIndex(fs, r.path(indexDir), s.o, len(ids) == 0); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.index.close(false)
+		}
+	}()
+	c := &committer{s: s}
+	if err = c.load(); err != nil {
+		return err
+	}
+	if err = c.adopt(ids); err != nil {
+		return err
+	}
+	if err = c.dropTempPins(); err != nil {
+		return err
+	}
+	if err = c.relearn(); err != nil {
+		return err
+	}
+	s.noteSpace(c.usage())
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	go c.run()
+	s.background(s.keep)
+	s.background(s.evictLoop)
+	if s.o.ScrubRate > 0 {
+		s.background(s.scrub)
+	}
+	return nil
+}
+
+// adopt compares the packs that are there with those that the index knows. A
+// file that it doesn't know was about to be removed, or was just made: its id
+// tells. An index that knows less than there are packs is an old one.
+func (c *committer) adopt(ids []pack.ID) error {
+	there := map[pack.ID]bool{}
+	for _, id := range ids {
+		there[id] = true
+		if c.infos[id] != nil {
+			continue
+		}
+		if id >= c.meta.nextPack {
+			return fmt.Errorf("%w: there is pack %s, which it has never heard of", ErrIndexLost, id.Name())
+		}
+		c.s.packs.Remove(id)
+	}
+	latest := int64(0)
+	for _, info := range c.infos {
+		latest = max(latest, info.read)
+		if !there[info.id] && info.end > pack.Start {
+			c.s.log.Error("store: a pack is missing; its blocks are lost unless they can be fetched again", "pack", info.id.Name())
+		}
+		if info.state == packOpen {
+			if size, err := c.s.packs.Size(info.id); err != nil || size != info.end {
+				info.state = packTorn
+				c.dirty[info.id] = true
+			}
+		}
+	}
+	c.s.clock.Store(latest)
+	return nil
+}
+
+// Close ends all background work, makes durable what was put, and closes the
+// repository. Temporary pins are gone. It waits for readers, may be called
+// again, and then returns the same.
+func (s *Store) Close() error {
+	s.closeOnce.Do(func() {
+		s.cancel()
+		close(s.closing)
+		s.mu.Lock()
+		s.room.Broadcast()
+		s.mu.Unlock()
+		<-s.committed
+		s.bg.Lock()
+		s.bgOver = true
+		s.bg.Unlock()
+		s.wg.Wait()
+		s.life.Lock()
+		s.closed = true
+		s.life.Unlock()
+		s.events.close()
+		var errs []error
+		if s.index.err() != nil {
+			errs = append(errs, s.index.err())
+		}
+		errs = append(errs, s.index.close(true), s.packs.Close(), s.lock.Close())
+		if err := errors.Join(errs...); err != nil {
+			s.closeErr = fmt.Errorf("store: close: %w", err)
+		}
+	})
+	return s.closeErr
+}
+
+// begin is called by whoever reads, who calls end when done.
+func (s *Store) begin(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	s.life.RLock()
+	if s.closed {
+		s.life.RUnlock()
+		return ErrClosed
+	}
+	return nil
+}
+
+func (s *Store) end() { s.life.RUnlock() }
+
+// snapshot returns the index as it is now, until done is called.
+func (s *Store) snapshot(ctx context.Context) (snap *pebble.Snapshot, done func(), err error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, nil, err
+	}
+	snap = s.index.db.NewSnapshot()
+	return snap, func() {
+		snap.Close()
+		s.end()
+	}, nil
+}
+
+// background runs f in a goroutine that Close waits for.
+func (s *Store) background(f func()) {
+	s.bg.Lock()
+	defer s.bg.Unlock()
+	if s.bgOver {
+		return
+	}
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		f()
+	}()
+}
+
+// do hands an op to the committer and waits for its end.
+func (s *Store) do(o *op) error {
+	o.done = make(chan error, 1)
+	select {
+	case s.ops <- o:
+	case <-s.closing:
+		return ErrClosed
+	}
+	select {
+	case err := <-o.done:
+		return err
+	case <-s.committed:
+	}
+	select {
+	case err := <-o.done:
+		return err
+	default:
+		return ErrClosed
+	}
+}
+
+// Put takes blocks in, as a cache: they can be read when it returns, and are
+// kept as long as there is space, unless something keeps them alive. To
+// acknowledge them, use a Batch, or Flush. Put waits while too much is on its
+// way to the disk.
+func (s *Store) Put(ctx context.Context, blocks ...block.Block) error {
+	done := make(chan error, len(blocks))
+	n := 0
+	for _, b := range blocks {
+		if block.IsIdentity(b.CID()) {
+			continue
+		}
+		if err := s.enqueue(ctx, entry{block: b, done: done}); err != nil {
+			return fmt.Errorf("store: put %s: %w", b.CID(), err)
+		}
+		n++
+	}
+	for range n {
+		if err := <-done; err != nil {
+			return fmt.Errorf("store: put: %w", err)
+		}
+	}
+	return nil
+}
+
+// enqueue puts a block among those that wait to be appended. From then on it
+// can be read, and its entry's done is answered.
+func (s *Store) enqueue(ctx context.Context, e entry) error {
+	if !e.block.CID().Defined() {
+		return fmt.Errorf("%w: the zero Block", block.ErrMalformed)
+	}
+	if e.block.CID().Prefix().Codec == codecRecord {
+		return fmt.Errorf("%w: codec 0x%x is the store's own", block.ErrMalformed, codecRecord)
+	}
+	if err := s.index.err(); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	if s.incomingBytes >= maxIncoming {
+		stop := context.AfterFunc(ctx, func() {
+			s.mu.Lock()
+			s.room.Broadcast()
+			s.mu.Unlock()
+		})
+		for s.incomingBytes >= maxIncoming && ctx.Err() == nil && !s.isClosing() {
+			s.room.Wait()
+		}
+		stop()
+	}
+	if err := ctx.Err(); err != nil {
+		s.mu.Unlock()
+		return err
+	}
+	if s.isClosing() {
+		s.mu.Unlock()
+		return ErrClosed
+	}
+	mh := string(e.block.CID().Hash())
+	if f, ok := s.fresh[mh]; !ok || f.loc.kind == locNone {
+		s.fresh[mh] = freshBlock{inMemory: true, generation: s.generation, data: e.block.Data()}
+	}
+	s.incoming = append(s.incoming, e)
+	s.incomingBytes += e.block.Size() + entryOverhead
+	s.mu.Unlock()
+	signal(s.wake)
+	return nil
+}
+
+// entryOverhead is about what a waiting block takes in memory besides its
+// bytes.
+const entryOverhead = 256
+
+func (s *Store) isClosing() bool {
+	select {
+	case <-s.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// takeIncoming takes all that waits to be appended.
+func (s *Store) takeIncoming() []entry {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entries := s.incoming
+	s.incoming, s.incomingBytes = nil, 0
+	s.generation++
+	s.room.Broadcast()
+	return entries
+}
+
+// forget takes back what enqueue let readers see.
+func (s *Store) forget(entries []entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range entries {
+		mh := string(e.block.CID().Hash())
+		if s.fresh[mh].inMemory {
+			delete(s.fresh, mh)
+		}
+	}
+}
+
+// flushed takes note that the index knows all that was published.
+func (s *Store) flushed() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for mh, f := range s.fresh {
+		if !f.inMemory {
+			delete(s.fresh, mh)
+		}
+	}
+}
+
+// forgetFresh takes note that what was published is void, and that what is in
+// memory and not among incoming is lost.
+func (s *Store) forgetFresh() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.fresh)
+	for _, e := range s.incoming {
+		s.fresh[string(e.block.CID().Hash())] = freshBlock{inMemory: true, generation: s.generation, data: e.block.Data()}
+	}
+}
+
+// Flush makes durable all that was put before.
+func (s *Store) Flush(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("store: flush: %w", err)
+	}
+	before := s.failures.Load()
+	err := s.do(&op{apply: func(*committer) error { return nil }, durable: true, frees: true})
+	if err == nil && s.failures.Load() != before {
+		err = ErrBatchLost
+	}
+	if err != nil {
+		return fmt.Errorf("store: flush: %w", err)
+	}
+	return nil
+}
+
+// Delete removes blocks from the store. Blocks that are live, or in the hands
+// of a Batch, are refused with ErrLive, and then none is removed. A block that
+// isn't here is no error.
+func (s *Store) Delete(ctx context.Context, cids ...cid.Cid) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("store: delete: %w", err)
+	}
+	err := s.do(&op{
+		durable: true, frees: true,
+		check: func(c *committer) error {
+			for _, k := range cids {
+				r, err := c.row(string(k.Hash()))
+				if err != nil {
+					return err
+				}
+				if r.present() && (r.live() || s.protect.has(string(k.Hash()))) {
+					return fmt.Errorf("%s: %w", k, ErrLive)
+				}
+			}
+			return nil
+		},
+		apply: func(c *committer) error {
+			for _, k := range cids {
+				if block.IsIdentity(k) {
+					continue
+				}
+				if err := c.change(string(k.Hash()), func(r *row) { r.loc = loc{} }); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("store: delete: %w", err)
+	}
+	return nil
+}
+
+// diskFull returns ErrDiskFull, with the figures, while there's less free
+// space than the reserve.
+func (s *Store) diskFull() error {
+	if s.o.Reserve < 0 {
+		return nil
+	}
+	du, err := s.fs.GetDiskUsage(s.dir)
+	if err != nil {
+		return nil // not every file system tells; writing will
+	}
+	if du.AvailBytes < uint64(s.o.Reserve) {
+		return fmt.Errorf("%w: %d bytes are free at %s, %d are kept in reserve", ErrDiskFull, du.AvailBytes, s.dir, s.o.Reserve)
+	}
+	s.full.Store(false)
+	return nil
+}
+
+// Dir is the repository's folder; empty for a store in memory.
+func (s *Store) Dir() string {
+	if s.fs != vfs.Default {
+		return ""
+	}
+	return s.dir
+}

@@ -1,0 +1,290 @@
+package store
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/ipfs/go-cid"
+)
+
+// links is what extraction says of a block.
+type links struct {
+	nodes   []node
+	flags   uint8 // refUndecodable or refUnknown, where there is nothing to say
+	version uint64
+}
+
+// extract finds a block's links, once for all who ask.
+func (s *Store) extract(b block.Block) *links {
+	codec := nodeOf(b.CID()).codec
+	l := &links{version: dag.Version}
+	var cids []cid.Cid
+	var err error
+	if f := s.o.Links[codec]; f != nil && !dag.Known(codec) {
+		cids, err = f(b)
+	} else {
+		cids, err = dag.Links(b)
+	}
+	switch {
+	case errors.Is(err, block.ErrUnknownCodec):
+		l.flags = refUnknown
+	case err != nil:
+		l.flags = refUndecodable
+	default:
+		l.nodes = distinct(cids)
+	}
+	return l
+}
+
+// known tells whether the links of blocks of that codec can be found.
+func (s *Store) known(codec uint64) bool { return dag.Known(codec) || s.o.Links[codec] != nil }
+
+// step does some of the work that is due: it expands what became live, and
+// collapses what ceased to be once nothing is left to expand. (The other order
+// could take apart what a new root shares with an old one.) When foreground is
+// set somebody waits, and it does less.
+func (c *committer) step(foreground bool) error {
+	budget := stepBudget
+	if foreground {
+		budget /= 4
+	}
+	for i, f := range []func(node) (int, error){c.expand, c.collapse} {
+		w := &c.work[i]
+		for budget > 0 {
+			if len(w.nodes) == 0 {
+				if !w.scan {
+					break
+				}
+				if err := c.findWork(i); err != nil {
+					return err
+				}
+				continue
+			}
+			n := w.nodes[len(w.nodes)-1]
+			w.nodes = w.nodes[:len(w.nodes)-1]
+			cost, err := f(n)
+			if err != nil {
+				return err
+			}
+			budget -= 1 + cost
+		}
+		if len(w.nodes) > 0 || w.scan {
+			return nil
+		}
+	}
+	return nil
+}
+
+// findWork looks in the index for work that is due. The index must be looked
+// at without an overlay, so it flushes first.
+func (c *committer) findWork(kind int) error {
+	if err := c.publish(); err != nil {
+		return err
+	}
+	if err := c.flush(false); err != nil {
+		return err
+	}
+	prefix := string([]byte{keyExpand, keyCollapse}[kind])
+	w := &c.work[kind]
+	w.scan = false
+	var perr error
+	err := scan(c.s.index.db, prefix, "", func(k, _ []byte) bool {
+		n, err := parseNode(k[1:])
+		if err != nil {
+			perr = err
+			return false
+		}
+		w.nodes = append(w.nodes, n)
+		w.scan = len(w.nodes) >= maxWorkList
+		return !w.scan
+	})
+	return errors.Join(err, perr)
+}
+
+// expand adds one to the count of each link of a live block. It returns how
+// many links there were.
+func (c *committer) expand(n node) (int, error) {
+	r, err := c.row(n.mh)
+	if err != nil {
+		return 0, err
+	}
+	f, _ := r.find(n.codec)
+	if dueOf(f, r.present())&dueExpand == 0 {
+		return 0, nil
+	}
+	l := c.hints[n]
+	if l == nil {
+		b, err := c.read(n, r.loc)
+		if errors.Is(err, block.ErrDamaged) {
+			return 0, c.lose(n.mh, r.loc)
+		}
+		if err != nil {
+			return 0, err
+		}
+		l = c.s.extract(b)
+	}
+	flags := refExpanded | l.flags
+	if len(l.nodes) > 0 {
+		flags |= refHasLinks
+		c.set(n.key(keyLinks), appendNodes(nil, l.nodes))
+	}
+	err = c.change(n.mh, func(r *row) {
+		f := r.ref(n.codec)
+		f.flags, f.version, f.whole = flags, l.version, 0
+	})
+	for i := 0; i < len(l.nodes) && err == nil; i++ {
+		err = c.refer(l.nodes[i], 1)
+	}
+	return len(l.nodes), err
+}
+
+// collapse takes back what expand did, by the links that expand stored.
+func (c *committer) collapse(n node) (int, error) {
+	r, err := c.row(n.mh)
+	if err != nil {
+		return 0, err
+	}
+	f, _ := r.find(n.codec)
+	if dueOf(f, r.present())&dueCollapse == 0 {
+		return 0, nil
+	}
+	children, err := c.storedLinks(n, f)
+	if err != nil {
+		return 0, err
+	}
+	if len(children) > 0 {
+		c.unset(n.key(keyLinks))
+	}
+	err = c.change(n.mh, func(r *row) {
+		f := r.ref(n.codec)
+		f.flags, f.version, f.whole = 0, 0, 0
+	})
+	for i := 0; i < len(children) && err == nil; i++ {
+		err = c.refer(children[i], -1)
+	}
+	return len(children), err
+}
+
+// refer adds delta to the count of a node.
+func (c *committer) refer(n node, delta int64) error {
+	return c.change(n.mh, func(r *row) {
+		f := r.ref(n.codec)
+		if delta < 0 && f.count < uint64(-delta) {
+			// The counts are wrong. Keeping too much is the lesser evil;
+			// Verify finds and mends it.
+			c.s.log.Error("store: a count would fall below zero; run a verification", "cid", n.cid())
+			f.count = 0
+			return
+		}
+		f.count += uint64(delta)
+	})
+}
+
+// storedLinks returns the links that a node was expanded with.
+func (c *committer) storedLinks(n node, f ref) ([]node, error) {
+	if f.flags&refHasLinks == 0 {
+		return nil, nil
+	}
+	value, err := c.get(n.key(keyLinks))
+	if err != nil {
+		return nil, err
+	}
+	return parseLinks(n, value)
+}
+
+func parseLinks(n node, value []byte) ([]node, error) {
+	d := decoder{p: value}
+	nodes := d.nodes()
+	if d.fail || len(d.p) > 0 {
+		return nil, fmt.Errorf("index: links of %s: %w", n.cid(), block.ErrMalformed)
+	}
+	return nodes, nil
+}
+
+// read reads a block that lies at l for the committer itself.
+func (c *committer) read(n node, l loc) (block.Block, error) {
+	for _, w := range c.writers {
+		if w != nil && l.kind == locPack && w.ID() == l.pack {
+			if err := w.Flush(); err != nil {
+				return block.Block{}, err
+			}
+		}
+	}
+	return c.s.readAt(context.Background(), n.cid(), l)
+}
+
+// lose takes note that the bytes at l are not what they were. A block that is
+// live becomes wanted; what is known of its links stays, for they are counted.
+func (c *committer) lose(mh string, l loc) error {
+	r, err := c.row(mh)
+	if err != nil || r.loc != l || !r.present() {
+		return err
+	}
+	if r.live() {
+		c.meta.epoch++
+	}
+	c.s.log.Warn("store: a block is damaged", "multihash", fmt.Sprintf("%x", mh), "live", r.live())
+	for _, f := range r.refs {
+		c.emit(Event{Kind: EventDamaged, CID: node{mh, f.codec}.cid()})
+	}
+	return c.change(mh, func(r *row) { r.loc = loc{} })
+}
+
+// relearn queues what was expanded without knowing its links, of codecs that
+// are known by now.
+func (c *committer) relearn() error {
+	from := string(keyFlagged)
+	for {
+		var found []node
+		var codec uint64
+		err := scan(c.s.index.db, string(keyFlagged), from, func(k, _ []byte) bool {
+			if len(k) < 9 {
+				return true
+			}
+			n := node{mh: string(k[9:]), codec: binary.BigEndian.Uint64(k[1:])}
+			if len(found) == 0 {
+				codec = n.codec
+			}
+			if n.codec != codec {
+				return false
+			}
+			found = append(found, n)
+			return c.s.known(codec) && len(found) < maxWorkList
+		})
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return nil
+		}
+		if !c.s.known(codec) {
+			from = node{codec: codec + 1}.flaggedKey()
+			continue
+		}
+		for _, n := range found {
+			r, err := c.row(n.mh)
+			if err != nil {
+				return err
+			}
+			f, _ := r.find(n.codec)
+			if f.flags&refUnknown == 0 && f.version == dag.Version {
+				continue // undecodable then, and now
+			}
+			err = c.change(n.mh, func(r *row) {
+				f := r.ref(n.codec)
+				f.flags, f.version, f.whole = 0, 0, 0
+			})
+			if err != nil {
+				return err
+			}
+		}
+		if err := c.flush(true); err != nil {
+			return err
+		}
+		from = found[len(found)-1].flaggedKey() + "\x00"
+	}
+}
