@@ -91,6 +91,9 @@ func NewWithPrefix(p cid.Prefix, data []byte) (Block, error) {
 	if p.MhType == Identity && len(data) > MaxIdentity {
 		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w (the limit is %d)", len(data), ErrTooLarge, MaxIdentity)
 	}
+	if p.MhType == Identity && p.MhLength != -1 && p.MhLength != len(data) {
+		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w: its length is given as %d", len(data), ErrMalformed, p.MhLength)
+	}
 	if err := checkHash(p.MhType, p.MhLength); err != nil {
 		return Block{}, fmt.Errorf("new block: %w", err)
 	}

@@ -39,6 +39,10 @@ var refused = map[multicodec.Code]string{
 	multicodec.Ripemd128:              "it is too short",
 	multicodec.X11:                    "nothing here can compute it",
 	multicodec.Kangarootwelve:         "nothing here can compute it",
+	multicodec.Keccak224:              "nothing here can compute it",
+	multicodec.Keccak384:              "nothing here can compute it",
+	multicodec.Blake2s160:             "nothing here can compute it",
+	multicodec.Blake2s224:             "nothing here can compute it",
 	multicodec.Sm3_256:                "nothing here can compute it",
 	multicodec.Ripemd160:              "nothing here can compute it",
 	multicodec.Ripemd256:              "nothing here can compute it",
@@ -54,12 +58,11 @@ func accepted(code uint64) bool {
 	case multicodec.Identity, multicodec.Sha1,
 		multicodec.Sha2_256, multicodec.Sha2_512, multicodec.DblSha2_256,
 		multicodec.Sha3_224, multicodec.Sha3_256, multicodec.Sha3_384, multicodec.Sha3_512,
-		multicodec.Keccak256, multicodec.Keccak512,
-		multicodec.Blake3:
+		multicodec.Shake256, multicodec.Keccak256, multicodec.Keccak512,
+		multicodec.Blake2s256, multicodec.Blake3:
 		return true
 	default:
-		return c >= multicodec.Blake2b160 && c <= multicodec.Blake2b512 ||
-			c >= multicodec.Blake2s160 && c <= multicodec.Blake2s256
+		return c >= multicodec.Blake2b160 && c <= multicodec.Blake2b512
 	}
 }
 
@@ -79,8 +82,12 @@ func checkHash(code uint64, length int) error {
 	if length < MinDigest {
 		return fmt.Errorf("%w: %s cut to %d bytes can be forged (the least is %d)", ErrHashRefused, multicodec.Code(code), length, MinDigest)
 	}
-	if length > MaxDigest {
-		return fmt.Errorf("%w: a digest of %d bytes (the most is %d)", ErrHashRefused, length, MaxDigest)
+	most := MaxDigest
+	if multicodec.Code(code) != multicodec.Blake3 { // blake3's digests are as long as one wants
+		most = min(most, multihash.DefaultLengths[code])
+	}
+	if length > most {
+		return fmt.Errorf("%w: a digest of %d bytes of %s (the most is %d)", ErrHashRefused, length, multicodec.Code(code), most)
 	}
 	return nil
 }
@@ -102,12 +109,12 @@ func sum(code uint64, length int, data []byte) (multihash.Multihash, error) {
 
 // matches tells whether data hashes to c, whose form CheckCID has accepted.
 func matches(c cid.Cid, data []byte) (bool, error) {
-	mh := c.Hash()
-	if len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) {
+	mh := hashOf(c)
+	if isSHA256(mh) {
 		digest := sha256.Sum256(data)
-		return string(mh[2:]) == string(digest[:]), nil
+		return mh[2:] == string(digest[:]), nil
 	}
-	d, err := multihash.Decode(mh)
+	d, err := multihash.Decode([]byte(mh))
 	if err != nil {
 		return false, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
@@ -115,7 +122,7 @@ func matches(c cid.Cid, data []byte) (bool, error) {
 		return string(d.Digest) == string(data), nil
 	}
 	got, err := sum(d.Code, d.Length, data)
-	return string(got) == string(mh), err
+	return string(got) == mh, err
 }
 
 // CheckCID tells whether c can name a block here: defined, of version 0 or 1,
@@ -125,11 +132,11 @@ func CheckCID(c cid.Cid) error {
 	if !c.Defined() {
 		return fmt.Errorf("%w: an undefined CID", ErrMalformed)
 	}
-	mh := c.Hash()
-	if len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) && mh[1] == sha256.Size {
+	mh := hashOf(c)
+	if isSHA256(mh) {
 		return nil
 	}
-	d, err := multihash.Decode(mh)
+	d, err := multihash.Decode([]byte(mh))
 	if err != nil {
 		return fmt.Errorf("%w: CID %x: %w", ErrMalformed, c.Bytes(), err)
 	}
@@ -144,7 +151,7 @@ func CheckCID(c cid.Cid) error {
 
 // ParseCID reads a CID in any of its text forms and checks it as CheckCID.
 func ParseCID(s string) (cid.Cid, error) {
-	// The longest text is base2, nine characters a byte with its prefix.
+	// The longest text is base2: its prefix, and eight characters a byte.
 	if len(s) > 1+8*MaxCID {
 		return cid.Undef, fmt.Errorf("%w: a CID of %d characters", ErrMalformed, len(s))
 	}
@@ -171,8 +178,30 @@ func IsIdentity(c cid.Cid) bool {
 	if !c.Defined() {
 		return false
 	}
-	mh := c.Hash()
+	mh := hashOf(c)
 	return len(mh) > 0 && mh[0] == byte(Identity)
+}
+
+// hashOf returns the multihash in a defined CID without the copy that
+// cid.Cid's Hash makes: it is asked for every block and every link.
+func hashOf(c cid.Cid) string {
+	s := c.KeyString()
+	if isSHA256(s) {
+		return s // of version 0, which is the multihash alone
+	}
+	// The version is the one byte 1; the codec ends with the first byte that
+	// doesn't say that more follow.
+	for i := 1; i < len(s); i++ {
+		if s[i] < 0x80 {
+			return s[i+1:]
+		}
+	}
+	return ""
+}
+
+// isSHA256 tells whether mh is a whole multihash of sha2-256.
+func isSHA256(mh string) bool {
+	return len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) && mh[1] == sha256.Size
 }
 
 // Digest returns the digest inside a multihash. It shares mh's memory.

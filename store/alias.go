@@ -293,20 +293,19 @@ func (s *Store) ReverseAlias(ctx context.Context, c cid.Cid) iter.Seq2[Alias, er
 		stopped := false
 		var werr error
 		err = scanAliases(snap, "", func(a *aliasRow) bool {
+			found := block.Equal(a.Root, c) || a.Held.Defined() && block.Equal(a.Held, c)
 			for _, n := range slices.Concat(a.targets, a.heldTargets) {
-				found := block.Equal(a.Root, c)
-				if !found {
-					found, werr = w.from(n)
+				if found {
+					break
 				}
-				if werr != nil {
+				if found, werr = w.from(n); werr != nil {
 					return false
 				}
-				if found {
-					stopped = !yield(a.Alias, nil)
-					return !stopped
-				}
 			}
-			return true
+			if found {
+				stopped = !yield(a.Alias, nil)
+			}
+			return !stopped
 		})
 		if err == nil {
 			err = werr

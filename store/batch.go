@@ -67,6 +67,9 @@ func (b *Batch) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	if err := b.keep(c); err != nil {
 		return false, fmt.Errorf("store: batch has %s: %w", c, err)
 	}
+	if b.s.protect.isDoomed(string(c.Hash())) {
+		return false, nil // there for readers still, and about to go
+	}
 	return b.s.Has(ctx, c)
 }
 
@@ -235,8 +238,12 @@ func (b *Batch) Discard() {
 // evicted. It holds the first bytes of digests: that two share them costs no
 // more than a block kept too long.
 type protectedSet struct {
-	mu     sync.Mutex
+	mu     sync.Mutex // guards the following fields
 	counts map[uint64]int32
+	// doomed is what the committer takes away in the group that it is at.
+	// Readers find it until the group's end, so that it was too late for who
+	// protects it only now.
+	doomed map[uint64]struct{}
 }
 
 // hashOf returns eight bytes of a multihash that are as good as random.
@@ -265,4 +272,35 @@ func (p *protectedSet) has(mh string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.counts[hashOf(mh)] > 0
+}
+
+// doom gives a block up, for the committer to take away, unless it's protected.
+func (p *protectedSet) doom(mh string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	h := hashOf(mh)
+	if p.counts[h] > 0 {
+		return false
+	}
+	if p.doomed == nil {
+		p.doomed = map[uint64]struct{}{}
+	}
+	p.doomed[h] = struct{}{}
+	return true
+}
+
+// isDoomed is asked after add: whoever is told no finds the block, and keeps
+// it, or finds it gone.
+func (p *protectedSet) isDoomed(mh string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	_, doomed := p.doomed[hashOf(mh)]
+	return doomed
+}
+
+// groupOver is called when readers have been shown what a group took away.
+func (p *protectedSet) groupOver() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	clear(p.doomed)
 }

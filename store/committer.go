@@ -66,6 +66,9 @@ type committer struct {
 
 	hints  map[node]*links // links of blocks that came in this group
 	events []Event         // to be sent when the group has ended well
+	// keeperDue: something that was wanted came, or an alias holds a former
+	// root. The keeper is told when it can see that.
+	keeperDue bool
 }
 
 // Kinds of work.
@@ -455,7 +458,7 @@ func (c *committer) due(n node, before, after int) {
 		c.work[workCollapse].add(n)
 	}
 	if before&^after&dueWanted != 0 {
-		c.s.keeperSoon()
+		c.keeperDue = true
 	}
 }
 
@@ -555,7 +558,6 @@ func (c *committer) writer(kind int) (*pack.Writer, error) {
 	next := c.meta
 	next.nextPack++
 	b := c.s.index.db.NewBatch()
-	defer b.Close()
 	// seq, epoch and pins of the overlay aren't flushed yet, and may not be
 	// before their changes are.
 	stored, err := c.storedMeta()
@@ -667,7 +669,6 @@ func (c *committer) flush(sync bool) error {
 		return err
 	}
 	b := c.s.index.db.NewBatch()
-	defer b.Close()
 	var buf []byte
 	for mh, r := range c.rows {
 		if r.empty() {

@@ -248,18 +248,7 @@ func (e *eviction) run(sparing bool) error {
 }
 
 // settle waits until nothing is left to expand or to collapse.
-func (e *eviction) settle() error {
-	for {
-		if err := e.ctx.Err(); err != nil {
-			return err
-		}
-		pending := false
-		err := e.s.do(&op{frees: true, apply: func(c *committer) error { pending = c.hasWork(); return nil }})
-		if err != nil || !pending {
-			return err
-		}
-	}
-}
+func (e *eviction) settle() error { return e.s.settle(e.ctx, workExpand, workCollapse) }
 
 // pack evicts the garbage of one pack; when rewriting it also moves everything
 // else elsewhere and removes the pack.

@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -19,7 +19,9 @@ const memTableSize = 16 << 20
 // An index is the Pebble database with the facts. Reads go straight to it;
 // batches are applied by the committer alone.
 type index struct {
-	db *pebble.DB
+	db     *pebble.DB
+	lock   *pebble.Lock // ours, so that it can be released when Pebble hangs
+	opened atomic.Bool  // until then errors are returned, not guarded
 	// failed is closed when Pebble has met an error that it can't go on after.
 	failed    chan struct{}
 	failOnce  sync.Once
@@ -28,10 +30,22 @@ type index struct {
 
 func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error) {
 	x := &index{failed: make(chan struct{})}
+	fs = &guardFS{FS: fs, index: x}
+	lock, err := pebble.LockDirectory(dir, fs)
+	if err != nil {
+		return nil, fmt.Errorf("lock index: %w", err)
+	}
+	defer func() {
+		if x.db == nil {
+			lock.Close()
+		}
+	}()
+	x.lock = lock
 	cache := pebble.NewCache(o.CacheSize)
 	defer cache.Unref()
 	po := &pebble.Options{
 		FS:                          fs,
+		Lock:                        lock,
 		Cache:                       cache,
 		Logger:                      &indexLogger{log: o.Logger, index: x},
 		FormatMajorVersion:          pebble.FormatValueSeparation,
@@ -62,6 +76,7 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		return nil, fmt.Errorf("open index: %w", err)
 	}
 	x.db = db
+	x.opened.Store(true)
 	return x, nil
 }
 
@@ -69,6 +84,9 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 // iterator because only that consults the filters of the last level, which is
 // what makes an absent key cheap.
 func (x *index) get(key string) ([]byte, error) {
+	if err := x.err(); err != nil {
+		return nil, err
+	}
 	return getFrom(x.db, key)
 }
 
@@ -135,8 +153,9 @@ func scan(r pebble.Reader, prefix, start string, f func(key, value []byte) bool)
 	return nil
 }
 
-// apply writes a batch. If Pebble fails for good meanwhile, it returns without
-// waiting for it: the goroutine that Pebble holds is lost, the caller isn't.
+// apply writes a batch and closes it. If Pebble fails for good meanwhile, it
+// returns without waiting: the goroutine that Pebble holds is lost, and the
+// batch with it, for a closed one is used again by others.
 func (x *index) apply(b *pebble.Batch, sync bool) error {
 	if err := x.err(); err != nil {
 		return err
@@ -147,11 +166,6 @@ func (x *index) apply(b *pebble.Batch, sync bool) error {
 	}
 	done := make(chan error, 1)
 	go func() {
-		defer func() {
-			if p := recover(); p != nil {
-				x.fail(fmt.Errorf("index: %v", p))
-			}
-		}()
 		done <- x.db.Apply(b, o)
 	}()
 	select {
@@ -160,7 +174,7 @@ func (x *index) apply(b *pebble.Batch, sync bool) error {
 			x.fail(err)
 			return x.err()
 		}
-		return nil
+		return b.Close()
 	case <-x.failed:
 		return x.err()
 	}
@@ -184,42 +198,36 @@ func (x *index) err() error {
 }
 
 // close closes the database. After a failure Pebble may hold its own locks for
-// ever, so that closing it is left to a goroutine that nobody waits for.
+// ever, so that it's left as it is: the guard sees to it that it writes no
+// more.
 func (x *index) close(flush bool) error {
-	closing := func() (err error) {
-		defer func() {
-			if p := recover(); p != nil {
-				err = fmt.Errorf("close index: %v", p)
-			}
-		}()
+	if x.err() != nil {
+		return x.lock.Close()
+	}
+	done := make(chan error, 1)
+	go func() {
+		var err error
 		if flush {
 			err = x.db.Flush()
 		}
-		if cerr := x.db.Close(); err == nil {
-			err = cerr
-		}
-		return err
-	}
-	if x.err() != nil {
-		go closing()
-		return nil
-	}
-	done := make(chan error, 1)
-	go func() { done <- closing() }()
+		done <- errors.Join(err, x.db.Close())
+	}()
+	var err error
 	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("close index: %w", err)
-		}
-		return nil
+	case err = <-done:
 	case <-x.failed:
-		return x.err()
+		err = x.err()
 	}
+	err = errors.Join(err, x.lock.Close())
+	if err != nil {
+		return fmt.Errorf("close index: %w", err)
+	}
+	return nil
 }
 
 // indexLogger is Pebble's logger. Pebble expects of Fatalf that it ends the
-// process; here it marks the index failed and ends the goroutine, for a
-// library has no business ending its host.
+// process; here it marks the index failed and holds the goroutine for ever, for
+// a library has no business ending its host.
 type indexLogger struct {
 	log   *slog.Logger
 	index *index
@@ -237,5 +245,5 @@ func (l *indexLogger) Fatalf(format string, args ...any) {
 	err := fmt.Errorf(format, args...)
 	l.log.Error("index failed", "error", err)
 	l.index.fail(err)
-	runtime.Goexit()
+	select {}
 }

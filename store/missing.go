@@ -13,7 +13,7 @@ import (
 )
 
 // Missing lists what is not here of the DAG below root, as far as that can be
-// told: what lies below a missing block is unknown. It comes depth-first, each
+// told: what lies below a block that was never here is unknown. It comes depth-first, each
 // block once. Parts of the DAG that are known to be whole are not walked again.
 func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
@@ -24,7 +24,8 @@ func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.S
 	}
 }
 
-// Wanted lists what is live, selected, and not here, each block once.
+// Wanted lists what is live, selected, and not here, each block once. Where a
+// large DAG has just been aliased it waits until its blocks have been looked at.
 func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		if err := s.wanted(ctx, func(n node) bool { return yield(n.cid(), nil) }); err != nil {
@@ -34,6 +35,10 @@ func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
 }
 
 func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
+	// What is live and not expanded yet hides what is wanted below it.
+	if err := s.settle(ctx, workExpand); err != nil {
+		return err
+	}
 	snap, done, err := s.snapshot(ctx)
 	if err != nil {
 		return err
@@ -253,12 +258,20 @@ func (w *walk) visit(n node) (next *step, whole bool, err error) {
 	if err != nil {
 		return nil, false, err
 	}
+	f, _ := r.find(n.codec)
 	if !r.present() {
 		w.seen[n] = false
 		w.stopped = !w.yield(n)
-		return nil, false, nil
+		if f.flags&refHasLinks == 0 || w.stopped {
+			return nil, false, nil
+		}
+		// It was here once: what is below it is known.
+		links, err := w.s.linksOf(w.ctx, n, f)
+		if err != nil {
+			return nil, false, nil
+		}
+		return &step{n: n, links: links}, false, nil
 	}
-	f, _ := r.find(n.codec)
 	if n.codec == block.Raw || f.expanded() && (f.flags&refHasLinks == 0 || f.whole == w.epoch && w.sel == nil) {
 		return nil, true, nil
 	}

@@ -6,10 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"slices"
 
-	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/pack"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -62,7 +62,8 @@ type rebuild struct {
 	repo    *repository
 	s       *Store // with the new index; its committer isn't running
 	c       *committer
-	ends    map[pack.ID]int64 // how far each pack is good
+	ends    map[pack.ID]int64   // how far each pack could be read
+	holes   map[pack.ID][]int64 // where it has sections that are damaged
 	records []record
 	found   Rebuilt
 }
@@ -79,6 +80,9 @@ func (rb *rebuild) run() (err error) {
 	}
 	defer rb.repo.Close()
 	if err := rb.fs.RemoveAll(rb.repo.path(newIndexDir)); err != nil {
+		return err
+	}
+	if err := makeDir(rb.fs, rb.repo.path(newIndexDir)); err != nil {
 		return err
 	}
 	if err := rb.open(); err != nil {
@@ -175,58 +179,95 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	} else {
 		info.state = packSealed
 	}
-	linked := false
-	for sec, err := range rb.s.packs.Scan(id, pack.Start, end) {
+	from := pack.Start
+	for from < end {
+		next, err := rb.sections(info, from, end, tell)
+		if err == nil {
+			break
+		}
 		if cerr := rb.ctx.Err(); cerr != nil {
 			return cerr
 		}
-		if errors.Is(err, block.ErrHashMismatch) {
-			rb.found.Damaged++
-			if info.state != packSealed {
-				break // the rest of what was being written in a crash
-			}
-			info.end = sec.End()
-			continue
+		if !errors.Is(err, errUnreadable) {
+			return err
 		}
-		if err != nil {
-			if info.state == packSealed {
-				rb.found.Damaged++
-			}
-			rb.s.log.Warn("store: a pack can't be read on", "pack", id.Name(), "error", err)
+		// A pack that was never sealed may end in the rest of what a crash
+		// interrupted. In a sealed one the index tells where to go on.
+		rb.s.log.Warn("store: a pack can't be read on", "pack", id.Name(), "at", next, "error", err)
+		if info.state != packSealed {
 			break
 		}
-		info.end = sec.End()
-		tell(sec.End())
-		if isRecord(sec.CID) {
-			info.records, linked = true, true
+		rb.found.Damaged++
+		if from, err = rb.resume(id, next); err != nil {
+			break
+		}
+	}
+	if info.state == packSealed {
+		info.end = end
+	}
+	rb.ends[id] = info.end
+	return nil
+}
+
+// errUnreadable: a pack's sections can't be told apart any more.
+var errUnreadable = errors.New("not a section")
+
+// sections takes in the sections between two offsets. It returns how far it
+// came.
+func (rb *rebuild) sections(info *packInfo, from, end int64, tell func(int64)) (int64, error) {
+	at := from
+	for sec, err := range rb.s.packs.Scan(info.id, from, end) {
+		if cerr := rb.ctx.Err(); cerr != nil {
+			return at, cerr
+		}
+		if err != nil && sec.Offset == 0 {
+			return at, fmt.Errorf("%w: %w", errUnreadable, err)
+		}
+		at = sec.End()
+		tell(at)
+		info.end = max(info.end, at)
+		switch {
+		case err != nil:
+			rb.found.Damaged++
+		case isRecord(sec.CID):
+			info.records, info.kind = true, kindLinks
 			rec, err := parseRecord(sec.Block.Data())
 			if errors.Is(err, ErrFormat) {
-				return err
+				return at, err
 			}
 			if err != nil {
 				rb.found.Damaged++
 				continue
 			}
 			rb.records = append(rb.records, rec)
-			continue
-		}
-		if err := rb.block(info, sec); err != nil {
-			return err
-		}
-		if c.dirtyCount() > maxDirty {
-			if err := rb.flush(); err != nil {
-				return err
+		default:
+			if err := rb.block(info, sec); err != nil {
+				return at, err
+			}
+			if rb.c.dirtyCount() > maxDirty {
+				if err := rb.flush(); err != nil {
+					return at, err
+				}
 			}
 		}
 	}
-	if info.state == packSealed {
-		info.end = end
+	return at, nil
+}
+
+// resume finds the next section behind a place that can't be read, by the
+// pack's own index.
+func (rb *rebuild) resume(id pack.ID, at int64) (int64, error) {
+	entries, err := rb.s.packs.Entries(id)
+	if err != nil {
+		return 0, err
 	}
-	if linked {
-		info.kind = kindLinks
+	next := int64(math.MaxInt64)
+	for _, e := range entries {
+		if off := int64(e.Offset); off > at {
+			next = min(next, off)
+		}
 	}
-	rb.ends[id] = info.end
-	return nil
+	return next, nil
 }
 
 func (rb *rebuild) block(info *packInfo, sec pack.Scanned) error {
@@ -278,12 +319,13 @@ func (rb *rebuild) replay() error {
 			break
 		}
 	}
-	for _, seq := range ascending(commits) {
+	seqs := ascending(commits)
+	for _, seq := range seqs {
 		parts, ok := wholeRecord(commits[seq])
 		if seq <= c.meta.seq {
 			// What the table tells already. References are in no table.
 			parts = onlyRefers(commits[seq])
-		} else if !ok || !rb.kept(parts) {
+		} else if seq == seqs[len(seqs)-1] && (!ok || !rb.kept(parts)) {
 			break // cut off by a crash, and never acknowledged
 		} else {
 			c.meta.seq = seq
@@ -333,8 +375,11 @@ func wholeRecord(parts []record) ([]record, bool) {
 	return parts, len(parts) > 0 && parts[len(parts)-1].last
 }
 
-// kept tells whether the blocks of a commit were kept. A pack that is gone was
-// removed later, and in good order.
+// kept tells whether the blocks of the last commit were kept. A pack that is
+// gone was removed later, and in good order. (Of earlier commits it's known:
+// each was durable before the next one's record was written.) A section whose
+// bytes have gone bad speaks not against it: an alias that misses a block is
+// better than an acknowledged one that is lost.
 func (rb *rebuild) kept(parts []record) bool {
 	for _, m := range parts[0].marks {
 		if end, ok := rb.ends[m.pack]; ok && end < m.end {

@@ -209,9 +209,11 @@ func (s *Store) Close() error {
 		s.bgOver = true
 		s.bg.Unlock()
 		s.wg.Wait()
-		s.life.Lock()
-		s.closed = true
-		s.life.Unlock()
+		if s.index.err() == nil {
+			s.life.Lock()
+			s.closed = true
+			s.life.Unlock()
+		}
 		s.events.close()
 		var errs []error
 		if s.index.err() != nil {

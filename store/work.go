@@ -25,7 +25,9 @@ func (s *Store) extract(b block.Block) *links {
 	var cids []cid.Cid
 	var err error
 	if f := s.o.Links[codec]; f != nil && !dag.Known(codec) {
-		cids, err = f(b)
+		if cids, err = f(b); err == nil {
+			cids, err = lookThrough(cids)
+		}
 	} else {
 		cids, err = dag.Links(b)
 	}
@@ -38,6 +40,28 @@ func (s *Store) extract(b block.Block) *links {
 		l.nodes = distinct(cids)
 	}
 	return l
+}
+
+// lookThrough makes of what a caller's link function returned what dag.Links
+// would have: in the place of an identity CID stand the links of the block that
+// it carries. What is no CID at all fails with block.ErrMalformed.
+func lookThrough(cids []cid.Cid) ([]cid.Cid, error) {
+	out := make([]cid.Cid, 0, len(cids))
+	for _, c := range cids {
+		if err := block.CheckCID(c); errors.Is(err, block.ErrMalformed) || errors.Is(err, block.ErrTooLarge) {
+			return nil, err
+		}
+		b, ok := block.Inlined(c)
+		if !ok {
+			out = append(out, c)
+			continue
+		}
+		// As in dag.Links, what can't be decoded there has no links.
+		if inner, err := dag.Links(b); err == nil {
+			out = append(out, inner...)
+		}
+	}
+	return out, nil
 }
 
 // known tells whether the links of blocks of that codec can be found.
@@ -77,6 +101,32 @@ func (c *committer) step(foreground bool) error {
 		}
 	}
 	return nil
+}
+
+// settle waits until no work of these kinds is due, and the index says so. The
+// committer does a step of it with each op.
+func (s *Store) settle(ctx context.Context, which ...int) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		pending := false
+		err := s.do(&op{frees: true, apply: func(c *committer) error {
+			for _, i := range which {
+				pending = pending || len(c.work[i].nodes) > 0 || c.work[i].scan
+			}
+			if pending || c.dirtyCount() == 0 {
+				return nil
+			}
+			if err := c.publish(); err != nil {
+				return err
+			}
+			return c.flush(false)
+		}})
+		if err != nil || !pending {
+			return err
+		}
+	}
 }
 
 // findWork looks in the index for work that is due. The index must be looked
@@ -265,6 +315,7 @@ func (c *committer) relearn() error {
 			from = node{codec: codec + 1}.flaggedKey()
 			continue
 		}
+		relearned := false
 		for _, n := range found {
 			r, err := c.row(n.mh)
 			if err != nil {
@@ -281,6 +332,11 @@ func (c *committer) relearn() error {
 			if err != nil {
 				return err
 			}
+			relearned = true
+		}
+		if relearned {
+			// What was whole as far as anyone knew need not be.
+			c.meta.epoch++
 		}
 		if err := c.flush(true); err != nil {
 			return err

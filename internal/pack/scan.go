@@ -75,9 +75,9 @@ func (d *Dir) Sections(id ID, from, to int64) iter.Seq2[Section, error] {
 
 // Scan walks the sections between two offsets, reads the data and checks them
 // against their CIDs. The block's bytes are the caller's. A section whose data
-// don't match comes with an error that wraps block.ErrHashMismatch, and the
-// walk goes on behind it; any other error ends the walk, as in
-// [Dir.Sections].
+// don't match comes with an error that says so, and the walk goes on behind it;
+// any other error comes without a section (its Offset is 0) and ends the walk,
+// as in [Dir.Sections].
 func (d *Dir) Scan(id ID, from, to int64) iter.Seq2[Scanned, error] {
 	return func(yield func(Scanned, error) bool) {
 		for s, err := range d.Sections(id, from, to) {

@@ -30,13 +30,13 @@ var Start = int64(car.DataOffset + len(car.AppendHeaderV1(nil, nil)))
 // Sync nothing may be appended any more: what lies behind the last offset that
 // Sync made durable can't be trusted.
 type Writer struct {
-	dir  *Dir
-	id   ID
-	file vfs.File
-	buf  []byte // gathered sections not yet written
-	end  int64  // where the next section begins, buf counted in
-	written int64 // how much the operating system has
-	kick int64  // end when writing back was last asked for
+	dir     *Dir
+	id      ID
+	file    vfs.File
+	buf     []byte // gathered sections not yet written
+	end     int64  // where the next section begins, buf counted in
+	written int64  // how much the operating system has
+	kick    int64  // end when writing back was last asked for
 	// entries are the sections appended by this Writer; resumed is where they
 	// begin: what lies before was appended by an earlier one.
 	entries []car.IndexEntry

@@ -1,0 +1,24 @@
+# What the targets do in words: CONTRIBUTING.md.
+
+FUZZ_SECONDS ?= 30
+BENCH ?= .
+
+.PHONY: all check test race fuzz bench
+
+all:
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/ ./cmd/...
+
+check:
+	.ci/run
+
+test:
+	go test ./...
+
+race:
+	go test -race -short -timeout 20m ./...
+
+fuzz:
+	.ci/fuzz $(FUZZ_SECONDS)
+
+bench:
+	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...

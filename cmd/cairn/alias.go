@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) aliasCommand() *cobra.Command {
+	return group("alias", "Name what is to be kept",
+		a.aliasSetCommand(), a.aliasLsCommand(), a.aliasRmCommand(), a.aliasWhyCommand())
+}
+
+func (a *app) aliasSetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "set NAME CID",
+		Short: "Give a DAG a name, or a name another DAG",
+		Long: `Sets the alias NAME, which from then on keeps all that is reachable from CID. It
+may be incomplete, or not here at all: what comes of it later is kept, too.
+What the name stood for before becomes garbage, unless something else keeps it.`,
+		Args: arguments(2, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				c, err := find(cmd.Context(), s, args[1])
+				if err == nil {
+					err = a.keep(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
+				}
+				if err != nil {
+					return fmt.Errorf("alias set %s: %w", args[0], err)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// A shownAlias is an alias in JSON.
+type shownAlias struct {
+	Name string `json:"name"`
+	CID  string `json:"cid"`
+}
+
+// keep sets aliases, all or none, and shows them in order.
+func (a *app) keep(ctx context.Context, s *store.Store, aliases map[string]cid.Cid, order []string) error {
+	batch := s.Batch()
+	defer batch.Discard()
+	for name, c := range aliases {
+		batch.Alias(name, c, store.AliasOptions{})
+	}
+	if err := batch.Commit(ctx); err != nil {
+		return err
+	}
+	for _, name := range order {
+		c := aliases[name]
+		if err := a.show(shownAlias{name, c.String()}, "%s %s", printable(name), c); err != nil {
+			return err
+		}
+		if _, err := a.missing(ctx, s, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) aliasLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls [PREFIX]",
+		Short: "List the aliases whose names begin with PREFIX, or all",
+		Args:  arguments(0, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			prefix := ""
+			if len(args) > 0 {
+				prefix = args[0]
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				for alias, err := range s.Aliases(cmd.Context(), prefix) {
+					if err != nil {
+						return fmt.Errorf("alias ls: %w", err)
+					}
+					c := alias.Root.String()
+					if err := a.show(shownAlias{alias.Name, c}, "%s %s", printable(alias.Name), c); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) aliasRmCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "rm NAME…",
+		Short: "Remove aliases: what they alone kept becomes garbage",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				if err := a.letGo(cmd.Context(), s, args, dryRun); err != nil {
+					return fmt.Errorf("alias rm: %w", err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
+	return cmd
+}
+
+// letGo removes aliases, all or none.
+func (a *app) letGo(ctx context.Context, s *store.Store, names []string, dryRun bool) error {
+	batch := s.Batch()
+	defer batch.Discard()
+	var gone []store.Alias
+	for _, name := range names {
+		alias, err := s.Resolve(ctx, name)
+		if err != nil {
+			return err
+		}
+		gone = append(gone, alias)
+		batch.RemoveAlias(name)
+	}
+	if !dryRun {
+		if err := batch.Commit(ctx); err != nil {
+			return err
+		}
+	}
+	for _, alias := range gone {
+		if err := a.removed(alias.Root.String(), alias.Name, dryRun); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *app) aliasWhyCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "why CID",
+		Short: "List the aliases that keep a block alive",
+		Long: `Lists the aliases from which CID can be reached. It walks their DAGs: on a large
+repository that takes its time.`,
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				c, err := find(cmd.Context(), s, args[0])
+				if err != nil {
+					return fmt.Errorf("alias why: %w", err)
+				}
+				kept := false
+				for alias, err := range s.ReverseAlias(cmd.Context(), c) {
+					if err != nil {
+						return fmt.Errorf("alias why %s: %w", c, err)
+					}
+					kept = true
+					root := alias.Root.String()
+					if err := a.show(shownAlias{alias.Name, root}, "%s %s", printable(alias.Name), root); err != nil {
+						return err
+					}
+				}
+				if !kept {
+					return fmt.Errorf("alias why %s: %w", c, errNotKept)
+				}
+				return nil
+			})
+		},
+	}
+}

@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multicodec"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) blockCommand() *cobra.Command {
+	return group("block", "Put, get and remove single blocks",
+		a.blockPutCommand(), a.blockGetCommand(), a.blockStatCommand(), a.blockRmCommand())
+}
+
+// A shownBlock is a block in JSON.
+type shownBlock struct {
+	CID  string `json:"cid"`
+	Size int    `json:"size"`
+}
+
+func (a *app) blockPutCommand() *cobra.Command {
+	var codec, hash string
+	cmd := &cobra.Command{
+		Use:   "put PATH…|-",
+		Short: "Put files in as they are, each a block",
+		Long: `Puts each file in as one block, of 2 MiB at most. The blocks are on disk when
+the command ends, but get no alias: they stay until the space is needed.`,
+		Args: arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p := cid.Prefix{Version: 1, MhLength: -1}
+			for _, c := range []struct {
+				name string
+				code *uint64
+			}{{codec, &p.Codec}, {hash, &p.MhType}} {
+				var code multicodec.Code
+				if err := code.Set(c.name); err != nil {
+					return conflict("block put: %q is neither a codec nor a hash function", c.name)
+				}
+				*c.code = uint64(code)
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				return a.blockPut(cmd.Context(), s, p, args)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&codec, "codec", "raw", "the `codec` that the bytes are in: raw, dag-pb, dag-cbor, …")
+	cmd.Flags().StringVar(&hash, "hash", "sha2-256", "the hash `function` that names them: sha2-256, blake3, …")
+	return cmd
+}
+
+func (a *app) blockPut(ctx context.Context, s *store.Store, p cid.Prefix, paths []string) error {
+	batch := s.Batch()
+	defer batch.Discard()
+	var blocks []shownBlock
+	for _, path := range paths {
+		data, err := a.readBlock(ctx, path)
+		if err != nil {
+			return fmt.Errorf("block put: %w", err)
+		}
+		b, err := block.NewWithPrefix(p, data)
+		if err == nil {
+			err = batch.Put(ctx, b)
+		}
+		if err != nil {
+			return fmt.Errorf("block put %s: %w", path, err)
+		}
+		blocks = append(blocks, shownBlock{b.CID().String(), b.Size()})
+	}
+	if err := batch.Commit(ctx); err != nil {
+		return fmt.Errorf("block put: %w", err)
+	}
+	for _, b := range blocks {
+		if err := a.show(b, "%s", b.CID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readBlock reads a file, but not much more than a block may hold.
+func (a *app) readBlock(ctx context.Context, path string) ([]byte, error) {
+	f, err := a.open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, block.MaxSize+1))
+}
+
+func (a *app) blockGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "get CID",
+		Short: "Print a block's bytes",
+		Args:  arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				c, err := find(cmd.Context(), s, args[0])
+				if err != nil {
+					return fmt.Errorf("block get: %w", err)
+				}
+				b, err := s.Get(cmd.Context(), c)
+				if err != nil {
+					return fmt.Errorf("block get: %w", err)
+				}
+				_, err = a.out.Write(b.Data())
+				return err
+			})
+		},
+	}
+}
+
+func (a *app) blockStatCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stat CID…",
+		Short: "Print blocks' sizes, without reading them",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				for _, name := range args {
+					c, err := find(cmd.Context(), s, name)
+					if err != nil {
+						return fmt.Errorf("block stat: %w", err)
+					}
+					size, err := s.Size(cmd.Context(), c)
+					if err != nil {
+						return fmt.Errorf("block stat: %w", err)
+					}
+					if err := a.show(shownBlock{c.String(), size}, "%s %dB", c, size); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) blockRmCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "rm CID…",
+		Short: "Remove blocks that nothing keeps alive",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				return a.blockRm(cmd.Context(), s, args, dryRun)
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
+	return cmd
+}
+
+func (a *app) blockRm(ctx context.Context, s *store.Store, names []string, dryRun bool) error {
+	var cids []cid.Cid
+	for _, name := range names {
+		c, err := find(ctx, s, name)
+		if err == nil {
+			_, err = s.Size(ctx, c) // a slip of the hand shouldn't go unnoticed
+		}
+		if err != nil {
+			return fmt.Errorf("block rm: %w", err)
+		}
+		cids = append(cids, c)
+	}
+	if dryRun {
+		for _, c := range cids {
+			for alias, err := range s.ReverseAlias(ctx, c) {
+				if err != nil {
+					return fmt.Errorf("block rm: %w", err)
+				}
+				return fmt.Errorf("block rm %s: %w: alias %s keeps it", c, store.ErrLive, quoted(alias.Name))
+			}
+		}
+	} else if err := s.Delete(ctx, cids...); err != nil {
+		return fmt.Errorf("block rm: %w", err)
+	}
+	for _, c := range cids {
+		if err := a.removed(c.String(), "", dryRun); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removed tells of something removed, or that would be.
+func (a *app) removed(cid, name string, dryRun bool) error {
+	what, done := name, "removed"
+	if what == "" {
+		what = cid
+	}
+	if dryRun {
+		done = "would remove"
+	}
+	return a.show(struct {
+		CID    string `json:"cid"`
+		Name   string `json:"name,omitempty"`
+		DryRun bool   `json:"dryRun"`
+	}{cid, name, dryRun}, "%s %s", done, printable(what))
+}

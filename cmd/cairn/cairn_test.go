@@ -1,0 +1,364 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"cairn": main})
+}
+
+// TestScripts runs testdata/*.txt, each in a folder of its own with a home of
+// its own, and so with a new repository.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata",
+		Setup: func(e *testscript.Env) error {
+			home := filepath.Join(e.WorkDir, "home")
+			e.Setenv("HOME", home)
+			e.Setenv("USERPROFILE", home)
+			e.Setenv("NO_COLOR", "1")
+			return os.Mkdir(home, 0o755)
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"status":  status,
+			"capture": capture,
+			"random":  random,
+			"damage":  damage,
+			"cut":     cut,
+		},
+		Condition: func(name string) (bool, error) {
+			return name == "root" && os.Geteuid() == 0, nil
+		},
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+	})
+}
+
+// status expects an exit status: status 3 cairn cat x.
+func status(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: status N command…")
+	}
+	err := ts.Exec(args[1], args[2:]...)
+	got := "0"
+	if err != nil {
+		got = strings.TrimPrefix(err.Error(), "exit status ")
+	}
+	if got != args[0] {
+		ts.Fatalf("%s ended with status %s, want %s", strings.Join(args[1:], " "), got, args[0])
+	}
+}
+
+// capture puts what a command printed into a variable: capture CID.
+func capture(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: capture VARIABLE")
+	}
+	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+}
+
+// random makes a file of random bytes, the same for the same seed:
+// random FILE SIZE SEED.
+func random(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: random FILE SIZE SEED")
+	}
+	size, err := parseSize(args[1])
+	ts.Check(err)
+	data := make([]byte, size)
+	seed := [32]byte{}
+	copy(seed[:], args[2])
+	_, err = rand.NewChaCha8(seed).Read(data)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
+}
+
+// damage flips a bit of a text in whatever pack of a repository holds it:
+// damage REPOSITORY TEXT.
+func damage(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: damage REPOSITORY TEXT")
+	}
+	found := false
+	err := filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		data, err := os.ReadFile(path)
+		if at := bytes.Index(data, []byte(args[1])); err == nil && at >= 0 {
+			data[at] ^= 1
+			found = true
+			err = os.WriteFile(path, data, 0o644)
+		}
+		return err
+	})
+	ts.Check(err)
+	if !found {
+		ts.Fatalf("%q is in no file of %s", args[1], args[0])
+	}
+}
+
+// cut makes a copy of a file that ends too early: cut FROM TO.
+func cut(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: cut FROM TO")
+	}
+	data := ts.ReadFile(args[0])
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(data[:len(data)*2/3]), 0o644))
+}
+
+// A console is what a run of the program in this process talks to.
+type console struct {
+	stdin    io.Reader
+	out, err bytes.Buffer
+}
+
+func (c *console) run(ctx context.Context, t *testing.T, args ...string) int {
+	t.Helper()
+	c.out.Reset()
+	c.err.Reset()
+	return run(ctx, args, streams{in: c.stdin, out: &c.out, err: &c.err}, noEnv)
+}
+
+// TestInterrupt ends the context while add waits for stdin, as Ctrl-C does, and
+// expects the status, and that nothing was kept.
+func TestInterrupt(t *testing.T) {
+	repo := "--repo=" + filepath.Join(t.TempDir(), "repo")
+	for _, command := range [][]string{{"add", "-"}, {"block", "put", "-"}, {"dag", "import", "-"}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		reading := readerFunc(func([]byte) (int, error) {
+			cancel()
+			select {} // like a terminal where nobody types
+		})
+		c := console{stdin: reading}
+		if got := c.run(ctx, t, append(command, repo)...); got != exitInterrupted {
+			t.Errorf("%v: got status %d, want %d", command, got, exitInterrupted)
+		}
+		if got, want := c.err.String(), "cairn: interrupted\n"; got != want {
+			t.Errorf("%v: got %q, want %q", command, got, want)
+		}
+		if got := c.run(t.Context(), t, "alias", "ls", repo); got != exitDone || c.out.Len() > 0 {
+			t.Errorf("%v: then alias ls: got status %d and %q", command, got, c.out.String())
+		}
+	}
+}
+
+// TestInUse runs commands while somebody else has the repository open.
+func TestInUse(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	s, err := store.Open(t.Context(), dir, store.Options{Program: "the daemon"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, command := range [][]string{{"stats"}, {"rebuild"}} {
+		var c console
+		if got := c.run(t.Context(), t, append(command, "--repo", dir)...); got != exitFailed {
+			t.Errorf("%v: got status %d, want %d", command, got, exitFailed)
+		}
+		for _, want := range []string{"in use", "the daemon", strconv.Itoa(os.Getpid()), "\nhint: wait"} {
+			if !strings.Contains(c.err.String(), want) {
+				t.Errorf("%v: got %q, want %q in it", command, c.err.String(), want)
+			}
+		}
+	}
+	// What needs no repository works all the same.
+	var c console
+	if got := c.run(t.Context(), t, "version", "--repo", dir); got != exitDone {
+		t.Errorf("version: got status %d", got)
+	}
+}
+
+// A fullDisk is a stdout that takes no more.
+type fullDisk struct{}
+
+func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// TestStdoutFails expects no status 0 for results that nobody got.
+func TestStdoutFails(t *testing.T) {
+	var stderr bytes.Buffer
+	got := run(t.Context(), []string{"version"}, streams{in: strings.NewReader(""), out: fullDisk{}, err: &stderr}, noEnv)
+	if got != exitFailed || !strings.Contains(stderr.String(), "write to stdout") {
+		t.Errorf("got status %d and %q", got, stderr.String())
+	}
+}
+
+// TestEveryCommandExplainsItself walks all commands: each has a short line, a
+// usage that names its arguments, and refuses a flag that it doesn't have.
+func TestEveryCommandExplainsItself(t *testing.T) {
+	var walk func(cmd *cobra.Command)
+	walk = func(cmd *cobra.Command) {
+		if cmd.Short == "" {
+			t.Errorf("%s has no short line", cmd.CommandPath())
+		}
+		var c console
+		args := append(strings.Fields(cmd.CommandPath())[1:], "--no-such-flag")
+		if got := c.run(t.Context(), t, args...); got != exitUsage || !strings.Contains(c.err.String(), "\nhint: "+cmd.CommandPath()) {
+			t.Errorf("%v: got status %d and %q", args, got, c.err.String())
+		}
+		for _, sub := range cmd.Commands() {
+			if sub.Name() != "help" && sub.Name() != "completion" {
+				walk(sub)
+			}
+		}
+	}
+	a := &app{ui: newUI(streams{out: io.Discard, err: io.Discard}, os.LookupEnv), env: os.LookupEnv}
+	walk(a.root())
+}
+
+// noEnv is an empty environment.
+func noEnv(string) (string, bool) { return "", false }
+
+func TestColours(t *testing.T) {
+	noColor := func(name string) (string, bool) { return "1", name == "NO_COLOR" }
+	if !coloured(true, noEnv) || coloured(false, noEnv) || coloured(true, noColor) {
+		t.Error("want colours on a terminal where NO_COLOR is not set, and nowhere else")
+	}
+	for colour, want := range map[bool]string{
+		true:  "\x1b[31mcairn:\x1b[0m it: no\nhint: try\n",
+		false: "cairn: it: no\nhint: try\n",
+	} {
+		var stderr bytes.Buffer
+		u := newUI(streams{out: io.Discard, err: &stderr}, noEnv)
+		u.colour = colour
+		u.finish(t.Context(), hinted(errors.New("it: no"), "try"))
+		if got := stderr.String(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}
+
+// TestProgress draws on what says it is a terminal, and stays away from what
+// doesn't, and from who wants quiet.
+func TestProgress(t *testing.T) {
+	draw := func(terminal, quiet bool) string {
+		var stderr bytes.Buffer
+		a := &app{ui: newUI(streams{out: io.Discard, err: &stderr}, noEnv)}
+		a.errTerminal, a.quiet = terminal, quiet
+		asked := make(chan bool)
+		stop := a.progress("adding", func() (int64, int64) {
+			asked <- true
+			return 5 << 20, 10 << 20
+		})
+		if terminal && !quiet {
+			<-asked
+			<-asked // so the first has been drawn or is about to be
+			go func() {
+				for range asked {
+				}
+			}()
+		}
+		stop()
+		stop()
+		close(asked)
+		return stderr.String()
+	}
+	if got := draw(true, false); !strings.Contains(got, "adding") {
+		t.Errorf("on a terminal: got %q", got)
+	}
+	if got := draw(true, true) + draw(false, false); got != "" {
+		t.Errorf("quiet, and not on a terminal: got %q", got)
+	}
+}
+
+func TestSizes(t *testing.T) {
+	for n, want := range map[int64]string{
+		0: "0B", 1023: "1023B", 1024: "1KiB", 1536: "1.5KiB", 64 << 20: "64MiB", 1<<40 + 1<<39: "1.5TiB",
+	} {
+		if got := formatSize(n); got != want {
+			t.Errorf("%d: got %s, want %s", n, got, want)
+		}
+		if back, err := parseSize(want); back != n || err != nil {
+			t.Errorf("%s: got %d, %v, want %d", want, back, err, n)
+		}
+	}
+	for s, want := range map[string]int64{"7": 7, "1.5 MiB": 3 << 19, "2kB": 2000, "3GB": 3e9, " 1B": 1} {
+		if got, err := parseSize(s); got != want || err != nil {
+			t.Errorf("%q: got %d, %v, want %d", s, got, err, want)
+		}
+	}
+	for _, s := range []string{"", "x", "-1", "-1MiB", "1e99", "NaN", "Inf", "9999999TiB", "5 apples", "MiB"} {
+		if n, err := parseSize(s); err == nil {
+			t.Errorf("%q: got %d, want an error", s, n)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for s, want := range map[string]string{
+		"plain name.txt":        "plain name.txt",
+		"größer 山":              "größer 山",
+		"\x1b[2Jgone":           `\x1b[2Jgone`,
+		"two\nlines":            `two\nlines`,
+		"not utf8 \xff":         `not utf8 \xff`,
+		"right\u202eto left":    `right\u202eto left`,
+		"quote \" and \x00 end": `quote " and \x00 end`,
+	} {
+		if got := printable(s); got != want {
+			t.Errorf("%q: got %s, want %s", s, got, want)
+		}
+	}
+}
+
+func FuzzParseRef(f *testing.F) {
+	for _, s := range []string{
+		"/ipfs/bafkreiey5jxe6ilpf62lnh77tm5ejbbmhbugzjuf6p2v3remlu73ced34q/a/b", "ipfs://x", "pin/a", "", "/", "/ipns/x",
+	} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, ok, err := parseRef(s)
+		if err != nil {
+			return
+		}
+		if !ok || block.CheckCID(r.root) != nil {
+			t.Fatalf("%q: got %v, %t, want a CID that passes", s, r, ok)
+		}
+		again, _, err := parseRef("/ipfs/" + r.root.String() + "/" + r.path)
+		if err != nil || again != r {
+			t.Fatalf("%q: got %v, and read again %v, %v", s, r, again, err)
+		}
+	})
+}
+
+func FuzzSetKey(f *testing.F) {
+	f.Add("", "1GiB")
+	f.Add("[store]\ntarget = 5 # five\n[log]\nlevel = \"info\"\n", "0")
+	f.Add("# a comment\n[log]\n", "2kB")
+	f.Fuzz(func(t *testing.T, text, v string) {
+		before, err := parseConfig([]byte(text))
+		if err != nil || checkSize(v) != nil {
+			return
+		}
+		changed, err := setKey([]byte(text), "store.target", v)
+		if err != nil {
+			return
+		}
+		after, err := parseConfig(changed)
+		if err != nil {
+			t.Fatalf("%q became %q: %v", text, changed, err)
+		}
+		before["store.target"] = v
+		if !maps.Equal(before, after) {
+			t.Fatalf("%q became %q: got %v, want %v", text, changed, after, before)
+		}
+	})
+}

@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) catCommand() *cobra.Command {
+	var offset, length sizeFlag
+	cmd := &cobra.Command{
+		Use:   "cat CID…",
+		Short: "Print files",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			fl := cmd.Flags()
+			part := fl.Changed("offset") || fl.Changed("length")
+			if part && len(args) > 1 {
+				return conflict("cat: --offset and --length are for one file, got %d", len(args))
+			}
+			if !fl.Changed("length") {
+				length = -1
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				for _, name := range args {
+					if err := a.cat(cmd.Context(), s, name, int64(offset), int64(length)); err != nil {
+						return fmt.Errorf("cat %s: %w", name, err)
+					}
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().Var(&offset, "offset", "begin after so many bytes")
+	cmd.Flags().Var(&length, "length", "print so many bytes at most")
+	cmd.Flags().Lookup("length").DefValue = "0B" // which pflag takes for none
+	return cmd
+}
+
+// cat prints a file from offset on; a length below zero is all.
+func (a *app) cat(ctx context.Context, s *store.Store, name string, offset, length int64) error {
+	c, err := find(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	f, err := unixfs.Open(ctx, s, c)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if offset > 0 {
+		if _, err := f.Seek(offset, io.SeekStart); err != nil {
+			return err
+		}
+	}
+	if length < 0 {
+		_, err = f.WriteTo(a.out)
+		return err
+	}
+	_, err = io.CopyN(a.out, f, length)
+	if err == io.EOF {
+		return nil // the file ends before
+	}
+	return err
+}

@@ -1,0 +1,204 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/BurntSushi/toml"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+)
+
+// configFile is the name of the configuration in the repository.
+const configFile = "config.toml"
+
+// maxConfig bounds a configuration file, in bytes: a thousand times what all
+// keys need.
+const maxConfig = 1 << 20
+
+// A key is one thing that can be configured. Its environment variable is its
+// name in capitals: CAIRN_STORE_TARGET for store.target.
+type key struct {
+	name, standard, help string
+	check                func(string) error
+}
+
+var keys = []key{
+	{"add.profile", "unixfs-v1-2025", "how files become blocks", func(s string) error {
+		_, err := unixfs.ProfileByName(s)
+		return err
+	}},
+	{"log.level", "warn", "what is logged: debug, info, warn or error", func(s string) error {
+		_, err := parseLevel(s)
+		return err
+	}},
+	{"store.cache-size", "32MiB", "memory for the index's cache", checkSize},
+	{"store.max-cached", "0", "blocks kept that no alias needs; 0: as many as there is space for", func(s string) error {
+		_, err := strconv.ParseUint(s, 10, 63)
+		if err != nil {
+			return fmt.Errorf("%q is no number of blocks", s)
+		}
+		return nil
+	}},
+	{"store.pack-size", "64MiB", "where a pack is sealed and the next one begins", checkSize},
+	{"store.reserve", "64MiB", "free disk space below which nothing more is taken in", checkSize},
+	{"store.target", "0B", "what all packs may take on disk before garbage is evicted; 0B: no limit", checkSize},
+}
+
+func checkSize(s string) error {
+	_, err := parseSize(s)
+	return err
+}
+
+func parseLevel(s string) (slog.Level, error) {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(s)); err != nil {
+		return 0, fmt.Errorf("%q is no log level: say debug, info, warn or error", s)
+	}
+	return l, nil
+}
+
+func findKey(name string) (key, error) {
+	for _, k := range keys {
+		if k.name == name {
+			return k, nil
+		}
+	}
+	return key{}, hinted(fmt.Errorf("%q is no key of the configuration", name), "cairn config show lists them")
+}
+
+// variable is the key's environment variable.
+func (k key) variable() string {
+	return "CAIRN_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(k.name))
+}
+
+// A value is what a key is set to, and where.
+type value struct{ text, origin string }
+
+// settings are the values of all keys, each checked.
+type settings map[string]value
+
+// The getters are for keys whose check has let pass nothing else.
+func (s settings) text(name string) string { return s[name].text }
+
+func (s settings) size(name string) int64 {
+	n, err := parseSize(s[name].text)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (s settings) number(name string) int64 {
+	n, err := strconv.ParseInt(s[name].text, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func (s settings) level(name string) (slog.Level, error) { return parseLevel(s[name].text) }
+
+// configPath is where the configuration is, or would be.
+func (a *app) configPath() (string, error) {
+	if a.config != "" {
+		return a.config, nil
+	}
+	dir, err := a.repoDir()
+	return filepath.Join(dir, configFile), err
+}
+
+// loadSettings takes each key's value from a flag, the environment, the file,
+// or its standard: the first that says something.
+func (a *app) loadSettings() error {
+	path, err := a.configPath()
+	if err != nil {
+		// Some commands need no repository and so no home.
+		path = ""
+	}
+	file := make(map[string]string)
+	if path != "" {
+		text, err := readConfig(path)
+		switch {
+		case errors.Is(err, os.ErrNotExist) && a.config == "":
+		case err != nil:
+			return fmt.Errorf("read configuration: %w", err)
+		default:
+			if file, err = parseConfig(text); err != nil {
+				return fmt.Errorf("read configuration %s: %w", path, err)
+			}
+		}
+	}
+	a.set = make(settings)
+	for _, k := range keys {
+		v := value{k.standard, "standard"}
+		if text, found := file[k.name]; found {
+			v = value{text, path}
+		}
+		if text, _ := a.env(k.variable()); text != "" {
+			v = value{text, "$" + k.variable()}
+		}
+		if k.name == "log.level" && a.logLevel != "" {
+			v = value{a.logLevel, "--log-level"}
+		}
+		if err := k.check(v.text); err != nil {
+			return fmt.Errorf("%s (from %s): %w", k.name, v.origin, err)
+		}
+		a.set[k.name] = v
+	}
+	return nil
+}
+
+func readConfig(path string) ([]byte, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if info.Size() > maxConfig {
+		return nil, fmt.Errorf("%s has %s; more than %s is no configuration", path, formatSize(info.Size()), formatSize(maxConfig))
+	}
+	return os.ReadFile(path)
+}
+
+// parseConfig reads TOML: tables of strings and numbers, keys that are known,
+// values that pass.
+func parseConfig(text []byte) (map[string]string, error) {
+	var tables map[string]any
+	if err := toml.Unmarshal(text, &tables); err != nil {
+		var syntax toml.ParseError
+		if errors.As(err, &syntax) {
+			return nil, fmt.Errorf("line %d: %s", syntax.Position.Line, syntax.Message)
+		}
+		return nil, err
+	}
+	values := make(map[string]string)
+	for table, content := range tables {
+		keys, ok := content.(map[string]any)
+		if !ok {
+			_, err := findKey(table)
+			return nil, err
+		}
+		for name, v := range keys {
+			k, err := findKey(table + "." + name)
+			if err != nil {
+				return nil, err
+			}
+			switch v := v.(type) {
+			case string:
+				values[k.name] = v
+			case int64:
+				values[k.name] = strconv.FormatInt(v, 10)
+			default:
+				return nil, fmt.Errorf("%s: %v is neither a text nor a whole number", k.name, v)
+			}
+			if err := k.check(values[k.name]); err != nil {
+				return nil, fmt.Errorf("%s: %w", k.name, err)
+			}
+		}
+	}
+	return values, nil
+}

@@ -1,0 +1,251 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync/atomic"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/car"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) dagCommand() *cobra.Command {
+	return group("dag", "Import and export CARs, measure DAGs",
+		a.dagImportCommand(), a.dagExportCommand(), a.dagStatCommand())
+}
+
+func (a *app) dagImportCommand() *cobra.Command {
+	var alias string
+	var noPin bool
+	cmd := &cobra.Command{
+		Use:   "import PATH…|-",
+		Short: "Take in the blocks of CARs",
+		Long: `Takes in the blocks of CARs, of version 1 or 2, each verified, and prints the
+CARs' roots. The roots are kept: each gets the alias pin/CID, or that of
+--alias. When the command ends with status 0, all is on disk; when it ends
+otherwise, nothing is kept. A CAR need not hold the whole of its DAGs.`,
+		Args: arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if alias != "" && noPin {
+				return conflict("dag import: --alias and --no-pin contradict each other")
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				return a.dagImport(cmd.Context(), s, args, alias, noPin)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&alias, "alias", "", "keep it under this `name`, instead of pin/CID")
+	cmd.Flags().BoolVar(&noPin, "no-pin", false, "set no alias: it stays until the space is needed")
+	return cmd
+}
+
+func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, alias string, noPin bool) error {
+	batch := s.Batch()
+	defer batch.Discard()
+	var read atomic.Int64
+	stop := a.progress("importing", func() (int64, int64) { return read.Load(), 0 })
+	defer stop()
+	var roots []cid.Cid
+	for _, path := range paths {
+		found, err := a.importCAR(ctx, batch, path, &read)
+		if err != nil {
+			return fmt.Errorf("dag import %s: %w", path, err)
+		}
+		roots = append(roots, found...)
+	}
+	if alias != "" && len(roots) != 1 {
+		return conflict("dag import: --alias names one root, got %d", len(roots))
+	}
+	for _, c := range roots {
+		switch {
+		case alias != "":
+			batch.Alias(alias, c, store.AliasOptions{})
+		case !noPin:
+			batch.Alias(pinName(c), c, store.AliasOptions{})
+		}
+	}
+	if err := batch.Commit(ctx); err != nil {
+		return fmt.Errorf("dag import: %w", err)
+	}
+	stop()
+	if len(roots) == 0 {
+		a.remark("no roots: the blocks are here, but nothing keeps them")
+	}
+	for _, c := range roots {
+		missing, err := a.missing(ctx, s, c)
+		if err != nil {
+			return fmt.Errorf("dag import: %w", err)
+		}
+		err = a.show(struct {
+			CID     string `json:"cid"`
+			Missing int    `json:"missing"`
+		}{c.String(), missing}, "%s", c)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// importBatch is how many bytes of blocks are put at once.
+const importBatch = 1 << 20
+
+// importCAR puts the blocks of a CAR and returns its roots.
+func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read *atomic.Int64) ([]cid.Cid, error) {
+	f, err := a.open(ctx, path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	r, err := car.NewReader(bufio.NewReaderSize(f, 256<<10))
+	if err != nil {
+		return nil, err
+	}
+	var waiting []block.Block
+	size := 0
+	flush := func() error {
+		err := put.Put(ctx, waiting...)
+		read.Add(int64(size))
+		waiting, size = nil, 0
+		return err
+	}
+	for b, err := range r.Blocks() {
+		if err != nil {
+			return nil, err
+		}
+		waiting = append(waiting, b)
+		if size += b.Size(); size >= importBatch {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return r.Roots(), flush()
+}
+
+// missing counts what isn't here of a DAG, and remarks on it.
+func (a *app) missing(ctx context.Context, s *store.Store, root cid.Cid) (int, error) {
+	n := 0
+	for _, err := range s.Missing(ctx, root, store.Selection{}) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	if n > 0 {
+		a.remark("%s is incomplete: %d blocks are missing, or more below them", root, n)
+	}
+	return n, nil
+}
+
+func (a *app) dagExportCommand() *cobra.Command {
+	var output string
+	var overwrite bool
+	cmd := &cobra.Command{
+		Use:   "export CID",
+		Short: "Print a DAG as a CAR (version 1, depth first)",
+		Args:  arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if output == "" && a.outTerminal {
+				return hinted(errors.New("dag export: a CAR is not for a terminal"), "write it to a file with -o, or into a pipe")
+			}
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				write := func(w io.Writer) error { return a.dagExport(cmd.Context(), s, args[0], w) }
+				var err error
+				if output == "" {
+					err = write(a.out)
+				} else {
+					err = writeWhole(output, overwrite, write)
+				}
+				if errors.Is(err, fs.ErrExist) {
+					err = hinted(err, "name another file, or say --overwrite")
+				}
+				if err != nil {
+					return fmt.Errorf("dag export %s: %w", args[0], err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is there whole or not at all")
+	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "put it in the place of a file that is there")
+	return cmd
+}
+
+func (a *app) dagExport(ctx context.Context, s *store.Store, name string, w io.Writer) error {
+	root, err := find(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	out, err := car.NewWriter(w, []cid.Cid{root})
+	if err != nil {
+		return err
+	}
+	var written atomic.Int64
+	defer a.progress("exporting", func() (int64, int64) { return written.Load(), 0 })()
+	for step, err := range dag.Walk(ctx, s, []cid.Cid{root}, dag.WalkOptions{}) {
+		if err != nil {
+			return err
+		}
+		if err := out.Put(step.Block); err != nil {
+			return err
+		}
+		written.Add(int64(step.Block.Size()))
+	}
+	return nil
+}
+
+func (a *app) dagStatCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "stat CID…",
+		Short: "Count the blocks and bytes of DAGs, each block once",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				for _, name := range args {
+					if err := a.dagStat(cmd.Context(), s, name); err != nil {
+						return fmt.Errorf("dag stat %s: %w", name, err)
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) dagStat(ctx context.Context, s *store.Store, name string) error {
+	root, err := find(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	shown := struct {
+		CID     string `json:"cid"`
+		Blocks  int    `json:"blocks"`
+		Size    int64  `json:"size"`
+		Missing int    `json:"missing"`
+	}{CID: root.String()}
+	for step, err := range dag.Walk(ctx, s, []cid.Cid{root}, dag.WalkOptions{KeepGoing: true}) {
+		switch {
+		case errors.Is(err, block.ErrNotFound) && step.Depth > 0:
+			shown.Missing++
+			continue
+		case err != nil:
+			return err
+		}
+		shown.Blocks++
+		shown.Size += int64(step.Block.Size())
+	}
+	rest := ""
+	if shown.Missing > 0 {
+		rest = fmt.Sprintf(", %d missing", shown.Missing)
+	}
+	return a.show(shown, "%s %d blocks, %s%s", shown.CID, shown.Blocks, formatSize(shown.Size), rest)
+}

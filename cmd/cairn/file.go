@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+)
+
+// writeWhole makes a file that is there whole or not at all: it is written
+// beside its place, synced, and renamed. Unless overwrite is set, a file that
+// is there stays, and the error wraps fs.ErrExist.
+func writeWhole(path string, overwrite bool, write func(io.Writer) error) error {
+	if !overwrite {
+		if _, err := os.Lstat(path); err == nil {
+			return fmt.Errorf("write %s: %w", path, fs.ErrExist)
+		}
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), ".cairn-*")
+	if err != nil {
+		return err
+	}
+	err = write(f)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// open opens the file to read from; "-" is stdin.
+func (a *app) open(ctx context.Context, name string) (io.ReadCloser, error) {
+	if name == "-" {
+		return io.NopCloser(a.stdin(ctx)), nil
+	}
+	return os.Open(name)
+}
+
+// stdin is the program's input. A read that waits for it ends with ctx, unless
+// it is a file on disk, which never makes wait.
+func (a *app) stdin(ctx context.Context) io.Reader {
+	if f, ok := a.in.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
+			return f
+		}
+	}
+	var buffer, waiting []byte // waiting has been read, but not returned yet
+	return readerFunc(func(dst []byte) (int, error) {
+		if len(waiting) == 0 {
+			if buffer == nil {
+				buffer = make([]byte, stdinBuffer)
+			}
+			n, err := readOrLeave(ctx, a.in, buffer)
+			if n == 0 && err != nil {
+				return 0, err
+			}
+			waiting = buffer[:n]
+		}
+		n := copy(dst, waiting)
+		waiting = waiting[n:]
+		return n, nil
+	})
+}
+
+// stdinBuffer is how much of stdin is read at once, in bytes: more than a pipe
+// holds.
+const stdinBuffer = 256 << 10
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
+
+// readOrLeave reads from r until ctx ends. Then the goroutine that waits for r
+// is left behind with p: the program is about to end.
+func readOrLeave(ctx context.Context, r io.Reader, p []byte) (int, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	done := make(chan result, 1)
+	go func() {
+		n, err := r.Read(p)
+		done <- result{n, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return 0, ctx.Err()
+	case got := <-done:
+		return got.n, got.err
+	}
+}

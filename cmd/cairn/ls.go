@@ -1,0 +1,80 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) lsCommand() *cobra.Command {
+	var long bool
+	cmd := &cobra.Command{
+		Use:   "ls CID",
+		Short: "List a directory",
+		Long: `Lists the names in a directory. With -l (or --json) it reads the first block of
+each entry, too, and prints CID, type, size and name; "missing" is an entry
+that isn't here.`,
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				if err := a.ls(cmd.Context(), s, args[0], long || a.json); err != nil {
+					return fmt.Errorf("ls %s: %w", args[0], err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVarP(&long, "long", "l", false, "print CID, type and size, too")
+	return cmd
+}
+
+func (a *app) ls(ctx context.Context, s *store.Store, name string, long bool) error {
+	c, err := find(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	for e, err := range unixfs.ReadDir(ctx, s, c) {
+		if err != nil {
+			return err
+		}
+		if !long {
+			if err := a.show(nil, "%s", printable(e.Name)); err != nil {
+				return err
+			}
+			continue
+		}
+		kind, size, err := a.kind(ctx, s, e)
+		if err != nil {
+			return err
+		}
+		err = a.show(struct {
+			Name string `json:"name"`
+			CID  string `json:"cid"`
+			Type string `json:"type"`
+			Size int64  `json:"size"`
+		}{e.Name, e.CID.String(), kind, size}, "%s %-9s %9s %s", e.CID, kind, formatSize(size), printable(e.Name))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kind tells what an entry is.
+func (a *app) kind(ctx context.Context, s *store.Store, e unixfs.Entry) (kind string, size int64, err error) {
+	info, err := unixfs.Stat(ctx, s, e.CID)
+	switch {
+	case err == nil:
+		return info.Type.String(), info.Size, nil
+	case errors.Is(err, block.ErrNotFound):
+		return "missing", 0, nil
+	case errors.Is(err, block.ErrUnknownCodec), errors.Is(err, block.ErrMalformed):
+		return "unknown", 0, nil
+	}
+	return "", 0, err
+}

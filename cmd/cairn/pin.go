@@ -1,0 +1,91 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) pinCommand() *cobra.Command {
+	return group("pin", "Keep DAGs that need no name (aliases pin/CID)",
+		a.pinAddCommand(), a.pinLsCommand(), a.pinRmCommand())
+}
+
+func (a *app) pinAddCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "add CID…",
+		Short: "Keep all that is reachable from CID",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				pins := make(map[string]cid.Cid)
+				var order []string
+				for _, name := range args {
+					c, err := find(cmd.Context(), s, name)
+					if err != nil {
+						return fmt.Errorf("pin add: %w", err)
+					}
+					if _, twice := pins[pinName(c)]; !twice {
+						order = append(order, pinName(c))
+					}
+					pins[pinName(c)] = c
+				}
+				if err := a.keep(cmd.Context(), s, pins, order); err != nil {
+					return fmt.Errorf("pin add: %w", err)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) pinLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List what is pinned",
+		Args:  arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				for alias, err := range s.Aliases(cmd.Context(), pinPrefix) {
+					if err != nil {
+						return fmt.Errorf("pin ls: %w", err)
+					}
+					c := alias.Root.String()
+					if err := a.show(shownAlias{alias.Name, c}, "%s", c); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) pinRmCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "rm CID…",
+		Short: "Unpin: what the pins alone kept becomes garbage",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withStore(cmd.Context(), func(s *store.Store) error {
+				var names []string
+				for _, name := range args {
+					c, err := find(cmd.Context(), s, name)
+					if err != nil {
+						return fmt.Errorf("pin rm: %w", err)
+					}
+					names = append(names, pinName(c))
+				}
+				if err := a.letGo(cmd.Context(), s, names, dryRun); err != nil {
+					return fmt.Errorf("pin rm: %w", err)
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be unpinned, and change nothing")
+	return cmd
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"sync"
+	"time"
+
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+)
+
+// progressEvery is how often progress is drawn.
+const progressEvery = 100 * time.Millisecond
+
+// progress draws how far a command has come, where stderr is a terminal and
+// the user didn't ask for quiet, until the function it returns is called (more
+// than once does no harm). The numbers come from done, which may be called at
+// any time until then; total 0 is unknown.
+func (a *app) progress(what string, done func() (bytes, total int64)) (stop func()) {
+	if !a.errTerminal || a.quiet {
+		return func() {}
+	}
+	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(progressEvery))
+	bar := p.New(0, mpb.BarStyle(),
+		mpb.BarRemoveOnComplete(),
+		mpb.PrependDecorators(decor.Name(what+" ")),
+		mpb.AppendDecorators(
+			decor.CountersKibiByte("% .1f / % .1f"),
+			decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"),
+		),
+	)
+	quit := make(chan struct{})
+	var drawn sync.WaitGroup
+	drawn.Go(func() {
+		tick := time.NewTicker(progressEvery)
+		defer tick.Stop()
+		for {
+			select {
+			case <-quit:
+				return
+			case <-tick.C:
+				n, total := done()
+				// A total that is reached would end the bar.
+				bar.SetTotal(max(total, n)+1, false)
+				bar.SetCurrent(n)
+			}
+		}
+	})
+	return sync.OnceFunc(func() {
+		close(quit)
+		drawn.Wait()
+		bar.Abort(true)
+		p.Wait()
+	})
+}

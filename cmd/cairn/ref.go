@@ -1,0 +1,94 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+)
+
+// A ref is how a user names content: a root, and a path below it.
+type ref struct {
+	root cid.Cid
+	path string // without a slash in front; empty for the root itself
+}
+
+// parseRef reads the forms that need no repository: CID, CID/path,
+// /ipfs/CID/path and ipfs://CID/path. It tells whether s has one of them.
+func parseRef(s string) (r ref, ok bool, err error) {
+	if strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://") {
+		return ref{}, true, fmt.Errorf("%s: names are looked up on the network, which this version doesn't use", s)
+	}
+	rest := withoutScheme(s)
+	first, path, _ := strings.Cut(rest, "/")
+	c, err := block.ParseCID(first)
+	switch {
+	case err == nil:
+		return ref{c, strings.Trim(path, "/")}, true, nil
+	case rest != s || !errors.Is(err, block.ErrMalformed):
+		// What is a CID, but refused, is no alias either.
+		return ref{}, true, err
+	}
+	return ref{}, false, err
+}
+
+// withoutScheme takes /ipfs/ or ipfs:// away from the front.
+func withoutScheme(s string) string {
+	for _, prefix := range []string{"/ipfs/", "ipfs://"} {
+		if rest, found := strings.CutPrefix(s, prefix); found {
+			return rest
+		}
+	}
+	return s
+}
+
+// findRef reads all forms: those of parseRef, and an alias by its name, with a
+// path after it or not.
+func findRef(ctx context.Context, s *store.Store, name string) (ref, error) {
+	r, ok, perr := parseRef(name)
+	if ok {
+		return r, perr
+	}
+	// Names of aliases have slashes, too: the longest that is one counts.
+	for alias, path := strings.TrimRight(name, "/"), ""; alias != ""; {
+		found, err := s.Resolve(ctx, alias)
+		if err == nil {
+			return ref{found.Root, path}, nil
+		}
+		if !errors.Is(err, store.ErrNoAlias) {
+			return ref{}, err
+		}
+		slash := strings.LastIndexByte(alias, '/')
+		if slash < 0 {
+			break
+		}
+		alias, path = alias[:slash], name[slash+1:]
+	}
+	return ref{}, fmt.Errorf("%q: %w, and no CID", name, store.ErrNoAlias)
+}
+
+// find returns the CID that a name leads to.
+func find(ctx context.Context, s *store.Store, name string) (cid.Cid, error) {
+	r, err := findRef(ctx, s, name)
+	if err != nil || r.path == "" {
+		return r.root, err
+	}
+	e, err := unixfs.Resolve(ctx, s, r.root, r.path)
+	if err != nil {
+		return cid.Undef, err
+	}
+	return e.CID, nil
+}
+
+// pinPrefix begins the names of the aliases that add, dag import and pin add
+// set.
+const pinPrefix = "pin/"
+
+// pinName is the name of the alias that pins c. A CIDv0 has that of its CIDv1:
+// they name the same block.
+func pinName(c cid.Cid) string { return pinPrefix + block.V1(c).String() }

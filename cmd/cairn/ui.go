@@ -1,0 +1,214 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
+	"golang.org/x/term"
+)
+
+// The rules of output, which every command follows:
+//
+//   - Results go to stdout, alone, so that they pipe. With --json they are one
+//     JSON value, or one a line where a command lists or streams; fields are
+//     lowerCamelCase, CIDs plain strings, sizes numbers of bytes.
+//   - Everything else goes to stderr: progress (on a terminal only), remarks
+//     (not with --quiet), and the failure.
+//   - A failure is one line, "cairn: what failed: why", and where there is
+//     something to do about it a second one, "hint: …".
+//   - The exit status is one of those below; the table in explain gives each
+//     kind of error its status and hint.
+//   - Names come from anywhere, so what could steer a terminal is escaped.
+//   - Sizes are printed as 64MiB. Colours only where stderr is a terminal and
+//     NO_COLOR is not set.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotFound    = 3
+	exitRefused     = 4
+	exitInterrupted = 130
+)
+
+// streams are the program's stdin, stdout and stderr.
+type streams struct {
+	in       io.Reader
+	out, err io.Writer
+}
+
+// A ui is how a command talks to its user.
+type ui struct {
+	in          io.Reader
+	out         *bufio.Writer // what it holds back, finish writes
+	stdout      io.Writer     // what is below out
+	err         io.Writer
+	outTerminal bool
+	errTerminal bool
+	colour      bool
+	json, quiet bool // flags
+}
+
+func newUI(s streams, env func(string) (string, bool)) ui {
+	u := ui{
+		in: s.in, out: bufio.NewWriterSize(s.out, 64<<10), stdout: s.out, err: s.err,
+		outTerminal: isTerminal(s.out), errTerminal: isTerminal(s.err),
+	}
+	u.colour = coloured(u.errTerminal, env)
+	return u
+}
+
+// coloured follows https://no-color.org.
+func coloured(terminal bool, env func(string) (string, bool)) bool {
+	forbidden, _ := env("NO_COLOR")
+	return terminal && forbidden == ""
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && term.IsTerminal(int(f.Fd()))
+}
+
+// show prints one result: as JSON the value, else the line, if it isn't empty.
+func (u *ui) show(value any, format string, args ...any) error {
+	var err error
+	switch {
+	case u.json:
+		err = json.NewEncoder(u.out).Encode(value)
+	case format != "":
+		_, err = fmt.Fprintf(u.out, format+"\n", args...)
+	}
+	if err == nil && u.outTerminal {
+		err = u.out.Flush()
+	}
+	if err != nil {
+		return fmt.Errorf("write to stdout: %w", err)
+	}
+	return nil
+}
+
+// remark tells what is good to know.
+func (u *ui) remark(format string, args ...any) {
+	if !u.quiet {
+		fmt.Fprintf(u.err, format+"\n", args...)
+	}
+}
+
+// finish writes out what is left, reports the failure if there is one, and
+// returns the exit status.
+func (u *ui) finish(ctx context.Context, err error) int {
+	if ferr := u.out.Flush(); ferr != nil && err == nil {
+		err = fmt.Errorf("write to stdout: %w", ferr)
+	}
+	if err == nil {
+		return exitDone
+	}
+	if ctx.Err() != nil {
+		// Whatever failed, failed because of that.
+		err = context.Canceled
+	}
+	status, hint := explain(err)
+	name := "cairn:"
+	if u.colour {
+		name = "\x1b[31mcairn:\x1b[0m"
+	}
+	message := err.Error()
+	if errors.Is(err, context.Canceled) {
+		message = "interrupted"
+	}
+	fmt.Fprintf(u.err, "%s %s\n", name, printable(message))
+	if hint != "" {
+		fmt.Fprintf(u.err, "hint: %s\n", printable(hint))
+	}
+	return status
+}
+
+// explain gives an error its exit status and, where there is one, a hint.
+func explain(err error) (status int, hint string) {
+	for _, e := range explanations {
+		if errors.Is(err, e.err) {
+			status, hint = e.status, e.hint
+			break
+		}
+	}
+	if status == 0 {
+		status = exitFailed
+	}
+	var path *fs.PathError
+	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, &path) {
+		status = exitNotFound // of a DAG; a file on disk is no content
+	}
+	var h *hintedError
+	if errors.As(err, &h) {
+		hint = h.hint
+	}
+	return status, hint
+}
+
+var explanations = []struct {
+	err    error
+	status int
+	hint   string
+}{
+	{context.Canceled, exitInterrupted, ""},
+	{errUsage, exitUsage, ""},
+	{errNotKept, exitNotFound, ""},
+	{errFoundWrong, exitRefused, "cairn verify --repair puts right what can be"},
+	{store.ErrNoAlias, exitNotFound, "cairn alias ls lists those there are"},
+	{store.ErrLocked, exitFailed, "wait until it is done, or use another repository with --repo"},
+	{store.ErrIndexLost, exitFailed, "cairn rebuild makes a new index from the packs"},
+	{store.ErrDiskFull, exitFailed, "make room on the disk, or try cairn gc"},
+	{store.ErrLive, exitRefused, "cairn alias why CID tells what keeps it"},
+	{store.ErrEvictionHeld, exitRefused, "check with cairn alias ls that no alias is missing, then run cairn gc --confirm"},
+	{block.ErrNotFound, exitNotFound, "this command looks in the repository only"},
+	{block.ErrDamaged, exitRefused, "cairn verify tells what else is damaged"},
+	{block.ErrHashMismatch, exitRefused, ""},
+	{block.ErrHashRefused, exitRefused, ""},
+	{unixfs.ErrNotFile, exitFailed, "cairn ls lists a directory, cairn get writes it to disk"},
+	{unixfs.ErrNotDirectory, exitFailed, "cairn cat prints a file"},
+	{fs.ErrPermission, exitRefused, ""},
+}
+
+var (
+	errUsage      = errors.New("wrong usage")
+	errNotKept    = errors.New("nothing keeps it alive")
+	errFoundWrong = errors.New("not everything is as it should be")
+)
+
+// A usageError is an error that the arguments are to blame for.
+type usageError struct{ error }
+
+func (e usageError) Is(target error) bool { return target == errUsage }
+func (e usageError) Unwrap() error        { return e.error }
+
+func usage(err error) error { return usageError{err} }
+
+// A hintedError knows what to do about itself.
+type hintedError struct {
+	error
+	hint string
+}
+
+func (e *hintedError) Unwrap() error { return e.error }
+
+func hinted(err error, hint string) error { return &hintedError{err, hint} }
+
+// printable escapes what could steer a terminal, or break a line in two.
+func printable(s string) string {
+	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
+		return s
+	}
+	quoted := strconv.QuoteToGraphic(s)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
+}

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"runtime"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+)
+
+// version is that of the next release.
+const version = "0.1.0-dev"
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print what this program is",
+		Args:  arguments(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			shown := struct {
+				Version string `json:"version"`
+				Commit  string `json:"commit"` // empty if not known
+				Go      string `json:"go"`
+				System  string `json:"system"`
+			}{version, "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			if info, ok := debug.ReadBuildInfo(); ok {
+				for _, s := range info.Settings {
+					if s.Key == "vcs.revision" {
+						shown.Commit = s.Value[:min(12, len(s.Value))]
+					}
+				}
+			}
+			commit := ""
+			if shown.Commit != "" {
+				commit = " " + shown.Commit
+			}
+			return a.show(shown, "cairn %s%s %s %s", shown.Version, commit, shown.Go, shown.System)
+		},
+	}
+}

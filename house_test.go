@@ -1,0 +1,228 @@
+package cairn_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/cairn-ipfs/cairn"
+
+// floors is the house of docs/architecture.md: a package imports packages of
+// lower floors only.
+var floors = map[string]int{
+	"block": 0,
+
+	"internal/car":   1,
+	"internal/dag":   1,
+	"internal/swarm": 1,
+	"eris":           1,
+
+	"internal/pack":    2,
+	"internal/unixfs":  2,
+	"internal/bitswap": 2,
+	"internal/routing": 2,
+
+	"store":              3,
+	"internal/trustless": 3,
+	"internal/names":     3,
+
+	"internal/exchange": 4,
+	"internal/bucket":   4,
+
+	"internal/mirror":  5,
+	"internal/gateway": 5,
+
+	"": 6, // the root package
+
+	"internal/rpc":       7,
+	"internal/dashboard": 7,
+
+	"cmd/cairn": 8,
+}
+
+// forTests are the packages that only tests import; of ours they import
+// package block alone.
+var forTests = map[string]bool{
+	"internal/simnet":  true,
+	"internal/crashfs": true,
+	"block/blocktest":  true,
+}
+
+// A goPackage is what of `go list -json` is looked at.
+type goPackage struct {
+	Name, Dir, ImportPath              string
+	GoFiles                            []string
+	Imports, TestImports, XTestImports []string
+}
+
+// room is the package's name within the module, empty for the root.
+func (p goPackage) room() string { return room(p.ImportPath) }
+
+func room(importPath string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(importPath, module), "/")
+}
+
+// ours returns the rooms among the import paths.
+func ours(imports []string) []string {
+	var rooms []string
+	for _, path := range imports {
+		if path == module || strings.HasPrefix(path, module+"/") {
+			rooms = append(rooms, room(path))
+		}
+	}
+	return rooms
+}
+
+func goCommand(t *testing.T, args ...string) []byte {
+	t.Helper()
+	out, err := exec.Command("go", args...).Output()
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			t.Logf("%s", exit.Stderr)
+		}
+		t.Fatalf("go %s: %v", strings.Join(args, " "), err)
+	}
+	return out
+}
+
+func packages(t *testing.T) []goPackage {
+	t.Helper()
+	decoder := json.NewDecoder(bytes.NewReader(goCommand(t, "list", "-json", "./...")))
+	var all []goPackage
+	for {
+		var p goPackage
+		err := decoder.Decode(&p)
+		if err == io.EOF {
+			return all
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// TestFloors holds every package to its floor.
+func TestFloors(t *testing.T) {
+	for _, p := range packages(t) {
+		name := p.room()
+		if forTests[name] {
+			for _, below := range ours(p.Imports) {
+				if below != "block" {
+					t.Errorf("%s imports %q; a package for tests imports block alone", name, below)
+				}
+			}
+			continue
+		}
+		floor, known := floors[name]
+		if !known {
+			t.Errorf("package %q has no floor; see docs/architecture.md", name)
+			continue
+		}
+		for _, below := range ours(p.Imports) {
+			if forTests[below] {
+				t.Errorf("%q imports %s, which is for tests only", name, below)
+			} else if lower, known := floors[below]; known && lower >= floor {
+				t.Errorf("%q (floor %d) imports %q (floor %d)", name, floor, below, lower)
+			}
+		}
+		for _, beside := range ours(slices.Concat(p.TestImports, p.XTestImports)) {
+			if floors[beside] > floor && !forTests[beside] {
+				t.Errorf("tests of %q (floor %d) import %q (floor %d)", name, floor, beside, floors[beside])
+			}
+		}
+	}
+}
+
+// minComment is the least length of a package comment, in bytes: shorter ones
+// don't say what for, key types, concurrency and what not for.
+const minComment = 200
+
+// TestPackageComments expects each package to introduce itself.
+func TestPackageComments(t *testing.T) {
+	for _, p := range packages(t) {
+		comment := ""
+		for _, file := range p.GoFiles {
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, parser.PackageClauseOnly|parser.ParseComments)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if doc := parsed.Doc.Text(); doc != "" {
+				if comment != "" {
+					t.Errorf("%s: %s has a second package comment", p.ImportPath, file)
+				}
+				comment = doc
+			}
+		}
+		begin := "Package " + p.Name + " "
+		if p.Name == "main" {
+			begin = "Command " + filepath.Base(p.ImportPath) + " "
+		}
+		if !strings.HasPrefix(comment, begin) || len(comment) < minComment {
+			t.Errorf("%s: the package comment has %d bytes and begins %.30q, want %d or more and %q",
+				p.ImportPath, len(comment), comment, minComment, begin)
+		}
+	}
+}
+
+// dependencies are the modules that the code imports itself, tests included,
+// and what for. A new one is a decision: it goes here with its reason.
+var dependencies = map[string]string{
+	"github.com/BurntSushi/toml":            "the configuration file",
+	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
+	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
+	"github.com/ipfs/go-cid":                "CIDs",
+	"github.com/ipld/go-car/v2":             "tests: the reference for CARs",
+	"github.com/ipld/go-codec-dagpb":        "tests: the reference for dag-pb",
+	"github.com/ipld/go-ipld-prime":         "tests: the reference for dag-cbor and dag-json",
+	"github.com/multiformats/go-multicodec": "names of codecs and hash functions",
+	"github.com/multiformats/go-multihash":  "hash functions",
+	"github.com/multiformats/go-multibase":  "the bases that CIDs are written in",
+	"github.com/multiformats/go-varint":     "varints of multiformats",
+	"github.com/rogpeppe/go-internal":       "tests: testscript, for the command line",
+	"github.com/spaolacci/murmur3":          "the hash of sharded directories",
+	"github.com/spf13/cobra":                "commands and flags",
+	"github.com/vbauerster/mpb/v8":          "progress bars",
+	"golang.org/x/term":                     "whether a terminal is there",
+	"pgregory.net/rapid":                    "tests: random operations against a model",
+}
+
+// TestDependencies holds the golden list against go.mod.
+func TestDependencies(t *testing.T) {
+	var mod struct {
+		Require []struct {
+			Path     string
+			Indirect bool
+		}
+	}
+	if err := json.Unmarshal(goCommand(t, "mod", "edit", "-json"), &mod); err != nil {
+		t.Fatal(err)
+	}
+	direct := make(map[string]bool)
+	for _, r := range mod.Require {
+		if !r.Indirect {
+			direct[r.Path] = true
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(direct)) {
+		if dependencies[path] == "" {
+			t.Errorf("%s is a direct dependency that nobody decided on", path)
+		}
+	}
+	for _, path := range slices.Sorted(maps.Keys(dependencies)) {
+		if !direct[path] {
+			t.Errorf("%s is no direct dependency any more", path)
+		}
+	}
+}

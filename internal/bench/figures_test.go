@@ -1,0 +1,196 @@
+package bench_test
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"testing"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/store"
+)
+
+var (
+	fullFlag   = flag.Bool("full", false, "measure at full size")
+	reportFlag = flag.String("report", "", "write the table to this `file`")
+	fileFlag   = flag.Int64("file", 0, "`bytes` of the large file (0: as the size of the run has it)")
+	blocksFlag = flag.Int("blocks", 0, "`number` of blocks in the large store (0: as the size of the run has it)")
+)
+
+// Sizes of what is measured.
+type sizes struct {
+	rounds  int
+	file    int64  // bytes of the large file
+	tree    string // below GOROOT: the source tree
+	live    int    // blocks of the DAG that is aliased again
+	garbage int64  // bytes that are evicted beside puts
+	beside  int    // live blocks, and garbage, of a collection
+	blocks  int    // blocks of the large store
+	fresh   int    // blocks put before a crash
+	asked   int    // questions for absent blocks
+	calls   int    // how often what is short is timed
+	command bool   // whether the command is built and run
+}
+
+var (
+	tiny = sizes{
+		rounds: 1, file: 3 << 20, tree: "src/encoding/json", live: 500, garbage: 1 << 20,
+		beside: 2_000, blocks: 5_000, fresh: 1_000, asked: 5_000, calls: 3,
+	}
+	small = sizes{
+		rounds: 3, file: 64 << 20, tree: "src/crypto", live: 12_800, garbage: 64 << 20,
+		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, command: true,
+	}
+	full = sizes{
+		rounds: 3, file: 1 << 30, tree: "src", live: 12_800, garbage: 1 << 30,
+		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, command: true,
+	}
+)
+
+func (s sizes) flagged() sizes {
+	if *fileFlag > 0 {
+		s.file = *fileFlag
+	}
+	if *blocksFlag > 0 {
+		s.blocks = *blocksFlag
+	}
+	return s
+}
+
+// A figure is a piece of work that is measured.
+type figure struct {
+	name    string
+	measure func(*stage) []row
+}
+
+var figures = []figure{
+	{"add-file", addFile},
+	{"add-tree", addTree},
+	{"cat", catFile},
+	{"alias", aliasAgain},
+	{"put-while-evicting", putWhileEvicting},
+	{"collect", collect},
+	{"many-blocks", manyBlocks},
+	{"command", command},
+}
+
+// TestFigures runs every figure, tiny unless flags say otherwise.
+func TestFigures(t *testing.T) {
+	size := tiny
+	if *fullFlag {
+		size = full
+	}
+	var rows []row
+	for _, f := range figures {
+		t.Run(f.name, func(t *testing.T) {
+			got := f.measure(&stage{TB: t, sizes: size.flagged()})
+			for _, r := range got {
+				t.Log(r)
+				if r.cairn <= 0 || (r.yardstick != "") != (r.beside > 0) {
+					t.Errorf("%s: got %v, and %v for the yardstick %q", r.work, r.cairn, r.beside, r.yardstick)
+				}
+			}
+			rows = append(rows, got...)
+		})
+	}
+	if *fullFlag && !t.Failed() {
+		fmt.Print("\n", report(rows))
+	}
+	if *reportFlag != "" && !t.Failed() {
+		if err := os.WriteFile(*reportFlag, []byte(report(rows)), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkFigures runs every figure at a small size. What it takes to set one
+// up says nothing, so that the time of an iteration isn't reported.
+func BenchmarkFigures(b *testing.B) {
+	for _, f := range figures {
+		b.Run(f.name, func(b *testing.B) {
+			var rows []row
+			for b.Loop() {
+				rows = f.measure(&stage{TB: b, sizes: small.flagged()})
+			}
+			b.ReportMetric(0, "ns/op")
+			for _, r := range rows {
+				b.Log(r)
+			}
+		})
+	}
+}
+
+// A stage is what a figure is measured on.
+type stage struct {
+	testing.TB
+	sizes
+}
+
+// check ends the run on an error.
+func (s *stage) check(err error) {
+	s.Helper()
+	if err != nil {
+		s.Fatal(err)
+	}
+}
+
+// open opens the store at dir.
+func (s *stage) open(dir string) *store.Store {
+	s.Helper()
+	st, err := store.Open(s.Context(), dir, store.Options{Program: "bench"})
+	s.check(err)
+	return st
+}
+
+// scratch calls f with a folder that is gone afterwards.
+func (s *stage) scratch(f func(dir string)) {
+	s.Helper()
+	dir, err := os.MkdirTemp(s.TempDir(), "")
+	s.check(err)
+	f(dir)
+	s.check(os.RemoveAll(dir))
+}
+
+// timed measures one call, without the garbage of those before.
+func timed(f func()) time.Duration {
+	runtime.GC()
+	debug.FreeOSMemory()
+	start := time.Now()
+	f()
+	return time.Since(start)
+}
+
+// turns calls both sides in turns, rounds times, and returns the best of each
+// in seconds.
+func (s *stage) turns(cairn, yardstick func() time.Duration) (best, beside float64) {
+	for i := range s.rounds {
+		c, y := cairn().Seconds(), yardstick().Seconds()
+		s.Logf("round %d: %.3f s, yardstick %.3f s", i+1, c, y)
+		if i == 0 || c < best {
+			best = c
+		}
+		if i == 0 || y < beside {
+			beside = y
+		}
+	}
+	return best, beside
+}
+
+// bytesBelow is the size of all files below dir.
+func (s *stage) bytesBelow(dir string) (total int64) {
+	s.Helper()
+	s.check(filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		info, err := d.Info()
+		if err == nil {
+			total += info.Size()
+		}
+		return err
+	}))
+	return total
+}

@@ -1,0 +1,178 @@
+package bench_test
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+// A row is one line of the table.
+type row struct {
+	work      string
+	kubo      string // what Kubo needs, where that's known
+	yardstick string // what it is measured beside; empty for nothing
+	beside    float64
+	cairn     float64
+	unit      string // of both
+	goal      goal
+}
+
+// A goal is a bound for the ratio of Cairn to the yardstick, or for Cairn's
+// figure itself. One of the fields is set, or none.
+type goal struct {
+	ratio, atMost, atLeast float64
+}
+
+func (r row) ratio() float64 { return r.cairn / r.beside }
+
+// met tells whether the goal is met, by a word; empty where there is none.
+func (r row) met() string {
+	var met bool
+	switch g := r.goal; {
+	case g.ratio > 0:
+		met = r.ratio() <= g.ratio
+	case g.atMost > 0:
+		met = r.cairn <= g.atMost
+	case g.atLeast > 0:
+		met = r.cairn >= g.atLeast
+	default:
+		return ""
+	}
+	if met {
+		return "yes"
+	}
+	return "**no**"
+}
+
+// goalText is the goal as the table has it.
+func (r row) goalText() string {
+	switch g := r.goal; {
+	case g.ratio > 0:
+		return fmt.Sprintf("≤ %.4g ×", g.ratio)
+	case g.atMost > 0:
+		return "≤ " + quantity(g.atMost, r.unit)
+	case g.atLeast > 0:
+		return "≥ " + quantity(g.atLeast, r.unit)
+	}
+	return ""
+}
+
+func (r row) besideText() string {
+	if r.yardstick == "" {
+		return ""
+	}
+	return quantity(r.beside, r.unit)
+}
+
+func (r row) ratioText() string {
+	if r.yardstick == "" {
+		return ""
+	}
+	return fmt.Sprintf("%.2f", r.ratio())
+}
+
+// String is the row on one line, for who watches.
+func (r row) String() string {
+	s := r.work + ": " + quantity(r.cairn, r.unit)
+	if r.yardstick != "" {
+		s += fmt.Sprintf("; %s: %s; ratio %s", r.yardstick, r.besideText(), r.ratioText())
+	}
+	if met := r.met(); met != "" {
+		s += fmt.Sprintf("; goal %s: %s", r.goalText(), strings.Trim(met, "*"))
+	}
+	return s
+}
+
+// quantity writes three digits, or all of those before the point.
+func quantity(v float64, unit string) string {
+	digits := 2
+	for n := v; n >= 10 && digits > 0; n /= 10 {
+		digits--
+	}
+	text := fmt.Sprintf("%.*f", digits, v)
+	if unit == "/s" {
+		return text + unit
+	}
+	return text + " " + unit
+}
+
+// report is docs/performance.md.
+func report(rows []row) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, `# How fast it is
+
+Written by `+"`make bench`"+`; package `+"`internal/bench`"+` says how each figure is taken.
+Ratios within one run hold on other machines, times do not. Kubo's figures were measured apart, in July 2026, on a
+machine like this one (0.44-dev, two daemons on loopback, its default store, which does not sync what it writes).
+
+| | |
+|---|---|
+| date | %s |
+| cores | %d |
+| CPU | %s |
+| kernel | %s |
+| Go | %s |
+
+| work | Kubo | yardstick | measured | Cairn | ratio | goal | met |
+|---|---|---|---|---|---|---|---|
+`, time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpuModel(), kernel(), runtime.Version())
+	for _, r := range rows {
+		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
+			r.work, r.kubo, r.yardstick, r.besideText(), quantity(r.cairn, r.unit), r.ratioText(), r.goalText(), r.met())
+	}
+	return b.String()
+}
+
+// cpuModel is the processor's name, where the system tells.
+func cpuModel() string {
+	info, err := os.ReadFile("/proc/cpuinfo")
+	if err != nil {
+		return runtime.GOARCH
+	}
+	for line := range bytes.Lines(info) {
+		if name, value, ok := strings.Cut(string(line), ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(value)
+		}
+	}
+	return runtime.GOARCH
+}
+
+// kernel is the system and, where it tells, its release.
+func kernel() string {
+	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	if err != nil {
+		return runtime.GOOS
+	}
+	return runtime.GOOS + " " + strings.TrimSpace(string(release))
+}
+
+func TestRow(t *testing.T) {
+	for _, c := range []struct {
+		row             row
+		line, met, goal string
+	}{
+		{row{work: "add", yardstick: "loop", beside: 1.6, cairn: 2, unit: "s", goal: goal{ratio: 1.25}},
+			"add: 2.00 s; loop: 1.60 s; ratio 1.25; goal ≤ 1.25 ×: yes", "yes", "≤ 1.25 ×"},
+		{row{work: "add", yardstick: "loop", beside: 1, cairn: 1.26, unit: "s", goal: goal{ratio: 1.25}},
+			"add: 1.26 s; loop: 1.00 s; ratio 1.26; goal ≤ 1.25 ×: no", "**no**", "≤ 1.25 ×"},
+		{row{work: "open", cairn: 99.6, unit: "ms", goal: goal{atMost: 100}},
+			"open: 99.6 ms; goal ≤ 100 ms: yes", "yes", "≤ 100 ms"},
+		{row{work: "absent", cairn: 499_999, unit: "/s", goal: goal{atLeast: 500_000}},
+			"absent: 499999/s; goal ≥ 500000/s: no", "**no**", "≥ 500000/s"},
+		{row{work: "index", cairn: 61.25, unit: "B"}, "index: 61.2 B", "", ""},
+	} {
+		if got := c.row.String(); got != c.line {
+			t.Errorf("got %q, want %q", got, c.line)
+		}
+		if got := c.row.met(); got != c.met {
+			t.Errorf("%s: got met %q, want %q", c.row.work, got, c.met)
+		}
+		if got := c.row.goalText(); got != c.goal {
+			t.Errorf("%s: got goal %q, want %q", c.row.work, got, c.goal)
+		}
+	}
+}

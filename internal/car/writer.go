@@ -1,0 +1,154 @@
+package car
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+
+	"github.com/ipfs/go-cid"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+// A Writer writes blocks as a CARv1, as they come: it neither drops doubles
+// nor checks that the roots are among them. It keeps nothing back, so a CARv1
+// is complete after any Put.
+type Writer struct {
+	w       io.Writer
+	offset  uint64 // from the start of the CARv1 data
+	scratch []byte
+	err     error // of the write that left the stream in pieces
+}
+
+// smallBlock is the size of block, in bytes, up to which copying it behind
+// its head and writing once beats writing twice.
+const smallBlock = 16 << 10
+
+// NewWriter writes the header, with the roots, and returns a Writer for the
+// blocks. It fails with block.ErrTooLarge for roots that a Reader would
+// refuse, and as w does.
+func NewWriter(w io.Writer, roots []cid.Cid) (*Writer, error) {
+	header := AppendHeaderV1(nil, roots)
+	if len(roots) > MaxRoots || len(header) > MaxHeaderV1 {
+		return nil, fmt.Errorf("car: write header: %d roots: %w (the limit is %d)", len(roots), block.ErrTooLarge, MaxRoots)
+	}
+	cw := &Writer{w: w}
+	if err := cw.write(header); err != nil {
+		return nil, fmt.Errorf("car: write header: %w", err)
+	}
+	return cw, nil
+}
+
+// write passes p on and counts it. After an error nothing more is written.
+func (w *Writer) write(p []byte) error {
+	if w.err != nil {
+		return w.err
+	}
+	n, err := w.w.Write(p)
+	w.offset += uint64(n)
+	w.err = err
+	return err
+}
+
+// Put writes a block. It fails as the underlying writer does, and from then
+// on always.
+func (w *Writer) Put(b block.Block) error {
+	w.scratch = AppendSection(w.scratch[:0], b.CID(), b.Size())
+	data := b.Data()
+	if len(data) <= smallBlock {
+		w.scratch = append(w.scratch, data...)
+		data = nil
+	}
+	err := w.write(w.scratch)
+	if err == nil && len(data) > 0 {
+		err = w.write(data)
+	}
+	if err != nil {
+		return fmt.Errorf("car: write %s: %w", b.CID(), err)
+	}
+	return nil
+}
+
+// A WriterV2 writes blocks as a CARv2 with an index. Until Close, the header
+// declares OpenDataSize and no index, so that readers can already read what
+// is there.
+type WriterV2 struct {
+	ws      io.WriteSeeker
+	start   int64 // of the CARv2 in ws
+	v1      *Writer
+	entries []IndexEntry
+	closed  bool
+}
+
+// NewWriterV2 begins a CARv2 with the given roots at ws's current offset. It
+// fails like NewWriter.
+func NewWriterV2(ws io.WriteSeeker, roots []cid.Cid) (*WriterV2, error) {
+	start, err := ws.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return nil, fmt.Errorf("car: write header: %w", err)
+	}
+	open := HeaderV2{DataOffset: DataOffset, DataSize: OpenDataSize}
+	if _, err := ws.Write(open.Append(AppendPragma(nil))); err != nil {
+		return nil, fmt.Errorf("car: write header: %w", err)
+	}
+	v1, err := NewWriter(ws, roots)
+	if err != nil {
+		return nil, err
+	}
+	return &WriterV2{ws: ws, start: start, v1: v1}, nil
+}
+
+// Put writes a block, and notes it for the index unless its CID is an identity
+// CID, whose bytes nobody needs to look up. It fails as ws does, and from then
+// on always.
+func (w *WriterV2) Put(b block.Block) error {
+	if w.closed {
+		return fmt.Errorf("car: write %s: the CAR is closed", b.CID())
+	}
+	offset := w.v1.offset
+	if err := w.v1.Put(b); err != nil {
+		return err
+	}
+	if !block.IsIdentity(b.CID()) {
+		w.entries = append(w.entries, IndexEntry{Hash: b.CID().Hash(), Offset: offset})
+	}
+	return nil
+}
+
+// Close writes the index and then the header that points to it, and leaves ws
+// behind the index. It doesn't close ws, nor make it durable. If a Put
+// failed, Close fails with the same error and leaves the CAR open.
+func (w *WriterV2) Close() error {
+	if w.closed {
+		return nil
+	}
+	w.closed = true
+	if w.v1.err != nil {
+		return fmt.Errorf("car: close: %w", w.v1.err)
+	}
+	n, err := WriteIndex(w.ws, w.entries)
+	if err != nil {
+		return err
+	}
+	h := HeaderV2{DataOffset: DataOffset, DataSize: w.v1.offset, IndexOffset: DataOffset + w.v1.offset}
+	end := w.start + int64(h.IndexOffset) + n
+	if err := w.writeAt(h.Append(nil), w.start+PragmaSize, end); err != nil {
+		return fmt.Errorf("car: close: %w", err)
+	}
+	return nil
+}
+
+// writeAt writes p at an offset and goes to another.
+func (w *WriterV2) writeAt(p []byte, at, then int64) error {
+	if _, err := w.ws.Seek(at, io.SeekStart); err != nil {
+		return err
+	}
+	_, err := w.ws.Write(p)
+	_, errSeek := w.ws.Seek(then, io.SeekStart)
+	return errors.Join(err, errSeek)
+}
+
+// Entries returns what the index holds, or will hold after Close, in the
+// order of the blocks.
+func (w *WriterV2) Entries() []IndexEntry { return slices.Clone(w.entries) }

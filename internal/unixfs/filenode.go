@@ -1,0 +1,116 @@
+package unixfs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// maxFileDepth is how many nodes may lie above one another in a file: enough
+// for a file of any size under any width in use (balanced at 174 links: 8
+// levels hold 2^63 bytes; trickle a few more), and what a chain of nodes made
+// to hurt can make a reader hold.
+const maxFileDepth = 32
+
+// A fileNode is a node of a file, checked in itself: a leaf, or one over
+// others.
+type fileNode struct {
+	cid   cid.Cid
+	data  []byte   // its own bytes, before those of its children
+	links []Link   // to its children
+	ends  []uint64 // where each child ends, counted from the node's beginning
+	size  uint64
+}
+
+// fileNodeOf checks a node that shall be part of a file. Errors: ErrNotFile,
+// block.ErrMalformed.
+func fileNodeOf(c cid.Cid, n Node) (*fileNode, error) {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %w: %s", c, block.ErrMalformed, fmt.Sprintf(format, args...))
+	}
+	if n.Type != TypeFile && n.Type != TypeRaw {
+		return nil, fmt.Errorf("%s is a %s: %w", c, n.Type, ErrNotFile)
+	}
+	if len(n.Links) != len(n.BlockSizes) {
+		return nil, bad("%d links and %d block sizes", len(n.Links), len(n.BlockSizes))
+	}
+	size, ok := sumSizes(uint64(len(n.Data)), n.BlockSizes)
+	if !ok {
+		return nil, bad("block sizes beyond 2^63")
+	}
+	if size != n.FileSize {
+		return nil, bad("a file size of %d, but data and block sizes of %d bytes together", n.FileSize, size)
+	}
+	f := &fileNode{cid: c, data: n.Data, links: n.Links, ends: n.BlockSizes, size: size}
+	end := uint64(len(n.Data))
+	for i := range f.links {
+		if f.links[i].Name != "" {
+			return nil, bad("a link named %q in a file", f.links[i].Name)
+		}
+		end += f.ends[i]
+		f.ends[i] = end
+	}
+	return f, nil
+}
+
+// begin is where child i begins, counted from the node's beginning.
+func (f *fileNode) begin(i int) uint64 {
+	if i == 0 {
+		return uint64(len(f.data))
+	}
+	return f.ends[i-1]
+}
+
+// keptNodes is how many nodes over others a fileLoader remembers: those on
+// the way to two or three places in a file of any size that occurs.
+const keptNodes = 8
+
+// A fileLoader gets a file's nodes. It is safe for concurrent use.
+type fileLoader struct {
+	get block.Getter
+
+	mu   sync.Mutex
+	kept []*fileNode // guarded by mu, the latest last
+}
+
+func (l *fileLoader) load(ctx context.Context, c cid.Cid) (*fileNode, error) {
+	if f := l.remembered(c); f != nil {
+		return f, nil
+	}
+	n, err := load(ctx, l.get, c)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fileNodeOf(c, n)
+	if err == nil && len(f.links) > 0 {
+		l.remember(f)
+	}
+	return f, err
+}
+
+func (l *fileLoader) remembered(c cid.Cid) *fileNode {
+	if c.Type() != block.DagPB {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.kept {
+		if f.cid == c {
+			return f
+		}
+	}
+	return nil
+}
+
+func (l *fileLoader) remember(f *fileNode) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.kept) == keptNodes {
+		copy(l.kept, l.kept[1:])
+		l.kept = l.kept[:keptNodes-1]
+	}
+	l.kept = append(l.kept, f)
+}

@@ -1,0 +1,132 @@
+package unixfs
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/spaolacci/murmur3"
+)
+
+// hashMurmur3 is the multicodec code of murmur3-x64-64, the one hash function
+// of HAMT directories.
+const hashMurmur3 = 0x22
+
+// errTooDeep: names whose hashes agree in all bits that buckets are made of.
+var errTooDeep = errors.New("too many names with one hash for a HAMT directory")
+
+// nameHash returns the hash whose bits, from the highest down, say in which
+// bucket a name lies on each level.
+func nameHash(name string) uint64 { return murmur3.Sum64([]byte(name)) }
+
+func validFanout(f uint64) bool { return f >= 8 && f <= MaxFanout && f&(f-1) == 0 }
+
+// A hamtShape is what follows from a HAMT's fanout.
+type hamtShape struct {
+	fanout int
+	bits   int // of a hash that one level takes
+	prefix int // hexadecimal digits before each link's name
+}
+
+func shapeOf(fanout uint64) (hamtShape, error) {
+	if !validFanout(fanout) {
+		return hamtShape{}, fmt.Errorf("%w: a HAMT of fanout %d", block.ErrMalformed, fanout)
+	}
+	width := bits.TrailingZeros64(fanout)
+	return hamtShape{fanout: int(fanout), bits: width, prefix: (width + 3) / 4}, nil
+}
+
+// depth is how many levels the hash has bits for.
+func (s hamtShape) depth() int { return 64 / s.bits }
+
+// bucket is where a hash lies on a level, counted from the root's 0.
+func (s hamtShape) bucket(hash uint64, level int) int {
+	return int(hash << (level * s.bits) >> (64 - s.bits))
+}
+
+// label is the prefix of a bucket's link.
+func (s hamtShape) label(bucket int) string { return fmt.Sprintf("%0*X", s.prefix, bucket) }
+
+// parseLabel reads the prefix of a link's name. It takes capital digits only.
+func (s hamtShape) parseLabel(name string) (bucket int, rest string, err error) {
+	if len(name) < s.prefix {
+		return 0, "", fmt.Errorf("%w: a HAMT link named %q", block.ErrMalformed, name)
+	}
+	for i := range s.prefix {
+		d := name[i]
+		switch {
+		case d >= '0' && d <= '9':
+			d -= '0'
+		case d >= 'A' && d <= 'F':
+			d -= 'A' - 10
+		default:
+			return 0, "", fmt.Errorf("%w: a HAMT link named %q", block.ErrMalformed, name)
+		}
+		bucket = bucket<<4 | int(d)
+	}
+	if bucket >= s.fanout {
+		return 0, "", fmt.Errorf("%w: a HAMT link named %q, of fanout %d", block.ErrMalformed, name, s.fanout)
+	}
+	return bucket, name[s.prefix:], nil
+}
+
+type hashedLink struct {
+	hash uint64
+	link Link
+}
+
+// buildHAMT makes the shards of a directory, and returns the root's link. As
+// hashes sort by their highest bits first, each shard is a run of the sorted
+// entries.
+func buildHAMT(links []Link, fanout int, emit func(*Node) (part, error)) (part, error) {
+	shape, err := shapeOf(uint64(fanout))
+	if err != nil {
+		return part{}, err
+	}
+	entries := make([]hashedLink, len(links))
+	for i, l := range links {
+		entries[i] = hashedLink{nameHash(l.Name), l}
+	}
+	slices.SortFunc(entries, func(a, b hashedLink) int { return cmp.Compare(a.hash, b.hash) })
+	return shape.build(entries, 0, emit)
+}
+
+func (s hamtShape) build(entries []hashedLink, level int, emit func(*Node) (part, error)) (part, error) {
+	if level >= s.depth() {
+		return part{}, fmt.Errorf("%q and %q: %w", entries[0].link.Name, entries[1].link.Name, errTooDeep)
+	}
+	n := Node{Type: TypeHAMTShard, HashType: hashMurmur3, Fanout: uint64(s.fanout)}
+	field := make([]byte, s.fanout/8)
+	for len(entries) > 0 {
+		bucket := s.bucket(entries[0].hash, level)
+		run := 1
+		for run < len(entries) && s.bucket(entries[run].hash, level) == bucket {
+			run++
+		}
+		link := entries[0].link
+		link.Name = s.label(bucket) + link.Name
+		if run > 1 {
+			shard, err := s.build(entries[:run], level+1, emit)
+			if err != nil {
+				return part{}, err
+			}
+			link = Link{CID: shard.cid, Name: s.label(bucket), Tsize: shard.tsize}
+		}
+		n.Links = append(n.Links, link)
+		field[len(field)-1-bucket/8] |= 1 << (bucket % 8)
+		entries = entries[run:]
+	}
+	n.Data = trimZeros(field)
+	return emit(&n)
+}
+
+// trimZeros drops leading zero bytes, as the field is written.
+func trimZeros(field []byte) []byte {
+	for len(field) > 0 && field[0] == 0 {
+		field = field[1:]
+	}
+	return field
+}

@@ -1,0 +1,105 @@
+package unixfs
+
+import "github.com/ipfs/go-cid"
+
+// A part is a piece of a file that has its block: a leaf, or a node over
+// leaves.
+type part struct {
+	cid   cid.Cid
+	size  uint64 // bytes of the file in it
+	tsize uint64 // bytes of all its blocks
+}
+
+// A layout arranges a file's leaves, which come in order, under a root.
+type layout interface {
+	// add takes the next leaf.
+	add(leaf part) error
+	// finish returns the root, and makes the layout ready for another file.
+	// At least one leaf must have been added.
+	finish() (part, error)
+}
+
+// balanced is the layout of both profiles: all leaves at one depth, each node
+// full before the next begins (IPIP-499: balanced). It holds at most width
+// parts of each level.
+type balanced struct {
+	width int
+	emit  func(*Node) (part, error)
+	// levels holds, from the leaves up, the parts that wait for their node.
+	levels [][]part
+}
+
+var _ layout = (*balanced)(nil)
+
+func (b *balanced) add(leaf part) error { return b.addAt(0, leaf) }
+
+// addAt closes a full level only when one more part comes, so that a root of
+// exactly width parts gets nothing above it.
+func (b *balanced) addAt(level int, p part) error {
+	if level == len(b.levels) {
+		b.levels = append(b.levels, nil)
+	}
+	if len(b.levels[level]) == b.width {
+		if err := b.close(level); err != nil {
+			return err
+		}
+	}
+	b.levels[level] = append(b.levels[level], p)
+	return nil
+}
+
+// close makes a node of a level's parts.
+func (b *balanced) close(level int) error {
+	p, err := b.node(b.levels[level])
+	if err != nil {
+		return err
+	}
+	b.levels[level] = b.levels[level][:0]
+	return b.addAt(level+1, p)
+}
+
+func (b *balanced) finish() (part, error) {
+	defer b.reset()
+	for level := 0; ; level++ {
+		parts := b.levels[level]
+		switch {
+		case b.anyAbove(level):
+			if len(parts) > 0 {
+				if err := b.close(level); err != nil {
+					return part{}, err
+				}
+			}
+		case len(parts) == 1:
+			return parts[0], nil
+		default:
+			return b.node(parts)
+		}
+	}
+}
+
+// anyAbove tells whether a higher level holds parts.
+func (b *balanced) anyAbove(level int) bool {
+	for _, parts := range b.levels[level+1:] {
+		if len(parts) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// reset forgets the parts, and keeps the memory.
+func (b *balanced) reset() {
+	for level := range b.levels {
+		b.levels[level] = b.levels[level][:0]
+	}
+}
+
+func (b *balanced) node(parts []part) (part, error) {
+	n := Node{Type: TypeFile, BlockSizes: make([]uint64, len(parts)), Links: make([]Link, len(parts))}
+	for i, p := range parts {
+		n.Links[i] = Link{CID: p.cid, Tsize: p.tsize}
+		n.BlockSizes[i] = p.size
+		n.FileSize += p.size
+	}
+	return b.emit(&n)
+}

@@ -1,0 +1,109 @@
+package unixfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+	"github.com/multiformats/go-multicodec"
+)
+
+// What a CID names, when it is not what was asked for.
+var (
+	// ErrNotFile: a directory, a symlink, or nothing of UnixFS.
+	ErrNotFile = errors.New("not a file")
+	// ErrNotDirectory: a file, a symlink, or nothing of UnixFS.
+	ErrNotDirectory = errors.New("not a directory")
+)
+
+// getBlock gets a block that may be inlined in its CID.
+func getBlock(ctx context.Context, get block.Getter, c cid.Cid) (block.Block, error) {
+	if err := block.CheckCID(c); err != nil {
+		return block.Block{}, err
+	}
+	if b, ok := block.Inlined(c); ok {
+		return b, nil
+	}
+	return get.Get(ctx, c)
+}
+
+// load gets a node. A raw block is a file of one leaf.
+func load(ctx context.Context, get block.Getter, c cid.Cid) (Node, error) {
+	b, err := getBlock(ctx, get, c)
+	if err != nil {
+		return Node{}, err
+	}
+	return nodeOf(b)
+}
+
+// nodeOf reads a block of UnixFS.
+func nodeOf(b block.Block) (Node, error) {
+	switch codec := b.CID().Type(); codec {
+	case block.Raw:
+		return Node{Type: TypeFile, Data: b.Data(), FileSize: uint64(b.Size())}, nil
+	case block.DagPB:
+		n, err := DecodeNode(b.Data())
+		if err != nil {
+			return Node{}, fmt.Errorf("%s: %w", b.CID(), err)
+		}
+		return n, nil
+	default:
+		return Node{}, fmt.Errorf("%s: %w: %s holds no files", b.CID(), block.ErrUnknownCodec, multicodec.Code(codec))
+	}
+}
+
+// Info is what a root says of itself.
+type Info struct {
+	// Type is TypeFile, TypeDirectory (sharded or not) or TypeSymlink.
+	Type Type
+	// Size is the bytes of a file's content, or of a symlink's target; 0 for a
+	// directory.
+	Size int64
+	// Target is a symlink's.
+	Target string
+	// Mode holds Unix permission bits, 0 where not said; Modified is the zero
+	// time where not said.
+	Mode     uint32
+	Modified time.Time
+}
+
+// Stat tells what c names. It gets one block. Errors: those of get;
+// block.ErrMalformed; block.ErrUnknownCodec if it is nothing of UnixFS.
+func Stat(ctx context.Context, get block.Getter, c cid.Cid) (Info, error) {
+	n, err := load(ctx, get, c)
+	if err != nil {
+		return Info{}, fmt.Errorf("unixfs: stat: %w", err)
+	}
+	i := Info{Type: n.Type, Mode: n.Mode & 0o7777, Modified: n.Modified}
+	switch n.Type {
+	case TypeFile, TypeRaw:
+		f, err := fileNodeOf(c, n)
+		if err != nil {
+			return Info{}, fmt.Errorf("unixfs: stat: %w", err)
+		}
+		i.Type, i.Size = TypeFile, int64(f.size)
+	case TypeDirectory, TypeHAMTShard:
+		i.Type = TypeDirectory
+	case TypeSymlink:
+		i.Target, i.Size = string(n.Data), int64(len(n.Data))
+	default:
+		return Info{}, fmt.Errorf("unixfs: stat: %s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+	}
+	return i, nil
+}
+
+// Readlink returns the target of the symlink that c names, which may say
+// anything.
+func Readlink(ctx context.Context, get block.Getter, c cid.Cid) (string, error) {
+	n, err := load(ctx, get, c)
+	if err != nil {
+		return "", fmt.Errorf("unixfs: read link: %w", err)
+	}
+	if n.Type != TypeSymlink {
+		return "", fmt.Errorf("unixfs: read link: %s is a %s, no symlink", c, n.Type)
+	}
+	return string(n.Data), nil
+}

@@ -1,0 +1,151 @@
+package unixfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"unicode/utf8"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+type opKind uint8
+
+const (
+	opEnter   opKind = iota // a directory begins
+	opLeave                 // the innermost directory is complete
+	opFile                  // a file of one leaf
+	opChunk                 // one leaf of a larger file
+	opFileEnd               // the larger file is complete
+	opSymlink
+)
+
+// An op is one operation of an import. A worker runs it, which fills in blk
+// and err; the builder then takes it in order.
+type op struct {
+	kind opKind
+	path string // of the entry, from the imported root
+	name string // by which dir opens it
+	// dir is where a file or symlink is opened; size what it should have.
+	dir  *openDir
+	size int
+	// A chunk was read already (leaf, filled), or is to be read from at.
+	leaf   leafBuffer
+	filled bool
+	at     *sharedReader
+	offset int64
+	// probe: the chunk is the file's last, nothing may follow it.
+	probe bool
+
+	blk block.Block
+	err error
+}
+
+// run does the operation's share of the work that needs no order.
+func (o *op) run(ctx context.Context, pool *leafPool) {
+	var err error
+	switch o.kind {
+	case opFile:
+		defer o.dir.release()
+		if err = ctx.Err(); err == nil {
+			err = o.readFile(pool)
+		}
+	case opChunk:
+		if err = ctx.Err(); err == nil && !o.filled {
+			err = o.readChunk(pool)
+		}
+		if o.at != nil {
+			o.at.release()
+		}
+		if err == nil {
+			o.blk, err = pool.block(o.leaf)
+		}
+	case opSymlink:
+		defer o.dir.release()
+		if err = ctx.Err(); err == nil {
+			err = o.readLink(pool.profile)
+		}
+	}
+	if err != nil {
+		o.err = named(o.path, err)
+	}
+}
+
+// named puts the path of an entry before an error. The root needs none.
+func named(path string, err error) error {
+	if path == "." || err == nil {
+		return err
+	}
+	return fmt.Errorf("%s: %w", path, err)
+}
+
+var (
+	errShrank = errors.New("shorter than when the import looked at it: it is being changed, or its size is not what it seems")
+	errGrew   = errors.New("longer than when the import looked at it: it is being changed, or its size is not what it seems")
+)
+
+// readFile reads a whole small file into its leaf.
+func (o *op) readFile(pool *leafPool) error {
+	f, err := o.dir.source.open(o.name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	o.leaf = pool.leaf(o.size)
+	if _, err := io.ReadFull(f, o.leaf.chunk()); err != nil {
+		return cutShort(err)
+	}
+	if err := probeEnd(f); err != nil {
+		return err
+	}
+	o.blk, err = pool.block(o.leaf)
+	return err
+}
+
+// readChunk reads a chunk of a larger file from its place.
+func (o *op) readChunk(pool *leafPool) error {
+	o.leaf = pool.leaf(o.size)
+	n, err := o.at.ReadAt(o.leaf.chunk(), o.offset)
+	if n < o.size {
+		return cutShort(err)
+	}
+	if !o.probe {
+		return nil
+	}
+	return probeEnd(io.NewSectionReader(o.at, o.offset+int64(o.size), 1))
+}
+
+// cutShort says of an early end what it means.
+func cutShort(err error) error {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return errShrank
+	}
+	return err
+}
+
+// probeEnd fails unless r is at its end.
+func probeEnd(r io.Reader) error {
+	var b [1]byte
+	switch n, err := io.ReadFull(r, b[:]); {
+	case n > 0:
+		return errGrew
+	case err == io.EOF:
+		return nil
+	default:
+		return err
+	}
+}
+
+func (o *op) readLink(p Profile) error {
+	target, err := o.dir.source.readLink(o.name)
+	if err != nil {
+		return err
+	}
+	if !utf8.ValidString(target) {
+		return fmt.Errorf("the symlink's target %q is not UTF-8", target)
+	}
+	n := Node{Type: TypeSymlink, Data: []byte(target)}
+	o.blk, err = block.NewWithPrefix(p.prefix(block.DagPB), n.Encode())
+	return err
+}

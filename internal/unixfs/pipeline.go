@@ -1,0 +1,109 @@
+package unixfs
+
+import (
+	"context"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+// The window and the step bound an import's memory: at most window steps are
+// under way, each of at most one chunk (or one larger file's chunk), besides
+// one batch on its way to the Putter.
+const (
+	// windowPerWorker: one step being worked on, one waiting to be put.
+	windowPerWorker = 2
+	// windowExtra keeps workers busy while a slow step holds up the order.
+	windowExtra = 4
+	// stepOps is the most operations in one step: enough that handing over a
+	// step costs nothing beside small files, few enough that a step's open
+	// directories do not exhaust a process's file descriptors.
+	stepOps = 32
+)
+
+// A step is what is handed from the walker to a worker and on to the builder:
+// a few operations in the order of the tree, of at most one chunk together.
+type step struct {
+	ops   []op
+	bytes int
+	err   error         // the walker's, which ends the stream
+	done  chan struct{} // closed by the worker
+}
+
+// A pipeline carries steps: produced by one goroutine, worked on by several,
+// consumed in order by the caller.
+type pipeline struct {
+	ctx     context.Context // of this import only; it ends with it
+	cancel  context.CancelFunc
+	pool    *leafPool
+	slots   chan struct{} // one token for each step under way
+	work    chan *step
+	ordered chan *step
+	workers sync.WaitGroup
+}
+
+func newPipeline(ctx context.Context, put block.Putter, o Options) *pipeline {
+	window := windowPerWorker*o.Workers + windowExtra
+	p := &pipeline{
+		pool:    newLeafPool(o.Profile, put, window),
+		slots:   make(chan struct{}, window),
+		work:    make(chan *step, window),
+		ordered: make(chan *step, window),
+	}
+	p.ctx, p.cancel = context.WithCancel(ctx)
+	for range o.Workers {
+		p.workers.Go(func() {
+			for s := range p.work {
+				for i := range s.ops {
+					s.ops[i].run(p.ctx, p.pool)
+				}
+				close(s.done)
+			}
+		})
+	}
+	return p
+}
+
+// produce runs walk, which sends steps, and ends the stream with its error.
+func (p *pipeline) produce(o Options, walk func(*walker) error) {
+	w := &walker{pipeline: p, options: o}
+	err := w.run(walk)
+	// The builder sees the error in its turn, after all that came before.
+	if p.acquire() {
+		s := &step{err: err, done: make(chan struct{})}
+		close(s.done)
+		p.ordered <- s
+	}
+	close(p.work)
+	close(p.ordered)
+}
+
+// acquire waits for room in the window, and tells whether to go on.
+func (p *pipeline) acquire() bool {
+	if p.ctx.Err() != nil {
+		return false
+	}
+	select {
+	case p.slots <- struct{}{}:
+		return true
+	case <-p.ctx.Done():
+		return false
+	}
+}
+
+// release makes room in the window.
+func (p *pipeline) release() { <-p.slots }
+
+// send hands a step on. It never waits: the channels hold a window of steps.
+func (p *pipeline) send(s *step) {
+	p.work <- s
+	p.ordered <- s
+}
+
+// stop ends the producer and the workers and waits for them.
+func (p *pipeline) stop() {
+	p.cancel()
+	for range p.ordered {
+	}
+	p.workers.Wait()
+}

@@ -1,0 +1,118 @@
+package unixfs
+
+import (
+	"io/fs"
+	"strings"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// oddFS is a directory whose files are not what it says.
+type oddFS struct {
+	fstest.MapFS
+	sizes map[string]int64 // what Info says, in place of the truth
+	fail  map[string]error // what Open says
+}
+
+func (o oddFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	list, err := o.MapFS.ReadDir(name)
+	for i, e := range list {
+		if size, ok := o.sizes[e.Name()]; ok {
+			list[i] = oddEntry{e, size}
+		}
+	}
+	return list, err
+}
+
+func (o oddFS) Open(name string) (fs.File, error) {
+	if err := o.fail[name]; err != nil {
+		return nil, err
+	}
+	return o.MapFS.Open(name)
+}
+
+type oddEntry struct {
+	fs.DirEntry
+	size int64
+}
+
+func (e oddEntry) Info() (fs.FileInfo, error) {
+	info, err := e.DirEntry.Info()
+	return oddInfo{info, e.size}, err
+}
+
+type oddInfo struct {
+	fs.FileInfo
+	size int64
+}
+
+func (i oddInfo) Size() int64 { return i.size }
+
+func TestImportRefuses(t *testing.T) {
+	gone := &fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}
+	long := strings.Repeat("0123456789", 3)
+	deep := strings.Repeat("d/", MaxDepth) + "f"
+	tests := []struct {
+		name string
+		fsys fs.FS
+		want string
+	}{
+		{"a file that shrank", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("a")}}, sizes: map[string]int64{"f": 2}}, "f: shorter than"},
+		{"a file that grew", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 2}}, "f: longer than"},
+		{"a file that is not empty", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 0}}, "f: longer than"},
+		{"a large file that shrank", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}, "f: shorter than"},
+		{"a large file that grew", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}, "f: longer than"},
+		{"a large serial file that shrank", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}}, "f: shorter than"},
+		{"a large serial file that grew", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}}, "f: longer than"},
+		{"a file that vanished", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
+		{"a named pipe", fstest.MapFS{"d/p": {Mode: fs.ModeNamedPipe}}, "d/p: a named pipe can't be imported"},
+		{"a socket", fstest.MapFS{"s": {Mode: fs.ModeSocket}}, "s: a socket can't"},
+		{"a device", fstest.MapFS{"v": {Mode: fs.ModeDevice}}, "v: a device can't"},
+		{"directories too deep", fstest.MapFS{deep: {}}, "lie more than 256 deep"},
+		{"a name with NUL", listFS{"a\x00b"}, `"a\x00b": not a name`},
+		{"a name with a slash", listFS{"a/b"}, `"a/b": not a name`},
+		{"a name of two dots", listFS{".."}, `"..": not a name`},
+		{"no name", listFS{""}, `"": not a name`},
+		{"a name that is not UTF-8", listFS{"a\xff"}, `"a\xff" is not UTF-8`},
+		{"a name twice", listFS{"b", "a", "b"}, `two entries named "b"`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := ImportFS(t.Context(), discard{}, tt.fsys, Options{Profile: tiny()})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// serialFS has files that can only be read from front to back.
+type serialFS struct{ oddFS }
+
+func (s serialFS) Open(name string) (fs.File, error) {
+	f, err := s.oddFS.Open(name)
+	return struct{ fs.File }{f}, err
+}
+
+// listFS is a directory of empty files with names of any kind.
+type listFS []string
+
+func (l listFS) Open(name string) (fs.File, error) { return nil, fs.ErrNotExist }
+
+func (l listFS) ReadDir(string) ([]fs.DirEntry, error) {
+	var list []fs.DirEntry
+	for _, name := range l {
+		list = append(list, fs.FileInfoToDirEntry(nameInfo(name)))
+	}
+	return list, nil
+}
+
+type nameInfo string
+
+func (n nameInfo) Name() string     { return string(n) }
+func (nameInfo) Size() int64        { return 0 }
+func (nameInfo) Mode() fs.FileMode  { return 0o644 }
+func (nameInfo) ModTime() time.Time { return time.Time{} }
+func (nameInfo) IsDir() bool        { return false }
+func (nameInfo) Sys() any           { return nil }

@@ -1,0 +1,61 @@
+package unixfs
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// discard takes blocks and forgets them.
+type discard struct{}
+
+func (discard) Put(ctx context.Context, blocks ...block.Block) error { return ctx.Err() }
+
+// releasing is discard that gives the blocks' memory back.
+type releasing struct{ discard }
+
+var _ Releaser = releasing{}
+
+func (releasing) ReleasesBlocks() bool { return true }
+
+// memory keeps blocks, and remembers in which order they came.
+type memory struct {
+	mu     sync.Mutex
+	blocks map[string]block.Block // by multihash
+	order  []cid.Cid
+	gets   int
+}
+
+var (
+	_ block.Putter = (*memory)(nil)
+	_ block.Getter = (*memory)(nil)
+)
+
+func newMemory() *memory { return &memory{blocks: map[string]block.Block{}} }
+
+func (m *memory) Put(ctx context.Context, blocks ...block.Block) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, b := range blocks {
+		m.blocks[string(b.CID().Hash())] = b
+		m.order = append(m.order, b.CID())
+	}
+	return ctx.Err()
+}
+
+func (m *memory) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.gets++
+	b, ok := m.blocks[string(c.Hash())]
+	if !ok {
+		return block.Block{}, fmt.Errorf("get %s: %w", c, block.ErrNotFound)
+	}
+	if err := ctx.Err(); err != nil {
+		return block.Block{}, err
+	}
+	return b.WithCID(c)
+}

@@ -1,0 +1,201 @@
+package unixfs
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+const (
+	// readAhead is the most blocks of a file that are asked for at once,
+	// 16 MiB where blocks are as large as may be.
+	readAhead = 8
+	// firstAhead is where reading on from a place begins: a reader that only
+	// wants a few bytes there asks for no more than one block too many. Each
+	// block read doubles it.
+	firstAhead = 2
+)
+
+// A leafStream yields a file's bytes from one place to another, in pieces as
+// they lie in blocks, and asks for blocks ahead of time. It has one goroutine,
+// besides those that wait for blocks.
+type leafStream struct {
+	ctx    context.Context // the stream's own; it ends with it
+	cancel context.CancelFunc
+	loader *fileLoader
+	// pos is the next byte to yield, end the one behind the last.
+	pos, end uint64
+	// window is how many blocks may be asked for now; asked counts those that
+	// are and have not been taken.
+	window, asked int
+	// frames are the nodes being walked, the root first; ahead, the children
+	// to come next, in order.
+	frames  []streamFrame
+	ahead   []*piece
+	waiting sync.WaitGroup
+}
+
+// A piece is a child that has its turn soon.
+type piece struct {
+	cid   cid.Cid
+	begin uint64 // in the file
+	size  uint64
+	depth int
+	// done is closed once node and err are there; nil if nobody asked yet.
+	done chan struct{}
+	node *fileNode
+	err  error
+}
+
+// A streamFrame is a node whose children from next on are still to come, or
+// pieces that must wait for those of a frame above it.
+type streamFrame struct {
+	node  *fileNode
+	next  int
+	begin uint64 // of the node in the file
+	depth int
+	later []*piece
+}
+
+// newLeafStream yields the bytes of root from pos to end. It must be closed.
+func newLeafStream(ctx context.Context, l *fileLoader, root *fileNode, pos, end uint64, window int) *leafStream {
+	s := &leafStream{loader: l, pos: pos, end: min(end, root.size), window: window}
+	s.ctx, s.cancel = context.WithCancel(ctx)
+	s.frames = []streamFrame{{node: root}}
+	return s
+}
+
+// close ends all that the stream began.
+func (s *leafStream) close() {
+	s.cancel()
+	s.waiting.Wait()
+}
+
+// next returns the next bytes, which belong to a block, or io.EOF at the end.
+func (s *leafStream) next() ([]byte, error) {
+	// The root is there already, with what it holds itself.
+	if root := s.frames[0]; s.pos < s.end && s.pos < uint64(len(root.node.data)) {
+		return s.own(root.node, 0), nil
+	}
+	for s.pos < s.end {
+		s.look()
+		if len(s.ahead) == 0 {
+			return nil, io.ErrUnexpectedEOF
+		}
+		p := s.ahead[0]
+		s.ahead = s.ahead[1:]
+		node, err := s.take(p)
+		if err != nil {
+			return nil, err
+		}
+		if node.size != p.size {
+			return nil, fmt.Errorf("%s: %w: %d bytes of a file, but its parent says %d", p.cid, block.ErrMalformed, node.size, p.size)
+		}
+		if len(node.links) > 0 {
+			if err := s.enter(node, p); err != nil {
+				return nil, err
+			}
+		}
+		s.window = min(2*s.window, readAhead)
+		if data := s.own(node, p.begin); len(data) > 0 {
+			return data, nil
+		}
+	}
+	return nil, io.EOF
+}
+
+// own returns what a node itself has of the bytes to come.
+func (s *leafStream) own(n *fileNode, begin uint64) []byte {
+	data := n.data
+	if s.pos >= begin+uint64(len(data)) {
+		return nil
+	}
+	data = data[s.pos-begin:]
+	data = data[:min(uint64(len(data)), s.end-s.pos)]
+	s.pos += uint64(len(data))
+	return data
+}
+
+// enter makes a node's children come next, before what was ahead.
+func (s *leafStream) enter(n *fileNode, p *piece) error {
+	if p.depth >= maxFileDepth {
+		return fmt.Errorf("%s: %w: a file of more than %d levels", p.cid, block.ErrMalformed, maxFileDepth)
+	}
+	if len(s.ahead) > 0 {
+		s.frames = append(s.frames, streamFrame{later: s.ahead})
+		s.ahead = nil
+	}
+	s.frames = append(s.frames, streamFrame{node: n, begin: p.begin, depth: p.depth})
+	return nil
+}
+
+// look fills ahead, and asks for what is in it, but for the first piece: the
+// caller gets that itself if nobody asked for it before.
+func (s *leafStream) look() {
+	for len(s.ahead) < s.window {
+		p := s.following()
+		if p == nil {
+			break
+		}
+		s.ahead = append(s.ahead, p)
+	}
+	for i, p := range s.ahead {
+		if i == 0 || p.done != nil {
+			continue
+		}
+		if s.asked >= s.window {
+			break
+		}
+		s.asked++
+		p.done = make(chan struct{})
+		s.waiting.Go(func() {
+			p.node, p.err = s.loader.load(s.ctx, p.cid)
+			close(p.done)
+		})
+	}
+}
+
+// following returns the next piece in the order of the file, or nil.
+func (s *leafStream) following() *piece {
+	for len(s.frames) > 0 {
+		f := &s.frames[len(s.frames)-1]
+		if len(f.later) > 0 {
+			p := f.later[0]
+			f.later = f.later[1:]
+			return p
+		}
+		for f.node != nil && f.next < len(f.node.links) {
+			i := f.next
+			begin, end := f.begin+f.node.begin(i), f.begin+f.node.ends[i]
+			if begin >= s.end {
+				break
+			}
+			f.next++
+			// This also passes over children of no bytes, which have nothing
+			// to say and could be many.
+			if end <= s.pos {
+				continue
+			}
+			return &piece{cid: f.node.links[i].CID, begin: begin, size: end - begin, depth: f.depth + 1}
+		}
+		if len(s.frames) == 1 {
+			return nil // the root stays
+		}
+		s.frames = s.frames[:len(s.frames)-1]
+	}
+	return nil
+}
+
+// take waits for a piece.
+func (s *leafStream) take(p *piece) (*fileNode, error) {
+	if p.done == nil {
+		return s.loader.load(s.ctx, p.cid)
+	}
+	<-p.done
+	s.asked--
+	return p.node, p.err
+}

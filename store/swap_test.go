@@ -1,0 +1,262 @@
+package store
+
+import (
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/crashfs"
+	"github.com/ipfs/go-cid"
+)
+
+func (h harness) hold(s *Store, name string, root block.Block) {
+	h.Helper()
+	h.ok(s.SetAlias(h.ctx, name, root.CID(), AliasOptions{Hold: true}))
+}
+
+func (h harness) held(s *Store, name string, want cid.Cid) {
+	h.Helper()
+	a, err := s.Resolve(h.ctx, name)
+	h.ok(err)
+	if a.Held != want {
+		h.Fatalf("alias %s holds %s, want %s", name, a.Held, want)
+	}
+}
+
+func TestSwapHoldsTheOldRoot(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	a, b, c, d := h.leaf("a"), h.leaf("b"), h.leaf("c"), h.leaf("d")
+	shared := h.link("shared", a.CID())
+	one := h.link("one", shared.CID(), b.CID())
+	dir := h.link("dir", c.CID(), d.CID())
+	two := h.link("two", shared.CID(), dir.CID())
+	h.put(s, a, b, shared, one)
+	h.alias(s, "x", one)
+	next := h.listen(s)
+
+	// The new root comes in parts, and each shows what else is wanted.
+	h.hold(s, "x", two)
+	h.held(s, "x", one.CID())
+	h.wants(s, two)
+	h.evict(s)
+	h.has(s, true, a, b, shared, one)
+	h.put(s, two)
+	h.wants(s, dir)
+	h.put(s, dir)
+	h.wants(s, c, d)
+	h.put(s, c)
+	h.evict(s)
+	h.has(s, true, a, b, c, shared, one, two, dir)
+	h.held(s, "x", one.CID())
+	h.audit(s)
+
+	h.ok(s.Put(h.ctx, d)) // no batch: who brings the last block doesn't matter
+	if e := next(EventWhole); e.Name != "x" || e.CID != two.CID() {
+		t.Fatalf("event: got %+v, want x whole with %s", e, two.CID())
+	}
+	h.held(s, "x", cid.Undef)
+	h.wants(s)
+	h.evict(s)
+	h.has(s, true, a, c, d, shared, two, dir)
+	h.has(s, false, b, one)
+	h.audit(s)
+}
+
+// A root that is whole when it's aliased lets the former go at once: nothing
+// that is still to come would tell.
+func TestSwapToWholeRoot(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	a, b := h.leaf("a"), h.leaf("b")
+	one, two := h.link("one", a.CID()), h.link("two", b.CID())
+	h.put(s, a, b, one, two)
+	h.alias(s, "x", one)
+	next := h.listen(s)
+	h.hold(s, "x", two)
+	next(EventWhole)
+	h.held(s, "x", cid.Undef)
+	h.evict(s)
+	h.has(s, true, b, two)
+	h.has(s, false, a, one)
+	h.audit(s)
+}
+
+// Of several swaps before any is whole the last root that was whole is held,
+// and what a skipped root misses holds nothing up.
+func TestSwapTwice(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	a, never, c := h.leaf("a"), h.leaf("never"), h.leaf("c")
+	one, two, three := h.link("one", a.CID()), h.link("two", never.CID()), h.link("three", c.CID())
+	h.put(s, a, one, two, three)
+	h.alias(s, "x", one)
+	next := h.listen(s)
+	h.hold(s, "x", two)
+	h.wants(s, never)
+	// Somebody looks, so that the alias is known to wait for that block.
+	h.ok(s.letGo(map[string]node{}))
+	h.hold(s, "x", three)
+	h.held(s, "x", one.CID())
+	h.wants(s, c)
+	h.evict(s)
+	h.has(s, true, a, one, three)
+	h.has(s, false, two)
+	h.put(s, c)
+	if e := next(EventWhole); e.CID != three.CID() {
+		t.Fatalf("event: got %+v, want %s whole", e, three.CID())
+	}
+	h.held(s, "x", cid.Undef)
+	h.evict(s)
+	h.has(s, true, c, three)
+	h.has(s, false, a, one)
+	h.audit(s)
+}
+
+// An alias that waits for a block no longer does when it is set to what is
+// whole, or selects less.
+func TestSwapAwayFromWaiting(t *testing.T) {
+	for _, how := range []string{"another root", "another selection"} {
+		t.Run(how, func(t *testing.T) {
+			h := newHarness(t)
+			s := h.open("", Options{})
+			a, never := h.leaf("a"), h.leaf("never")
+			one, two, three := h.link("one", a.CID()), h.link("two", never.CID()), h.link("three")
+			h.put(s, a, one, two, three)
+			h.alias(s, "x", one)
+			next := h.listen(s)
+			waits := map[string]node{}
+			h.hold(s, "x", two)
+			h.ok(s.letGo(waits))
+			if len(waits) != 1 {
+				t.Fatalf("%d aliases wait, want 1", len(waits))
+			}
+			root, sel := three, Selection{}
+			if how == "another selection" {
+				root, sel = two, Selection{Skip: []cid.Cid{never.CID()}}
+			}
+			h.ok(s.SetAlias(h.ctx, "x", root.CID(), AliasOptions{Hold: true, Selection: sel}))
+			h.ok(s.letGo(waits))
+			if e := next(EventWhole); e.CID != root.CID() {
+				t.Fatalf("event: got %+v, want %s whole", e, root.CID())
+			}
+			h.held(s, "x", cid.Undef)
+			h.audit(s)
+		})
+	}
+}
+
+// What became whole just before a crash, or while the store was shut, is let go
+// when it's opened again.
+func TestSwapWholeBeforeReopening(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	s := h.open("repo", Options{FS: fs})
+	a, b := h.leaf("a"), h.leaf("b")
+	one, two := h.link("one", a.CID()), h.link("two", b.CID())
+	h.put(s, a, one, two)
+	h.alias(s, "x", one)
+	h.hold(s, "x", two)
+	h.put(s, b)
+	// Put back what the store may have let go by now, as if it had not come to
+	// that.
+	h.ok(s.do(&op{durable: true, apply: func(c *committer) error {
+		al, err := c.alias("x")
+		if err != nil || al.Held.Defined() {
+			return err
+		}
+		al.Held, al.heldTargets = one.CID(), []node{nodeOf(one.CID())}
+		if err := c.referAll(al.heldTargets, 1); err != nil {
+			return err
+		}
+		value := al.append(nil)
+		c.set(aliasKey("x"), value)
+		c.set(heldKey("x"), []byte{})
+		c.record.alias("x", value)
+		return nil
+	}}))
+	h.held(s, "x", one.CID())
+	h.ok(s.Close())
+
+	s = h.open("repo", Options{FS: fs})
+	next := h.listen(s)
+	for {
+		// It may have happened before the listening began.
+		al, err := s.Resolve(h.ctx, "x")
+		h.ok(err)
+		if !al.Held.Defined() {
+			break
+		}
+		next(EventWhole)
+	}
+	h.evict(s)
+	h.has(s, true, b, two)
+	h.has(s, false, a, one)
+	h.audit(s)
+}
+
+// A held root goes with the alias, or when the alias is set without holding.
+func TestHeldRootGoesWithItsAlias(t *testing.T) {
+	for _, how := range []string{"remove", "set", "set to the held"} {
+		t.Run(how, func(t *testing.T) {
+			h := newHarness(t)
+			fs := crashfs.New(1)
+			s := h.open("repo", Options{FS: fs})
+			a, b, never := h.leaf("a"), h.leaf("b"), h.leaf("never")
+			one, two, three := h.link("one", a.CID()), h.link("two", b.CID(), never.CID()), h.link("three")
+			h.put(s, a, b, one, two, three)
+			h.alias(s, "x", one)
+			h.hold(s, "x", two)
+			h.ok(s.Close())
+			s = h.open("repo", Options{FS: fs})
+			h.held(s, "x", one.CID())
+			h.counted(s, 1, a, b, one, two)
+			keeps := []block.Block{}
+			switch how {
+			case "remove":
+				h.ok(s.RemoveAlias(h.ctx, "x"))
+			case "set":
+				h.alias(s, "x", three)
+				keeps = []block.Block{three}
+			case "set to the held":
+				h.alias(s, "x", one)
+				keeps = []block.Block{one, a}
+			}
+			h.wants(s)
+			h.counted(s, 1, keeps...)
+			h.evict(s)
+			h.has(s, true, keeps...)
+			st, err := s.Stats(h.ctx)
+			h.ok(err)
+			if got, want := st.LiveBlocks+st.CachedBlocks, int64(len(keeps)); got != want {
+				t.Errorf("%d blocks are here, want %d", got, want)
+			}
+			h.audit(s)
+		})
+	}
+}
+
+// What a held root lost is wanted again like everything else that is live,
+// whatever other aliases select.
+func TestHeldRootIsRepaired(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	s := h.open("repo", Options{FS: fs})
+	a, never, other := h.leaf("a"), h.leaf("never"), h.leaf("other")
+	one, two := h.link("one", a.CID()), h.link("two", never.CID())
+	part := h.link("part", other.CID())
+	h.put(s, a, one, two, part)
+	h.alias(s, "x", one)
+	h.hold(s, "x", two)
+	h.flip(fs, s, a)
+	rep, err := s.Verify(h.ctx, VerifyOptions{Data: true, Repair: true})
+	h.ok(err)
+	if rep.DamagedBlocks != 1 {
+		t.Fatalf("verify: got %+v, want one block damaged", rep)
+	}
+	h.wants(s, a, never)
+	h.ok(s.SetAlias(h.ctx, "part", part.CID(), AliasOptions{Selection: Selection{Skip: []cid.Cid{other.CID()}}}))
+	h.wants(s, a, never)
+	h.put(s, a)
+	h.wants(s, never)
+	h.audit(s)
+}
