@@ -55,6 +55,7 @@ var floors = map[string]int{
 var forTests = map[string]bool{
 	"internal/simnet":  true,
 	"internal/crashfs": true,
+	"internal/bench":   true,
 	"block/blocktest":  true,
 }
 

@@ -16,6 +16,7 @@
 package block
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -158,6 +159,9 @@ func (b Block) Size() int { return len(b.data) }
 
 // Checksum is the CRC-32C (Castagnoli) of the bytes, for [Reopen].
 func (b Block) Checksum() uint32 { return crc32.Checksum(b.data, castagnoli) }
+
+// Clone returns the same block in memory of its own.
+func (b Block) Clone() Block { return Block{cid: b.cid, data: bytes.Clone(b.data)} }
 
 // WithCodec returns the same bytes under another codec: the multihash, and so
 // the check, stays as it is. CIDs of version 0 become version 1 first.

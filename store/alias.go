@@ -162,7 +162,7 @@ func (c *committer) writeAlias(a *aliasRow) {
 	c.set(aliasKey(a.Name), value)
 	if a.Held.Defined() {
 		c.set(heldKey(a.Name), []byte{})
-		c.s.keeperSoon()
+		c.keeperDue = true
 	} else {
 		c.unset(heldKey(a.Name))
 	}

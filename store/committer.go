@@ -34,6 +34,8 @@ type entry struct {
 	keep bool
 	// links is what its links are, where the putter found out already.
 	links *links
+	// borrowed says that the putter wants the bytes back when done is told.
+	borrowed bool
 	// done, where not nil, is told when the block can be read from its pack.
 	done chan error
 }
@@ -54,7 +56,10 @@ type committer struct {
 	fresh  int                   // how many blocks readers find by the overlay
 	record recordBuffer          // what the next record has to tell
 	meta   meta
-	gone   map[pack.ID]bool // packs to remove once the flush is through
+	// missing are packs that are not there: what lay in them is not to be
+	// relied on when it is put again.
+	missing map[pack.ID]bool
+	gone    map[pack.ID]bool // packs to remove once the flush is through
 
 	writers  [kinds]*pack.Writer // the open packs; nil where none is
 	unsynced [kinds]bool         // whether they hold bytes that were never synced
@@ -225,21 +230,17 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	// incoming by now.
 	entries := c.s.takeIncoming()
 	if err := c.s.index.err(); err != nil {
-		finish(ops, entries, err)
 		c.s.forget(entries)
+		finish(ops, entries, err)
 		return
 	}
 	full := c.s.diskFull()
 	if full != nil {
-		for _, e := range entries {
-			if e.done != nil {
-				e.done <- full
-			}
-		}
 		if len(entries) > 0 {
 			c.s.forget(entries)
 			c.s.failures.Add(1)
 		}
+		finish(nil, entries, full)
 		entries = nil
 	}
 
@@ -287,6 +288,11 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 		c.s.events.send(e)
 	}
 	c.events = c.events[:0]
+	if c.keeperDue {
+		c.keeperDue = false
+		c.s.keeperSoon()
+	}
+	c.s.protect.groupOver()
 	clear(c.hints)
 	finish(waiting, entries, err)
 }
@@ -490,7 +496,7 @@ func (c *committer) put(e *entry) error {
 	if e.links != nil {
 		c.hints[n] = e.links
 	}
-	if r.present() {
+	if r.present() && !(r.loc.kind == locPack && c.missing[r.loc.pack]) {
 		c.moved[n.mh] = r.loc // where a reader shall look from now on
 		if _, known := r.find(n.codec); known {
 			return nil
@@ -779,8 +785,9 @@ func (c *committer) rollback(cause error) error {
 		if info.state != packOpen {
 			continue
 		}
-		// Nothing was written behind the mark: it can go on.
-		if size, err := c.s.packs.Size(info.id); err == nil && size == info.end && !slices.ContainsFunc(sealed, func(sl *sealing) bool { return sl.id == info.id }) {
+		// Where nothing was written behind the mark it can go on, unless it's
+		// empty: then it may have failed to come into being.
+		if size, err := c.s.packs.Size(info.id); err == nil && size == info.end && size > pack.Start && !slices.ContainsFunc(sealed, func(sl *sealing) bool { return sl.id == info.id }) {
 			continue
 		}
 		info.state = packTorn
@@ -810,6 +817,7 @@ func (c *committer) shut() {
 			o.done <- ErrClosed
 		default:
 			entries := c.s.takeIncoming()
+			c.s.forget(entries)
 			finish(nil, entries, ErrClosed)
 			return
 		}

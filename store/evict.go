@@ -132,6 +132,18 @@ func (s *Store) sealTorn() error {
 		if err := s.ctx.Err(); err != nil {
 			return err
 		}
+		if info.end == pack.Start {
+			// It holds nothing, and may not even be there.
+			err := s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+				delete(c.infos, info.id)
+				c.gone[info.id] = true
+				return nil
+			}})
+			if err != nil {
+				return err
+			}
+			continue
+		}
 		size, err := s.packs.SealAt(info.id, info.end)
 		if err != nil {
 			s.log.Warn("store: a pack can't be sealed", "pack", info.id.Name(), "error", err)
@@ -412,10 +424,11 @@ func (t *evictionStep) apply(c *committer) error {
 		if !t.here(r, entry) {
 			continue
 		}
-		if !t.keeps(mh, r) {
-			if !t.e.all && !t.rewrite && c.usage().cacheBlocks <= t.e.maxCached {
-				continue
-			}
+		keeps := t.keeps(mh, r)
+		if !keeps && !t.e.all && !t.rewrite && c.usage().cacheBlocks <= t.e.maxCached {
+			continue
+		}
+		if !keeps && c.s.protect.doom(mh) {
 			t.e.done.Blocks++
 			if err := c.change(mh, func(r *row) { r.loc = loc{} }); err != nil {
 				return err

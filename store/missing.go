@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
+	"slices"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cockroachdb/pebble/v2"
@@ -87,6 +89,10 @@ func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
 			w = &walk{ctx: ctx, s: s, sel: newSelector(a.Selection), seen: map[node]bool{}, yield: tell}
 		}
 		if err := w.run(a.Root); err != nil || stopped {
+			return err
+		}
+		// What is held in the meantime is live, too.
+		if err := w.runNodes(a.heldTargets); err != nil || stopped {
 			return err
 		}
 	}
@@ -313,7 +319,7 @@ func (s *Store) lookup(mh string) (*row, error) {
 	}
 	if ok {
 		if r.loc = f.loc; f.inMemory {
-			r.loc = loc{kind: locPack, size: len(f.data)}
+			r.loc = loc{kind: locPack, size: f.block.Size()}
 		}
 	}
 	return r, nil
@@ -371,7 +377,7 @@ func (w *walk) noteWhole() error {
 // keep watches over aliases that hold a former root: once the new one is
 // whole, the former is let go.
 func (s *Store) keep() {
-	blockers := map[string]node{}
+	blockers := map[string]blocker{}
 	for {
 		select {
 		case <-s.ctx.Done():
@@ -386,10 +392,16 @@ func (s *Store) keep() {
 
 func (s *Store) keeperSoon() { signal(s.keeper) }
 
+// A blocker is a block that an alias, as it was then, misses.
+type blocker struct {
+	alias Alias
+	n     node
+}
+
 // letGo lets go what aliases hold that have become whole. Blockers remembers
 // for each alias one block that it misses, so that it's not walked again
-// before that one has come.
-func (s *Store) letGo(blockers map[string]node) error {
+// before that one has come, or the alias was changed.
+func (s *Store) letGo(blockers map[string]blocker) error {
 	snap, done, err := s.snapshot(s.ctx)
 	if err != nil {
 		return err
@@ -404,6 +416,7 @@ func (s *Store) letGo(blockers map[string]node) error {
 	if err != nil {
 		return err
 	}
+	maps.DeleteFunc(blockers, func(name string, _ blocker) bool { return !slices.Contains(names, name) })
 	for _, name := range names {
 		a, err := s.Resolve(s.ctx, name)
 		if errors.Is(err, ErrNoAlias) {
@@ -412,18 +425,18 @@ func (s *Store) letGo(blockers map[string]node) error {
 		if err != nil {
 			return err
 		}
-		if n, ok := blockers[name]; ok {
-			if r, err := s.lookup(n.mh); err != nil || !r.present() {
+		if b, ok := blockers[name]; ok && b.alias.wantsSame(a) {
+			if r, err := s.lookup(b.n.mh); err != nil || !r.present() {
 				continue
 			}
-			delete(blockers, name)
 		}
+		delete(blockers, name)
 		missing := false
 		for c, err := range s.Missing(s.ctx, a.Root, a.Selection) {
 			if err != nil {
 				return err
 			}
-			missing, blockers[name] = true, nodeOf(c)
+			missing, blockers[name] = true, blocker{a, nodeOf(c)}
 			break
 		}
 		if missing {
@@ -431,7 +444,7 @@ func (s *Store) letGo(blockers map[string]node) error {
 		}
 		err = s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 			now, err := c.alias(name)
-			if err != nil || now == nil || !now.Held.Defined() || now.Root != a.Root {
+			if err != nil || now == nil || !now.Held.Defined() || !now.wantsSame(a) {
 				return err
 			}
 			if err := c.referAll(now.heldTargets, -1); err != nil {

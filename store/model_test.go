@@ -211,13 +211,23 @@ func (m *machine) attempt(what string, next facts, f func() error) bool {
 	m.fs.Full(-1)
 	if m.s.index.err() != nil {
 		// The index can't go on. What was written may be there.
-		m.s.Close()
+		m.close()
 		m.recover(m.now, next)
 		return false
 	}
 	// Otherwise the store has gone back to what it was, and goes on.
 	m.settleOn("after an error", m.now, next)
 	return false
+}
+
+// close closes the store, unless the power goes meanwhile.
+func (m *machine) close() {
+	done := make(chan error, 1)
+	go func() { done <- m.s.Close() }()
+	select {
+	case <-done:
+	case <-m.fs.Dead():
+	}
 }
 
 // recover opens what the crash left, which must be before or after.
@@ -397,9 +407,7 @@ func (m *machine) calm() {
 	m.fs.CrashAfter(0)
 	m.fs.Fail(nil)
 	if m.fs.Crashed() || m.s.index.err() != nil {
-		if !m.fs.Crashed() {
-			m.s.Close()
-		}
+		m.close()
 		m.recover(m.now, m.now)
 	}
 }
@@ -611,6 +619,10 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		}),
 		"damage": act(func() {
 			m.calm()
+			// What was whole ceases to be: let nothing be let go meanwhile.
+			if m.syncHeld(); len(m.now.held) > 0 {
+				return
+			}
 			m.check(m.s.Flush(m.ctx))
 			i := rapid.IntRange(0, len(m.u.blocks)-1).Draw(m.T, "block")
 			f, err := m.s.locate(string(m.u.blocks[i].CID().Hash()))

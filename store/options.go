@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -126,6 +127,12 @@ type Alias struct {
 	// (AliasOptions.Hold); else it's undefined.
 	Held      cid.Cid
 	Selection Selection
+}
+
+// wantsSame tells whether two aliases want the same of the same DAG.
+func (a Alias) wantsSame(b Alias) bool {
+	x, y := a.Selection, b.Selection
+	return a.Root == b.Root && x.Share == y.Share && x.Of == y.Of && slices.Equal(x.Skip, y.Skip)
 }
 
 // AliasOptions say how an alias keeps its DAG.

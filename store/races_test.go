@@ -25,7 +25,7 @@ type gateFS struct {
 // A gate stops the first call of one kind on one pack: it closes arrived, and
 // lets the call go on when open is closed.
 type gate struct {
-	call    string // "read" or "write"
+	call    string // "read", "write" or "sync"
 	pack    pack.ID
 	arrived chan struct{}
 	open    chan struct{}
@@ -86,6 +86,11 @@ type gateFile struct {
 func (f *gateFile) ReadAt(p []byte, off int64) (int, error) {
 	f.g.pass("read", f.name)
 	return f.File.ReadAt(p, off)
+}
+
+func (f *gateFile) SyncData() error {
+	f.g.pass("sync", f.name)
+	return f.File.SyncData()
 }
 
 func (f *gateFile) WriteAt(p []byte, off int64) (int, error) {

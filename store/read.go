@@ -25,8 +25,11 @@ var (
 // or knows at another place: in memory, or at loc. Neither: it's gone.
 type freshBlock struct {
 	inMemory bool
-	data     []byte
+	block    block.Block
 	loc      loc
+	// borrowed says that the bytes are the putter's again once they are in a
+	// pack: whoever reads them needs a copy.
+	borrowed bool
 	// generation tells which taking of incoming will take what is in memory.
 	generation uint64
 }
@@ -35,6 +38,9 @@ type freshBlock struct {
 func (s *Store) locate(mh string) (freshBlock, error) {
 	s.mu.RLock()
 	f, ok := s.fresh[mh]
+	if ok && f.borrowed {
+		f.block = f.block.Clone()
+	}
 	s.mu.RUnlock()
 	if ok {
 		return f, nil
@@ -83,8 +89,7 @@ func (s *Store) get(ctx context.Context, c cid.Cid) (block.Block, error) {
 			return block.Block{}, err
 		}
 		if f.inMemory {
-			b, err := block.Verify(c, f.data)
-			return b, err
+			return f.block.WithCID(c)
 		}
 		if f.loc.kind == locNone {
 			return block.Block{}, block.ErrNotFound
@@ -184,7 +189,7 @@ func (s *Store) size(ctx context.Context, c cid.Cid) (int, error) {
 	case err != nil:
 		return 0, err
 	case f.inMemory:
-		return len(f.data), nil
+		return f.block.Size(), nil
 	case f.loc.kind == locNone:
 		return 0, block.ErrNotFound
 	}

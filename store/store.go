@@ -37,9 +37,11 @@ type Store struct {
 	closeOnce sync.Once
 	closeErr  error
 
-	// life is held by whoever reads, so that Close waits for them.
-	life   sync.RWMutex
-	closed bool // guarded by life
+	// readers counts who is between begin and end; Close waits for them. It is
+	// no lock, for readers may nest: an iteration may read in its body.
+	readers atomic.Int64
+	closed  atomic.Bool
+	idle    chan struct{} // the last reader has gone; holds one
 
 	bg     sync.Mutex // guards bgOver, and wg against growing once it is set
 	bgOver bool
@@ -113,6 +115,7 @@ func (s *Store) start(r *repository) (err error) {
 	s.events = newHub()
 	s.ops = make(chan *op)
 	s.wake, s.keeper, s.space = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	s.idle = make(chan struct{}, 1)
 	s.closing, s.committed = make(chan struct{}), make(chan struct{})
 	s.fresh = map[string]freshBlock{}
 	s.room = sync.NewCond(&s.mu)
@@ -138,7 +141,7 @@ func (s *Store) start(r *repository) (err error) {
 			s.index.close(false)
 		}
 	}()
-	c := &committer{s: s}
+	c := &committer{s: s, missing: map[pack.ID]bool{}}
 	if err = c.load(); err != nil {
 		return err
 	}
@@ -154,6 +157,7 @@ func (s *Store) start(r *repository) (err error) {
 	s.noteSpace(c.usage())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	go c.run()
+	s.keeperSoon() // something may have become whole just before the last end
 	s.background(s.keep)
 	s.background(s.evictLoop)
 	if s.o.ScrubRate > 0 {
@@ -180,11 +184,14 @@ func (c *committer) adopt(ids []pack.ID) error {
 	latest := int64(0)
 	for _, info := range c.infos {
 		latest = max(latest, info.read)
+		if !there[info.id] {
+			c.missing[info.id] = true
+		}
 		if !there[info.id] && info.end > pack.Start {
 			c.s.log.Error("store: a pack is missing; its blocks are lost unless they can be fetched again", "pack", info.id.Name())
 		}
 		if info.state == packOpen {
-			if size, err := c.s.packs.Size(info.id); err != nil || size != info.end {
+			if size, err := c.s.packs.Size(info.id); err != nil || size != info.end || size == pack.Start {
 				info.state = packTorn
 				c.dirty[info.id] = true
 			}
@@ -210,9 +217,10 @@ func (s *Store) Close() error {
 		s.bg.Unlock()
 		s.wg.Wait()
 		if s.index.err() == nil {
-			s.life.Lock()
-			s.closed = true
-			s.life.Unlock()
+			s.closed.Store(true)
+			for s.readers.Load() > 0 {
+				<-s.idle
+			}
 		}
 		s.events.close()
 		var errs []error
@@ -232,15 +240,19 @@ func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	s.life.RLock()
-	if s.closed {
-		s.life.RUnlock()
+	s.readers.Add(1)
+	if s.closed.Load() {
+		s.end()
 		return ErrClosed
 	}
 	return nil
 }
 
-func (s *Store) end() { s.life.RUnlock() }
+func (s *Store) end() {
+	if s.readers.Add(-1) == 0 && s.closed.Load() {
+		signal(s.idle)
+	}
+}
 
 // snapshot returns the index as it is now, until done is called.
 func (s *Store) snapshot(ctx context.Context) (snap *pebble.Snapshot, done func(), err error) {
@@ -347,13 +359,19 @@ func (s *Store) enqueue(ctx context.Context, e entry) error {
 	}
 	mh := string(e.block.CID().Hash())
 	if f, ok := s.fresh[mh]; !ok || f.loc.kind == locNone {
-		s.fresh[mh] = freshBlock{inMemory: true, generation: s.generation, data: e.block.Data()}
+		s.fresh[mh] = s.inMemory(e)
 	}
 	s.incoming = append(s.incoming, e)
 	s.incomingBytes += e.block.Size() + entryOverhead
 	s.mu.Unlock()
 	signal(s.wake)
 	return nil
+}
+
+// inMemory is how readers find a block that waits to be appended. It's called
+// with mu held.
+func (s *Store) inMemory(e entry) freshBlock {
+	return freshBlock{inMemory: true, generation: s.generation, block: e.block, borrowed: e.borrowed}
 }
 
 // entryOverhead is about what a waiting block takes in memory besides its
@@ -417,7 +435,7 @@ func (s *Store) forgetFresh() {
 	defer s.mu.Unlock()
 	clear(s.fresh)
 	for _, e := range s.incoming {
-		s.fresh[string(e.block.CID().Hash())] = freshBlock{inMemory: true, generation: s.generation, data: e.block.Data()}
+		s.fresh[string(e.block.CID().Hash())] = s.inMemory(e)
 	}
 }
 
@@ -444,15 +462,35 @@ func (s *Store) Delete(ctx context.Context, cids ...cid.Cid) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: delete: %w", err)
 	}
-	err := s.do(&op{
+	err := s.delete(cids)
+	for errors.Is(err, errBusy) {
+		if err = s.settle(ctx, workExpand); err == nil {
+			err = s.delete(cids)
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("store: delete: %w", err)
+	}
+	return nil
+}
+
+// errBusy: what is live can't be told before more links have been counted.
+var errBusy = errors.New("links are being counted")
+
+func (s *Store) delete(cids []cid.Cid) error {
+	return s.do(&op{
 		durable: true, frees: true,
 		check: func(c *committer) error {
+			if w := c.work[workExpand]; len(w.nodes) > 0 || w.scan {
+				return errBusy
+			}
 			for _, k := range cids {
-				r, err := c.row(string(k.Hash()))
+				mh := string(k.Hash())
+				r, err := c.row(mh)
 				if err != nil {
 					return err
 				}
-				if r.present() && (r.live() || s.protect.has(string(k.Hash()))) {
+				if r.present() && (r.live() || !s.protect.doom(mh)) {
 					return fmt.Errorf("%s: %w", k, ErrLive)
 				}
 			}
@@ -470,10 +508,6 @@ func (s *Store) Delete(ctx context.Context, cids ...cid.Cid) error {
 			return nil
 		},
 	})
-	if err != nil {
-		return fmt.Errorf("store: delete: %w", err)
-	}
-	return nil
 }
 
 // diskFull returns ErrDiskFull, with the figures, while there's less free

@@ -5,6 +5,8 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
+	"github.com/cairn-ipfs/cairn/internal/pack"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/ipfs/go-cid"
 )
 
@@ -13,7 +15,7 @@ func (h harness) hold(s *Store, name string, root block.Block) {
 	h.ok(s.SetAlias(h.ctx, name, root.CID(), AliasOptions{Hold: true}))
 }
 
-func (h harness) held(s *Store, name string, want cid.Cid) {
+func (h harness) holds(s *Store, name string, want cid.Cid) {
 	h.Helper()
 	a, err := s.Resolve(h.ctx, name)
 	h.ok(err)
@@ -36,7 +38,7 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 
 	// The new root comes in parts, and each shows what else is wanted.
 	h.hold(s, "x", two)
-	h.held(s, "x", one.CID())
+	h.holds(s, "x", one.CID())
 	h.wants(s, two)
 	h.evict(s)
 	h.has(s, true, a, b, shared, one)
@@ -47,14 +49,14 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 	h.put(s, c)
 	h.evict(s)
 	h.has(s, true, a, b, c, shared, one, two, dir)
-	h.held(s, "x", one.CID())
+	h.holds(s, "x", one.CID())
 	h.audit(s)
 
 	h.ok(s.Put(h.ctx, d)) // no batch: who brings the last block doesn't matter
 	if e := next(EventWhole); e.Name != "x" || e.CID != two.CID() {
 		t.Fatalf("event: got %+v, want x whole with %s", e, two.CID())
 	}
-	h.held(s, "x", cid.Undef)
+	h.holds(s, "x", cid.Undef)
 	h.wants(s)
 	h.evict(s)
 	h.has(s, true, a, c, d, shared, two, dir)
@@ -66,15 +68,28 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 // that is still to come would tell.
 func TestSwapToWholeRoot(t *testing.T) {
 	h := newHarness(t)
-	s := h.open("", Options{})
+	fs := &gateFS{FS: vfs.NewMem()}
+	s := h.open("repo", Options{FS: fs})
 	a, b := h.leaf("a"), h.leaf("b")
 	one, two := h.link("one", a.CID()), h.link("two", b.CID())
 	h.put(s, a, b, one, two)
 	h.alias(s, "x", one)
 	next := h.listen(s)
-	h.hold(s, "x", two)
+	var links pack.ID
+	h.ok(s.do(&op{apply: func(c *committer) error { links = c.writers[kindLinks].ID(); return nil }}))
+	g := fs.stop("sync", links)
+	set := make(chan error, 1)
+	go func() { set <- s.SetAlias(h.ctx, "x", two.CID(), AliasOptions{Hold: true}) }()
+	<-g.arrived
+	// Whoever was told by now to look at what is held, and looks, sees nothing
+	// yet.
+	for range 100 {
+		h.ok(s.letGo(map[string]blocker{}))
+	}
+	close(g.open)
+	h.ok(<-set)
 	next(EventWhole)
-	h.held(s, "x", cid.Undef)
+	h.holds(s, "x", cid.Undef)
 	h.evict(s)
 	h.has(s, true, b, two)
 	h.has(s, false, a, one)
@@ -94,9 +109,9 @@ func TestSwapTwice(t *testing.T) {
 	h.hold(s, "x", two)
 	h.wants(s, never)
 	// Somebody looks, so that the alias is known to wait for that block.
-	h.ok(s.letGo(map[string]node{}))
+	h.ok(s.letGo(map[string]blocker{}))
 	h.hold(s, "x", three)
-	h.held(s, "x", one.CID())
+	h.holds(s, "x", one.CID())
 	h.wants(s, c)
 	h.evict(s)
 	h.has(s, true, a, one, three)
@@ -105,7 +120,7 @@ func TestSwapTwice(t *testing.T) {
 	if e := next(EventWhole); e.CID != three.CID() {
 		t.Fatalf("event: got %+v, want %s whole", e, three.CID())
 	}
-	h.held(s, "x", cid.Undef)
+	h.holds(s, "x", cid.Undef)
 	h.evict(s)
 	h.has(s, true, c, three)
 	h.has(s, false, a, one)
@@ -124,7 +139,7 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 			h.put(s, a, one, two, three)
 			h.alias(s, "x", one)
 			next := h.listen(s)
-			waits := map[string]node{}
+			waits := map[string]blocker{}
 			h.hold(s, "x", two)
 			h.ok(s.letGo(waits))
 			if len(waits) != 1 {
@@ -139,7 +154,7 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 			if e := next(EventWhole); e.CID != root.CID() {
 				t.Fatalf("event: got %+v, want %s whole", e, root.CID())
 			}
-			h.held(s, "x", cid.Undef)
+			h.holds(s, "x", cid.Undef)
 			h.audit(s)
 		})
 	}
@@ -174,7 +189,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 		c.record.alias("x", value)
 		return nil
 	}}))
-	h.held(s, "x", one.CID())
+	h.holds(s, "x", one.CID())
 	h.ok(s.Close())
 
 	s = h.open("repo", Options{FS: fs})
@@ -208,7 +223,7 @@ func TestHeldRootGoesWithItsAlias(t *testing.T) {
 			h.hold(s, "x", two)
 			h.ok(s.Close())
 			s = h.open("repo", Options{FS: fs})
-			h.held(s, "x", one.CID())
+			h.holds(s, "x", one.CID())
 			h.counted(s, 1, a, b, one, two)
 			keeps := []block.Block{}
 			switch how {

@@ -27,6 +27,18 @@ least recently read ones first.`,
 				verb := "removed"
 				if o.DryRun {
 					verb = "would remove"
+					if target > 0 {
+						// What all garbage comes to, of which some may stay.
+						st, err := s.Stats(cmd.Context())
+						if err != nil {
+							return fmt.Errorf("gc: %w", err)
+						}
+						verb = "would remove at most"
+						if st.PackBytes <= o.Target {
+							done = store.Evicted{}
+						}
+						done.Bytes = min(done.Bytes, max(0, st.PackBytes-o.Target))
+					}
 				}
 				return a.show(struct {
 					Blocks int64 `json:"blocks"`
