@@ -171,6 +171,7 @@ type eviction struct {
 	maxCached int64 // blocks; 0: no matter
 	all       bool  // all garbage goes
 	now       usage
+	moved     int64 // bytes copied out of the pack at hand
 	done      Evicted
 }
 
@@ -265,6 +266,7 @@ func (e *eviction) settle() error { return e.s.settle(e.ctx, workExpand, workCol
 // pack evicts the garbage of one pack; when rewriting it also moves everything
 // else elsewhere and removes the pack.
 func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
+	e.moved = 0
 	entries, err := e.s.sections(e.ctx, v)
 	if err != nil {
 		return err
@@ -318,7 +320,7 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 			}
 		}
 		e.done.Packs++
-		e.done.Bytes += c.infos[v.id].size
+		e.done.Bytes += c.infos[v.id].size - e.moved
 		delete(c.infos, v.id)
 		c.gone[v.id] = true
 		e.now = c.usage()
@@ -455,6 +457,7 @@ func (t *evictionStep) apply(c *committer) error {
 		if err != nil {
 			return err
 		}
+		t.e.moved += to.section()
 		if err := c.change(mh, func(r *row) { r.loc = to }); err != nil {
 			return err
 		}

@@ -174,11 +174,10 @@ func TestAliasedAgainAtOnce(t *testing.T) {
 	for i := range 50 {
 		h.ok(s.RemoveAlias(h.ctx, "x"))
 		b := s.Batch()
-		b.Alias("x", root.CID(), AliasOptions{})
 		if i%2 == 0 {
-			b.RemoveAlias("x")
-			b.Alias("x", root.CID(), AliasOptions{})
+			b.Alias("x", left.CID(), AliasOptions{})
 		}
+		b.Alias("x", root.CID(), AliasOptions{})
 		h.ok(b.Commit(h.ctx))
 	}
 	h.counted(s, 1, a, left, root)

@@ -121,7 +121,7 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 		// One batch for all: it is added whole, or not at all.
 		batch := s.Batch()
 		defer batch.Discard()
-		if err := ad.all(ctx, batch, paths); err != nil {
+		if err := ad.all(ctx, batch.Borrow(), paths); err != nil {
 			return err
 		}
 		for _, r := range ad.roots {
