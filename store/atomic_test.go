@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
+	"github.com/ipfs/go-cid"
 )
 
 // attempt runs f on a store whose power may go meanwhile. It tells whether f
@@ -46,11 +47,13 @@ func newSwap(h harness) *swap {
 	a, b := h.random(rng, 30_000), h.random(rng, 100)
 	dir := h.link("dir", shared.CID(), b.CID())
 	w.old = []block.Block{shared, a, h.link("old", shared.CID(), a.CID())}
-	w.new = []block.Block{shared, b, dir, h.link("new", dir.CID(), h.inline(shared.CID()).CID())}
 	// Packs of 64 KiB are sealed in between.
+	links := []cid.Cid{dir.CID(), h.inline(shared.CID()).CID()}
 	for range 4 {
-		w.new = append([]block.Block{h.random(rng, 25_000)}, w.new...)
+		filler := h.random(rng, 25_000)
+		w.new, links = append(w.new, filler), append(links, filler.CID())
 	}
+	w.new = append(w.new, shared, b, dir, h.link("new", links...))
 	for range 3 {
 		w.garbage = append(w.garbage, h.random(rng, 15_000))
 	}
@@ -182,6 +185,7 @@ func TestCommitIsAtomic(t *testing.T) {
 			w.ok(s.Close())
 		}
 	}
+	t.Logf("found the state before %d times and after %d times", both[false], both[true])
 	if both[false] < 10 || both[true] < 1 {
 		t.Errorf("found the state before %d times and after %d times, want both", both[false], both[true])
 	}
@@ -207,6 +211,9 @@ func TestEvictionIsSafe(t *testing.T) {
 			fs.CrashAfter(0)
 			if !crashed {
 				w.ok(s.Close())
+				if n < 10 {
+					t.Errorf("the eviction took %d calls, want it interrupted at more places", n)
+				}
 				break
 			}
 			fs = fs.CrashKeeping([]int{0, 50, 100}[keeping])

@@ -189,7 +189,14 @@ func (b *Batch) Unset(space string, key []byte) {
 // Refer takes a block in that a backing keeps under the locator. Its bytes are
 // not stored. A block that is in a pack already stays there.
 func (b *Batch) Refer(k block.Block, backing string, locator []byte) error {
-	if err := b.keep(k.CID()); err != nil {
+	if block.IsIdentity(k.CID()) {
+		return nil
+	}
+	err := storable(k)
+	if err == nil {
+		err = b.keep(k.CID())
+	}
+	if err != nil {
 		return fmt.Errorf("store: refer to %s: %w", k.CID(), err)
 	}
 	n := nodeOf(k.CID())

@@ -68,6 +68,10 @@ type committer struct {
 	// Work that is due. The keys in the index say so; these lists are the part
 	// of them that is known without looking, and scan that there is more.
 	work [2]workList
+	// stuck is what should be expanded and could not be read; stuckErr says
+	// why, of the last one.
+	stuck    map[node]bool
+	stuckErr error
 
 	hints  map[node]*links // links of blocks that came in this group
 	events []Event         // to be sent when the group has ended well
@@ -144,6 +148,7 @@ func (c *committer) load() error {
 	for i := range c.work {
 		c.work[i] = workList{scan: true}
 	}
+	c.stuck = map[node]bool{}
 	value, err := c.s.index.get(metaKey)
 	if err != nil {
 		return err
@@ -317,6 +322,9 @@ func (c *committer) hasWork() bool {
 		return false
 	}
 	for i := range c.work {
+		if i == workCollapse && len(c.stuck) > 0 {
+			continue // waits until all is expanded
+		}
 		if len(c.work[i].nodes) > 0 || c.work[i].scan {
 			return true
 		}

@@ -412,7 +412,7 @@ func (t *evictionStep) keeps(mh string, r *row) bool {
 }
 
 func (t *evictionStep) apply(c *committer) error {
-	if w := c.work[workExpand]; len(w.nodes) > 0 || w.scan {
+	if c.expanding() {
 		// Something became live, and what is below it does not know yet.
 		t.busy = true
 		return nil

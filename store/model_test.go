@@ -175,10 +175,11 @@ func (m *machine) open() {
 // attempt runs an operation that takes the store from m.now to next, while the
 // power may go or calls may fail. It returns false if it ended in a crash or an
 // error; m.now is then whichever of the two the store went on with.
-func (m *machine) attempt(what string, next facts, f func() error) bool {
+func (m *machine) attempt(what string, next facts, f func(*Store) error) bool {
 	m.log = append(m.log, what)
 	result := make(chan error, 1)
-	go func() { result <- f() }()
+	s := m.s
+	go func() { result <- f(s) }()
 	var err error
 	select {
 	case err = <-result:
@@ -223,7 +224,8 @@ func (m *machine) attempt(what string, next facts, f func() error) bool {
 // close closes the store, unless the power goes meanwhile.
 func (m *machine) close() {
 	done := make(chan error, 1)
-	go func() { done <- m.s.Close() }()
+	s := m.s
+	go func() { done <- s.Close() }()
 	select {
 	case <-done:
 	case <-m.fs.Dead():
@@ -474,17 +476,17 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 	return map[string]func(*rapid.T){
 		"put": act(func() {
 			which := m.some("blocks", 6)
-			m.attempt(fmt.Sprint("put ", which), m.now.clone(), func() error { return m.s.Put(m.ctx, m.blocksOf(which)...) })
+			m.attempt(fmt.Sprint("put ", which), m.now.clone(), func(s *Store) error { return s.Put(m.ctx, m.blocksOf(which)...) })
 		}),
 		"flush": act(func() {
 			which := m.some("blocks", 6)
 			next := m.now.clone()
 			next.put(m.u, which)
-			m.attempt(fmt.Sprint("put and flush ", which), next, func() error {
-				if err := m.s.Put(m.ctx, m.blocksOf(which)...); err != nil {
+			m.attempt(fmt.Sprint("put and flush ", which), next, func(s *Store) error {
+				if err := s.Put(m.ctx, m.blocksOf(which)...); err != nil {
 					return err
 				}
-				return m.s.Flush(m.ctx)
+				return s.Flush(m.ctx)
 			})
 		}),
 		"batch": act(func() {
@@ -509,7 +511,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			if discard {
 				next, what = m.now.clone(), "discarded "+what
 			}
-			m.attempt(what, next, func() error {
+			m.attempt(what, next, func(s *Store) error {
 				defer b.Discard()
 				if err := b.Put(m.ctx, m.blocksOf(which)...); err != nil || discard {
 					return err
@@ -521,8 +523,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			name, root, hold := m.name(), m.root(), rapid.Bool().Draw(m.T, "hold")
 			next := m.now.clone()
 			next.alias(name, root, hold)
-			m.attempt(fmt.Sprintf("alias %s = %d (hold %v)", name, root, hold), next, func() error {
-				return m.s.SetAlias(m.ctx, name, m.u.blocks[root].CID(), AliasOptions{Hold: hold})
+			m.attempt(fmt.Sprintf("alias %s = %d (hold %v)", name, root, hold), next, func(s *Store) error {
+				return s.SetAlias(m.ctx, name, m.u.blocks[root].CID(), AliasOptions{Hold: hold})
 			})
 		}),
 		"unalias": act(func() {
@@ -533,12 +535,12 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			}
 			delete(next.aliases, name)
 			delete(next.held, name)
-			m.attempt("unalias "+name, next, func() error { return m.s.RemoveAlias(m.ctx, name) })
+			m.attempt("unalias "+name, next, func(s *Store) error { return s.RemoveAlias(m.ctx, name) })
 		}),
 		"pin": act(func() {
 			root := m.root()
 			p := m.s.TempPin()
-			if m.attempt(fmt.Sprint("pin ", root), m.now.clone(), func() error { return p.Add(m.ctx, m.u.blocks[root].CID()) }) {
+			if m.attempt(fmt.Sprint("pin ", root), m.now.clone(), func(s *Store) error { return p.Add(m.ctx, m.u.blocks[root].CID()) }) {
 				m.pins, m.pinned = append(m.pins, p), append(m.pinned, []int{root})
 			}
 		}),
@@ -548,7 +550,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			}
 			p := m.pins[0]
 			m.pins, m.pinned = m.pins[1:], m.pinned[1:]
-			m.attempt("unpin", m.now.clone(), func() error { return p.Release(m.ctx) })
+			m.attempt("unpin", m.now.clone(), func(s *Store) error { return p.Release(m.ctx) })
 		}),
 		"evict": act(func() {
 			m.calm()
@@ -579,8 +581,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			}
 			// What goes may be gone even if the eviction doesn't come to its end.
 			m.now = next.clone()
-			if !m.attempt(fmt.Sprint("evict to ", target), next, func() error {
-				_, err := m.s.Evict(m.ctx, EvictOptions{Target: target})
+			if !m.attempt(fmt.Sprint("evict to ", target), next, func(s *Store) error {
+				_, err := s.Evict(m.ctx, EvictOptions{Target: target})
 				return err
 			}) || target > 0 {
 				return
@@ -607,8 +609,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			before := m.now
 			m.now = next.clone() // either way, if it fails
 			refused := false
-			if m.attempt(fmt.Sprint("delete ", i), next, func() error {
-				err := m.s.Delete(m.ctx, m.u.blocks[i].CID())
+			if m.attempt(fmt.Sprint("delete ", i), next, func(s *Store) error {
+				err := s.Delete(m.ctx, m.u.blocks[i].CID())
 				if refused = errors.Is(err, ErrLive); refused {
 					return nil
 				}

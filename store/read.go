@@ -144,11 +144,13 @@ func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc) (block.Block, erro
 	return block.Block{}, block.ErrNotFound
 }
 
-// damaged tells the committer, without waiting, that bytes have gone bad.
+// damaged has the committer take note that bytes have gone bad. It waits for
+// that: a block that its reader puts again must not be taken for the bad one.
 func (s *Store) damaged(mh string, l loc) {
-	s.background(func() {
-		s.do(&op{apply: func(c *committer) error { return c.lose(mh, l) }, durable: true, frees: true})
-	})
+	err := s.do(&op{apply: func(c *committer) error { return c.lose(mh, l) }, durable: true, frees: true})
+	if err != nil && !errors.Is(err, ErrClosed) {
+		s.log.Warn("store: giving up a damaged block", "multihash", fmt.Sprintf("%x", mh), "error", err)
+	}
 }
 
 // Has tells whether the block is here. It doesn't read it.

@@ -128,6 +128,11 @@ func (rb *rebuild) open() (err error) {
 }
 
 func (rb *rebuild) fill() error {
+	// A pack that was removed must not come back after a crash: the new index
+	// would know nothing of it.
+	if err := rb.s.packs.Sync(); err != nil {
+		return err
+	}
 	ids, err := rb.s.packs.List()
 	if err != nil {
 		return err
@@ -152,8 +157,16 @@ func (rb *rebuild) fill() error {
 		rb.found.Packs++
 	}
 	rb.tell(total, total)
-	if len(ids) > 0 {
-		rb.c.meta.nextPack = ids[0] + 1
+	// The id of a pack is never used again, so far as can be told which there
+	// were.
+	next := &rb.c.meta.nextPack
+	for _, id := range ids {
+		*next = max(*next, id+1)
+	}
+	for _, r := range rb.records {
+		for _, m := range r.marks {
+			*next = max(*next, m.pack+1)
+		}
 	}
 	if err := rb.replay(); err != nil {
 		return err
@@ -173,10 +186,10 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	info := &packInfo{id: id, kind: kindLeaves, state: packTorn, end: pack.Start, size: size}
 	c.infos[id] = info
 	c.dirty[id] = true
-	end, _, sealed, err := rb.s.packs.Sealed(id)
+	end, index, sealed, err := rb.s.packs.Sealed(id)
 	if err != nil || !sealed || end > size {
 		end = size
-	} else {
+	} else if index != 0 {
 		info.state = packSealed
 	}
 	from := pack.Start

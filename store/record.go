@@ -88,8 +88,9 @@ func (c *committer) appendRecord() error {
 	}
 	var marks []mark
 	for id := range c.dirty {
-		if id != w.ID() {
-			marks = append(marks, mark{id, c.infos[id].end})
+		// (A pack that this very commit removes has no info any more.)
+		if info := c.infos[id]; info != nil && id != w.ID() {
+			marks = append(marks, mark{id, info.end})
 		}
 	}
 	c.meta.seq++

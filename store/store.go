@@ -190,10 +190,16 @@ func (c *committer) adopt(ids []pack.ID) error {
 		if !there[info.id] && info.end > pack.Start {
 			c.s.log.Error("store: a pack is missing; its blocks are lost unless they can be fetched again", "pack", info.id.Name())
 		}
-		if info.state == packOpen {
-			if size, err := c.s.packs.Size(info.id); err != nil || size != info.end || size == pack.Start {
-				info.state = packTorn
-				c.dirty[info.id] = true
+		size, err := c.s.packs.Size(info.id)
+		if info.state == packOpen && (err != nil || size != info.end || size == pack.Start) {
+			info.state = packTorn
+			c.dirty[info.id] = true
+		}
+		if info.state == packTorn && err == nil && size > info.end && info.end > pack.Start {
+			// What follows the mark was never acknowledged, and must not be
+			// taken for it by a rebuild.
+			if err := c.s.packs.Cut(info.id, info.end); err != nil {
+				return err
 			}
 		}
 	}
@@ -328,11 +334,8 @@ func (s *Store) Put(ctx context.Context, blocks ...block.Block) error {
 // enqueue puts a block among those that wait to be appended. From then on it
 // can be read, and its entry's done is answered.
 func (s *Store) enqueue(ctx context.Context, e entry) error {
-	if !e.block.CID().Defined() {
-		return fmt.Errorf("%w: the zero Block", block.ErrMalformed)
-	}
-	if e.block.CID().Prefix().Codec == codecRecord {
-		return fmt.Errorf("%w: codec 0x%x is the store's own", block.ErrMalformed, codecRecord)
+	if err := storable(e.block); err != nil {
+		return err
 	}
 	if err := s.index.err(); err != nil {
 		return err
@@ -372,6 +375,17 @@ func (s *Store) enqueue(ctx context.Context, e entry) error {
 // with mu held.
 func (s *Store) inMemory(e entry) freshBlock {
 	return freshBlock{inMemory: true, generation: s.generation, block: e.block, borrowed: e.borrowed}
+}
+
+// storable tells why a block can't be taken in.
+func storable(b block.Block) error {
+	if !b.CID().Defined() {
+		return fmt.Errorf("%w: the zero Block", block.ErrMalformed)
+	}
+	if b.CID().Prefix().Codec == codecRecord {
+		return fmt.Errorf("%w: codec 0x%x is the store's own", block.ErrMalformed, codecRecord)
+	}
+	return nil
 }
 
 // entryOverhead is about what a waiting block takes in memory besides its
@@ -481,7 +495,7 @@ func (s *Store) delete(cids []cid.Cid) error {
 	return s.do(&op{
 		durable: true, frees: true,
 		check: func(c *committer) error {
-			if w := c.work[workExpand]; len(w.nodes) > 0 || w.scan {
+			if c.expanding() {
 				return errBusy
 			}
 			for _, k := range cids {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/internal/pack"
 	"github.com/ipfs/go-cid"
 )
 
@@ -96,24 +97,46 @@ func (c *committer) step(foreground bool) error {
 			}
 			budget -= 1 + cost
 		}
-		if len(w.nodes) > 0 || w.scan {
+		if len(w.nodes) > 0 || w.scan || len(c.stuck) > 0 {
 			return nil
 		}
 	}
 	return nil
 }
 
+// expanding tells whether something is live whose links are not counted.
+func (c *committer) expanding() bool {
+	w := c.work[workExpand]
+	return len(w.nodes) > 0 || w.scan || len(c.stuck) > 0
+}
+
+// unstick has links read again that could not be read.
+func (c *committer) unstick() {
+	for n := range c.stuck {
+		c.work[workExpand].add(n)
+	}
+	clear(c.stuck)
+}
+
 // settle waits until no work of these kinds is due, and the index says so. The
-// committer does a step of it with each op.
+// committer does a step of it with each op. It fails if links can't be read,
+// without which nobody knows what is live.
 func (s *Store) settle(ctx context.Context, which ...int) error {
-	for {
+	for first := true; ; first = false {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		pending := false
+		var stuck error
 		err := s.do(&op{frees: true, apply: func(c *committer) error {
+			if first {
+				c.unstick()
+			}
 			for _, i := range which {
 				pending = pending || len(c.work[i].nodes) > 0 || c.work[i].scan
+			}
+			if len(c.stuck) > 0 {
+				pending, stuck = false, c.stuckErr
 			}
 			if pending || c.dirtyCount() == 0 {
 				return nil
@@ -124,7 +147,7 @@ func (s *Store) settle(ctx context.Context, which ...int) error {
 			return c.flush(false)
 		}})
 		if err != nil || !pending {
-			return err
+			return errors.Join(err, stuck)
 		}
 	}
 }
@@ -148,7 +171,9 @@ func (c *committer) findWork(kind int) error {
 			perr = err
 			return false
 		}
-		w.nodes = append(w.nodes, n)
+		if kind != workExpand || !c.stuck[n] {
+			w.nodes = append(w.nodes, n)
+		}
 		w.scan = len(w.nodes) >= maxWorkList
 		return !w.scan
 	})
@@ -169,8 +194,14 @@ func (c *committer) expand(n node) (int, error) {
 	l := c.hints[n]
 	if l == nil {
 		b, err := c.read(n, r.loc)
-		if errors.Is(err, block.ErrDamaged) {
+		if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
 			return 0, c.lose(n.mh, r.loc)
+		}
+		if err != nil && len(c.stuck) < maxWorkList {
+			// A disk or a backing that can't tell just now must not hold up
+			// everybody else.
+			c.stuck[n], c.stuckErr = true, fmt.Errorf("links of %s: %w", n.cid(), err)
+			return 0, nil
 		}
 		if err != nil {
 			return 0, err
@@ -264,7 +295,7 @@ func (c *committer) read(n node, l loc) (block.Block, error) {
 			}
 		}
 	}
-	return c.s.readAt(context.Background(), n.cid(), l)
+	return c.s.readAt(c.s.ctx, n.cid(), l)
 }
 
 // lose takes note that the bytes at l are not what they were. A block that is

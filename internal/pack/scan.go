@@ -107,8 +107,8 @@ type Scanned struct {
 	Block block.Block
 }
 
-// Sealed tells whether the pack's header says that it is sealed, and where its
-// data end and its index begins.
+// Sealed tells whether the pack's header says where its data end, and where. It
+// also tells where its index begins; 0 while there is none, see [Dir.Cut].
 func (d *Dir) Sealed(id ID) (end, index int64, sealed bool, err error) {
 	p := make([]byte, car.DataOffset)
 	if err := d.ReadAt(id, p, 0); err != nil {
@@ -122,7 +122,7 @@ func (d *Dir) Sealed(id ID) (end, index int64, sealed bool, err error) {
 		return 0, 0, false, nil
 	}
 	end, index = int64(h.DataOffset+h.DataSize), int64(h.IndexOffset)
-	if h.DataOffset != car.DataOffset || end < Start || index < end {
+	if h.DataOffset != car.DataOffset || end < Start || index != 0 && index < end {
 		return 0, 0, false, fmt.Errorf("pack: %s: %w: header %+v", id.Name(), block.ErrMalformed, h)
 	}
 	return end, index, true, nil
@@ -137,7 +137,7 @@ func (d *Dir) Entries(id ID) ([]car.IndexEntry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !sealed {
+	if !sealed || index == 0 {
 		return nil, fmt.Errorf("pack: %s is not sealed", id.Name())
 	}
 	size, err := d.Size(id)

@@ -198,6 +198,26 @@ func (w *Writer) Seal(end int64) (size int64, err error) {
 	return w.written + n, nil
 }
 
+// Cut declares that the pack's sections end at end, for whoever reads the file
+// from then on. It does so at once, and leaves it to SealAt to add an index.
+func (d *Dir) Cut(id ID, end int64) error {
+	f, err := d.fs.OpenReadWrite(d.Path(id), category)
+	if err != nil {
+		return fmt.Errorf("pack: cut: %w", err)
+	}
+	header := car.HeaderV2{DataOffset: car.DataOffset, DataSize: uint64(end - car.DataOffset)}
+	if _, err = f.WriteAt(header.Append(nil), car.PragmaSize); err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("pack: cut %s: %w", id.Name(), err)
+	}
+	return nil
+}
+
 // SealAt seals a pack that nobody appends to, whose sections end at end.
 // Whatever lies behind end in the file stays there, as padding.
 func (d *Dir) SealAt(id ID, end int64) (size int64, err error) {

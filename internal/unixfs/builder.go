@@ -2,7 +2,6 @@ package unixfs
 
 import (
 	"context"
-	"fmt"
 	"path"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -24,6 +23,9 @@ type builder struct {
 	pool    *leafPool
 	options Options
 	layout  layout
+	// first is the first leaf of a file whose attributes are kept, until the
+	// second one comes: alone it would be the root.
+	first *op
 	// batch waits for the Putter.
 	batch      []block.Block
 	batchBytes int
@@ -38,13 +40,14 @@ type builder struct {
 
 // A buildingDir is a directory whose entries are coming in. They come sorted.
 type buildingDir struct {
-	links []Link
-	size  uint64 // of the files in it
+	links      []Link
+	size       uint64 // of the files in it
+	attributes attributes
 }
 
 func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options) *builder {
 	b := &builder{ctx: ctx, put: put, pool: pool, options: o}
-	b.layout = &balanced{width: o.Profile.Width, emit: b.node}
+	b.layout = newLayout(o.Profile, b.node)
 	return b
 }
 
@@ -52,6 +55,7 @@ func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options
 func (b *builder) take(s *step) error {
 	for i := range s.ops {
 		if err := b.op(&s.ops[i]); err != nil {
+			s.drop(i + 1)
 			return err
 		}
 		s.ops[i] = op{} // frees the block as soon as it is put
@@ -60,32 +64,24 @@ func (b *builder) take(s *step) error {
 }
 
 func (b *builder) op(o *op) error {
+	defer o.drop()
 	if o.err != nil {
 		return o.err
 	}
 	switch o.kind {
 	case opEnter:
-		b.open = append(b.open, buildingDir{})
+		b.open = append(b.open, buildingDir{attributes: o.attributes()})
 	case opLeave:
 		return b.leave(o)
 	case opFile:
-		p, err := b.leaf(o)
-		if err != nil {
-			return err
-		}
-		return b.file(o, p)
+		return b.small(o)
 	case opChunk:
-		p, err := b.leaf(o)
-		if err != nil {
-			return err
-		}
-		return b.layout.add(p)
+		return b.chunk(o)
 	case opFileEnd:
-		p, err := b.layout.finish()
-		if err != nil {
-			return err
-		}
-		return b.file(o, p)
+		return b.end(o)
+	case opKnown:
+		b.count(o.known.Size)
+		return b.file(o, part{cid: o.known.CID, size: o.known.Size, tsize: o.known.DAGSize})
 	case opSymlink:
 		if err := b.add(o.blk); err != nil {
 			return err
@@ -96,14 +92,121 @@ func (b *builder) op(o *op) error {
 	return nil
 }
 
-func (b *builder) leaf(o *op) (part, error) {
-	if p := b.options.Progress; p != nil {
-		p.Bytes.Add(int64(o.size))
+// small takes a file of one leaf.
+func (b *builder) small(o *op) error {
+	if b.options.Profile.Layout == Balanced && (o.attributes().none() || o.about.rooted) {
+		p, err := b.leaf(o)
+		if err != nil {
+			return err
+		}
+		return b.fileRead(o, p)
 	}
+	if err := b.chunk(o); err != nil {
+		return err
+	}
+	return b.end(o)
+}
+
+// chunk takes one leaf of a file.
+func (b *builder) chunk(o *op) error {
+	if b.options.Profile.Layout == Trickle && o.size == 0 {
+		return nil // no leaf at all
+	}
+	if b.options.Profile.Layout == Balanced && b.first == nil && !o.attributes().none() {
+		b.first = new(*o)
+		return nil
+	}
+	if b.first != nil && b.first.blk.CID().Defined() {
+		if err := b.addFirst(); err != nil {
+			return err
+		}
+	}
+	p, err := b.leaf(o)
+	if err != nil {
+		return err
+	}
+	return b.layout.add(p)
+}
+
+// addFirst takes the leaf that was held back.
+func (b *builder) addFirst() error {
+	p, err := b.leaf(b.first)
+	if err != nil {
+		return err
+	}
+	*b.first = op{}
+	return b.layout.add(p)
+}
+
+// end completes a file of leaves.
+func (b *builder) end(o *op) error {
+	if o.at != nil {
+		if err := o.about.unchanged(o.at); err != nil {
+			return named(o.path, err)
+		}
+	}
+	first := b.first
+	b.first = nil
+	if first == nil || !first.blk.CID().Defined() {
+		p, err := b.layout.finish(o.attributes())
+		if err != nil {
+			return err
+		}
+		return b.fileRead(o, p)
+	}
+	p, err := b.alone(first, o.attributes())
+	if err != nil {
+		return err
+	}
+	return b.fileRead(o, p)
+}
+
+// alone makes a file with attributes of one leaf: of a raw one, a node above
+// it, as raw blocks have no place for attributes.
+func (b *builder) alone(leaf *op, a attributes) (part, error) {
+	if b.options.Profile.RawLeaves {
+		p, err := b.leaf(leaf)
+		if err != nil {
+			return part{}, err
+		}
+		return b.node(nodeOver([]part{p}, a))
+	}
+	n, err := DecodeNode(leaf.blk.Data())
+	if err != nil {
+		return part{}, err
+	}
+	a.set(&n)
+	if leaf.blk, err = n.block(b.options.Profile); err != nil {
+		return part{}, err
+	}
+	return b.leaf(leaf)
+}
+
+// leaf hands on the block of an operation.
+func (b *builder) leaf(o *op) (part, error) {
+	b.count(uint64(o.size))
 	if o.leaf.memory != nil {
 		b.used = append(b.used, o.leaf.memory)
 	}
 	return part{cid: o.blk.CID(), size: uint64(o.size), tsize: uint64(o.blk.Size())}, b.add(o.blk)
+}
+
+// count tells of bytes that are done.
+func (b *builder) count(bytes uint64) {
+	if p := b.options.Progress; p != nil {
+		p.Bytes.Add(int64(bytes))
+	}
+}
+
+// fileRead takes a file that was read now.
+func (b *builder) fileRead(o *op, p part) error {
+	b.result.Hashed += p.size
+	if r := b.options.Remembers; r != nil && o.about != nil {
+		if err := r.Remember(b.ctx, o.path, o.about.stat, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
+			return named(o.path, err)
+		}
+	}
+	return b.file(o, p)
 }
 
 func (b *builder) file(o *op, p part) error {
@@ -118,7 +221,7 @@ func (b *builder) file(o *op, p part) error {
 // leave completes the innermost directory.
 func (b *builder) leave(o *op) error {
 	d := &b.open[len(b.open)-1]
-	p, err := b.directory(d)
+	p, err := makeDirectory(d.links, d.attributes, b.options.Profile, b.node)
 	if err != nil {
 		return named(o.path, err)
 	}
@@ -145,16 +248,15 @@ func (b *builder) done(o *op, t Type, p part) error {
 	return nil
 }
 
-// directory makes a plain directory, or a HAMT if the profile says so.
-func (b *builder) directory(d *buildingDir) (part, error) {
-	p := b.options.Profile
-	n := Node{Type: TypeDirectory, Links: d.links}
-	if p.ShardThreshold > 0 {
-		if size := dirSize(&n, p.ShardRule); size > p.ShardThreshold {
-			return buildHAMT(d.links, p.ShardFanout, b.node)
-		}
+// makeDirectory makes a plain directory of links that are sorted by name, or a
+// HAMT if the profile says so.
+func makeDirectory(links []Link, a attributes, p Profile, emit func(*Node) (part, error)) (part, error) {
+	n := Node{Type: TypeDirectory, Links: links}
+	a.set(&n)
+	if p.ShardThreshold > 0 && dirSize(&n, p.ShardRule) > p.ShardThreshold {
+		return buildHAMT(links, p.ShardFanout, a, emit)
 	}
-	return b.node(&n)
+	return emit(&n)
 }
 
 // dirSize is the size of a plain directory by a profile's rule.
@@ -164,30 +266,42 @@ func dirSize(n *Node, rule SizeRule) int {
 	}
 	size := 0
 	for i := range n.Links {
-		size += len(n.Links[i].Name) + n.Links[i].CID.ByteLen()
+		size += n.Links[i].size(rule)
 	}
 	return size
 }
 
+// size is what a link adds to the size of a directory by a profile's rule.
+func (l *Link) size(rule SizeRule) int {
+	if rule == BlockBytes {
+		return fieldLen(l.len())
+	}
+	return len(l.Name) + l.CID.ByteLen()
+}
+
 // node makes a block of a node whose links are complete.
 func (b *builder) node(n *Node) (part, error) {
-	if size := n.encodedLen(); size > block.MaxSize {
-		return part{}, fmt.Errorf("a %s of %d links, %d bytes: %w (the limit is %d)", n.Type, len(n.Links), size, block.ErrTooLarge, block.MaxSize)
-	}
-	data := n.Encode()
-	blk, err := block.NewWithPrefix(b.options.Profile.prefix(block.DagPB), data)
+	blk, err := n.block(b.options.Profile)
 	if err != nil {
 		return part{}, err
 	}
-	p := part{cid: blk.CID(), size: n.FileSize, tsize: uint64(len(data))}
+	return n.part(blk), b.add(blk)
+}
+
+// part is the node as a part of what lies above it.
+func (n *Node) part(blk block.Block) part {
+	p := part{cid: blk.CID(), size: n.FileSize, tsize: uint64(blk.Size())}
 	for i := range n.Links {
 		p.tsize += n.Links[i].Tsize
 	}
-	return p, b.add(blk)
+	return p
 }
 
-// add hands a block on, in its turn.
+// add hands a block on, in its turn. One that its CID carries needs no place.
 func (b *builder) add(blk block.Block) error {
+	if block.IsIdentity(blk.CID()) {
+		return nil
+	}
 	b.result.Blocks++
 	b.batch = append(b.batch, blk)
 	b.batchBytes += blk.Size()
@@ -198,14 +312,13 @@ func (b *builder) add(blk block.Block) error {
 }
 
 func (b *builder) flush() error {
-	if len(b.batch) == 0 {
-		return nil
-	}
-	err := b.put.Put(b.ctx, b.batch...)
-	clear(b.batch)
-	b.batch, b.batchBytes = b.batch[:0], 0
-	if err != nil {
-		return err
+	if len(b.batch) > 0 {
+		err := b.put.Put(b.ctx, b.batch...)
+		clear(b.batch)
+		b.batch, b.batchBytes = b.batch[:0], 0
+		if err != nil {
+			return err
+		}
 	}
 	for _, memory := range b.used {
 		b.pool.release(memory)

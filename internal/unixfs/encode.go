@@ -2,7 +2,10 @@ package unixfs
 
 import (
 	"encoding/binary"
+	"fmt"
 	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
 )
 
 // Encode returns the node as a block's bytes, exactly as Kubo writes it: links
@@ -16,6 +19,15 @@ func (n *Node) Encode() []byte {
 	dst = append(dst, tag(1, wireBytes))
 	dst = binary.AppendUvarint(dst, uint64(dataLen))
 	return n.appendData(dst)
+}
+
+// block makes the node's block as p names it.
+func (n *Node) block(p Profile) (block.Block, error) {
+	if size := n.encodedLen(); size > block.MaxSize {
+		return block.Block{}, fmt.Errorf("a %s of %d links, %d bytes: %w (the limit is %d)", n.Type, len(n.Links), size, block.ErrTooLarge, block.MaxSize)
+	}
+	data := n.Encode()
+	return block.NewWithPrefix(p.prefix(block.DagPB, len(data)), data)
 }
 
 // encodedLen is the length of what Encode returns.

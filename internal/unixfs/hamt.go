@@ -81,7 +81,7 @@ type hashedLink struct {
 // buildHAMT makes the shards of a directory, and returns the root's link. As
 // hashes sort by their highest bits first, each shard is a run of the sorted
 // entries.
-func buildHAMT(links []Link, fanout int, emit func(*Node) (part, error)) (part, error) {
+func buildHAMT(links []Link, fanout int, a attributes, emit func(*Node) (part, error)) (part, error) {
 	shape, err := shapeOf(uint64(fanout))
 	if err != nil {
 		return part{}, err
@@ -90,37 +90,52 @@ func buildHAMT(links []Link, fanout int, emit func(*Node) (part, error)) (part, 
 	for i, l := range links {
 		entries[i] = hashedLink{nameHash(l.Name), l}
 	}
-	slices.SortFunc(entries, func(a, b hashedLink) int { return cmp.Compare(a.hash, b.hash) })
-	return shape.build(entries, 0, emit)
+	sortByHash(entries)
+	return shape.build(entries, 0, a, emit)
 }
 
-func (s hamtShape) build(entries []hashedLink, level int, emit func(*Node) (part, error)) (part, error) {
+func sortByHash(entries []hashedLink) {
+	slices.SortFunc(entries, func(a, b hashedLink) int { return cmp.Compare(a.hash, b.hash) })
+}
+
+// build makes the shard that holds the entries, which is on that level, and
+// those below it.
+func (s hamtShape) build(entries []hashedLink, level int, a attributes, emit func(*Node) (part, error)) (part, error) {
 	if level >= s.depth() {
 		return part{}, fmt.Errorf("%q and %q: %w", entries[0].link.Name, entries[1].link.Name, errTooDeep)
 	}
-	n := Node{Type: TypeHAMTShard, HashType: hashMurmur3, Fanout: uint64(s.fanout)}
-	field := make([]byte, s.fanout/8)
+	links := make([]shardLink, 0, min(len(entries), s.fanout))
 	for len(entries) > 0 {
 		bucket := s.bucket(entries[0].hash, level)
 		run := 1
 		for run < len(entries) && s.bucket(entries[run].hash, level) == bucket {
 			run++
 		}
-		link := entries[0].link
-		link.Name = s.label(bucket) + link.Name
+		l := shardLink{bucket: bucket, name: entries[0].link.Name, link: entries[0].link}
 		if run > 1 {
-			shard, err := s.build(entries[:run], level+1, emit)
+			shard, err := s.build(entries[:run], level+1, attributes{}, emit)
 			if err != nil {
 				return part{}, err
 			}
-			link = Link{CID: shard.cid, Name: s.label(bucket), Tsize: shard.tsize}
+			l = shardLink{bucket: bucket, link: Link{CID: shard.cid, Tsize: shard.tsize}}
 		}
-		n.Links = append(n.Links, link)
-		field[len(field)-1-bucket/8] |= 1 << (bucket % 8)
+		links = append(links, l)
 		entries = entries[run:]
 	}
+	return emit(s.node(links, a))
+}
+
+// node makes a shard of links in the order of their buckets.
+func (s hamtShape) node(links []shardLink, a attributes) *Node {
+	n := &Node{Type: TypeHAMTShard, HashType: hashMurmur3, Fanout: uint64(s.fanout), Links: make([]Link, len(links))}
+	field := make([]byte, s.fanout/8)
+	for i, l := range links {
+		n.Links[i] = Link{CID: l.link.CID, Name: s.label(l.bucket) + l.name, Tsize: l.link.Tsize}
+		field[len(field)-1-l.bucket/8] |= 1 << (l.bucket % 8)
+	}
 	n.Data = trimZeros(field)
-	return emit(&n)
+	a.set(n)
+	return n
 }
 
 // trimZeros drops leading zero bytes, as the field is written.

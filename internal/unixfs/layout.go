@@ -1,6 +1,10 @@
 package unixfs
 
-import "github.com/ipfs/go-cid"
+import (
+	"time"
+
+	"github.com/ipfs/go-cid"
+)
 
 // A part is a piece of a file that has its block: a leaf, or a node over
 // leaves.
@@ -10,18 +14,49 @@ type part struct {
 	tsize uint64 // bytes of all its blocks
 }
 
+// attributes are what UnixFS keeps of a file or a directory besides what is in
+// it (UnixFS: mode, mtime). The zero value says nothing.
+type attributes struct {
+	mode     uint32
+	modified time.Time
+}
+
+func (a attributes) none() bool { return a.mode == 0 && a.modified.IsZero() }
+
+// set writes the attributes into a node.
+func (a attributes) set(n *Node) { n.Mode, n.Modified = a.mode, a.modified }
+
 // A layout arranges a file's leaves, which come in order, under a root.
 type layout interface {
 	// add takes the next leaf.
 	add(leaf part) error
-	// finish returns the root, and makes the layout ready for another file.
-	// At least one leaf must have been added.
-	finish() (part, error)
+	// finish returns the root, which has the attributes if it is no leaf, and
+	// makes the layout ready for another file.
+	finish(a attributes) (part, error)
+}
+
+func newLayout(p Profile, emit func(*Node) (part, error)) layout {
+	if p.Layout == Trickle {
+		return &trickle{width: p.Width, emit: emit}
+	}
+	return &balanced{width: p.Width, emit: emit}
+}
+
+// nodeOver makes a node over parts of a file.
+func nodeOver(parts []part, a attributes) *Node {
+	n := &Node{Type: TypeFile, BlockSizes: make([]uint64, len(parts)), Links: make([]Link, len(parts))}
+	for i, p := range parts {
+		n.Links[i] = Link{CID: p.cid, Tsize: p.tsize}
+		n.BlockSizes[i] = p.size
+		n.FileSize += p.size
+	}
+	a.set(n)
+	return n
 }
 
 // balanced is the layout of both profiles: all leaves at one depth, each node
 // full before the next begins (IPIP-499: balanced). It holds at most width
-// parts of each level.
+// parts of each level. At least one leaf must have been added.
 type balanced struct {
 	width int
 	emit  func(*Node) (part, error)
@@ -50,7 +85,7 @@ func (b *balanced) addAt(level int, p part) error {
 
 // close makes a node of a level's parts.
 func (b *balanced) close(level int) error {
-	p, err := b.node(b.levels[level])
+	p, err := b.emit(nodeOver(b.levels[level], attributes{}))
 	if err != nil {
 		return err
 	}
@@ -58,7 +93,7 @@ func (b *balanced) close(level int) error {
 	return b.addAt(level+1, p)
 }
 
-func (b *balanced) finish() (part, error) {
+func (b *balanced) finish(a attributes) (part, error) {
 	defer b.reset()
 	for level := 0; ; level++ {
 		parts := b.levels[level]
@@ -72,7 +107,7 @@ func (b *balanced) finish() (part, error) {
 		case len(parts) == 1:
 			return parts[0], nil
 		default:
-			return b.node(parts)
+			return b.emit(nodeOver(parts, a))
 		}
 	}
 }
@@ -92,14 +127,4 @@ func (b *balanced) reset() {
 	for level := range b.levels {
 		b.levels[level] = b.levels[level][:0]
 	}
-}
-
-func (b *balanced) node(parts []part) (part, error) {
-	n := Node{Type: TypeFile, BlockSizes: make([]uint64, len(parts)), Links: make([]Link, len(parts))}
-	for i, p := range parts {
-		n.Links[i] = Link{CID: p.cid, Tsize: p.tsize}
-		n.BlockSizes[i] = p.size
-		n.FileSize += p.size
-	}
-	return b.emit(&n)
 }

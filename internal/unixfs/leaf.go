@@ -136,16 +136,20 @@ func (b leafBuffer) chunk() []byte { return b.whole[b.head : b.head+b.size] }
 // block hashes the leaf. Nothing may write to its chunk until it is released.
 func (l *leafPool) block(b leafBuffer) (block.Block, error) {
 	if l.profile.RawLeaves {
-		return block.NewWithPrefix(l.profile.prefix(block.Raw), b.whole)
+		return block.NewWithPrefix(l.profile.prefix(block.Raw, len(b.whole)), b.whole)
+	}
+	kind := TypeFile
+	if l.profile.Layout == Trickle {
+		kind = TypeRaw // as Kubo has it
 	}
 	_, inner, _ := leafFrame(b.size)
 	head := append(b.whole[:0], tag(1, wireBytes))
 	head = binary.AppendUvarint(head, uint64(inner))
-	head = appendVarintField(head, 1, uint64(TypeFile))
+	head = appendVarintField(head, 1, uint64(kind))
 	if b.size > 0 {
 		head = append(head, tag(2, wireBytes))
 		binary.AppendUvarint(head, uint64(b.size))
 	}
 	appendVarintField(b.whole[:b.head+b.size], 3, uint64(b.size))
-	return block.NewWithPrefix(l.profile.prefix(block.DagPB), b.whole)
+	return block.NewWithPrefix(l.profile.prefix(block.DagPB, len(b.whole)), b.whole)
 }

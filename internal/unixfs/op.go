@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"unicode/utf8"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -18,6 +19,7 @@ const (
 	opFile                  // a file of one leaf
 	opChunk                 // one leaf of a larger file
 	opFileEnd               // the larger file is complete
+	opKnown                 // a file that is as it was when it was remembered
 	opSymlink
 )
 
@@ -30,16 +32,37 @@ type op struct {
 	// dir is where a file or symlink is opened; size what it should have.
 	dir  *openDir
 	size int
-	// A chunk was read already (leaf, filled), or is to be read from at.
+	// about is what was seen of a file or a directory; nil of what no file
+	// system told of.
+	about *about
+	// A chunk was read already (leaf, filled), or is to be read from at. The
+	// end of a larger file has at, too, to look at it once more.
 	leaf   leafBuffer
 	filled bool
 	at     *sharedReader
 	offset int64
 	// probe: the chunk is the file's last, nothing may follow it.
 	probe bool
+	known Known
 
 	blk block.Block
 	err error
+}
+
+// about is what an import saw of a file or directory before it read it.
+type about struct {
+	attributes attributes
+	stat       FileStat
+	// rooted: blk of a file of one leaf has the attributes itself.
+	rooted bool
+}
+
+// attributesOf returns what is to be kept of an operation's file or directory.
+func (o *op) attributes() attributes {
+	if o.about == nil {
+		return attributes{}
+	}
+	return o.about.attributes
 }
 
 // run does the operation's share of the work that needs no order.
@@ -72,6 +95,13 @@ func (o *op) run(ctx context.Context, pool *leafPool) {
 	}
 }
 
+// drop lets go of what an operation that was run holds for the builder.
+func (o *op) drop() {
+	if o.kind == opFileEnd && o.at != nil {
+		o.at.release()
+	}
+}
+
 // named puts the path of an entry before an error. The root needs none.
 func named(path string, err error) error {
 	if path == "." || err == nil {
@@ -81,8 +111,9 @@ func named(path string, err error) error {
 }
 
 var (
-	errShrank = errors.New("shorter than when the import looked at it: it is being changed, or its size is not what it seems")
-	errGrew   = errors.New("longer than when the import looked at it: it is being changed, or its size is not what it seems")
+	errShrank  = errors.New("shorter than when the import looked at it: it is being changed, or its size is not what it seems")
+	errGrew    = errors.New("longer than when the import looked at it: it is being changed, or its size is not what it seems")
+	errChanged = errors.New("changed while it was read: add it again when nothing writes to it")
 )
 
 // readFile reads a whole small file into its leaf.
@@ -99,8 +130,33 @@ func (o *op) readFile(pool *leafPool) error {
 	if err := probeEnd(f); err != nil {
 		return err
 	}
-	o.blk, err = pool.block(o.leaf)
+	if err := o.about.unchanged(f); err != nil {
+		return err
+	}
+	if pool.profile.RawLeaves || pool.profile.Layout == Trickle || o.attributes().none() {
+		o.blk, err = pool.block(o.leaf)
+		return err
+	}
+	n := Node{Type: TypeFile, Data: o.leaf.chunk(), FileSize: uint64(o.size)}
+	o.attributes().set(&n)
+	o.about.rooted = true
+	o.blk, err = n.block(pool.profile)
 	return err
+}
+
+// unchanged fails if a file is not what it was when it was seen.
+func (a *about) unchanged(f fs.File) error {
+	if a == nil {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.ModTime().Equal(a.stat.Modified) || info.Size() != a.stat.Size {
+		return errChanged
+	}
+	return nil
 }
 
 // readChunk reads a chunk of a larger file from its place.
@@ -142,10 +198,14 @@ func (o *op) readLink(p Profile) error {
 	if err != nil {
 		return err
 	}
+	o.blk, err = symlinkBlock(target, p)
+	return err
+}
+
+func symlinkBlock(target string, p Profile) (block.Block, error) {
 	if !utf8.ValidString(target) {
-		return fmt.Errorf("the symlink's target %q is not UTF-8", target)
+		return block.Block{}, fmt.Errorf("the symlink's target %q is not UTF-8", target)
 	}
 	n := Node{Type: TypeSymlink, Data: []byte(target)}
-	o.blk, err = block.NewWithPrefix(p.prefix(block.DagPB), n.Encode())
-	return err
+	return n.block(p)
 }

@@ -20,8 +20,19 @@ const (
 	LinkBytes
 )
 
-// A Profile holds all that decides which CID an input gets (IPIP-499). The
-// layout is always balanced, chunks are of fixed size.
+// A Layout says how a file's leaves are arranged under its root.
+type Layout int
+
+const (
+	// Balanced: all leaves lie at one depth (IPIP-499: balanced).
+	Balanced Layout = iota
+	// Trickle: leaves come first, then subtrees that grow deeper one by one,
+	// so that a reader of the file's beginning needs few nodes (Kubo's
+	// --trickle). Even a file of one leaf has a node above it.
+	Trickle
+)
+
+// A Profile holds all that decides which CID an input gets (IPIP-499).
 type Profile struct {
 	// Name is the profile's name in IPIP-499, empty for one's own.
 	Name string
@@ -32,10 +43,22 @@ type Profile struct {
 	// RawLeaves: file contents are raw blocks; else each is wrapped in dag-pb.
 	// Version 0 has none.
 	RawLeaves bool
-	// ChunkSize is how many bytes of a file one leaf holds, 1 to MaxChunkSize.
+	// ChunkSize is how many bytes of a file one leaf holds, 1 to MaxChunkSize;
+	// the most, where Chunker is not Fixed.
 	ChunkSize int
-	// Width is the most links in a node of a file, 2 to MaxWidth.
+	// Chunker says how a file is cut; SetChunker reads it from a string.
+	Chunker Chunker
+	// MinChunk and AvgChunk are Rabin's, in bytes; 0 for the others.
+	MinChunk, AvgChunk int
+	// Layout says how leaves are arranged.
+	Layout Layout
+	// Width is the most links in a node of a file, 2 to MaxWidth (in a
+	// trickle node, the most leaves).
 	Width int
+	// Inline: blocks of at most that many bytes are carried in their CID
+	// itself, by the identity hash, and not stored; 0 for none, up to
+	// block.MaxIdentity.
+	Inline int
 	// ShardThreshold is the size, by ShardRule, above which a directory
 	// becomes a HAMT. 0: never (it then fails when it outgrows a block).
 	ShardThreshold int
@@ -99,6 +122,10 @@ func (p Profile) check() error {
 		return bad("CIDv0 has no raw leaves and no hash but sha2-256")
 	case p.ChunkSize < 1 || p.ChunkSize > MaxChunkSize:
 		return bad("chunks of %d bytes: they are 1 to %d", p.ChunkSize, MaxChunkSize)
+	case p.Layout != Balanced && p.Layout != Trickle:
+		return bad("layout %d", p.Layout)
+	case p.Inline < 0 || p.Inline > block.MaxIdentity:
+		return bad("blocks of %d bytes inlined: the most is %d", p.Inline, block.MaxIdentity)
 	case p.Width < 2 || p.Width > MaxWidth:
 		return bad("%d links a node: it is 2 to %d", p.Width, MaxWidth)
 	case p.ShardThreshold < 0:
@@ -108,10 +135,13 @@ func (p Profile) check() error {
 	case p.ShardThreshold > 0 && !validFanout(uint64(p.ShardFanout)):
 		return bad("a HAMT of fanout %d: it is a power of two, 8 to %d", p.ShardFanout, MaxFanout)
 	}
-	return nil
+	return p.checkChunker()
 }
 
-// prefix says how blocks of that codec are named.
-func (p Profile) prefix(codec uint64) cid.Prefix {
+// prefix says how a block of that codec and size is named.
+func (p Profile) prefix(codec uint64, size int) cid.Prefix {
+	if size <= p.Inline && p.Inline > 0 {
+		return cid.Prefix{Version: 1, Codec: codec, MhType: block.Identity, MhLength: -1}
+	}
 	return cid.Prefix{Version: p.CIDVersion, Codec: codec, MhType: p.Hash, MhLength: -1}
 }

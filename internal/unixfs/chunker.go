@@ -1,0 +1,186 @@
+package unixfs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/ipfs/boxo/chunker"
+)
+
+// A Chunker says where a file is cut into leaves. The content-defined ones cut
+// where the bytes themselves say so: after an insertion the cuts, and so most
+// blocks, are the old ones again. They read from front to back.
+type Chunker int
+
+const (
+	// Fixed cuts pieces of one size.
+	Fixed Chunker = iota
+	// Rabin cuts by a Rabin fingerprint, with Kubo's polynomial, into pieces
+	// of MinChunk to ChunkSize bytes, AvgChunk on average.
+	Rabin
+	// Buzhash cuts by a rolling hash into pieces of 128 to 512 KiB.
+	Buzhash
+)
+
+// Sizes of chunks, in bytes.
+const (
+	// minRabin is the window of the fingerprint, below which it has nothing to
+	// go by.
+	minRabin = 16
+	// defaultRabin is the average where none is said, as in Kubo.
+	defaultRabin = 256 << 10
+	// buzhashMin and buzhashMax are set by the algorithm as Kubo has it.
+	buzhashMin = 128 << 10
+	buzhashMax = 512 << 10
+)
+
+// SetChunker makes p cut as spec says, and so no profile of IPIP-499 any more,
+// unless it did already. Kubo's spelling: "size-N", "rabin", "rabin-AVG",
+// "rabin-MIN-AVG-MAX", "buzhash"; N, MIN, AVG and MAX are bytes.
+func (p *Profile) SetChunker(spec string) error {
+	c := *p
+	kind, rest, _ := strings.Cut(spec, "-")
+	var numbers []int
+	if rest != "" {
+		for field := range strings.SplitSeq(rest, "-") {
+			n, err := strconv.Atoi(field)
+			if err != nil || len(numbers) == 3 {
+				return badChunker(spec)
+			}
+			numbers = append(numbers, n)
+		}
+	}
+	c.Chunker, c.MinChunk, c.AvgChunk = Fixed, 0, 0
+	switch {
+	case kind == "size" && len(numbers) == 1:
+		c.ChunkSize = numbers[0]
+	case kind == "rabin" && len(numbers) != 2:
+		c.Chunker = Rabin
+		switch len(numbers) {
+		case 0:
+			numbers = []int{defaultRabin}
+			fallthrough
+		case 1:
+			avg := min(max(numbers[0], 0), MaxChunkSize)
+			numbers = []int{avg / 3, avg, avg + avg/2}
+		}
+		c.MinChunk, c.AvgChunk, c.ChunkSize = numbers[0], numbers[1], numbers[2]
+	case kind == "buzhash" && spec == kind:
+		c.Chunker, c.ChunkSize = Buzhash, buzhashMax
+	default:
+		return badChunker(spec)
+	}
+	if c.ChunkSize < 1 || c.ChunkSize > MaxChunkSize {
+		return fmt.Errorf("unixfs: chunker %q: chunks of %d bytes: they are 1 to %d", spec, c.ChunkSize, MaxChunkSize)
+	}
+	if err := c.checkChunker(); err != nil {
+		return fmt.Errorf("unixfs: chunker %q: %w", spec, errors.Unwrap(err))
+	}
+	if c != *p {
+		c.Name = ""
+	}
+	*p = c
+	return nil
+}
+
+func badChunker(spec string) error {
+	return fmt.Errorf("unixfs: no chunker %q: there are size-N, rabin, rabin-AVG, rabin-MIN-AVG-MAX and buzhash", spec)
+}
+
+// checkChunker tells what is wrong with what p says of cutting. Its error
+// wraps the reason alone.
+func (p Profile) checkChunker() error {
+	bad := func(format string, args ...any) error {
+		return fmt.Errorf("unixfs: profile: %w", fmt.Errorf(format, args...))
+	}
+	switch p.Chunker {
+	case Fixed, Buzhash:
+		if p.MinChunk != 0 || p.AvgChunk != 0 {
+			return bad("least and average sizes of chunks are for rabin alone")
+		}
+		if p.Chunker == Buzhash && p.ChunkSize != buzhashMax {
+			return bad("buzhash cuts chunks of %d bytes at most", buzhashMax)
+		}
+	case Rabin:
+		if p.MinChunk < minRabin || p.MinChunk >= p.AvgChunk || p.AvgChunk >= p.ChunkSize {
+			return bad("rabin cuts chunks of at least %d bytes, the least below the average, and that below the most", minRabin)
+		}
+	default:
+		return bad("chunker %d", p.Chunker)
+	}
+	return nil
+}
+
+// oneChunk is the size up to which a file is one chunk whatever is in it.
+func (p Profile) oneChunk() int64 {
+	switch p.Chunker {
+	case Rabin:
+		return int64(p.MinChunk)
+	case Buzhash:
+		return buzhashMin
+	}
+	return int64(p.ChunkSize)
+}
+
+// A cutter cuts a stream into leaves, which it returns filled. At the end it
+// returns an empty leaf and io.EOF.
+type cutter interface {
+	next() (leafBuffer, error)
+}
+
+// newCutter returns the cutter that the pool's profile asks for.
+func newCutter(r io.Reader, pool *leafPool) cutter {
+	switch p := pool.profile; p.Chunker {
+	case Rabin:
+		return &contentCutter{pool, chunk.NewRabinMinMax(r, uint64(p.MinChunk), uint64(p.AvgChunk), uint64(p.ChunkSize))}
+	case Buzhash:
+		return &contentCutter{pool, chunk.NewBuzhash(r)}
+	}
+	return &fixedCutter{r: r, pool: pool}
+}
+
+// fixedCutter cuts pieces of the profile's chunk size.
+type fixedCutter struct {
+	r     io.Reader
+	pool  *leafPool
+	ended bool
+}
+
+var _ cutter = (*fixedCutter)(nil)
+
+func (c *fixedCutter) next() (leafBuffer, error) {
+	if c.ended {
+		return c.pool.leaf(0), io.EOF
+	}
+	leaf := c.pool.leaf(c.pool.profile.ChunkSize)
+	n, err := io.ReadFull(c.r, leaf.chunk())
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		c.ended = true
+		if leaf = c.pool.shrink(leaf, n); n > 0 {
+			return leaf, nil
+		}
+		return leaf, io.EOF
+	}
+	return leaf, err
+}
+
+// contentCutter cuts where boxo's chunkers do.
+type contentCutter struct {
+	pool *leafPool
+	from chunk.Splitter
+}
+
+var _ cutter = (*contentCutter)(nil)
+
+func (c *contentCutter) next() (leafBuffer, error) {
+	data, err := c.from.NextBytes()
+	if err != nil {
+		return c.pool.leaf(0), err
+	}
+	leaf := c.pool.leaf(len(data))
+	copy(leaf.chunk(), data)
+	return leaf, nil
+}
