@@ -362,3 +362,33 @@ func FuzzSetKey(f *testing.F) {
 		}
 	})
 }
+
+func TestParseRef(t *testing.T) {
+	const c = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+	for _, tt := range []struct {
+		in, path string
+		ok       bool
+	}{
+		{c, "", true},
+		{c + "/a/b", "a/b", true},
+		{"/ipfs/" + c + "/a/", "a", true},
+		{"ipfs://" + c, "", true},
+		{"https://gateway.example/ipfs/" + c + "/a%20b?download=true#x", "a b", true},
+		{"https://" + c + ".ipfs.gateway.example/a/b", "a/b", true},
+		{"http://" + c + ".ipfs.localhost:8080", "", true},
+		{"https://example.org/about", "", false},
+		{"photos/2025", "", false},
+	} {
+		r, ok, err := parseRef(tt.in)
+		if ok != tt.ok || ok && err != nil {
+			t.Errorf("%s: got %v, %v, want %v", tt.in, ok, err, tt.ok)
+			continue
+		}
+		if ok && (r.root.String() != c || r.path != tt.path) {
+			t.Errorf("%s: got %s and %q, want %s and %q", tt.in, r.root, r.path, c, tt.path)
+		}
+	}
+	if _, ok, err := parseRef("https://gateway.example/ipns/example.org"); !ok || err == nil {
+		t.Errorf("/ipns/ by a gateway: got %v, %v, want a refusal", ok, err)
+	}
+}

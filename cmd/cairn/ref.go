@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -19,8 +20,12 @@ type ref struct {
 }
 
 // parseRef reads the forms that need no repository: CID, CID/path,
-// /ipfs/CID/path and ipfs://CID/path. It tells whether s has one of them.
+// /ipfs/CID/path, ipfs://CID/path, and the URLs of gateways, of which nothing
+// but the path counts. It tells whether s has one of them.
 func parseRef(s string) (r ref, ok bool, err error) {
+	if path, isURL := fromGateway(s); isURL {
+		s = path
+	}
 	if strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://") {
 		return ref{}, true, fmt.Errorf("%s: names are looked up on the network, which this version doesn't use", s)
 	}
@@ -35,6 +40,24 @@ func parseRef(s string) (r ref, ok bool, err error) {
 		return ref{}, true, err
 	}
 	return ref{}, false, err
+}
+
+// fromGateway returns the /ipfs/ or /ipns/ path that a gateway's URL names:
+// https://HOST/ipfs/CID/path or https://CID.ipfs.HOST/path.
+func fromGateway(s string) (path string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
+		return "", false
+	}
+	for _, space := range []string{"ipfs", "ipns"} {
+		if strings.HasPrefix(u.Path, "/"+space+"/") {
+			return u.Path, true
+		}
+		if name, _, found := strings.Cut(u.Host, "."+space+"."); found {
+			return "/" + space + "/" + name + u.Path, true
+		}
+	}
+	return "", false
 }
 
 // withoutScheme takes /ipfs/ or ipfs:// away from the front.
