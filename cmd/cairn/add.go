@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -129,7 +130,7 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 			case f.alias != "":
 				batch.Alias(f.alias, r.cid, store.AliasOptions{})
 			case !f.noPin:
-				batch.Alias(pinName(r.cid), r.cid, store.AliasOptions{})
+				batch.Alias(cairn.PinName(r.cid), r.cid, store.AliasOptions{})
 			}
 		}
 		if err := batch.Commit(ctx); err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -9,8 +8,8 @@ import (
 	"io/fs"
 	"sync/atomic"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/car"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -69,7 +68,7 @@ func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, ali
 		case alias != "":
 			batch.Alias(alias, c, store.AliasOptions{})
 		case !noPin:
-			batch.Alias(pinName(c), c, store.AliasOptions{})
+			batch.Alias(cairn.PinName(c), c, store.AliasOptions{})
 		}
 	}
 	if err := batch.Commit(ctx); err != nil {
@@ -95,9 +94,6 @@ func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, ali
 	return nil
 }
 
-// importBatch is how many bytes of blocks are put at once.
-const importBatch = 1 << 20
-
 // importCAR puts the blocks of a CAR and returns its roots.
 func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read *atomic.Int64) ([]cid.Cid, error) {
 	f, err := a.open(ctx, path)
@@ -105,30 +101,31 @@ func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read
 		return nil, err
 	}
 	defer f.Close()
-	r, err := car.NewReader(bufio.NewReaderSize(f, 256<<10))
-	if err != nil {
-		return nil, err
-	}
-	var waiting []block.Block
-	size := 0
-	flush := func() error {
-		err := put.Put(ctx, waiting...)
-		read.Add(int64(size))
-		waiting, size = nil, 0
-		return err
-	}
-	for b, err := range r.Blocks() {
-		if err != nil {
-			return nil, err
-		}
-		waiting = append(waiting, b)
-		if size += b.Size(); size >= importBatch {
-			if err := flush(); err != nil {
-				return nil, err
-			}
-		}
-	}
-	return r.Roots(), flush()
+	return cairn.ImportCAR(ctx, put, countingReader{f, read})
+}
+
+// A countingReader tells how much has been read.
+type countingReader struct {
+	r io.Reader
+	n *atomic.Int64
+}
+
+func (c countingReader) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n.Add(int64(n))
+	return n, err
+}
+
+// A countingWriter tells how much has been written.
+type countingWriter struct {
+	w io.Writer
+	n *atomic.Int64
+}
+
+func (c countingWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.n.Add(int64(n))
+	return n, err
 }
 
 // missing counts what isn't here of a DAG, and remarks on it.
@@ -185,22 +182,9 @@ func (a *app) dagExport(ctx context.Context, s *store.Store, name string, w io.W
 	if err != nil {
 		return err
 	}
-	out, err := car.NewWriter(w, []cid.Cid{root})
-	if err != nil {
-		return err
-	}
 	var written atomic.Int64
 	defer a.progress("exporting", func() (int64, int64) { return written.Load(), 0 })()
-	for step, err := range dag.Walk(ctx, s, []cid.Cid{root}, dag.WalkOptions{}) {
-		if err != nil {
-			return err
-		}
-		if err := out.Put(step.Block); err != nil {
-			return err
-		}
-		written.Add(int64(step.Block.Size()))
-	}
-	return nil
+	return cairn.ExportCAR(ctx, s, countingWriter{w, &written}, root)
 }
 
 func (a *app) dagStatCommand() *cobra.Command {

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
@@ -27,10 +28,10 @@ func (a *app) pinAddCommand() *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("pin add: %w", err)
 					}
-					if _, twice := pins[pinName(c)]; !twice {
-						order = append(order, pinName(c))
+					if _, twice := pins[cairn.PinName(c)]; !twice {
+						order = append(order, cairn.PinName(c))
 					}
-					pins[pinName(c)] = c
+					pins[cairn.PinName(c)] = c
 				}
 				if err := a.keep(cmd.Context(), s, pins, order); err != nil {
 					return fmt.Errorf("pin add: %w", err)
@@ -48,7 +49,7 @@ func (a *app) pinLsCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				for alias, err := range s.Aliases(cmd.Context(), pinPrefix) {
+				for alias, err := range s.Aliases(cmd.Context(), cairn.PinPrefix) {
 					if err != nil {
 						return fmt.Errorf("pin ls: %w", err)
 					}
@@ -77,7 +78,7 @@ func (a *app) pinRmCommand() *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("pin rm: %w", err)
 					}
-					names = append(names, pinName(c))
+					names = append(names, cairn.PinName(c))
 				}
 				if err := a.letGo(cmd.Context(), s, names, dryRun); err != nil {
 					return fmt.Errorf("pin rm: %w", err)

@@ -107,11 +107,3 @@ func find(ctx context.Context, s *store.Store, name string) (cid.Cid, error) {
 	}
 	return e.CID, nil
 }
-
-// pinPrefix begins the names of the aliases that add, dag import and pin add
-// set.
-const pinPrefix = "pin/"
-
-// pinName is the name of the alias that pins c. A CIDv0 has that of its CIDv1:
-// they name the same block.
-func pinName(c cid.Cid) string { return pinPrefix + block.V1(c).String() }

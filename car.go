@@ -1,0 +1,116 @@
+package cairn
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/car"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+)
+
+// importBatch is how many bytes of a CAR's blocks are put at once.
+const importBatch = 1 << 20
+
+// ImportCAR puts the blocks of a CAR, of version 1 or 2, into put, each
+// verified, and returns the CAR's roots. Put is a Node, which keeps them as a
+// cache, or a Batch, in which the roots can then be named. A CAR that is cut
+// short, or holds anything that isn't what it claims, is an error; what came
+// before may have been put.
+func ImportCAR(ctx context.Context, put block.Putter, r io.Reader) ([]cid.Cid, error) {
+	in, err := car.NewReader(bufio.NewReaderSize(r, 256<<10))
+	if err != nil {
+		return nil, fmt.Errorf("cairn: import CAR: %w", err)
+	}
+	var waiting []block.Block
+	size := 0
+	for b, err := range in.Blocks() {
+		if err != nil {
+			return nil, fmt.Errorf("cairn: import CAR: %w", err)
+		}
+		waiting = append(waiting, b)
+		if size += b.Size(); size >= importBatch {
+			if err := put.Put(ctx, waiting...); err != nil {
+				return nil, err
+			}
+			waiting, size = nil, 0
+		}
+	}
+	if err := put.Put(ctx, waiting...); err != nil {
+		return nil, err
+	}
+	return in.Roots(), nil
+}
+
+// ExportCAR writes the DAG below root as a CAR of version 1, depth first, each
+// block once. It streams, with bounded memory. A block that isn't here is an
+// error that names it, and what was written until then is no whole CAR: write
+// to a file that can be given up, and look at the error.
+func ExportCAR(ctx context.Context, get block.Getter, w io.Writer, root cid.Cid) error {
+	out, err := car.NewWriter(w, []cid.Cid{root})
+	if err != nil {
+		return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
+	}
+	return export(ctx, get, root, out.Put)
+}
+
+// ExportCARv2 is ExportCAR for version 2, which has an index by which a reader
+// finds single blocks. The header is written last, so that w must be able to
+// seek.
+func ExportCARv2(ctx context.Context, get block.Getter, w io.WriteSeeker, root cid.Cid) error {
+	out, err := car.NewWriterV2(w, []cid.Cid{root})
+	if err != nil {
+		return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
+	}
+	if err := export(ctx, get, root, out.Put); err != nil {
+		return err
+	}
+	if err := out.Close(); err != nil {
+		return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
+	}
+	return nil
+}
+
+func export(ctx context.Context, get block.Getter, root cid.Cid, put func(block.Block) error) error {
+	for step, err := range dag.Walk(ctx, get, []cid.Cid{root}, dag.WalkOptions{}) {
+		if err == nil {
+			err = put(step.Block)
+		}
+		if err != nil {
+			return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
+		}
+	}
+	return nil
+}
+
+// ImportCAR takes in a CAR and keeps its roots, durably, under names of the form
+// pin/CID, as add does. See the function ImportCAR for doing it in a Batch, or
+// with names of your own.
+func (n *Node) ImportCAR(ctx context.Context, r io.Reader) ([]cid.Cid, error) {
+	b := n.Batch()
+	defer b.Discard()
+	roots, err := ImportCAR(ctx, b, r)
+	if err != nil {
+		return nil, err
+	}
+	for _, root := range roots {
+		b.Alias(PinName(root), root, store.AliasOptions{})
+	}
+	return roots, b.Commit(ctx)
+}
+
+// ExportCAR writes the DAG below root. See the function ExportCAR.
+func (n *Node) ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error {
+	return ExportCAR(ctx, n, w, root)
+}
+
+// PinPrefix begins the names of the aliases that pin a root by itself.
+const PinPrefix = "pin/"
+
+// PinName is the name of the alias that pins c: "pin/" and the CID. A CIDv0 has
+// that of its CIDv1, for they name the same block.
+func PinName(c cid.Cid) string { return PinPrefix + block.V1(c).String() }
