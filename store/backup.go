@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -32,17 +33,18 @@ func (s *Store) backup(ctx context.Context, dir string) (err error) {
 	if _, err := s.fs.Stat(dir); err == nil {
 		return os.ErrExist
 	}
-	if err := s.fs.MkdirAll(s.fs.PathJoin(dir, packsDir), 0o755); err != nil {
-		return err
-	}
 	defer func() {
 		if err != nil {
 			s.fs.RemoveAll(dir)
 		}
 	}()
+	if err := makeDir(s.fs, s.fs.PathJoin(dir, packsDir)); err != nil {
+		return err
+	}
 	release := s.packs.Hold()
 	defer release()
 	var packs []packInfo
+	var indexErr error // no error of the store's own disk
 	err = s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 		if err := c.publish(); err != nil {
 			return err
@@ -53,9 +55,10 @@ func (s *Store) backup(ctx context.Context, dir string) (err error) {
 		for _, info := range c.infos {
 			packs = append(packs, *info)
 		}
-		return c.s.index.db.Checkpoint(s.fs.PathJoin(dir, indexDir), pebble.WithFlushedWAL())
+		indexErr = c.s.index.db.Checkpoint(s.fs.PathJoin(dir, indexDir), pebble.WithFlushedWAL())
+		return nil
 	}})
-	if err != nil {
+	if err = errors.Join(err, indexErr); err != nil {
 		return err
 	}
 	for _, v := range packs {

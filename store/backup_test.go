@@ -43,12 +43,14 @@ func TestBackupWhileWriting(t *testing.T) {
 			return err
 		}
 		b.Alias("x", root(versions[i]).CID(), AliasOptions{})
+		b.Alias(fmt.Sprint("old/", i%40), root(versions[i]).CID(), AliasOptions{})
 		b.Set("kept", []byte("n"), fmt.Append(nil, i))
 		return b.Commit(h.ctx)
 	}
 	h.ok(publish(0))
 	var wg sync.WaitGroup
 	stop := make(chan struct{})
+	published := make(chan struct{}, 1) // one in 16
 	wg.Go(func() {
 		for i := 1; ; i++ {
 			select {
@@ -59,6 +61,9 @@ func TestBackupWhileWriting(t *testing.T) {
 			if err := publish(i % len(versions)); err != nil {
 				t.Errorf("publish %d: %v", i, err)
 				return
+			}
+			if i%16 == 0 {
+				signal(published)
 			}
 			if i%7 == 0 {
 				if _, err := s.Evict(h.ctx, EvictOptions{}); err != nil {
@@ -83,6 +88,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	}
 	var dirs []string
 	for i := range 10 {
+		<-published
 		dir := fmt.Sprintf("backups/%d", i)
 		h.ok(s.Backup(h.ctx, dir))
 		dirs = append(dirs, dir)
@@ -97,7 +103,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		b := h.open(dir, o)
 		check(b, dir)
 		// It can be written to, and neither store sees the other's changes.
-		mine := h.link("mine", h.leaf("none").CID())
+		mine := h.leaf("mine")
 		h.put(b, mine)
 		h.alias(b, "mine", mine)
 		h.evict(b)

@@ -132,7 +132,7 @@ func (b *Batch) keep(c cid.Cid) error {
 
 func (b *Batch) lost() error {
 	if b.s.failures.Load() != b.failures {
-		return fmt.Errorf("%w: the disk failed meanwhile; start it again", ErrBatchLost)
+		return fmt.Errorf("%w: %w; start it again", ErrBatchLost, b.s.failure())
 	}
 	return nil
 }

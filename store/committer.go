@@ -78,6 +78,9 @@ type committer struct {
 	// keeperDue: something that was wanted came, or an alias holds a former
 	// root. The keeper is told when it can see that.
 	keeperDue bool
+	// unacked: what earlier groups took in has not been flushed. lostPuts: such
+	// was lost, and no Flush has told yet.
+	unacked, lostPuts bool
 }
 
 // Kinds of work.
@@ -234,6 +237,7 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	// The ops were taken first: whatever was put before one of them is in
 	// incoming by now.
 	entries := c.s.takeIncoming()
+	c.unacked = c.fresh > 0
 	if err := c.s.index.err(); err != nil {
 		c.s.forget(entries)
 		finish(ops, entries, err)
@@ -243,7 +247,7 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	if full != nil {
 		if len(entries) > 0 {
 			c.s.forget(entries)
-			c.s.failures.Add(1)
+			c.s.noteFailure(full)
 		}
 		finish(nil, entries, full)
 		entries = nil
@@ -720,7 +724,7 @@ func (c *committer) flush(sync bool) error {
 		c.s.packs.Remove(id)
 	}
 	clear(c.gone)
-	c.fresh = 0
+	c.fresh, c.unacked = 0, false
 	c.s.flushed()
 	c.s.noteSpace(c.usage())
 	return nil
@@ -767,7 +771,9 @@ func drainErrors(errs chan error, n int) error {
 // bytes were written, and a later one may say that all is well.
 func (c *committer) rollback(cause error) error {
 	c.s.log.Error("store: writing failed, going back to the last commit", "error", cause)
-	c.s.failures.Add(1)
+	c.s.noteFailure(cause)
+	c.lostPuts = c.lostPuts || c.unacked
+	c.unacked = false
 	for kind, w := range c.writers {
 		if w != nil {
 			w.Close()

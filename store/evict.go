@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 
@@ -492,7 +493,7 @@ func (s *Store) sections(ctx context.Context, v packInfo) ([]car.IndexEntry, err
 
 // rowsOf lists what lies in a pack by looking through the whole index.
 func (s *Store) rowsOf(ctx context.Context, id pack.ID) ([]car.IndexEntry, error) {
-	if err := s.Flush(ctx); err != nil {
+	if err := s.flush(ctx, nil); err != nil {
 		return nil, err
 	}
 	snap, done, err := s.snapshot(ctx)
@@ -530,10 +531,14 @@ func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error
 			continue
 		}
 		data := make([]byte, sec.Size)
-		if err := s.packs.ReadAt(v.id, data, sec.Offset+int64(sec.Head)); err != nil {
+		err := s.packs.ReadAt(v.id, data, sec.Offset+int64(sec.Head))
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
 			return nil, err
 		}
-		rec, err := parseRecord(data)
+		var rec record
+		if err == nil {
+			rec, err = parseRecord(data)
+		}
 		if err != nil {
 			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
 			continue

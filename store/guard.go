@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"io"
 	"os"
 	"strings"
 	"time"
@@ -18,10 +19,12 @@ import (
 // process, for the old Pebble can write no more.
 //
 // Errors of other files Pebble copes with, and gets: it tries again at once, and
-// for ever, so that the guard makes it take its time.
+// for ever, so that the guard makes it take its time. What is not in the
+// index's folder, where a backup is written, is not guarded.
 type guardFS struct {
 	vfs.FS
 	index *index
+	dir   string // the index's folder
 }
 
 // vital tells whether Pebble can't go on without that file.
@@ -55,12 +58,21 @@ func (g *guardFS) guard(vital bool, call func() error) error {
 
 func (g *guardFS) vital(path string) bool { return vital(g.FS.PathBase(path)) }
 
+// foreign tells whether a path is neither the index's folder nor in it.
+func (g *guardFS) foreign(path string) bool { return path != g.dir && g.FS.PathDir(path) != g.dir }
+
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
+	if g.foreign(name) {
+		return g.FS.Create(name, c)
+	}
 	err = g.guard(g.vital(name), func() error { f, err = g.FS.Create(name, c); return err })
 	return g.file(f, name), err
 }
 
 func (g *guardFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (f vfs.File, err error) {
+	if g.foreign(name) {
+		return g.FS.OpenReadWrite(name, c, o...)
+	}
 	err = g.guard(g.vital(name), func() error { f, err = g.FS.OpenReadWrite(name, c, o...); return err })
 	return g.file(f, name), err
 }
@@ -72,6 +84,9 @@ func (g *guardFS) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory
 
 func (g *guardFS) OpenDir(name string) (vfs.File, error) {
 	f, err := g.FS.OpenDir(name)
+	if g.foreign(name) {
+		return f, err
+	}
 	if err != nil {
 		return nil, g.guard(true, func() error { return err })
 	}
@@ -79,24 +94,43 @@ func (g *guardFS) OpenDir(name string) (vfs.File, error) {
 }
 
 func (g *guardFS) Link(oldname, newname string) error {
+	if g.foreign(newname) {
+		return g.FS.Link(oldname, newname)
+	}
 	return g.guard(false, func() error { return g.FS.Link(oldname, newname) })
 }
 
 func (g *guardFS) Remove(name string) error {
+	if g.foreign(name) {
+		return g.FS.Remove(name)
+	}
 	return g.guard(false, func() error { return g.FS.Remove(name) })
 }
 
 func (g *guardFS) RemoveAll(name string) error {
+	if g.foreign(name) {
+		return g.FS.RemoveAll(name)
+	}
 	return g.guard(false, func() error { return g.FS.RemoveAll(name) })
 }
 
 func (g *guardFS) Rename(oldname, newname string) error {
+	if g.foreign(newname) {
+		return g.FS.Rename(oldname, newname)
+	}
 	return g.guard(g.vital(newname), func() error { return g.FS.Rename(oldname, newname) })
 }
 
 func (g *guardFS) MkdirAll(dir string, perm os.FileMode) error {
+	if g.foreign(dir) {
+		return g.FS.MkdirAll(dir, perm)
+	}
 	return g.guard(false, func() error { return g.FS.MkdirAll(dir, perm) })
 }
+
+// Lock implements vfs.FS. The index has locked its folder itself: Pebble would
+// let go of the lock when it's closed, and one that hangs can't be.
+func (g *guardFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // Unwrap implements vfs.FS.
 func (g *guardFS) Unwrap() vfs.FS { return g.FS }

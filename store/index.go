@@ -3,7 +3,9 @@ package store
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 
@@ -20,8 +22,8 @@ const memTableSize = 16 << 20
 // batches are applied by the committer alone.
 type index struct {
 	db     *pebble.DB
-	lock   *pebble.Lock // ours, so that it can be released when Pebble hangs
-	opened atomic.Bool  // until then errors are returned, not guarded
+	lock   io.Closer   // of the index's folder; guardFS.Lock tells why it's ours
+	opened atomic.Bool // until then errors are returned, not guarded
 	// failed is closed when Pebble has met an error that it can't go on after.
 	failed    chan struct{}
 	failOnce  sync.Once
@@ -30,8 +32,7 @@ type index struct {
 
 func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error) {
 	x := &index{failed: make(chan struct{})}
-	fs = &guardFS{FS: fs, index: x}
-	lock, err := pebble.LockDirectory(dir, fs)
+	lock, err := fs.Lock(fs.PathJoin(dir, "LOCK"))
 	if err != nil {
 		return nil, fmt.Errorf("lock index: %w", err)
 	}
@@ -44,8 +45,7 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 	cache := pebble.NewCache(o.CacheSize)
 	defer cache.Unref()
 	po := &pebble.Options{
-		FS:                          fs,
-		Lock:                        lock,
+		FS:                          &guardFS{FS: fs, index: x, dir: dir},
 		Cache:                       cache,
 		Logger:                      &indexLogger{log: o.Logger, index: x},
 		FormatMajorVersion:          pebble.FormatValueSeparation,
@@ -65,19 +65,50 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		po.Levels[i].FilterType = pebble.TableFilter
 	}
 	po.TargetFileSizes[0] = 4 << 20
-	db, err := pebble.Open(dir, po)
-	if err != nil {
-		if errors.Is(err, pebble.ErrDBDoesNotExist) {
-			return nil, fmt.Errorf("%w: no index at %s", ErrIndexLost, dir)
-		}
-		if errors.Is(err, pebble.ErrCorruption) {
-			return nil, fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
-		}
-		return nil, fmt.Errorf("open index: %w", err)
+	// Pebble takes damage that it meets for fatal. Here it's the end of this
+	// index, and no more.
+	po.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
+		x.fail(fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, info.Details))
+	}}
+	var db *pebble.DB
+	err = x.wait(func() (err error) {
+		db, err = pebble.Open(dir, po)
+		return err
+	})
+	switch {
+	case err == nil:
+		x.db = db
+		x.opened.Store(true)
+		return x, nil
+	case errors.Is(err, pebble.ErrDBDoesNotExist):
+		return nil, fmt.Errorf("%w: no index at %s", ErrIndexLost, dir)
+	case errors.As(err, new(*os.PathError)) && !errors.Is(err, os.ErrNotExist):
+		return nil, fmt.Errorf("open index: %w", err) // the disk's fault
+	case errors.Is(err, ErrIndexLost):
+		return nil, err
 	}
-	x.db = db
-	x.opened.Store(true)
-	return x, nil
+	return nil, fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
+}
+
+// readError says what an error of reading means.
+func readError(err error) error {
+	if pebble.IsCorruptionError(err) {
+		return fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
+	}
+	return fmt.Errorf("index: %w", err)
+}
+
+// wait runs a call of Pebble's that may be held for ever, and leaves it alone
+// when the index fails.
+func (x *index) wait(call func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- call() }()
+	select {
+	case err := <-done:
+		return err
+	case <-x.failed:
+		return x.err()
+	}
 }
 
 // get returns the value of key, or nil where there is none. It goes through an
@@ -93,7 +124,7 @@ func (x *index) get(key string) ([]byte, error) {
 func getFrom(r pebble.Reader, key string) ([]byte, error) {
 	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
-		return nil, fmt.Errorf("index: %w", err)
+		return nil, readError(err)
 	}
 	var value []byte
 	k := []byte(key)
@@ -108,7 +139,7 @@ func getFrom(r pebble.Reader, key string) ([]byte, error) {
 		err = cerr
 	}
 	if err != nil {
-		return nil, fmt.Errorf("index: %w", err)
+		return nil, readError(err)
 	}
 	return value, nil
 }
@@ -135,20 +166,20 @@ func scan(r pebble.Reader, prefix, start string, f func(key, value []byte) bool)
 	}
 	it, err := r.NewIter(o)
 	if err != nil {
-		return fmt.Errorf("index: %w", err)
+		return readError(err)
 	}
 	for ok := it.First(); ok; ok = it.Next() {
 		v, err := it.ValueAndErr()
 		if err != nil {
 			it.Close()
-			return fmt.Errorf("index: %w", err)
+			return readError(err)
 		}
 		if !f(it.Key(), v) {
 			break
 		}
 	}
 	if err := it.Close(); err != nil {
-		return fmt.Errorf("index: %w", err)
+		return readError(err)
 	}
 	return nil
 }
@@ -164,20 +195,11 @@ func (x *index) apply(b *pebble.Batch, sync bool) error {
 	if sync {
 		o = pebble.Sync
 	}
-	done := make(chan error, 1)
-	go func() {
-		done <- x.db.Apply(b, o)
-	}()
-	select {
-	case err := <-done:
-		if err != nil {
-			x.fail(err)
-			return x.err()
-		}
-		return b.Close()
-	case <-x.failed:
+	if err := x.wait(func() error { return x.db.Apply(b, o) }); err != nil {
+		x.fail(err)
 		return x.err()
 	}
+	return b.Close()
 }
 
 func (x *index) fail(cause error) {
@@ -204,22 +226,13 @@ func (x *index) close(flush bool) error {
 	if x.err() != nil {
 		return x.lock.Close()
 	}
-	done := make(chan error, 1)
-	go func() {
-		var err error
+	err := x.wait(func() (err error) {
 		if flush {
 			err = x.db.Flush()
 		}
-		done <- errors.Join(err, x.db.Close())
-	}()
-	var err error
-	select {
-	case err = <-done:
-	case <-x.failed:
-		err = x.err()
-	}
-	err = errors.Join(err, x.lock.Close())
-	if err != nil {
+		return errors.Join(err, x.db.Close())
+	})
+	if err = errors.Join(err, x.lock.Close()); err != nil {
 		return fmt.Errorf("close index: %w", err)
 	}
 	return nil

@@ -176,6 +176,9 @@ type step struct {
 }
 
 func (w *walk) run(root cid.Cid) error {
+	if err := block.CheckCID(root); err != nil {
+		return err
+	}
 	targets, err := w.s.targets(root)
 	if err != nil {
 		return err

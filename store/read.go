@@ -203,8 +203,8 @@ func (s *Store) size(ctx context.Context, c cid.Cid) (int, error) {
 // runs may be among them or not.
 func (s *Store) Blocks(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
-		if err := s.Flush(ctx); err != nil {
-			yield(cid.Undef, err)
+		if err := s.flush(ctx, nil); err != nil {
+			yield(cid.Undef, fmt.Errorf("store: list blocks: %w", err))
 			return
 		}
 		snap, done, err := s.snapshot(ctx)

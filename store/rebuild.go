@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"os"
 	"slices"
 
@@ -192,9 +191,13 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	} else if index != 0 {
 		info.state = packSealed
 	}
+	var offsets []int64
+	if info.state == packSealed {
+		offsets, end = rb.offsets(id, end, index)
+	}
 	from := pack.Start
 	for from < end {
-		next, err := rb.sections(info, from, end, tell)
+		next, err := rb.sections(info, from, end, len(offsets) > 0, tell)
 		if err == nil {
 			break
 		}
@@ -211,9 +214,11 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 			break
 		}
 		rb.found.Damaged++
-		if from, err = rb.resume(id, next); err != nil {
+		i, _ := slices.BinarySearch(offsets, next+1)
+		if i == len(offsets) {
 			break
 		}
+		from = offsets[i]
 	}
 	if info.state == packSealed {
 		info.end = end
@@ -226,14 +231,15 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 var errUnreadable = errors.New("not a section")
 
 // sections takes in the sections between two offsets. It returns how far it
-// came.
-func (rb *rebuild) sections(info *packInfo, from, end int64, tell func(int64)) (int64, error) {
+// came: behind the last section that was good, if it's told to stop at others
+// (for their length may be what has gone bad), or could not go on.
+func (rb *rebuild) sections(info *packInfo, from, end int64, stop bool, tell func(int64)) (int64, error) {
 	at := from
 	for sec, err := range rb.s.packs.Scan(info.id, from, end) {
 		if cerr := rb.ctx.Err(); cerr != nil {
 			return at, cerr
 		}
-		if err != nil && sec.Offset == 0 {
+		if err != nil && (sec.Offset == 0 || stop) {
 			return at, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		at = sec.End()
@@ -267,20 +273,31 @@ func (rb *rebuild) sections(info *packInfo, from, end int64, tell func(int64)) (
 	return at, nil
 }
 
-// resume finds the next section behind a place that can't be read, by the
-// pack's own index.
-func (rb *rebuild) resume(id pack.ID, at int64) (int64, error) {
+// offsets lists, in order, where the sections of a sealed pack begin, by its
+// own index; none if that can't be read. It also tells where they end: if the
+// header has it that they end sooner, it's the header that has gone bad.
+func (rb *rebuild) offsets(id pack.ID, end, index int64) ([]int64, int64) {
 	entries, err := rb.s.packs.Entries(id)
 	if err != nil {
-		return 0, err
+		return nil, end
 	}
-	next := int64(math.MaxInt64)
+	offsets := make([]int64, 0, len(entries))
 	for _, e := range entries {
-		if off := int64(e.Offset); off > at {
-			next = min(next, off)
+		if off := int64(e.Offset); off >= pack.Start && off < index {
+			offsets = append(offsets, off)
 		}
 	}
-	return next, nil
+	if len(offsets) == 0 {
+		return nil, end
+	}
+	slices.Sort(offsets)
+	for sec, err := range rb.s.packs.Sections(id, offsets[len(offsets)-1], index) {
+		if err == nil {
+			end = max(end, sec.End())
+		}
+		break
+	}
+	return offsets, end
 }
 
 func (rb *rebuild) block(info *packInfo, sec pack.Scanned) error {

@@ -47,9 +47,20 @@ func openRepository(fs vfs.FS, dir, program string) (_ *repository, err error) {
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
+	if fs == vfs.Default {
+		// The lock tells apart by name who is in this process, and the process
+		// may change its working directory.
+		if dir, err = filepath.Abs(dir); err == nil {
+			dir, err = filepath.EvalSymlinks(dir)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("find folder: %w", err)
+		}
+	}
 	r := &repository{fs: fs, dir: dir}
 	if r.lock, err = fs.Lock(r.path(lockFile)); err != nil {
-		if errors.Is(err, os.ErrPermission) || errors.Is(err, syscall.EROFS) {
+		// That the file can't be made is no news of somebody who has it.
+		if errors.As(err, new(*os.PathError)) && !errors.Is(err, syscall.EAGAIN) {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
 		return nil, fmt.Errorf("%w%s", ErrLocked, r.ownedBy())
@@ -92,7 +103,7 @@ func (r *repository) path(name string) string { return r.fs.PathJoin(r.dir, name
 func (r *repository) ownedBy() string {
 	text, err := r.read(ownerFile)
 	var o owner
-	if err != nil || json.Unmarshal([]byte(text), &o) != nil {
+	if err != nil || json.Unmarshal([]byte(text), &o) != nil || o.PID == 0 {
 		return " by another process"
 	}
 	return fmt.Sprintf(" by %s, process %d on %s, since %s", o.Program, o.PID, o.Host, o.Since.Format(time.RFC3339))
@@ -116,7 +127,7 @@ func (r *repository) checkFormat() error {
 	case err != nil:
 		return fmt.Errorf("read format: %w", err)
 	case line != formatLine:
-		return fmt.Errorf("%w %q: this version reads %q; use the version that wrote it", ErrFormat, strings.TrimSpace(line), strings.TrimSpace(formatLine))
+		return fmt.Errorf("%w %.80q: this version reads %q; use the version that wrote it", ErrFormat, strings.TrimSpace(line), strings.TrimSpace(formatLine))
 	}
 	return nil
 }

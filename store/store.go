@@ -61,9 +61,10 @@ type Store struct {
 	touched touchedSet
 	clock   atomic.Int64 // ticks with each read, to order packs by their last
 	// failures counts how often the store went back to the last flush.
-	failures atomic.Uint64
-	pins     atomic.Uint64 // the id of the last temporary pin
-	full     atomic.Bool
+	failures  atomic.Uint64
+	lastCause atomic.Pointer[error] // why it did so last
+	pins      atomic.Uint64         // the id of the last temporary pin
+	full      atomic.Bool
 
 	evicting sync.Mutex // held by the one that evicts, verifies or backs up
 	usageNow atomic.Pointer[usage]
@@ -105,6 +106,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 			r.Close()
 		}
 	}()
+	s.dir = r.dir
 	return s, s.start(r)
 }
 
@@ -453,20 +455,43 @@ func (s *Store) forgetFresh() {
 	}
 }
 
-// Flush makes durable all that was put before.
+// Flush makes durable all that was put before. If the disk has failed since the
+// last Flush, and something that was put is gone, it says so, once, with
+// ErrBatchLost.
 func (s *Store) Flush(ctx context.Context) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("store: flush: %w", err)
-	}
-	before := s.failures.Load()
-	err := s.do(&op{apply: func(*committer) error { return nil }, durable: true, frees: true})
-	if err == nil && s.failures.Load() != before {
-		err = ErrBatchLost
-	}
+	err := s.flush(ctx, func(c *committer) error {
+		if !c.lostPuts {
+			return nil
+		}
+		c.lostPuts = false
+		return fmt.Errorf("%w: %w; put them again", ErrBatchLost, s.failure())
+	})
 	if err != nil {
 		return fmt.Errorf("store: flush: %w", err)
 	}
 	return nil
+}
+
+// flush makes everything durable, unless check refuses.
+func (s *Store) flush(ctx context.Context, check func(*committer) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return s.do(&op{check: check, apply: func(*committer) error { return nil }, durable: true, frees: true})
+}
+
+// noteFailure tells batches that the store went back to the last flush.
+func (s *Store) noteFailure(cause error) {
+	s.lastCause.Store(&cause)
+	s.failures.Add(1)
+}
+
+// failure is why the store went back to the last flush.
+func (s *Store) failure() error {
+	if cause := s.lastCause.Load(); cause != nil {
+		return *cause
+	}
+	return errors.New("the disk failed")
 }
 
 // Delete removes blocks from the store. Blocks that are live, or in the hands

@@ -171,26 +171,24 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	h.put(s, a, one, two)
 	h.alias(s, "x", one)
 	h.hold(s, "x", two)
+	told := h.listen(s)
 	h.put(s, b)
-	// Put back what the store may have let go by now, as if it had not come to
-	// that.
+	told(EventWhole)
+	// Put back what the store has let go, as if it had not come to that.
 	h.ok(s.do(&op{durable: true, apply: func(c *committer) error {
 		al, err := c.alias("x")
-		if err != nil || al.Held.Defined() {
+		if err != nil {
 			return err
 		}
 		al.Held, al.heldTargets = one.CID(), []node{nodeOf(one.CID())}
-		if err := c.referAll(al.heldTargets, 1); err != nil {
-			return err
-		}
 		value := al.append(nil)
 		c.set(aliasKey("x"), value)
 		c.set(heldKey("x"), []byte{})
 		c.record.alias("x", value)
-		return nil
+		return c.referAll(al.heldTargets, 1)
 	}}))
 	h.holds(s, "x", one.CID())
-	h.ok(s.Close())
+	fs = fs.CrashKeeping(100)
 
 	s = h.open("repo", Options{FS: fs})
 	next := h.listen(s)

@@ -19,7 +19,7 @@ import (
 func (s *stage) add(st *store.Store, path string) cid.Cid {
 	s.Helper()
 	batch := st.Batch()
-	r, err := unixfs.ImportPath(s.Context(), batch, path, unixfs.Options{})
+	r, err := unixfs.ImportPath(s.Context(), batch.Borrow(), path, unixfs.Options{})
 	s.check(err)
 	batch.Alias("pin/"+r.CID.String(), r.CID, store.AliasOptions{})
 	s.check(batch.Commit(s.Context()))

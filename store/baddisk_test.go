@@ -1,0 +1,248 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/crashfs"
+)
+
+// failPacks has the nth call of these kinds on a pack fail, once.
+func failPacks(fs *crashfs.FS, n int, ops ...crashfs.Op) (failed *bool) {
+	calls, hit := 0, false
+	fs.Fail(func(op crashfs.Op, path string) error {
+		if !strings.HasSuffix(path, ".car") && !strings.HasSuffix(path, "/packs") {
+			return nil
+		}
+		for _, o := range ops {
+			if o != op {
+				continue
+			}
+			if calls++; calls == n {
+				hit = true
+				return syscall.EIO
+			}
+		}
+		return nil
+	})
+	return &hit
+}
+
+// A sync of a pack fails, and the bytes it was to write are gone though they
+// can be read for a while, and though later syncs succeed. The commit fails, the
+// store goes on as before it, and what it acknowledges from then on survives a
+// crash.
+func TestFailedSync(t *testing.T) {
+	w := newSwap(newHarness(t))
+	for n := 1; ; n++ {
+		fs := crashfs.New(uint64(n))
+		s := w.prepare(fs)
+		open := s.Batch()
+		early := w.leaf("early %d", n)
+		w.ok(open.Put(w.ctx, early))
+		hit := failPacks(fs, n, crashfs.OpSync, crashfs.OpSyncData, crashfs.OpSyncDir)
+		err := w.try(s, "new", w.new)
+		fs.Fail(nil)
+		if !*hit {
+			w.ok(err)
+			if n < 4 {
+				t.Errorf("a commit synced packs %d times, want more", n-1)
+			}
+			w.ok(open.Commit(w.ctx))
+			w.ok(s.Close())
+			break
+		}
+		when := fmt.Sprintf("sync %d failed", n)
+		if !errors.Is(err, syscall.EIO) {
+			t.Fatalf("%s: commit: got %v, want EIO", when, err)
+		}
+		if w.check(s, when, false) {
+			t.Fatalf("%s: the commit was made though it failed", when)
+		}
+		open.Alias("early", early.CID(), AliasOptions{})
+		if err := open.Commit(w.ctx); !errors.Is(err, ErrBatchLost) || !errors.Is(err, syscall.EIO) {
+			t.Fatalf("%s: a batch that was begun before: got %v, want ErrBatchLost and the reason", when, err)
+		}
+		if n%2 == 0 {
+			// A rebuild must not bring back what nobody was told to be there.
+			w.put(s, w.leaf("something"))
+			w.alias(s, "other", w.old[0])
+			w.ok(s.Close())
+			o := swapOptions
+			o.FS = fs
+			_, err := Rebuild(w.ctx, "repo", o, nil)
+			w.ok(err)
+			s = w.open(fs)
+			if w.check(s, when+", then a rebuild", true) {
+				t.Fatalf("%s: a rebuild made the commit that failed", when)
+			}
+		}
+		w.commit(s, "new", w.new)
+		fs = fs.CrashKeeping(0)
+		s = w.open(fs)
+		if !w.check(s, when+", then a crash", n%2 == 0) {
+			t.Fatalf("%s: what was acknowledged after it is lost", when)
+		}
+		w.ok(s.Close())
+	}
+}
+
+// Whatever else fails when packs are written, it's the same.
+func TestFailedWrite(t *testing.T) {
+	w := newSwap(newHarness(t))
+	for _, op := range []crashfs.Op{crashfs.OpCreate, crashfs.OpOpenReadWrite, crashfs.OpWrite, crashfs.OpWriteAt, crashfs.OpStat, crashfs.OpOpen} {
+		for n := 1; ; n++ {
+			fs := crashfs.New(uint64(n))
+			s := w.prepare(fs)
+			hit := failPacks(fs, n, op)
+			err := w.try(s, "new", w.new)
+			fs.Fail(nil)
+			when := fmt.Sprintf("%s %d failed", op, n)
+			after := w.check(s, when, false)
+			if err == nil && !after {
+				t.Fatalf("%s: what was acknowledged isn't there", when)
+			}
+			if err != nil && after {
+				t.Fatalf("%s: the commit was made though it failed: %v", when, err)
+			}
+			w.commit(s, "new", w.new)
+			fs = fs.CrashKeeping(0)
+			s = w.open(fs)
+			if !w.check(s, when+", then a crash", false) {
+				t.Fatalf("%s: what was acknowledged after it is lost", when)
+			}
+			w.ok(s.Close())
+			if !*hit {
+				break
+			}
+		}
+	}
+}
+
+// What Put took in is no more than a cache; but who asks whether it's durable
+// now is not told yes when the disk has lost it meanwhile.
+func TestFlushTellsOfLoss(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	s := h.open("repo", Options{FS: fs, Reserve: -1})
+	a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
+	h.put(s, b)
+	h.ok(s.Put(h.ctx, a))
+	h.has(s, true, a)
+	failPacks(fs, 1, crashfs.OpSyncData)
+	if err := s.SetAlias(h.ctx, "x", b.CID(), AliasOptions{}); !errors.Is(err, syscall.EIO) {
+		t.Fatalf("set alias: got %v, want EIO", err)
+	}
+	fs.Fail(nil)
+	h.has(s, false, a)
+	h.has(s, true, b)
+	for range s.Blocks(h.ctx) { // flushes, too, and keeps the news for who must know
+	}
+	if err := s.Flush(h.ctx); !errors.Is(err, ErrBatchLost) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("flush: got %v, want ErrBatchLost and the reason", err)
+	}
+	h.ok(s.Put(h.ctx, a, c))
+	h.ok(s.Flush(h.ctx))
+	s = h.open("repo", Options{FS: fs.CrashKeeping(0), Reserve: -1})
+	h.has(s, true, a, b, c)
+	h.audit(s)
+}
+
+// An error of the index's own log ends the store, but not the process: the
+// callers are told, and a store opened anew has all that was acknowledged.
+func TestFailedIndex(t *testing.T) {
+	for _, op := range []crashfs.Op{crashfs.OpWrite, crashfs.OpSync, crashfs.OpSyncData} {
+		t.Run(op.String(), func(t *testing.T) {
+			w := newSwap(newHarness(t))
+			fs := crashfs.New(1)
+			s := w.prepare(fs)
+			fs.Fail(func(got crashfs.Op, path string) error {
+				if got == op && strings.HasPrefix(path, "/repo/index/") {
+					return syscall.EIO
+				}
+				return nil
+			})
+			err := w.try(s, "new", w.new)
+			if op == crashfs.OpSync {
+				// The log is synced by another call, so that it's the end of the
+				// store that fails. What was acknowledged is there.
+				w.ok(err)
+				if err := s.Close(); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+					t.Errorf("close: got %v, want ErrFailed and the reason", err)
+				}
+				fs.Fail(nil)
+				s = w.open(fs)
+				if !w.check(s, "opened anew", false) {
+					t.Error("what was acknowledged is lost")
+				}
+				w.ok(s.Close())
+				return
+			}
+			if !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
+				t.Fatalf("commit: got %v, want ErrFailed and the reason", err)
+			}
+			for what, err := range map[string]error{
+				"put":       s.Put(w.ctx, w.leaf("late")),
+				"set alias": s.SetAlias(w.ctx, "y", w.old[0].CID(), AliasOptions{}),
+				"flush":     s.Flush(w.ctx),
+				"backup":    s.Backup(w.ctx, "backup"),
+				"delete":    s.Delete(w.ctx, w.old[0].CID()),
+			} {
+				if !errors.Is(err, ErrFailed) {
+					t.Errorf("%s: got %v, want ErrFailed", what, err)
+				}
+			}
+			if _, err := s.Get(w.ctx, w.leaf("late").CID()); !errors.Is(err, ErrFailed) {
+				t.Errorf("get: got %v, want ErrFailed", err)
+			}
+			if err := s.Close(); !errors.Is(err, ErrFailed) {
+				t.Errorf("close: got %v, want ErrFailed", err)
+			}
+			if err := s.Close(); !errors.Is(err, ErrFailed) {
+				t.Errorf("close again: got %v, want the same", err)
+			}
+			fs.Fail(nil)
+			s = w.open(fs)
+			if !w.check(s, "opened anew", false) {
+				w.commit(s, "new", w.new)
+			}
+			if !w.check(s, "done again", false) {
+				t.Error("the commit isn't there")
+			}
+			w.ok(s.Close())
+		})
+	}
+}
+
+// A disk that reads with errors loses nothing: the error may pass.
+func TestFailedRead(t *testing.T) {
+	w := newSwap(newHarness(t))
+	fs := crashfs.New(1)
+	s := w.prepare(fs)
+	fs.Fail(func(op crashfs.Op, path string) error {
+		if op == crashfs.OpRead && strings.HasSuffix(path, ".car") {
+			return syscall.EIO
+		}
+		return nil
+	})
+	for _, k := range w.old {
+		if _, err := s.Get(w.ctx, k.CID()); !errors.Is(err, syscall.EIO) || errors.Is(err, block.ErrDamaged) {
+			t.Errorf("get: got %v, want EIO", err)
+		}
+	}
+	// Links can't be counted just now, which stops nobody who needs no links.
+	dir := w.link("dir", w.garbage[0].CID())
+	w.ok(s.Put(w.ctx, dir))
+	w.alias(s, "dir", dir)
+	w.put(s, w.leaf("other"))
+	fs.Fail(nil)
+	w.check(s, "after errors of reading", false)
+	w.evict(s)
+	w.has(s, true, dir, w.garbage[0])
+	w.has(s, false, w.garbage[1:]...)
+	w.ok(s.Close())
+}

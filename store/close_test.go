@@ -1,0 +1,359 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"runtime"
+	"sync"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// descriptors counts the files that this process has open, where the operating
+// system tells.
+func descriptors() int {
+	names, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(names)
+}
+
+// noLeak fails the test if there are more goroutines or open files than there
+// were, when those that end have had their chance to.
+func (h harness) noLeak(goroutines, files int) {
+	h.Helper()
+	for range 100_000 {
+		if runtime.NumGoroutine() <= goroutines {
+			break
+		}
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine(); n > goroutines {
+		buf := make([]byte, 64<<10)
+		h.Errorf("%d goroutines are left over:\n%s", n-goroutines, buf[:runtime.Stack(buf, true)])
+	}
+	if n := descriptors(); n > files {
+		h.Errorf("%d files are left open", n-files)
+	}
+}
+
+// everything uses a store in all ways until it's closed. Any error but that
+// it's closed is returned.
+func everything(ctx context.Context, s *Store, worker int, started func()) error {
+	rng := rand.New(rand.NewPCG(1, uint64(worker)))
+	name := fmt.Sprint(worker)
+	p := s.TempPin()
+	for i := 0; ; i++ {
+		k, err := block.New(block.Raw, fmt.Appendf(nil, "%d %d", worker, rng.IntN(100)))
+		if err != nil {
+			return err
+		}
+		b := s.Batch()
+		err = b.Put(ctx, k)
+		if err == nil {
+			b.Alias(name, k.CID(), AliasOptions{Hold: i%2 == 0})
+			b.Alias("part/"+name, k.CID(), AliasOptions{Selection: Selection{Share: 1, Of: 2}})
+			b.Set("space", []byte(name), []byte("v"))
+			b.Pin(p, k.CID())
+			err = b.Commit(ctx)
+		}
+		b.Discard()
+		if err == nil {
+			err = use(ctx, s, k.CID(), rng.IntN(13))
+		}
+		if err == nil && rng.IntN(5) == 0 {
+			err = p.Release(ctx)
+		}
+		if errors.Is(err, ErrClosed) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if i == 10 {
+			started()
+		}
+	}
+}
+
+// use does one thing with a store. Within what iterates it reads, as callers
+// do.
+func use(ctx context.Context, s *Store, c cid.Cid, how int) error {
+	switch how {
+	case 0:
+		_, err := s.Get(ctx, c)
+		return err
+	case 1:
+		_, err := s.Evict(ctx, EvictOptions{})
+		return err
+	case 2:
+		for k, err := range s.Blocks(ctx) {
+			if err != nil {
+				return err
+			}
+			if _, err := s.Get(ctx, k); err != nil && !errors.Is(err, block.ErrNotFound) {
+				return err
+			}
+		}
+	case 3:
+		for _, err := range s.Wanted(ctx) {
+			if err != nil {
+				return err
+			}
+		}
+	case 4:
+		for a, err := range s.Aliases(ctx, "") {
+			if err != nil {
+				return err
+			}
+			for _, err := range s.Missing(ctx, a.Root, a.Selection) {
+				if err != nil {
+					return err
+				}
+			}
+		}
+	case 5:
+		_, err := s.Verify(ctx, VerifyOptions{Data: true})
+		return err
+	case 6:
+		for item, err := range s.Space("space").All(ctx, nil) {
+			if err != nil {
+				return err
+			}
+			if _, _, err := s.Space("space").Get(ctx, item.Key); err != nil {
+				return err
+			}
+		}
+	case 7:
+		_, err := s.Stats(ctx)
+		return err
+	case 8:
+		return s.Flush(ctx)
+	case 9:
+		if err := s.Delete(ctx, c); !errors.Is(err, ErrLive) {
+			return err
+		}
+	case 10:
+		for a, err := range s.ReverseAlias(ctx, c) {
+			if err != nil {
+				return err
+			}
+			if _, err := s.Resolve(ctx, a.Name); err != nil && !errors.Is(err, ErrNoAlias) {
+				return err
+			}
+		}
+	case 11:
+		n := 0
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for range s.Events(ctx) {
+			if n++; n == 3 {
+				break
+			}
+		}
+	case 12:
+		k, err := block.New(block.Raw, []byte("garbage"))
+		if err != nil {
+			return err
+		}
+		return s.Put(ctx, k)
+	}
+	return nil
+}
+
+func TestCloseWhileBusy(t *testing.T) {
+	const workers = 12
+	for _, where := range []string{"memory", "disk"} {
+		t.Run(where, func(t *testing.T) {
+			h := newHarness(t)
+			goroutines, files := runtime.NumGoroutine(), descriptors()
+			for range 2 {
+				dir := ""
+				if where == "disk" {
+					dir = t.TempDir()
+				}
+				s, err := Open(h.ctx, dir, Options{PackSize: 64 << 10, Target: 1 << 20, ScrubRate: 1 << 20})
+				h.ok(err)
+				var wg, started sync.WaitGroup
+				started.Add(workers)
+				for worker := range workers {
+					wg.Go(func() {
+						once := sync.OnceFunc(started.Done)
+						defer once()
+						if err := everything(h.ctx, s, worker, once); err != nil {
+							t.Errorf("worker %d: %v", worker, err)
+						}
+					})
+				}
+				started.Wait()
+				h.ok(s.Close())
+				wg.Wait()
+				if err := s.Close(); err != nil {
+					t.Errorf("closed again: %v", err)
+				}
+			}
+			h.noLeak(goroutines, files)
+		})
+	}
+}
+
+// Who reads within an iteration isn't stuck when the store is closed meanwhile,
+// and Close waits for its end.
+func TestCloseWithinIteration(t *testing.T) {
+	h := newHarness(t)
+	for _, what := range []string{"blocks", "aliases", "items"} {
+		s := h.open("", Options{})
+		a := h.leaf("a")
+		h.put(s, a)
+		h.alias(s, "x", a)
+		h.ok(s.Space("p").Set(h.ctx, []byte("k"), nil))
+		closed := make(chan error, 1)
+		within := func() {
+			go func() { closed <- s.Close() }()
+			for {
+				_, err := s.Get(h.ctx, a.CID())
+				if errors.Is(err, ErrClosed) {
+					break
+				}
+				h.ok(err)
+			}
+			select {
+			case err := <-closed:
+				t.Errorf("%s: Close returned %v before the iteration ended", what, err)
+			default:
+			}
+		}
+		n := 0
+		switch what {
+		case "blocks":
+			for _, err := range s.Blocks(h.ctx) {
+				h.ok(err)
+				within()
+				n++
+			}
+		case "aliases":
+			for _, err := range s.Aliases(h.ctx, "") {
+				h.ok(err)
+				within()
+				n++
+			}
+		case "items":
+			for _, err := range s.Space("p").All(h.ctx, nil) {
+				h.ok(err)
+				within()
+				n++
+			}
+		}
+		h.ok(<-closed)
+		if n != 1 {
+			t.Errorf("%s: got %d, want 1", what, n)
+		}
+	}
+}
+
+func TestUseAfterClose(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	a := h.leaf("a")
+	h.put(s, a)
+	b, p := s.Batch(), s.TempPin()
+	h.ok(b.Put(h.ctx, a))
+	h.ok(s.Close())
+	for what, err := range map[string]error{
+		"put":          s.Put(h.ctx, a),
+		"batch put":    b.Put(h.ctx, a),
+		"commit":       b.Commit(h.ctx),
+		"set alias":    s.SetAlias(h.ctx, "x", a.CID(), AliasOptions{}),
+		"remove alias": s.RemoveAlias(h.ctx, "x"),
+		"pin":          p.Add(h.ctx, a.CID()),
+		"release":      p.Release(h.ctx),
+		"backup":       s.Backup(h.ctx, "backup"),
+		"delete":       s.Delete(h.ctx, a.CID()),
+		"flush":        s.Flush(h.ctx),
+		"set":          s.Space("p").Set(h.ctx, nil, nil),
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: got %v, want ErrClosed", what, err)
+		}
+	}
+	for how := range 9 {
+		if err := use(h.ctx, s, a.CID(), how); !errors.Is(err, ErrClosed) {
+			t.Errorf("use %d: got %v, want ErrClosed", how, err)
+		}
+	}
+}
+
+func TestOpenOften(t *testing.T) {
+	h := newHarness(t)
+	dir := t.TempDir()
+	goroutines, files := runtime.NumGoroutine(), descriptors()
+	var last block.Block
+	for i := range 50 {
+		s, err := Open(h.ctx, dir, Options{})
+		h.ok(err)
+		if i > 0 {
+			h.has(s, true, last)
+		}
+		last = h.link(fmt.Sprint(i), h.leaf("none").CID())
+		h.put(s, last)
+		h.alias(s, "x", last)
+		if i%10 == 9 {
+			h.audit(s)
+			h.evict(s)
+		}
+		h.ok(s.Close())
+	}
+	h.noLeak(goroutines, files)
+	s := h.open(dir, Options{})
+	st, err := s.Stats(h.ctx)
+	h.ok(err)
+	if st.Packs > 5 {
+		t.Errorf("50 times opened, and %d packs; want those of a kind to be gone on with", st.Packs)
+	}
+}
+
+// Two stores in one process don't know of each other; one repository isn't
+// opened twice, by whatever path.
+func TestTwoStores(t *testing.T) {
+	h := newHarness(t)
+	dir := t.TempDir()
+	one, two := filepath.Join(dir, "one"), filepath.Join(dir, "two")
+	s1, s2 := h.open(one, Options{}), h.open(two, Options{})
+	a, b := h.leaf("a"), h.leaf("b")
+	h.put(s1, a)
+	h.put(s2, b)
+	h.has(s1, true, a)
+	h.has(s2, true, b)
+	h.has(s1, false, b)
+	h.has(s2, false, a)
+
+	link := filepath.Join(dir, "link")
+	h.ok(os.Symlink(one, link))
+	t.Chdir(dir)
+	for _, path := range []string{one, "one", "./one", filepath.Join("two", "..", "one"), link, "link"} {
+		s, err := Open(h.ctx, path, Options{Program: "another"})
+		if err == nil {
+			s.Close()
+		}
+		if !errors.Is(err, ErrLocked) {
+			t.Errorf("open %s, which is open: got %v, want ErrLocked", path, err)
+		}
+	}
+	h.ok(s1.Close())
+	s1 = h.open("link", Options{})
+	h.has(s1, true, a)
+	// The folder that a relative path names is that of the moment of Open.
+	t.Chdir("/")
+	h.put(s1, b)
+	h.ok(s1.Close())
+	s1 = h.open(one, Options{})
+	h.has(s1, true, a, b)
+	h.audit(s1)
+}

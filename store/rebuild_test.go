@@ -1,0 +1,145 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/crashfs"
+)
+
+func (h harness) rebuild(fs *crashfs.FS, o Options) Rebuilt {
+	h.Helper()
+	o.FS = fs
+	rb, err := Rebuild(h.ctx, "repo", o, nil)
+	h.ok(err)
+	return rb
+}
+
+// The ids of packs that were removed are not used again, for records speak of
+// them.
+func TestRebuildKeepsIDs(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	s := h.open("repo", Options{FS: fs})
+	root := h.link("root", h.leaf("none").CID()) // lies in the first pack, of links
+	big := h.random(rand.New(rand.NewPCG(1, 1)), 10_000)
+	h.put(s, root)
+	b := s.Batch()
+	h.ok(b.Put(h.ctx, big))
+	b.Alias("x", root.CID(), AliasOptions{})
+	h.ok(b.Commit(h.ctx))
+	e := h.evict(s)
+	if e.Packs != 1 {
+		t.Fatalf("evict: got %+v, want the pack of the large block gone", e)
+	}
+	h.ok(s.Close())
+	for round := range 3 {
+		rb := h.rebuild(fs, Options{})
+		if rb.Aliases != 1 {
+			t.Fatalf("round %d: rebuilt %+v, want one alias", round, rb)
+		}
+		s = h.open("repo", Options{FS: fs})
+		h.has(s, true, root)
+		a, err := s.Resolve(h.ctx, "x")
+		h.ok(err)
+		if a.Root != root.CID() {
+			t.Fatalf("round %d: x is %s, want %s", round, a.Root, root.CID())
+		}
+		// A small pack where the large one was.
+		h.ok(s.Put(h.ctx, h.leaf("%d", round)))
+		h.ok(s.Flush(h.ctx))
+		h.audit(s)
+		h.ok(s.Close())
+	}
+}
+
+// Packs without any table of aliases: nothing is evicted before somebody says
+// that none is missing.
+func TestRebuildHoldsEviction(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	o := Options{FS: fs, PackSize: 64 << 10, MaxCached: 1, Target: 1}
+	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	rng := rand.New(rand.NewPCG(1, 1))
+	var leaves []block.Block
+	for range 10 {
+		leaves = append(leaves, h.random(rng, 20_000))
+	}
+	root := h.link("root", leaves[0].CID())
+	h.put(s, append(leaves, root)...)
+	h.alias(s, "x", root)
+	links := h.links(s)
+	h.ok(s.Close())
+	for _, id := range links {
+		h.ok(fs.Remove("repo/packs/" + id.Name()))
+	}
+	if rb := h.rebuild(fs, o); rb.Aliases != 0 || !rb.EvictionHeld || rb.Blocks != 10 {
+		t.Fatalf("rebuilt %+v, want no alias, ten blocks, and eviction held", rb)
+	}
+	for range 2 {
+		s = h.open("repo", o)
+		if _, err := s.Evict(h.ctx, EvictOptions{}); !errors.Is(err, ErrEvictionHeld) {
+			t.Fatalf("evict: got %v, want ErrEvictionHeld", err)
+		}
+		st, err := s.Stats(h.ctx)
+		h.ok(err)
+		if !st.EvictionHeld {
+			t.Errorf("stats: got %+v, want eviction held", st)
+		}
+		h.put(s, root)
+		h.alias(s, "x", root) // a word on one alias is none on the others
+		h.has(s, true, leaves...)
+		h.ok(s.Close())
+	}
+	s = h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	_, err := s.Evict(h.ctx, EvictOptions{Confirm: true})
+	h.ok(err)
+	h.has(s, true, leaves[0], root)
+	h.has(s, false, leaves[1:]...)
+	h.wants(s)
+	h.ok(s.Close())
+	s = h.open("repo", o)
+	h.evict(s)
+	h.audit(s)
+}
+
+// A record that is larger than a block, and a table of as many aliases.
+func TestRebuildManyAliases(t *testing.T) {
+	const n = 3000
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	o := Options{FS: fs, PackSize: 64 << 10}
+	s := h.open("repo", o)
+	a, b := h.leaf("a"), h.leaf("b")
+	h.put(s, a, b)
+	name := func(i int) string { return fmt.Sprintf("%s/%d", strings.Repeat("n", 900), i) }
+	batch := s.Batch()
+	for i := range n {
+		batch.Alias(name(i), a.CID(), AliasOptions{})
+	}
+	h.ok(batch.Commit(h.ctx))
+	h.ok(s.SetAlias(h.ctx, name(7), b.CID(), AliasOptions{}))
+	h.ok(s.RemoveAlias(h.ctx, name(8)))
+	for round := range 3 {
+		h.counted(s, n-2, a)
+		h.counted(s, 1, b)
+		h.audit(s)
+		h.ok(s.Close())
+		if rb := h.rebuild(fs, o); rb.Aliases != n-1 || rb.Damaged > 0 {
+			t.Fatalf("round %d: rebuilt %+v, want %d aliases", round, rb, n-1)
+		}
+		s = h.open("repo", o)
+		al, err := s.Resolve(h.ctx, name(7))
+		h.ok(err)
+		if al.Root != b.CID() {
+			t.Fatalf("round %d: alias 7 is %s, want %s", round, al.Root, b.CID())
+		}
+		if _, err := s.Resolve(h.ctx, name(8)); !errors.Is(err, ErrNoAlias) {
+			t.Fatalf("round %d: alias 8: got %v, want ErrNoAlias", round, err)
+		}
+	}
+}
