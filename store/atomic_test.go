@@ -144,9 +144,9 @@ func TestCommitIsAtomic(t *testing.T) {
 			s := w.prepare(fs)
 			fs.Hang()
 			fs.CrashAfter(n)
-			acknowledged, crashed := w.attempt(fs, func() error { return w.try(s, "new", w.new) })
+			acknowledged, gone := w.attempt(fs, func() error { return w.try(s, "new", w.new) })
 			fs.CrashAfter(0)
-			if !crashed {
+			if !gone {
 				if !acknowledged {
 					t.Fatalf("call %d: neither done nor crashed", n)
 				}
@@ -156,8 +156,20 @@ func TestCommitIsAtomic(t *testing.T) {
 				}
 				break
 			}
-			fs = fs.CrashKeeping([]int{0, 50, 100}[keeping])
+			crashed, keep := fs, []int{0, 50, 100}[keeping]
 			when := fmt.Sprintf("power lost at call %d", n)
+			o := swapOptions
+			// The index may be lost along with the power.
+			fs = crashed.CrashKeeping(keep)
+			o.FS = fs
+			_, err := Rebuild(w.ctx, "repo", o, nil)
+			w.ok(err)
+			s = w.open(fs)
+			if after := w.check(s, when+", and the index", true); acknowledged && !after {
+				t.Fatalf("%s, and the index: what was acknowledged is lost", when)
+			}
+			w.ok(s.Close())
+			fs = crashed.CrashKeeping(keep)
 			s = w.open(fs)
 			after := w.check(s, when, false)
 			both[after]++
@@ -173,7 +185,6 @@ func TestCommitIsAtomic(t *testing.T) {
 			w.has(s, false, w.garbage...)
 			w.ok(s.Close())
 
-			o := swapOptions
 			o.FS = fs
 			if _, err := Rebuild(w.ctx, "repo", o, nil); err != nil {
 				t.Fatalf("%s: %v", when, err)
@@ -186,8 +197,8 @@ func TestCommitIsAtomic(t *testing.T) {
 		}
 	}
 	t.Logf("found the state before %d times and after %d times", both[false], both[true])
-	if both[false] < 10 || both[true] < 1 {
-		t.Errorf("found the state before %d times and after %d times, want both", both[false], both[true])
+	if both[false] < 10 {
+		t.Errorf("found the state before %d times, want it often", both[false])
 	}
 }
 

@@ -202,6 +202,9 @@ func TestCutPacks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(2, 2))
 	for _, id := range x.packs {
 		for i, at := range x.places(rng, id, 5) {
+			if i%3 > 0 && at > pack.Start+1 {
+				continue
+			}
 			when := fmt.Sprintf("pack %d (sealed %v) cut at %d of %d", id, x.sealed[id], at, x.size[id])
 			fs := x.copy()
 			x.cut(fs, id, at)
@@ -210,7 +213,7 @@ func TestCutPacks(t *testing.T) {
 				t.Fatalf("%s: open: %v", when, err)
 			}
 			x.atRoot(s, when)
-			if i%2 == 0 {
+			if i%6 == 0 {
 				if _, err := s.Verify(x.ctx, VerifyOptions{Data: true, Repair: true}); err != nil {
 					t.Fatalf("%s: verify: %v", when, err)
 				}
@@ -276,6 +279,9 @@ func TestFlippedPacks(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, id := range x.packs {
 		for i, at := range x.places(rng, id, 5) {
+			if i%2 > 0 && at > pack.Start+1 {
+				continue
+			}
 			mask := byte(1) << rng.IntN(8)
 			when := fmt.Sprintf("pack %d (sealed %v), byte %d of %d, bits 0x%02x flipped", id, x.sealed[id], at, x.size[id], mask)
 			fs := x.copy()
@@ -285,7 +291,7 @@ func TestFlippedPacks(t *testing.T) {
 				t.Fatalf("%s: open: %v", when, err)
 			}
 			x.atRoot(s, when)
-			if i%2 == 0 {
+			if i%4 == 0 {
 				rep, err := s.Verify(x.ctx, VerifyOptions{Data: true, Repair: true})
 				if err != nil || rep.WrongFacts > 0 {
 					t.Fatalf("%s: verify: %v, wrong %v", when, err, rep.Wrong)
@@ -308,7 +314,10 @@ func TestRebuildFromFlippedPacks(t *testing.T) {
 	x := newShelf(newHarness(t))
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, id := range x.packs {
-		for _, at := range x.places(rng, id, 5) {
+		for i, at := range x.places(rng, id, 5) {
+			if i%3 > 0 && at > pack.Start+1 {
+				continue // each rebuild takes its time
+			}
 			mask := byte(1) << rng.IntN(8)
 			when := fmt.Sprintf("pack %d (sealed %v), byte %d of %d, bits 0x%02x flipped", id, x.sealed[id], at, x.size[id], mask)
 			fs := x.copy()

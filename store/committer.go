@@ -98,13 +98,20 @@ type workList struct {
 // the index.
 const maxWorkList = 64 << 10
 
-// A sealing is a pack that is being sealed in the background.
+// A sealing is a pack that is being sealed in the background. Until that's done
+// its state is packTorn: not appended to any more, and not sealed.
 type sealing struct {
-	id   pack.ID
-	end  int64
-	size int64 // set, as err, before done is closed
-	err  error
+	id  pack.ID
+	end int64
+	// synced is closed when the data are durable, which is all that a commit
+	// waits for, or syncErr is set.
+	synced  chan struct{}
+	syncErr error
+	// done is closed when the pack is sealed, and takes size bytes, or err is
+	// set.
 	done chan struct{}
+	size int64
+	err  error
 }
 
 // maxSealing is how many packs are sealed at a time.
@@ -234,6 +241,7 @@ const maxGroup = 1024
 // group makes the changes of ops, after appending what was put before them,
 // does a step of the work that is due, and flushes if any op asks for it.
 func (c *committer) group(ops []*op, mustFlush bool) {
+	c.reap()
 	// The ops were taken first: whatever was put before one of them is in
 	// incoming by now.
 	entries := c.s.takeIncoming()
@@ -367,9 +375,14 @@ func (c *committer) row(mh string) (*row, error) {
 // counts of its pack, what is wanted, and what work is due.
 func (c *committer) change(mh string, f func(*row)) error {
 	r, err := c.row(mh)
-	if err != nil {
-		return err
+	if err == nil {
+		c.changeRow(mh, r, f)
 	}
+	return err
+}
+
+// changeRow is change for who has the row already, from row.
+func (c *committer) changeRow(mh string, r *row, f func(*row)) {
 	oldLoc, oldLive := r.loc, r.live()
 	var buf [4]ref
 	oldRefs := append(buf[:0], r.refs...)
@@ -403,7 +416,6 @@ func (c *committer) change(mh string, f func(*row)) error {
 		}
 		c.due(node{mh, f.codec}, dueOf(old, oldPresent), dueOf(f, r.present()))
 	}
-	return nil
 }
 
 // settleLeaf expands and collapses a ref whose codec has no links: there is
@@ -526,10 +538,11 @@ func (c *committer) put(e *entry) error {
 	if err != nil {
 		return err
 	}
-	return c.change(n.mh, func(r *row) {
+	c.changeRow(n.mh, r, func(r *row) {
 		r.loc = l
 		r.ref(n.codec)
 	})
+	return nil
 }
 
 // append writes a block to the open pack of that kind.
@@ -621,34 +634,52 @@ func (c *committer) seal(kind int) error {
 		return err
 	}
 	for len(c.sealing) >= maxSealing {
-		if err := c.reap(c.sealing[0]); err != nil {
-			return err
+		if <-c.sealing[0].done; c.sealing[0].syncErr != nil {
+			return c.sealing[0].syncErr
 		}
+		c.reap()
 	}
 	c.writers[kind], c.unsynced[kind] = nil, false
-	c.infos[w.ID()].state = packSealed
+	c.infos[w.ID()].state = packTorn
 	c.dirty[w.ID()] = true
-	sl := &sealing{id: w.ID(), end: w.End(), done: make(chan struct{})}
+	sl := &sealing{id: w.ID(), end: w.End(), synced: make(chan struct{}), done: make(chan struct{})}
 	c.sealing = append(c.sealing, sl)
 	go func() {
 		defer close(sl.done)
-		sl.size, sl.err = w.Seal(sl.end)
+		sl.syncErr = w.Sync()
+		close(sl.synced)
+		if sl.err = sl.syncErr; sl.err == nil {
+			sl.size, sl.err = w.Seal(sl.end)
+		}
 	}()
 	return nil
 }
 
-// reap waits for a sealing to end, and takes note of it.
-func (c *committer) reap(sl *sealing) error {
-	<-sl.done
-	c.sealing = slices.DeleteFunc(c.sealing, func(o *sealing) bool { return o == sl })
-	if sl.err != nil {
-		return sl.err
-	}
-	if info := c.infos[sl.id]; info != nil {
-		info.size = sl.size
-		c.dirty[sl.id] = true
-	}
-	return nil
+// reap takes note of the sealings that are done. One that failed after its data
+// were durable is tried again later, like those that a crash left behind.
+func (c *committer) reap() {
+	c.sealing = slices.DeleteFunc(c.sealing, func(sl *sealing) bool {
+		select {
+		case <-sl.done:
+		default:
+			return false
+		}
+		if sl.syncErr != nil {
+			return false // for the next flush to find
+		}
+		if sl.err != nil {
+			c.s.log.Warn("store: a pack can't be sealed", "pack", sl.id.Name(), "error", sl.err)
+		} else if info := c.infos[sl.id]; info != nil {
+			info.state, info.size = packSealed, sl.size
+			c.dirty[sl.id] = true
+		}
+		return true
+	})
+}
+
+// isSealing tells whether a pack is being sealed.
+func (c *committer) isSealing(id pack.ID) bool {
+	return slices.ContainsFunc(c.sealing, func(sl *sealing) bool { return sl.id == id })
 }
 
 // publish shows readers where blocks lie from now on.
@@ -748,9 +779,9 @@ func (c *committer) syncPacks() error {
 		return err
 	}
 	c.unsynced = [kinds]bool{}
-	for len(c.sealing) > 0 {
-		if err := c.reap(c.sealing[0]); err != nil {
-			return err
+	for _, sl := range c.sealing {
+		if <-sl.synced; sl.syncErr != nil {
+			return sl.syncErr
 		}
 	}
 	return nil
@@ -824,6 +855,11 @@ func (c *committer) shut() {
 	for _, sl := range c.sealing {
 		<-sl.done
 	}
+	if c.reap(); len(c.dirty) > 0 && c.s.index.err() == nil {
+		if err := c.flush(true); err != nil {
+			c.s.log.Warn("store: close", "error", err)
+		}
+	}
 	// Whoever asks from now on is told so.
 	for {
 		select {
@@ -852,7 +888,7 @@ func (c *committer) usage() usage {
 		u.cacheBlocks += info.cacheBlocks
 		u.cacheBytes += info.cacheBytes
 		u.deadBytes += info.end - pack.Start - info.liveBytes - info.cacheBytes
-		if info.state == packTorn {
+		if info.state == packTorn && !c.isSealing(info.id) {
 			u.torn++
 		}
 	}

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/car"
@@ -36,7 +38,10 @@ const (
 	// evictChunk bounds the sections, and evictBytes the bytes, that one step
 	// of an eviction moves, so that whoever puts meanwhile hardly waits.
 	evictChunk = 256
-	evictBytes = 1 << 20
+	evictBytes = 256 << 10
+	// maxEvictPause bounds how long an eviction rests after a step while
+	// others use the disk.
+	maxEvictPause = 100 * time.Millisecond
 	// worthRewriting is the part of a pack, one in so many, that must be
 	// reclaimable for its live blocks to be copied elsewhere.
 	worthRewriting = 5
@@ -120,7 +125,7 @@ func (s *Store) sealTorn() error {
 	var torn []packInfo
 	err := s.do(&op{frees: true, apply: func(c *committer) error {
 		for _, info := range c.infos {
-			if info.state == packTorn {
+			if info.state == packTorn && !c.isSealing(info.id) {
 				torn = append(torn, *info)
 			}
 		}
@@ -209,6 +214,7 @@ func (e *eviction) run(sparing bool) error {
 		return err
 	}
 	var victims []packInfo
+	var sealing []*sealing
 	err := e.s.do(&op{frees: true, apply: func(c *committer) error {
 		// Open packs that hold garbage can only give it back once sealed.
 		for kind, w := range c.writers {
@@ -218,24 +224,33 @@ func (e *eviction) run(sparing bool) error {
 				}
 			}
 		}
-		for len(c.sealing) > 0 {
-			if err := c.reap(c.sealing[0]); err != nil {
-				return err
-			}
-		}
 		for _, info := range c.infos {
 			if info.state == packOpen && c.writers[info.kind] == nil && info.cacheBlocks > 0 {
 				info.state = packTorn // sealed below
 				c.dirty[info.id] = true
 			}
-			victims = append(victims, *info)
 		}
+		sealing = slices.Clone(c.sealing)
 		return nil
 	}})
 	if err != nil {
 		return err
 	}
+	for _, sl := range sealing {
+		<-sl.done
+	}
 	if err := e.s.sealTorn(); err != nil {
+		return err
+	}
+	err = e.s.do(&op{frees: true, apply: func(c *committer) error {
+		for _, info := range c.infos {
+			if info.state != packOpen && !c.isSealing(info.id) {
+				victims = append(victims, *info)
+			}
+		}
+		return nil
+	}})
+	if err != nil {
 		return err
 	}
 	now := e.s.clock.Load()
@@ -244,9 +259,6 @@ func (e *eviction) run(sparing bool) error {
 	}
 	slices.SortFunc(victims, func(a, b packInfo) int { return cmp.Compare(score(b), score(a)) })
 	for _, v := range victims {
-		if v.state == packOpen {
-			continue
-		}
 		if !e.all && !e.over() {
 			return nil
 		}
@@ -337,11 +349,15 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 			return err
 		}
 		ch := evictionStep{e: e, id: id, rewrite: rewrite, sparing: sparing}
+		began, puts := time.Now(), e.s.puts.Load()
 		n, err := ch.read(entries)
 		if err != nil {
 			return err
 		}
 		if err := e.s.do(&op{frees: true, apply: ch.apply}); err != nil {
+			return err
+		}
+		if err := ch.sync(); err != nil {
 			return err
 		}
 		if ch.busy {
@@ -351,6 +367,12 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 			continue
 		}
 		entries = entries[n:]
+		if e.s.puts.Load() != puts {
+			// Somebody else writes: half of the time is theirs.
+			if err := e.s.wait(min(time.Since(began), maxEvictPause)); err != nil {
+				return err
+			}
+		}
 		if !rewrite && !e.all && !e.over() {
 			return nil
 		}
@@ -365,6 +387,7 @@ type evictionStep struct {
 	rewrite, sparing bool
 	entries          []car.IndexEntry
 	blocks           map[string]block.Block // those that will likely be moved
+	writers          []*pack.Writer         // where they may have been moved to
 	busy             bool
 }
 
@@ -403,6 +426,19 @@ func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
 	return len(entries), nil
 }
 
+// sync begins to make durable what was moved, so that whoever commits next
+// hasn't to wait for all of it.
+func (t *evictionStep) sync() error {
+	for _, w := range t.writers {
+		err := w.Sync()
+		if err == nil || errors.Is(err, os.ErrClosed) {
+			continue // the latter: it was sealed meanwhile
+		}
+		return t.e.s.do(&op{frees: true, apply: func(*committer) error { return err }})
+	}
+	return nil
+}
+
 // here tells whether the row's block lies in that section.
 func (t *evictionStep) here(r *row, entry car.IndexEntry) bool {
 	return r.loc.kind == locPack && r.loc.pack == t.id && r.loc.off == int64(entry.Offset) && len(r.refs) > 0
@@ -433,9 +469,7 @@ func (t *evictionStep) apply(c *committer) error {
 		}
 		if !keeps && c.s.protect.doom(mh) {
 			t.e.done.Blocks++
-			if err := c.change(mh, func(r *row) { r.loc = loc{} }); err != nil {
-				return err
-			}
+			c.changeRow(mh, r, func(r *row) { r.loc = loc{} })
 			continue
 		}
 		if !t.rewrite {
@@ -459,8 +493,11 @@ func (t *evictionStep) apply(c *committer) error {
 			return err
 		}
 		t.e.moved += to.section()
-		if err := c.change(mh, func(r *row) { r.loc = to }); err != nil {
-			return err
+		c.changeRow(mh, r, func(r *row) { r.loc = to })
+	}
+	for _, w := range c.writers {
+		if w != nil {
+			t.writers = append(t.writers, w)
 		}
 	}
 	t.e.now = c.usage()

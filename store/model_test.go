@@ -549,8 +549,9 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 				return
 			}
 			p := m.pins[0]
-			m.pins, m.pinned = m.pins[1:], m.pinned[1:]
-			m.attempt("unpin", m.now.clone(), func(s *Store) error { return p.Release(m.ctx) })
+			if m.attempt("unpin", m.now.clone(), func(s *Store) error { return p.Release(m.ctx) }) {
+				m.pins, m.pinned = m.pins[1:], m.pinned[1:]
+			}
 		}),
 		"evict": act(func() {
 			m.calm()

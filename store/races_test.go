@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 
@@ -13,90 +12,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/ipfs/go-cid"
 )
-
-// A gateFS stops calls on pack files where a test wants to look at the store
-// in the midst of things.
-type gateFS struct {
-	vfs.FS
-	mu   sync.Mutex // guards gate
-	gate *gate
-}
-
-// A gate stops the first call of one kind on one pack: it closes arrived, and
-// lets the call go on when open is closed.
-type gate struct {
-	call    string // "read", "write" or "sync"
-	pack    pack.ID
-	arrived chan struct{}
-	open    chan struct{}
-}
-
-// stop arms the gate for the next call of a kind on a pack.
-func (g *gateFS) stop(call string, id pack.ID) *gate {
-	x := &gate{call: call, pack: id, arrived: make(chan struct{}), open: make(chan struct{})}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.gate = x
-	return x
-}
-
-func (g *gateFS) pass(call, name string) {
-	g.mu.Lock()
-	x := g.gate
-	if x == nil || x.call != call || !strings.HasSuffix(name, x.pack.Name()) {
-		g.mu.Unlock()
-		return
-	}
-	g.gate = nil
-	g.mu.Unlock()
-	close(x.arrived)
-	<-x.open
-}
-
-func (g *gateFS) Unwrap() vfs.FS { return g.FS }
-
-func (g *gateFS) Open(name string, o ...vfs.OpenOption) (vfs.File, error) {
-	f, err := g.FS.Open(name, o...)
-	return g.file(f, name), err
-}
-
-func (g *gateFS) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := g.FS.Create(name, c)
-	return g.file(f, name), err
-}
-
-func (g *gateFS) OpenReadWrite(name string, c vfs.DiskWriteCategory, o ...vfs.OpenOption) (vfs.File, error) {
-	f, err := g.FS.OpenReadWrite(name, c, o...)
-	return g.file(f, name), err
-}
-
-func (g *gateFS) file(f vfs.File, name string) vfs.File {
-	if f == nil {
-		return nil
-	}
-	return &gateFile{f, g, name}
-}
-
-type gateFile struct {
-	vfs.File
-	g    *gateFS
-	name string
-}
-
-func (f *gateFile) ReadAt(p []byte, off int64) (int, error) {
-	f.g.pass("read", f.name)
-	return f.File.ReadAt(p, off)
-}
-
-func (f *gateFile) SyncData() error {
-	f.g.pass("sync", f.name)
-	return f.File.SyncData()
-}
-
-func (f *gateFile) WriteAt(p []byte, off int64) (int, error) {
-	f.g.pass("write", f.name)
-	return f.File.WriteAt(p, off)
-}
 
 // A batch that finds a block here keeps it, also if an eviction has just
 // decided otherwise.
@@ -366,4 +281,43 @@ func TestDeleteWhileExpanding(t *testing.T) {
 		}
 	}
 	h.has(s, true, here...)
+}
+
+// An eviction that has begun takes nothing that an alias made live meanwhile,
+// also where the links that lead there have not been counted yet.
+func TestEvictWhileExpanding(t *testing.T) {
+	const dirs, width = 20, 1000
+	h := newHarness(t)
+	fs := &gateFS{FS: vfs.NewMem()}
+	s := h.open("repo", Options{FS: fs})
+	b := s.Batch()
+	var here []block.Block
+	var links []cid.Cid
+	for i := range dirs {
+		leaf := h.leaf("leaf %d", i)
+		dir := h.link(fmt.Sprint(i), append(manyLinks(h, i, width), leaf.CID())...)
+		h.ok(b.Put(h.ctx, dir, leaf))
+		here, links = append(here, leaf), append(links, dir.CID())
+	}
+	root := h.link("root", links...)
+	h.ok(b.Put(h.ctx, root))
+	h.ok(b.Commit(h.ctx))
+	f, err := s.locate(string(root.CID().Hash()))
+	h.ok(err)
+
+	// All of it is garbage. The gate stops the eviction when it has made sure
+	// that nothing is left to count, and looks at its first pack.
+	g := fs.stop("read", f.loc.pack)
+	over := make(chan error, 1)
+	go func() {
+		_, err := s.Evict(h.ctx, EvictOptions{})
+		over <- err
+	}()
+	<-g.arrived
+	h.alias(s, "x", root)
+	close(g.open)
+	h.ok(<-over)
+	h.has(s, true, here...)
+	h.has(s, true, root)
+	h.audit(s)
 }

@@ -61,8 +61,7 @@ type rebuild struct {
 	repo    *repository
 	s       *Store // with the new index; its committer isn't running
 	c       *committer
-	ends    map[pack.ID]int64   // how far each pack could be read
-	holes   map[pack.ID][]int64 // where it has sections that are damaged
+	ends    map[pack.ID]int64 // how far each pack could be read
 	records []record
 	found   Rebuilt
 }

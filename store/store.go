@@ -63,6 +63,7 @@ type Store struct {
 	// failures counts how often the store went back to the last flush.
 	failures  atomic.Uint64
 	lastCause atomic.Pointer[error] // why it did so last
+	puts      atomic.Uint64         // blocks put, to tell whether somebody writes
 	pins      atomic.Uint64         // the id of the last temporary pin
 	full      atomic.Bool
 
@@ -368,6 +369,7 @@ func (s *Store) enqueue(ctx context.Context, e entry) error {
 	}
 	s.incoming = append(s.incoming, e)
 	s.incomingBytes += e.block.Size() + entryOverhead
+	s.puts.Add(1)
 	s.mu.Unlock()
 	signal(s.wake)
 	return nil

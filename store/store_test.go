@@ -146,16 +146,6 @@ func (h harness) audit(s *Store) {
 	}
 }
 
-func (h harness) missing(s *Store, root block.Block, sel Selection) []cid.Cid {
-	h.Helper()
-	var cids []cid.Cid
-	for c, err := range s.Missing(h.ctx, root.CID(), sel) {
-		h.ok(err)
-		cids = append(cids, c)
-	}
-	return cids
-}
-
 func (h harness) wanted(s *Store) []cid.Cid {
 	h.Helper()
 	var cids []cid.Cid

@@ -237,8 +237,11 @@ func (s *Store) checkBackings(ctx context.Context, report func(checked) error) e
 func (s *Store) scrub() {
 	for {
 		packs, err := s.packsNow()
-		if err != nil {
+		if s.ctx.Err() != nil || errors.Is(err, ErrClosed) || errors.Is(err, ErrFailed) {
 			return
+		}
+		if err != nil {
+			s.log.Warn("store: scrubbing", "error", err)
 		}
 		start := time.Now()
 		var bytes int64

@@ -3,6 +3,7 @@ package pack
 import (
 	"fmt"
 	"io"
+	"sync"
 
 	"github.com/cairn-ipfs/cairn/internal/car"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -41,6 +42,9 @@ type Writer struct {
 	// begin: what lies before was appended by an earlier one.
 	entries []car.IndexEntry
 	resumed int64
+
+	mu      sync.Mutex // held by Sync; guards syncErr
+	syncErr error
 }
 
 // Create begins a new pack. When it returns, the (empty) pack is durable.
@@ -147,12 +151,18 @@ func (w *Writer) write(p []byte) error {
 	return nil
 }
 
-// Sync makes durable what was appended and flushed.
+// Sync makes durable what was appended and flushed. It may run beside Append.
+// Once it has failed it fails for ever: the kernel tells of lost bytes once, and
+// then says that all is well.
 func (w *Writer) Sync() error {
-	if err := w.file.SyncData(); err != nil {
-		return fmt.Errorf("pack: sync %s: %w", w.id.Name(), err)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.syncErr == nil {
+		if err := w.file.SyncData(); err != nil {
+			w.syncErr = fmt.Errorf("pack: sync %s: %w", w.id.Name(), err)
+		}
 	}
-	return nil
+	return w.syncErr
 }
 
 // Seal makes the pack immutable: it writes the index of the sections that end
