@@ -182,6 +182,7 @@ func TestPackageComments(t *testing.T) {
 var dependencies = map[string]string{
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
+	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
 	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
 	"github.com/ipfs/go-cid":                "CIDs",
 	"github.com/ipld/go-car/v2":             "tests: the reference for CARs",

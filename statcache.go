@@ -19,13 +19,14 @@ import (
 
 // The stat cache remembers what the files of a tree were made into, so that
 // adding the tree again reads only what has changed. It lives in a space of
-// the store, as one row for each file and a head for each tree:
+// the store, as one row for each file and directory and a head for each tree:
 //
 //	h <tree>          generation, when last used, how many rows, the root
-//	f <tree> <path>   generation, what stat said, what the file was made into
+//	f <tree> <path>   generation, what stat said, what it was made into
 //
 // A tree is a place on disk and a manner of importing; a path has 0 bytes for
-// slashes, so that rows lie in the order in which an import walks.
+// slashes, one at the end of a directory's, so that rows lie in the order in
+// which an import walks.
 //
 // What makes a row trustworthy: every row of a generation up to the head's is
 // of a file in the head's root. So where that root is whole, and held for the

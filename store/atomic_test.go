@@ -10,12 +10,13 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// attempt runs f on a store whose power may go meanwhile. It tells whether f
-// was acknowledged, and whether the power went.
-func (h harness) attempt(fs *crashfs.FS, f func() error) (acknowledged, crashed bool) {
+// attempt runs f on a store (nil where f needs none) whose power may go
+// meanwhile; f may then never return. It tells whether f was acknowledged, and
+// whether the power went.
+func (h harness) attempt(fs *crashfs.FS, s *Store, f func(*crashfs.FS, *Store) error) (acknowledged, crashed bool) {
 	h.Helper()
 	result := make(chan error, 1)
-	go func() { result <- f() }()
+	go func() { result <- f(fs, s) }()
 	select {
 	case err := <-result:
 		if !fs.Crashed() {
@@ -144,7 +145,7 @@ func TestCommitIsAtomic(t *testing.T) {
 			s := w.prepare(fs)
 			fs.Hang()
 			fs.CrashAfter(n)
-			acknowledged, gone := w.attempt(fs, func() error { return w.try(s, "new", w.new) })
+			acknowledged, gone := w.attempt(fs, s, func(_ *crashfs.FS, s *Store) error { return w.try(s, "new", w.new) })
 			fs.CrashAfter(0)
 			if !gone {
 				if !acknowledged {
@@ -212,7 +213,7 @@ func TestEvictionIsSafe(t *testing.T) {
 			s := w.prepare(fs)
 			fs.Hang()
 			fs.CrashAfter(n)
-			_, crashed := w.attempt(fs, func() error {
+			_, crashed := w.attempt(fs, s, func(_ *crashfs.FS, s *Store) error {
 				e, err := s.Evict(w.ctx, EvictOptions{})
 				if err == nil && e.Packs == 0 {
 					err = fmt.Errorf("no pack was removed: %+v", e)
@@ -256,18 +257,17 @@ func TestRebuildIsSafe(t *testing.T) {
 			w.ok(s.Close())
 			fs.Hang()
 			fs.CrashAfter(n)
-			o := swapOptions
-			o.FS = fs
-			_, crashed := w.attempt(fs, func() error {
+			rebuild := func(fs *crashfs.FS, _ *Store) error {
+				o := swapOptions
+				o.FS = fs
 				_, err := Rebuild(w.ctx, "repo", o, nil)
 				return err
-			})
+			}
+			_, crashed := w.attempt(fs, nil, rebuild)
 			fs.CrashAfter(0)
 			if crashed {
 				fs = fs.CrashKeeping([]int{0, 50, 100}[keeping])
-				o.FS = fs
-				_, err := Rebuild(w.ctx, "repo", o, nil)
-				w.ok(err)
+				w.ok(rebuild(fs, nil))
 			}
 			s = w.open(fs)
 			if w.check(s, fmt.Sprintf("power lost at call %d of a rebuild", n), true) {

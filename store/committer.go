@@ -59,7 +59,7 @@ type committer struct {
 	// missing are packs that are not there: what lay in them is not to be
 	// relied on when it is put again.
 	missing map[pack.ID]bool
-	gone    map[pack.ID]bool // packs to remove once the flush is through
+	gone    map[pack.ID]bool // packs that are removed once the flush is through
 
 	writers  [kinds]*pack.Writer // the open packs; nil where none is
 	unsynced [kinds]bool         // whether they hold bytes that were never synced
@@ -751,9 +751,6 @@ func (c *committer) flush(sync bool) error {
 	clear(c.rows)
 	clear(c.kv)
 	clear(c.dirty)
-	for id := range c.gone {
-		c.s.packs.Remove(id)
-	}
 	clear(c.gone)
 	c.fresh, c.unacked = 0, false
 	c.s.flushed()

@@ -148,6 +148,7 @@ func (s *Store) sealTorn() error {
 			if err != nil {
 				return err
 			}
+			s.packs.Remove(info.id)
 			continue
 		}
 		size, err := s.packs.SealAt(info.id, info.end)
@@ -313,7 +314,8 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 	if err != nil {
 		return err
 	}
-	return e.s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+	removed := false
+	err = e.s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 		if check(c); left || c.infos[v.id] == nil {
 			return nil // put back into use meanwhile; the next eviction sees to it
 		}
@@ -337,8 +339,14 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 		delete(c.infos, v.id)
 		c.gone[v.id] = true
 		e.now = c.usage()
+		removed = true
 		return nil
 	}})
+	if err == nil && removed {
+		// Not by the committer: unlinking takes long, and others wait for it.
+		e.s.packs.Remove(v.id)
+	}
+	return err
 }
 
 // sections works through some sections of a pack, in small steps.
@@ -369,8 +377,8 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 		entries = entries[n:]
 		if e.s.puts.Load() != puts {
 			// Somebody else writes: half of the time is theirs.
-			if err := e.s.wait(min(time.Since(began), maxEvictPause)); err != nil {
-				return err
+			if e.s.wait(min(time.Since(began), maxEvictPause)) != nil {
+				return ErrClosed
 			}
 		}
 		if !rewrite && !e.all && !e.over() {

@@ -8,15 +8,27 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// memTableSize keeps the index's log short, so that opening after a crash
-// replays little.
-const memTableSize = 16 << 20
+const (
+	// memTableSize keeps the index's log short, so that opening after a crash
+	// replays little.
+	memTableSize = 4 << 20
+	// memTables is how many there may be before writing waits for the disk.
+	// Pebble takes their memory from its cache.
+	memTables = 3
+	// maxIdle is how many iterators are kept for the next look-up: about as
+	// many as there are goroutines that look up at a time.
+	maxIdle = 8
+	// idleLife is how long they are kept: they hold files on disk that
+	// compactions have replaced since.
+	idleLife = time.Second
+)
 
 // An index is the Pebble database with the facts. Reads go straight to it;
 // batches are applied by the committer alone.
@@ -28,6 +40,13 @@ type index struct {
 	failed    chan struct{}
 	failOnce  sync.Once
 	failCause error // set before failed is closed
+
+	mu sync.Mutex // guards the following fields
+	// idle are iterators over the index as it is since the last batch: to make
+	// one costs as much as to look up with it.
+	idle    []*pebble.Iterator
+	version uint64      // raised whenever they are dropped
+	expiry  *time.Timer // set while some are kept
 }
 
 func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error) {
@@ -42,15 +61,16 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		}
 	}()
 	x.lock = lock
-	cache := pebble.NewCache(o.CacheSize)
+	cache := pebble.NewCache(o.CacheSize + memTables*memTableSize)
 	defer cache.Unref()
+	scheduler := &lateScheduler{CompactionScheduler: pebble.NewConcurrencyLimitSchedulerWithNoPeriodicGrantingForTest()}
 	po := &pebble.Options{
 		FS:                          &guardFS{FS: fs, index: x, dir: dir},
 		Cache:                       cache,
 		Logger:                      &indexLogger{log: o.Logger, index: x},
 		FormatMajorVersion:          pebble.FormatValueSeparation,
 		MemTableSize:                memTableSize,
-		MemTableStopWritesThreshold: 3,
+		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       20,
 		MaxOpenFiles:                256,
@@ -58,6 +78,7 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		DisableAutomaticCompactions: false,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
+	po.Experimental.CompactionScheduler = scheduler
 	for i := range po.Levels {
 		po.Levels[i].BlockSize = 8 << 10
 		po.Levels[i].IndexBlockSize = 64 << 10
@@ -79,6 +100,7 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 	case err == nil:
 		x.db = db
 		x.opened.Store(true)
+		scheduler.begin()
 		return x, nil
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return nil, fmt.Errorf("%w: no index at %s", ErrIndexLost, dir)
@@ -88,6 +110,32 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
+}
+
+// A lateScheduler lets compactions begin only when the index is open. Pebble
+// starts them while it is opening, after it has replayed its log, and then
+// waits for them: for seconds, where a crash left much to be compacted.
+type lateScheduler struct {
+	pebble.CompactionScheduler
+	begun atomic.Bool
+}
+
+// TrySchedule implements pebble.CompactionScheduler.
+func (s *lateScheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
+	if !s.begun.Load() {
+		return false, nil
+	}
+	return s.CompactionScheduler.TrySchedule()
+}
+
+// begin lets compactions run from now on. Pebble doesn't ask again for one that
+// was refused, but is offered it when another is done: so one is, that never
+// was.
+func (s *lateScheduler) begin() {
+	s.begun.Store(true)
+	if ok, grant := s.CompactionScheduler.TrySchedule(); ok {
+		grant.Done()
+	}
 }
 
 // readError says what an error of reading means.
@@ -118,23 +166,100 @@ func (x *index) get(key string) ([]byte, error) {
 	if err := x.err(); err != nil {
 		return nil, err
 	}
-	return getFrom(x.db, key)
+	it, version := x.takeIdle()
+	if it == nil {
+		var err error
+		if it, err = newSeeker(x.db); err != nil {
+			return nil, err
+		}
+	}
+	value, err := seek(it, key)
+	if err == nil && x.keepIdle(it, version) {
+		return value, nil
+	}
+	if cerr := it.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return nil, readError(err)
+	}
+	return value, nil
 }
 
-func getFrom(r pebble.Reader, key string) ([]byte, error) {
+// takeIdle returns an iterator that shows all that has been applied, or nil,
+// and the version to give to keepIdle.
+func (x *index) takeIdle() (*pebble.Iterator, uint64) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	n := len(x.idle)
+	if n == 0 {
+		return nil, x.version
+	}
+	it := x.idle[n-1]
+	x.idle = x.idle[:n-1]
+	return it, x.version
+}
+
+// keepIdle keeps an iterator for the next look-up, if it still shows all that
+// has been applied. Version is from before it was made.
+func (x *index) keepIdle(it *pebble.Iterator, version uint64) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.version != version || len(x.idle) >= maxIdle {
+		return false
+	}
+	x.idle = append(x.idle, it)
+	if x.expiry == nil {
+		x.expiry = time.AfterFunc(idleLife, x.dropIdle)
+	}
+	return true
+}
+
+// dropIdle closes the iterators that are kept, which show the index as it was.
+// What closing one may say, who looked up with it was told.
+func (x *index) dropIdle() {
+	x.mu.Lock()
+	idle := x.idle
+	x.idle = nil
+	x.version++
+	if x.expiry != nil {
+		x.expiry.Stop()
+		x.expiry = nil
+	}
+	x.mu.Unlock()
+	for _, it := range idle {
+		it.Close()
+	}
+}
+
+// newSeeker returns an iterator for seek.
+func newSeeker(r pebble.Reader) (*pebble.Iterator, error) {
 	it, err := r.NewIter(&pebble.IterOptions{UseL6Filters: true})
 	if err != nil {
 		return nil, readError(err)
 	}
-	var value []byte
-	k := []byte(key)
-	if it.SeekPrefixGE(k) && string(it.Key()) == key {
-		v, verr := it.ValueAndErr()
-		if verr == nil {
-			value = append(make([]byte, 0, len(v)), v...)
-		}
-		err = verr
+	return it, nil
+}
+
+// seek returns the value of key, or nil where there is none.
+func seek(it *pebble.Iterator, key string) ([]byte, error) {
+	if !it.SeekPrefixGE([]byte(key)) || string(it.Key()) != key {
+		return nil, it.Error()
 	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
+	return append(make([]byte, 0, len(v)), v...), nil
+}
+
+// getFrom is get for a reader of its own, a snapshot.
+func getFrom(r pebble.Reader, key string) ([]byte, error) {
+	it, err := newSeeker(r)
+	if err != nil {
+		return nil, err
+	}
+	value, err := seek(it, key)
 	if cerr := it.Close(); err == nil {
 		err = cerr
 	}
@@ -195,7 +320,11 @@ func (x *index) apply(b *pebble.Batch, sync bool) error {
 	if sync {
 		o = pebble.Sync
 	}
-	if err := x.wait(func() error { return x.db.Apply(b, o) }); err != nil {
+	err := x.wait(func() error {
+		defer x.dropIdle()
+		return x.db.Apply(b, o)
+	})
+	if err != nil {
 		x.fail(err)
 		return x.err()
 	}
@@ -227,6 +356,7 @@ func (x *index) close(flush bool) error {
 		return x.lock.Close()
 	}
 	err := x.wait(func() (err error) {
+		x.dropIdle()
 		if flush {
 			err = x.db.Flush()
 		}

@@ -8,6 +8,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cockroachdb/pebble/v2"
@@ -389,9 +390,16 @@ func (s *Store) keep() {
 		}
 		if err := s.letGo(blockers); err != nil && s.ctx.Err() == nil {
 			s.log.Warn("store: looking for what held aliases miss", "error", err)
+			if errors.Is(err, ErrFailed) || s.wait(keepPause) != nil {
+				return
+			}
+			s.keeperSoon() // nothing else may come to tell that it's time
 		}
 	}
 }
+
+// keepPause is how long the keeper waits after an error before it looks again.
+const keepPause = 10 * time.Second
 
 func (s *Store) keeperSoon() { signal(s.keeper) }
 

@@ -17,7 +17,7 @@ type Stats struct {
 	IndexBytes   int64  // what the index takes on disk
 	FreeBytes    uint64 // left on the disk; 0 where that can't be told
 	EvictionHeld bool   // see ErrEvictionHeld
-	LossEpoch    uint64 // starts at 1; raised whenever a live block was lost
+	LossEpoch    uint64 // starts at 1; raised when a live block was lost, or links of one were learned
 }
 
 // Stats counts what the store holds. It costs no walk.

@@ -198,7 +198,7 @@ func (c *committer) adopt(ids []pack.ID) error {
 			info.state = packTorn
 			c.dirty[info.id] = true
 		}
-		if info.state == packTorn && err == nil && size > info.end && info.end > pack.Start {
+		if info.state == packTorn && err == nil && size > info.end {
 			// What follows the mark was never acknowledged, and must not be
 			// taken for it by a rebuild.
 			if err := c.s.packs.Cut(info.id, info.end); err != nil {

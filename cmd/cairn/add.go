@@ -8,7 +8,6 @@ import (
 	"path"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
@@ -44,7 +43,7 @@ when it ends otherwise, none of it is kept.`,
 	fl.BoolVarP(&f.onlyRoots, "only-roots", "Q", false, "print nothing but the CID of each PATH")
 	fl.BoolVarP(&f.onlyHash, "only-hash", "n", false, "print CIDs, and add nothing")
 	fl.StringVar(&f.profile, "profile", "", "how files become blocks: unixfs-v1-2025 or unixfs-v0-2015 (key add.profile)")
-	fl.StringVar(&f.chunker, "chunker", "", "cut files into chunks of this `size` (1MiB, or size-1048576)")
+	fl.StringVar(&f.chunker, "chunker", "", "cut files into chunks so: a `size` (1MiB, or size-1048576), rabin-MIN-AVG-MAX, or buzhash")
 	fl.StringVar(&f.alias, "alias", "", "keep it under this `name`, instead of pin/CID")
 	fl.BoolVar(&f.noPin, "no-pin", false, "set no alias: it stays until the space is needed")
 	return cmd
@@ -84,11 +83,13 @@ func (a *app) chosenProfile(f addFlags) (unixfs.Profile, error) {
 	if f.chunker == "" {
 		return p, nil
 	}
-	size, err := parseSize(strings.TrimPrefix(f.chunker, "size-"))
-	if err != nil || size < 1 || size > unixfs.MaxChunkSize {
-		return p, conflict("add: chunker %q: say a size from 1B to %s, as 1MiB or size-1048576", f.chunker, formatSize(unixfs.MaxChunkSize))
+	chunker := f.chunker
+	if size, err := parseSize(chunker); err == nil {
+		chunker = fmt.Sprintf("size-%d", size)
 	}
-	p.ChunkSize, p.Name = int(size), ""
+	if err := p.SetChunker(chunker); err != nil {
+		return p, usage(fmt.Errorf("add: %w", err))
+	}
 	return p, nil
 }
 

@@ -169,19 +169,22 @@ func (d *Dir) acquire(id ID) (*handle, error) {
 
 func (d *Dir) release(h *handle) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
+	unlink := false
 	h.refs--
-	if h.refs > 0 {
-		return
-	}
-	if d.doomed[h.id] {
+	switch {
+	case h.refs > 0:
+	case d.doomed[h.id]:
 		d.closeLocked(h)
-		d.unlinkLocked(h.id)
-		return
+		unlink = d.holds == 0
+	default:
+		h.elem = d.idle.PushBack(h)
+		if d.idle.Len() > maxIdle {
+			d.closeLocked(d.idle.Front().Value.(*handle))
+		}
 	}
-	h.elem = d.idle.PushBack(h)
-	if d.idle.Len() > maxIdle {
-		d.closeLocked(d.idle.Front().Value.(*handle))
+	d.mu.Unlock()
+	if unlink {
+		d.unlink(h.id)
 	}
 }
 
@@ -202,22 +205,25 @@ func (d *Dir) closeLocked(h *handle) {
 // finds and removes.
 func (d *Dir) Remove(id ID) {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.doomed[id] = true
-	if h := d.handles[id]; h != nil {
-		if h.refs > 0 {
-			return
-		}
+	h := d.handles[id]
+	read := h != nil && h.refs > 0
+	if h != nil && !read {
 		d.closeLocked(h)
 	}
-	d.unlinkLocked(id)
+	unlink := !read && d.holds == 0
+	d.mu.Unlock()
+	if unlink {
+		d.unlink(id)
+	}
 }
 
-func (d *Dir) unlinkLocked(id ID) {
-	if d.holds > 0 {
-		return
-	}
+// unlink removes the file of a doomed pack that nobody reads. That takes long
+// for a large one, so that it doesn't hold the lock.
+func (d *Dir) unlink(id ID) {
 	d.fs.Remove(d.Path(id))
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	delete(d.doomed, id)
 }
 
@@ -229,15 +235,16 @@ func (d *Dir) Hold() (release func()) {
 	d.holds++
 	return sync.OnceFunc(func() {
 		d.mu.Lock()
-		defer d.mu.Unlock()
 		d.holds--
-		if d.holds > 0 {
-			return
-		}
+		var unlink []ID
 		for id := range d.doomed {
-			if d.handles[id] == nil {
-				d.unlinkLocked(id)
+			if d.holds == 0 && d.handles[id] == nil {
+				unlink = append(unlink, id)
 			}
+		}
+		d.mu.Unlock()
+		for _, id := range unlink {
+			d.unlink(id)
 		}
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"path"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
 )
 
 // What one call of the Putter gets: enough that small files do not pay for a
@@ -43,7 +44,13 @@ type buildingDir struct {
 	links      []Link
 	size       uint64 // of the files in it
 	attributes attributes
+	// known is what the directory was made into when it was last imported.
+	known cid.Cid
 }
+
+// heldLinks is up to which size a directory is compared with what it was
+// before its blocks are handed on: they take a few hundred KiB.
+const heldLinks = 8192
 
 func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options) *builder {
 	b := &builder{ctx: ctx, put: put, pool: pool, options: o}
@@ -70,7 +77,7 @@ func (b *builder) op(o *op) error {
 	}
 	switch o.kind {
 	case opEnter:
-		b.open = append(b.open, buildingDir{attributes: o.attributes()})
+		b.open = append(b.open, buildingDir{attributes: o.attributes(), known: o.known.CID})
 	case opLeave:
 		return b.leave(o)
 	case opFile:
@@ -201,7 +208,7 @@ func (b *builder) count(bytes uint64) {
 // fileRead takes a file that was read now.
 func (b *builder) fileRead(o *op, p part) error {
 	b.result.Hashed += p.size
-	if r := b.options.Remembers; r != nil && o.about != nil {
+	if r := b.options.Remembers; r != nil && o.about != nil && !o.about.racy {
 		if err := r.Remember(b.ctx, o.path, o.about.stat, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
 			return named(o.path, err)
 		}
@@ -221,14 +228,44 @@ func (b *builder) file(o *op, p part) error {
 // leave completes the innermost directory.
 func (b *builder) leave(o *op) error {
 	d := &b.open[len(b.open)-1]
-	p, err := makeDirectory(d.links, d.attributes, b.options.Profile, b.node)
+	p, err := b.directory(d)
 	if err != nil {
 		return named(o.path, err)
 	}
 	p.size = d.size
+	if r := b.options.Remembers; r != nil && p.cid != d.known {
+		if err := r.Remember(b.ctx, dirPath(o.path), FileStat{}, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
+			return named(o.path, err)
+		}
+	}
 	b.open = b.open[:len(b.open)-1]
 	b.result.Dirs++
 	return b.done(o, TypeDirectory, p)
+}
+
+// directory makes a directory. One that is what it was is not handed on.
+func (b *builder) directory(d *buildingDir) (part, error) {
+	if !d.known.Defined() || len(d.links) > heldLinks {
+		return makeDirectory(d.links, d.attributes, b.options.Profile, b.node)
+	}
+	var held []block.Block
+	p, err := makeDirectory(d.links, d.attributes, b.options.Profile, func(n *Node) (part, error) {
+		blk, err := n.block(b.options.Profile)
+		if err != nil {
+			return part{}, err
+		}
+		held = append(held, blk)
+		return n.part(blk), nil
+	})
+	if err != nil || p.cid == d.known {
+		return p, err
+	}
+	for _, blk := range held {
+		if err := b.add(blk); err != nil {
+			return part{}, err
+		}
+	}
+	return p, nil
 }
 
 // done takes what is complete into the directory around it.

@@ -42,9 +42,9 @@ const (
 // "rabin-MIN-AVG-MAX", "buzhash"; N, MIN, AVG and MAX are bytes.
 func (p *Profile) SetChunker(spec string) error {
 	c := *p
-	kind, rest, _ := strings.Cut(spec, "-")
+	kind, rest, dash := strings.Cut(spec, "-")
 	var numbers []int
-	if rest != "" {
+	if dash {
 		for field := range strings.SplitSeq(rest, "-") {
 			n, err := strconv.Atoi(field)
 			if err != nil || len(numbers) == 3 {
@@ -68,7 +68,7 @@ func (p *Profile) SetChunker(spec string) error {
 			numbers = []int{avg / 3, avg, avg + avg/2}
 		}
 		c.MinChunk, c.AvgChunk, c.ChunkSize = numbers[0], numbers[1], numbers[2]
-	case kind == "buzhash" && spec == kind:
+	case kind == "buzhash" && !dash:
 		c.Chunker, c.ChunkSize = Buzhash, buzhashMax
 	default:
 		return badChunker(spec)
@@ -133,6 +133,7 @@ type cutter interface {
 
 // newCutter returns the cutter that the pool's profile asks for.
 func newCutter(r io.Reader, pool *leafPool) cutter {
+	r = &wholeReader{r: r}
 	switch p := pool.profile; p.Chunker {
 	case Rabin:
 		return &contentCutter{pool, chunk.NewRabinMinMax(r, uint64(p.MinChunk), uint64(p.AvgChunk), uint64(p.ChunkSize))}
@@ -140,6 +141,33 @@ func newCutter(r io.Reader, pool *leafPool) cutter {
 		return &contentCutter{pool, chunk.NewBuzhash(r)}
 	}
 	return &fixedCutter{r: r, pool: pool}
+}
+
+// maxEmptyReads is how often in a row a reader may return nothing, as of
+// package bufio.
+const maxEmptyReads = 100
+
+// A wholeReader tells a reader's end from one that was cut short: cutters take
+// io.ErrUnexpectedEOF for the end of the last chunk, but a response or an
+// archive that ends too early says the same.
+type wholeReader struct {
+	r     io.Reader
+	empty int // reads in a row
+}
+
+func (w *wholeReader) Read(p []byte) (int, error) {
+	n, err := w.r.Read(p)
+	switch {
+	case err == io.ErrUnexpectedEOF:
+		err = fmt.Errorf("the input was cut short: %w", err)
+	case n > 0 || len(p) == 0:
+		w.empty = 0
+	case err == nil:
+		if w.empty++; w.empty == maxEmptyReads {
+			err = io.ErrNoProgress
+		}
+	}
+	return n, err
 }
 
 // fixedCutter cuts pieces of the profile's chunk size.

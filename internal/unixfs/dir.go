@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
@@ -99,6 +98,11 @@ func lookup(ctx context.Context, get block.Getter, c cid.Cid, name string) (Entr
 	if err != nil {
 		return Entry{}, err
 	}
+	return lookupIn(ctx, get, c, n, name)
+}
+
+// lookupIn looks for a name in the directory n.
+func lookupIn(ctx context.Context, get block.Getter, c cid.Cid, n Node, name string) (Entry, error) {
 	switch n.Type {
 	case TypeDirectory:
 		for _, l := range n.Links {
@@ -111,40 +115,4 @@ func lookup(ctx context.Context, get block.Getter, c cid.Cid, name string) (Entr
 		return shardLookup(ctx, get, c, n, name)
 	}
 	return Entry{}, fmt.Errorf("%s is a %s: %w", c, n.Type, ErrNotDirectory)
-}
-
-// Resolve follows path, whose parts are divided by slashes, from root down.
-// Empty parts and "." are passed over, ".." takes back the part before it.
-// Symlinks on the way are not followed: they are no directories. Errors: as
-// Lookup, naming the path; block.ErrMalformed if path leads out of root.
-func Resolve(ctx context.Context, get block.Getter, root cid.Cid, path string) (Entry, error) {
-	parts, err := pathParts(path)
-	if err != nil {
-		return Entry{}, fmt.Errorf("unixfs: resolve: %w", err)
-	}
-	at := Entry{CID: root}
-	for i, part := range parts {
-		if at, err = lookup(ctx, get, at.CID, part); err != nil {
-			return Entry{}, fmt.Errorf("unixfs: resolve %s/%s: %w", root, strings.Join(parts[:i+1], "/"), err)
-		}
-	}
-	return at, nil
-}
-
-// pathParts takes a path apart (UnixFS: relative path components).
-func pathParts(path string) ([]string, error) {
-	var parts []string
-	for part := range strings.SplitSeq(path, "/") {
-		switch part {
-		case "", ".":
-		case "..":
-			if len(parts) == 0 {
-				return nil, fmt.Errorf("%w: the path %q leads out of its root", block.ErrMalformed, path)
-			}
-			parts = parts[:len(parts)-1]
-		default:
-			parts = append(parts, part)
-		}
-	}
-	return parts, nil
 }

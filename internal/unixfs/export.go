@@ -21,6 +21,10 @@ type ExportOptions struct {
 	// Overwrite puts files and symlinks in the place of those that are there,
 	// and directories together with those that are there.
 	Overwrite bool
+	// MaxBytes and MaxEntries are the most bytes of files, and the most files,
+	// symlinks and directories, that are exported: a few small blocks can say
+	// a tree without end. 0: no bound.
+	MaxBytes, MaxEntries int64
 	// Progress, if not nil, is counted up as the export goes.
 	Progress *Progress
 }
@@ -32,8 +36,16 @@ type ExportOptions struct {
 // Nothing is written outside of target, whatever names and symlinks say:
 // entries whose name is no plain name fail the export, symlinks are made as
 // they are and never followed. A file has its name only once it is whole; what
-// was exported before an error stays. Errors name the place in the tree, and
-// wrap those of get, fs.ErrExist, block.ErrMalformed, block.ErrUnknownCodec.
+// was exported before an error stays.
+//
+// Permissions and modification times are restored where the tree says them,
+// but for setuid, setgid and sticky bits: the tree's maker shall not grant
+// rights here. Two entries whose names the target takes for one, as file
+// systems do that do not tell cases apart, are an error.
+//
+// Errors name the place in the tree, and wrap those of get, fs.ErrExist,
+// block.ErrMalformed, block.ErrUnknownCodec, block.ErrTooLarge for what is
+// beyond the bounds.
 func Export(ctx context.Context, get block.Getter, c cid.Cid, target string, o ExportOptions) error {
 	err := export(ctx, get, c, target, o)
 	if err != nil {
@@ -57,8 +69,8 @@ func export(ctx context.Context, get block.Getter, c cid.Cid, target string, o E
 		return err
 	}
 	defer parent.Close()
-	e := exporter{ctx: ctx, get: get, options: o}
-	return e.entry(place{parent, name, "."}, c, 0)
+	e := exporter{ctx: ctx, get: get, options: o, bounds: o.bounds(), folds: foldsNames}
+	return e.entry(place{dir: parent, name: name, path: "."}, c, 0)
 }
 
 // An exporter writes a tree. Each directory is held open as an os.Root, in
@@ -67,6 +79,9 @@ type exporter struct {
 	ctx     context.Context // of this export only
 	get     block.Getter
 	options ExportOptions
+	bounds  bounds
+	// folds tells whether a directory takes names of different case for one.
+	folds func(*os.Root) (bool, error)
 }
 
 // A place is where something is written: a name in an open directory, and
@@ -75,11 +90,16 @@ type place struct {
 	dir  *os.Root
 	name string
 	path string
+	// fresh: the export has made the directory, which held nothing before.
+	fresh bool
 }
 
 // entry writes what c names.
 func (e *exporter) entry(at place, c cid.Cid, depth int) error {
 	n, err := load(e.ctx, e.get, c)
+	if err == nil {
+		err = e.bounds.take(n.fileBytes())
+	}
 	if err != nil {
 		return named(at.path, err)
 	}
@@ -105,6 +125,8 @@ func (e *exporter) there(at place) (fs.FileInfo, error) {
 		return nil, nil
 	case err != nil:
 		return nil, err
+	case at.fresh:
+		return nil, fmt.Errorf("%w: %w", errClash, fs.ErrExist)
 	case !e.options.Overwrite:
 		return nil, fmt.Errorf("something is there already: %w", fs.ErrExist)
 	}
@@ -116,44 +138,56 @@ func (e *exporter) directory(at place, c cid.Cid, n Node, depth int) error {
 	if depth == MaxDepth {
 		return fmt.Errorf("%s: %w: directories lie more than %d deep", at.path, block.ErrMalformed, MaxDepth)
 	}
-	dir, err := e.makeDir(at)
+	dir, fresh, err := e.makeDir(at)
 	if err != nil {
 		return named(at.path, err)
 	}
 	defer dir.Close()
+	var seen foldedNames
+	if !fresh {
+		if seen, err = e.foldedNames(dir); err != nil {
+			return named(at.path, err)
+		}
+	}
 	for entry, err := range entriesOf(e.ctx, e.get, c, n) {
+		if err == nil {
+			err = checkFileName(entry.Name)
+		}
+		if err == nil {
+			err = seen.add(entry.Name)
+		}
 		if err != nil {
 			return named(at.path, err)
 		}
-		if err := checkFileName(entry.Name); err != nil {
-			return named(at.path, err)
-		}
-		sub := place{dir, entry.Name, join(at.path, entry.Name)}
+		sub := place{dir, entry.Name, join(at.path, entry.Name), fresh}
 		if err := e.entry(sub, entry.CID, depth+1); err != nil {
 			return err
 		}
 	}
-	return nil
+	// Last, as what is written into it counts as a modification.
+	return named(at.path, restore(dir, ".", n))
 }
 
 // makeDir returns a new directory, or the one that is there.
-func (e *exporter) makeDir(at place) (*os.Root, error) {
+func (e *exporter) makeDir(at place) (dir *os.Root, fresh bool, err error) {
 	info, err := e.there(at)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if info != nil && !info.IsDir() {
 		// A symlink would be followed.
 		if err := at.dir.Remove(at.name); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	if info == nil || !info.IsDir() {
 		if err := at.dir.Mkdir(at.name, 0o777); err != nil {
-			return nil, err
+			return nil, false, err
 		}
+		fresh = true
 	}
-	return at.dir.OpenRoot(at.name)
+	dir, err = at.dir.OpenRoot(at.name)
+	return dir, fresh, err
 }
 
 // checkFileName refuses names that this system's paths give a meaning.
@@ -186,7 +220,10 @@ func (e *exporter) file(at place, c cid.Cid, n Node) error {
 			return err
 		}
 		_, err = from.WriteTo(e.counted(to))
-		return errors.Join(err, to.Close())
+		if err = errors.Join(err, to.Close()); err != nil {
+			return err
+		}
+		return restore(at.dir, temporary, n)
 	})
 	if err == nil && e.options.Progress != nil {
 		e.options.Progress.Files.Add(1)

@@ -141,6 +141,32 @@ func TestExportNames(t *testing.T) {
 	}
 }
 
+// TestExportLongNames: a name of 255 bytes is as long as any file system takes,
+// and what is longer is named.
+func TestExportLongNames(t *testing.T) {
+	m := newMemory()
+	leaf := putRaw(t, m, "leaf")
+	for _, tt := range []struct {
+		size int
+		good bool
+	}{{255, true}, {256, false}, {100_000, false}} {
+		leaf.Name = strings.Repeat("n", tt.size)
+		base := t.TempDir()
+		root := putNode(t, m, Node{Type: TypeDirectory, Links: []Link{leaf}})
+		err := Export(t.Context(), m, root.CID, filepath.Join(base, "t"), ExportOptions{})
+		if (err == nil) != tt.good || err != nil && !strings.Contains(err.Error(), leaf.Name) {
+			t.Errorf("%d bytes: got %.100v, want good: %t", tt.size, err, tt.good)
+		}
+		want := []string{"./", "t/"}
+		if tt.good {
+			want = append(want, "t/"+leaf.Name+" = 6c656166")
+		}
+		if got := diskTree(t, base); !slices.Equal(got, want) {
+			t.Errorf("%d bytes: got %.100q", tt.size, got)
+		}
+	}
+}
+
 // TestExportThroughSymlink: what lies in the way is replaced, never followed.
 func TestExportThroughSymlink(t *testing.T) {
 	m := newMemory()

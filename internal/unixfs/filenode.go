@@ -44,13 +44,13 @@ func fileNodeOf(c cid.Cid, n Node) (*fileNode, error) {
 	if size != n.FileSize {
 		return nil, bad("a file size of %d, but data and block sizes of %d bytes together", n.FileSize, size)
 	}
-	f := &fileNode{cid: c, data: n.Data, links: n.Links, ends: n.BlockSizes, size: size}
+	f := &fileNode{cid: c, data: n.Data, links: n.Links, ends: make([]uint64, len(n.Links)), size: size}
 	end := uint64(len(n.Data))
 	for i := range f.links {
 		if f.links[i].Name != "" {
 			return nil, bad("a link named %q in a file", f.links[i].Name)
 		}
-		end += f.ends[i]
+		end += n.BlockSizes[i]
 		f.ends[i] = end
 	}
 	return f, nil

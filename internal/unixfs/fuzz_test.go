@@ -83,3 +83,64 @@ func (o overlay) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	}
 	return b, nil
 }
+
+// FuzzEdit takes any bytes for a directory, above a few blocks that are there,
+// and changes it: what comes out has the changes, and can be read as far as
+// what went in.
+func FuzzEdit(f *testing.F) {
+	m := newMemory()
+	leaf := putRaw(f, m, "leaf")
+	f.Add((&Node{Type: TypeDirectory, Links: []Link{{CID: leaf.CID, Name: "b"}, {CID: leaf.CID, Name: "a"}, {CID: leaf.CID, Name: "a"}}}).Encode(), "a")
+	_, err := buildHAMT([]Link{{CID: leaf.CID, Name: "a"}, {CID: leaf.CID, Name: "b"}, {CID: leaf.CID, Name: "c"}}, 8, attributes{}, func(n *Node) (part, error) {
+		f.Add(n.Encode(), "b")
+		l := putNode(f, m, *n)
+		return part{cid: l.CID, tsize: l.Tsize}, nil
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, data []byte, name string) {
+		b, err := block.New(block.DagPB, data)
+		if err != nil {
+			return
+		}
+		ctx, store := t.Context(), newMemory()
+		get := overlay{both{store, m}, b}
+		tree, err := Edit(ctx, get, store, b.CID(), Options{Profile: tiny()})
+		if err != nil {
+			return
+		}
+		if err := tree.Link(ctx, "a new name", leaf.CID); err != nil {
+			return
+		}
+		removed := checkName(name) == nil && tree.Remove(ctx, name) == nil
+		root, err := tree.Commit(ctx)
+		if err != nil {
+			return
+		}
+		if e, err := Lookup(ctx, get, root, "a new name"); name != "a new name" && (err != nil || e.CID != leaf.CID) {
+			t.Fatalf("what was added: got %+v, %v", e, err)
+		}
+		if e, err := Lookup(ctx, get, root, name); removed && err == nil {
+			t.Fatalf("%q was removed: got %+v", name, e)
+		}
+		for e, err := range ReadDir(ctx, get, b.CID()) {
+			if err != nil {
+				break
+			}
+			if now, err := Lookup(ctx, get, root, e.Name); e.Name != name && e.Name != "a new name" && (err != nil || now.CID != e.CID) {
+				t.Fatalf("%q: got %+v, %v, want %s as before", e.Name, now, err, e.CID)
+			}
+		}
+	})
+}
+
+// both is two stores.
+type both struct{ first, second block.Getter }
+
+func (s both) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	if b, err := s.first.Get(ctx, c); err == nil {
+		return b, nil
+	}
+	return s.second.Get(ctx, c)
+}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"sync/atomic"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
@@ -28,6 +29,25 @@ type Options struct {
 	// SkipHidden leaves out of directories what has a name that begins with a
 	// dot.
 	SkipHidden bool
+	// Exclude leaves out what matches one of these patterns, in the manner of
+	// gitignore: relative to the imported root, "*" within a name, "**" across
+	// directories, a slash at the end for directories alone, "!" to take back
+	// an earlier one; without a slash before the end, at any depth.
+	Exclude []string
+	// Include, if not empty, leaves out every file and symlink that matches
+	// none of these patterns and lies below no directory that does, and
+	// directories in which nothing remains.
+	Include []string
+	// IgnoreFiles are names of files (such as ".ipfsignore") that hold, in any
+	// directory of the tree, patterns of what to leave out below it. They are
+	// imported themselves like all others.
+	IgnoreFiles []string
+	// KeepMode and KeepTimes keep the permissions and the modification times
+	// of files and directories (not of symlinks), which changes the CIDs.
+	KeepMode, KeepTimes bool
+	// Remembers, if not nil, is asked of each file of a tree whether it is as
+	// it was, and told of those that were read.
+	Remembers Remembers
 	// Progress, if not nil, is counted up as the import goes.
 	Progress *Progress
 	// Added, if not nil, is told of each file, symlink and directory in the
@@ -61,8 +81,9 @@ type Result struct {
 	// CID names the root.
 	CID cid.Cid
 	// Size is the bytes of all files' contents, DAGSize that of all blocks
-	// (those that occur twice counted twice).
-	Size, DAGSize uint64
+	// (those that occur twice counted twice), Hashed the bytes of those files
+	// that were read, and not known already.
+	Size, DAGSize, Hashed uint64
 	// Blocks counts what was handed to the Putter; Files, Dirs and Symlinks
 	// what was imported.
 	Blocks, Files, Dirs, Symlinks int
@@ -128,7 +149,7 @@ func sized(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
 // it.
 func ImportFS(ctx context.Context, put block.Putter, fsys fs.FS, o Options) (Result, error) {
 	return run(ctx, put, o, "", func(w *walker) error {
-		return w.directory(newOpenDir(fsDir{fsys, "."}), w.rootPath())
+		return w.root(fsDir{fsys, "."})
 	})
 }
 
@@ -136,6 +157,7 @@ func ImportFS(ctx context.Context, put block.Putter, fsys fs.FS, o Options) (Res
 // disk, as ImportFS does. Nothing is opened through a symlink that leads out
 // of its directory, even if it is put there during the import.
 func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (Result, error) {
+	now := time.Now()
 	info, err := os.Lstat(path)
 	if err != nil {
 		return Result{}, fmt.Errorf("unixfs: import: %w", err)
@@ -146,7 +168,7 @@ func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (
 			if err != nil {
 				return err
 			}
-			return w.directory(newOpenDir(rootDir{root}), w.rootPath())
+			return w.root(rootDir{root})
 		}
 		root, err := os.OpenRoot(filepath.Dir(path))
 		if err != nil {
@@ -154,8 +176,22 @@ func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (
 		}
 		parent := newOpenDir(rootDir{root})
 		defer parent.release()
-		return w.entry(parent, fs.FileInfoToDirEntry(info), w.rootPath())
+		return w.entry(parent, fs.FileInfoToDirEntry(info), w.rootPath(), now)
 	})
+}
+
+// root walks the directory that is imported.
+func (w *walker) root(source dirSource) error {
+	d := newOpenDir(source)
+	var info fs.FileInfo
+	if w.options.keeps() {
+		var err error
+		if info, err = source.stat(); err != nil {
+			d.release()
+			return err
+		}
+	}
+	return w.directory(d, w.rootPath(), info)
 }
 
 // run starts the pipeline over what produce walks, and returns when all of its
@@ -166,6 +202,9 @@ func run(ctx context.Context, put block.Putter, o Options, what string, produce 
 	}
 	if err := o.Profile.check(); err != nil {
 		return Result{}, err
+	}
+	if err := o.checkPatterns(); err != nil {
+		return Result{}, fmt.Errorf("unixfs: import: %w", err)
 	}
 	if o.Workers <= 0 {
 		o.Workers = max(runtime.GOMAXPROCS(0), 4)

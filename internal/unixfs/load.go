@@ -77,12 +77,20 @@ func Stat(ctx context.Context, get block.Getter, c cid.Cid) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("unixfs: stat: %w", err)
 	}
+	i, err := infoOfNode(c, n)
+	if err != nil {
+		return Info{}, fmt.Errorf("unixfs: stat: %w", err)
+	}
+	return i, nil
+}
+
+func infoOfNode(c cid.Cid, n Node) (Info, error) {
 	i := Info{Type: n.Type, Mode: n.Mode & 0o7777, Modified: n.Modified}
 	switch n.Type {
 	case TypeFile, TypeRaw:
 		f, err := fileNodeOf(c, n)
 		if err != nil {
-			return Info{}, fmt.Errorf("unixfs: stat: %w", err)
+			return Info{}, err
 		}
 		i.Type, i.Size = TypeFile, int64(f.size)
 	case TypeDirectory, TypeHAMTShard:
@@ -90,7 +98,7 @@ func Stat(ctx context.Context, get block.Getter, c cid.Cid) (Info, error) {
 	case TypeSymlink:
 		i.Target, i.Size = string(n.Data), int64(len(n.Data))
 	default:
-		return Info{}, fmt.Errorf("unixfs: stat: %s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+		return Info{}, fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
 	}
 	return i, nil
 }

@@ -53,11 +53,13 @@ type op struct {
 type about struct {
 	attributes attributes
 	stat       FileStat
+	// racy: the file is too fresh to be remembered.
+	racy bool
 	// rooted: blk of a file of one leaf has the attributes itself.
 	rooted bool
 }
 
-// attributesOf returns what is to be kept of an operation's file or directory.
+// attributes returns what is to be kept of an operation's file or directory.
 func (o *op) attributes() attributes {
 	if o.about == nil {
 		return attributes{}
@@ -145,7 +147,7 @@ func (o *op) readFile(pool *leafPool) error {
 }
 
 // unchanged fails if a file is not what it was when it was seen.
-func (a *about) unchanged(f fs.File) error {
+func (a *about) unchanged(f interface{ Stat() (fs.FileInfo, error) }) error {
 	if a == nil {
 		return nil
 	}

@@ -30,6 +30,13 @@ type step struct {
 	done  chan struct{} // closed by the worker
 }
 
+// drop lets go of what the operations from the given one on hold.
+func (s *step) drop(from int) {
+	for i := from; i < len(s.ops); i++ {
+		s.ops[i].drop()
+	}
+}
+
 // A pipeline carries steps: produced by one goroutine, worked on by several,
 // consumed in order by the caller.
 type pipeline struct {
@@ -66,7 +73,7 @@ func newPipeline(ctx context.Context, put block.Putter, o Options) *pipeline {
 
 // produce runs walk, which sends steps, and ends the stream with its error.
 func (p *pipeline) produce(o Options, walk func(*walker) error) {
-	w := &walker{pipeline: p, options: o}
+	w := &walker{pipeline: p, options: o, filter: newFilter(o)}
 	err := w.run(walk)
 	// The builder sees the error in its turn, after all that came before.
 	if p.acquire() {
@@ -103,7 +110,9 @@ func (p *pipeline) send(s *step) {
 // stop ends the producer and the workers and waits for them.
 func (p *pipeline) stop() {
 	p.cancel()
-	for range p.ordered {
+	for s := range p.ordered {
+		<-s.done
+		s.drop(0)
 	}
 	p.workers.Wait()
 }

@@ -1,6 +1,7 @@
 package unixfs
 
 import (
+	"io"
 	"io/fs"
 	"strings"
 	"testing"
@@ -12,10 +13,15 @@ import (
 type oddFS struct {
 	fstest.MapFS
 	sizes map[string]int64 // what Info says, in place of the truth
-	fail  map[string]error // what Open says
+	fail  map[string]error // what Open and ReadDir say
+	// changed is a file that is another as soon as it is open.
+	changed string
 }
 
 func (o oddFS) ReadDir(name string) ([]fs.DirEntry, error) {
+	if err := o.fail[name]; err != nil {
+		return nil, err
+	}
 	list, err := o.MapFS.ReadDir(name)
 	for i, e := range list {
 		if size, ok := o.sizes[e.Name()]; ok {
@@ -29,8 +35,30 @@ func (o oddFS) Open(name string) (fs.File, error) {
 	if err := o.fail[name]; err != nil {
 		return nil, err
 	}
-	return o.MapFS.Open(name)
+	f, err := o.MapFS.Open(name)
+	if err == nil && name == o.changed {
+		return changedFile{f.(mapFile)}, nil
+	}
+	return f, err
 }
+
+// mapFile is what fstest.MapFS opens.
+type mapFile interface {
+	fs.File
+	io.ReaderAt
+}
+
+// changedFile is as long as it was, but was modified just now.
+type changedFile struct{ mapFile }
+
+func (c changedFile) Stat() (fs.FileInfo, error) {
+	info, err := c.mapFile.Stat()
+	return changedInfo{info}, err
+}
+
+type changedInfo struct{ fs.FileInfo }
+
+func (i changedInfo) ModTime() time.Time { return i.FileInfo.ModTime().Add(time.Nanosecond) }
 
 type oddEntry struct {
 	fs.DirEntry
@@ -66,6 +94,13 @@ func TestImportRefuses(t *testing.T) {
 		{"a large serial file that shrank", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}}, "f: shorter than"},
 		{"a large serial file that grew", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}}, "f: longer than"},
 		{"a file that vanished", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
+		{"a file that changed", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, changed: "d/f"}, "d/f: changed while it was read"},
+		{"a large file that changed", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}, "d/f: changed while it was read"},
+		{"a large serial file that changed", serialFS{oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}}, "d/f: changed while it was read"},
+		{"a large file that vanished", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
+		{"a file that can't be read", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": fs.ErrPermission}}, "d/f: permission denied"},
+		{"a directory that vanished", oddFS{MapFS: fstest.MapFS{"d/e/f": {Data: []byte("a")}}, fail: map[string]error{"d/e": gone}}, "d/e: open x: file does not exist"},
+		{"a symlink that vanished", listFS{"*link"}, "*link: readlink *link: invalid argument"},
 		{"a named pipe", fstest.MapFS{"d/p": {Mode: fs.ModeNamedPipe}}, "d/p: a named pipe can't be imported"},
 		{"a socket", fstest.MapFS{"s": {Mode: fs.ModeSocket}}, "s: a socket can't"},
 		{"a device", fstest.MapFS{"v": {Mode: fs.ModeDevice}}, "v: a device can't"},
@@ -110,9 +145,16 @@ func (l listFS) ReadDir(string) ([]fs.DirEntry, error) {
 
 type nameInfo string
 
-func (n nameInfo) Name() string     { return string(n) }
-func (nameInfo) Size() int64        { return 0 }
-func (nameInfo) Mode() fs.FileMode  { return 0o644 }
+func (n nameInfo) Name() string { return string(n) }
+func (nameInfo) Size() int64    { return 0 }
+
+// Mode makes a name that begins with a star a symlink, which can't be read.
+func (n nameInfo) Mode() fs.FileMode {
+	if strings.HasPrefix(string(n), "*") {
+		return fs.ModeSymlink
+	}
+	return 0o644
+}
 func (nameInfo) ModTime() time.Time { return time.Time{} }
 func (nameInfo) IsDir() bool        { return false }
 func (nameInfo) Sys() any           { return nil }

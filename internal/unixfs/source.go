@@ -18,6 +18,7 @@ import (
 type dirSource interface {
 	// entries returns what is in it, sorted by name.
 	entries() ([]fs.DirEntry, error)
+	stat() (fs.FileInfo, error)
 	open(name string) (fs.File, error)
 	readLink(name string) (string, error)
 	sub(name string) (dirSource, error)
@@ -33,6 +34,7 @@ type fsDir struct {
 var _ dirSource = fsDir{}
 
 func (d fsDir) entries() ([]fs.DirEntry, error)   { return fs.ReadDir(d.fsys, d.path) }
+func (d fsDir) stat() (fs.FileInfo, error)        { return fs.Stat(d.fsys, d.path) }
 func (d fsDir) open(name string) (fs.File, error) { return d.fsys.Open(path.Join(d.path, name)) }
 func (d fsDir) readLink(name string) (string, error) {
 	return fs.ReadLink(d.fsys, path.Join(d.path, name))
@@ -59,6 +61,7 @@ func (d rootDir) entries() ([]fs.DirEntry, error) {
 	return list, err
 }
 
+func (d rootDir) stat() (fs.FileInfo, error)           { return d.root.Stat(".") }
 func (d rootDir) open(name string) (fs.File, error)    { return d.root.Open(name) }
 func (d rootDir) readLink(name string) (string, error) { return d.root.Readlink(name) }
 func (d rootDir) Close() error                         { return d.root.Close() }
@@ -102,12 +105,13 @@ func (d *openDir) release() {
 // last.
 type sharedReader struct {
 	io.ReaderAt
-	closer io.Closer // nil if it is the caller's
-	refs   atomic.Int32
+	file fs.File // the same; nil if it is the caller's
+	refs atomic.Int32
 }
 
-func newSharedReader(r io.ReaderAt, c io.Closer) *sharedReader {
-	s := &sharedReader{ReaderAt: r, closer: c}
+// newSharedReader returns a sharedReader that its caller must release.
+func newSharedReader(r io.ReaderAt, f fs.File) *sharedReader {
+	s := &sharedReader{ReaderAt: r, file: f}
 	s.refs.Store(1)
 	return s
 }
@@ -118,10 +122,13 @@ func (s *sharedReader) retain() *sharedReader {
 }
 
 func (s *sharedReader) release() {
-	if s.refs.Add(-1) == 0 && s.closer != nil {
-		_ = s.closer.Close()
+	if s.refs.Add(-1) == 0 && s.file != nil {
+		_ = s.file.Close()
 	}
 }
+
+// Stat tells of a file that is not the caller's.
+func (s *sharedReader) Stat() (fs.FileInfo, error) { return s.file.Stat() }
 
 // errName: a name that no entry of a directory may have.
 var errName = errors.New("not a name that a UnixFS directory can hold")

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 )
 
 // MaxDepth is how deeply directories may lie in one another, on the way in
@@ -19,7 +20,11 @@ const MaxDepth = 256
 type walker struct {
 	pipeline *pipeline
 	options  Options
+	filter   *filter
 	current  *step
+	// entering are the directories that have begun and hold nothing yet that
+	// is included; only where Include is set.
+	entering []op
 	depth    int
 }
 
@@ -43,12 +48,24 @@ func (w *walker) run(walk func(*walker) error) error {
 // emit adds an operation to the current step. The operation's references are
 // dropped if it cannot be sent.
 func (w *walker) emit(o op) error {
+	if len(w.entering) > 0 {
+		entering := w.entering
+		w.entering = nil
+		for _, e := range entering {
+			if err := w.emit(e); err != nil {
+				o.run(w.pipeline.ctx, w.pipeline.pool)
+				o.drop()
+				return err
+			}
+		}
+	}
 	if w.current != nil && (len(w.current.ops) == stepOps || w.current.bytes+o.size > w.options.Profile.ChunkSize) {
 		w.flush()
 	}
 	if w.current == nil {
 		if !w.pipeline.acquire() {
 			o.run(w.pipeline.ctx, w.pipeline.pool)
+			o.drop()
 			return context.Cause(w.pipeline.ctx)
 		}
 		w.current = &step{done: make(chan struct{})}
@@ -65,14 +82,43 @@ func (w *walker) flush() {
 	}
 }
 
+// enter and leave stand around what is in a directory. One that turns out to
+// hold nothing that is included is left out, but for the root.
+func (w *walker) enter(path string, info fs.FileInfo) error {
+	o := op{kind: opEnter, path: path, about: w.about(info)}
+	if w.filter.including() && w.filter.included < 0 && w.depth > 1 {
+		w.entering = append(w.entering, o)
+		return nil
+	}
+	if r := w.options.Remembers; r != nil {
+		known, _, err := r.Lookup(w.pipeline.ctx, dirPath(path), FileStat{})
+		if err != nil {
+			return named(path, err)
+		}
+		o.known = known
+	}
+	return w.emit(o)
+}
+
+func (w *walker) leave(path string) error {
+	if last := len(w.entering) - 1; last >= 0 {
+		w.entering = w.entering[:last]
+		return nil
+	}
+	return w.emit(op{kind: opLeave, path: path})
+}
+
 // directory walks d, which it releases.
-func (w *walker) directory(d *openDir, path string) error {
+func (w *walker) directory(d *openDir, path string, info fs.FileInfo) error {
 	defer d.release()
 	if w.depth == MaxDepth {
 		return fmt.Errorf("%s: directories lie more than %d deep", path, MaxDepth)
 	}
 	w.depth++
 	defer func() { w.depth-- }()
+	// Before anything in it is looked at: what is as fresh as that may change
+	// again without a trace.
+	now := time.Now()
 	entries, err := d.source.entries()
 	if err != nil {
 		return named(path, err)
@@ -80,21 +126,32 @@ func (w *walker) directory(d *openDir, path string) error {
 	if entries, err = inOrder(entries); err != nil {
 		return named(path, err)
 	}
-	if err := w.emit(op{kind: opEnter, path: path}); err != nil {
+	leave, err := w.filter.enter(d.source, entries)
+	if err != nil {
+		return named(path, err)
+	}
+	defer leave()
+	if err := w.enter(path, info); err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if w.options.SkipHidden && strings.HasPrefix(e.Name(), ".") {
+		if err := context.Cause(w.pipeline.ctx); err != nil {
+			return err
+		}
+		if w.options.SkipHidden && strings.HasPrefix(e.Name(), ".") || !w.filter.takes(e) {
 			continue
 		}
 		if err := checkName(e.Name()); err != nil {
 			return named(path, err)
 		}
-		if err := w.entry(d, e, join(path, e.Name())); err != nil {
+		w.filter.push(e)
+		err := w.entry(d, e, join(path, e.Name()), now)
+		w.filter.pop()
+		if err != nil {
 			return err
 		}
 	}
-	return w.emit(op{kind: opLeave, path: path})
+	return w.leave(path)
 }
 
 // inOrder returns entries sorted by name, each name once. They mostly are.
@@ -119,16 +176,23 @@ func join(dir, name string) string {
 	return dir + "/" + name
 }
 
-// entry walks one entry of d.
-func (w *walker) entry(d *openDir, e fs.DirEntry, path string) error {
+// entry walks one entry of d, which was listed not before now.
+func (w *walker) entry(d *openDir, e fs.DirEntry, path string, now time.Time) error {
 	name := e.Name()
 	switch e.Type() {
 	case fs.ModeDir:
+		var info fs.FileInfo
+		if w.options.keeps() {
+			var err error
+			if info, err = e.Info(); err != nil {
+				return named(path, err)
+			}
+		}
 		sub, err := d.source.sub(name)
 		if err != nil {
 			return named(path, err)
 		}
-		return w.directory(newOpenDir(sub), path)
+		return w.directory(newOpenDir(sub), path, info)
 	case fs.ModeSymlink:
 		return w.emit(op{kind: opSymlink, name: name, path: path, dir: d.retain()})
 	case 0:
@@ -136,12 +200,24 @@ func (w *walker) entry(d *openDir, e fs.DirEntry, path string) error {
 		if err != nil {
 			return named(path, err)
 		}
-		if size := info.Size(); size > int64(w.options.Profile.ChunkSize) {
-			return w.largeFile(d, name, path, size)
-		}
-		return w.emit(op{kind: opFile, name: name, path: path, dir: d.retain(), size: int(info.Size())})
+		return w.file(d, name, path, info, now)
 	}
 	return fmt.Errorf("%s: a %s can't be imported, only files, directories and symlinks", path, kindOf(e.Type()))
+}
+
+// about notes what an import keeps in mind of a file or directory.
+func (w *walker) about(info fs.FileInfo) *about {
+	if info == nil {
+		return nil
+	}
+	a := &about{stat: statOf(info)}
+	if w.options.KeepMode {
+		a.attributes.mode = unixMode(info.Mode())
+	}
+	if w.options.KeepTimes {
+		a.attributes.modified = info.ModTime()
+	}
+	return a
 }
 
 // kindOf says what sort of special file it is.
@@ -157,32 +233,48 @@ func kindOf(mode fs.FileMode) string {
 	return "special file"
 }
 
-// largeFile cuts a file of several leaves.
-func (w *walker) largeFile(d *openDir, name, path string, size int64) error {
+// file walks a file of d.
+func (w *walker) file(d *openDir, name, path string, info fs.FileInfo, now time.Time) error {
+	a := w.about(info)
+	if r := w.options.Remembers; r != nil {
+		known, ok, err := r.Lookup(w.pipeline.ctx, path, a.stat)
+		if err != nil {
+			return named(path, err)
+		}
+		if ok {
+			return w.emit(op{kind: opKnown, path: path, known: known})
+		}
+		a.racy = !a.stat.settled(now)
+	}
+	size := info.Size()
+	if size <= w.options.Profile.oneChunk() {
+		return w.emit(op{kind: opFile, name: name, path: path, dir: d.retain(), size: int(size), about: a})
+	}
 	f, err := d.source.open(name)
 	if err != nil {
 		return named(path, err)
 	}
-	at, ok := f.(io.ReaderAt)
-	if !ok {
-		defer f.Close()
-		return w.serial(&exactReader{r: f, left: size}, path)
+	if at, ok := f.(io.ReaderAt); ok && w.options.Profile.Chunker == Fixed {
+		shared := newSharedReader(at, f)
+		defer shared.release()
+		return w.chunks(shared, 0, size, a, path)
 	}
-	shared := newSharedReader(at, f)
-	defer shared.release()
-	return w.chunks(shared, 0, size, true, path)
+	defer f.Close()
+	return w.serial(&exactReader{r: f, left: size, about: a}, a, path)
 }
 
 // fileAt cuts a file given by the caller of Import.
 func (w *walker) fileAt(at io.ReaderAt, start, size int64) error {
-	if size > 0 {
-		return w.chunks(newSharedReader(at, nil), start, size, false, w.rootPath())
+	if size > 0 && w.options.Profile.Chunker == Fixed {
+		shared := newSharedReader(at, nil)
+		defer shared.release()
+		return w.chunks(shared, start, size, nil, w.rootPath())
 	}
-	return w.stream(strings.NewReader(""))
+	return w.stream(io.NewSectionReader(at, start, size))
 }
 
 // stream cuts what a reader of unknown length gives.
-func (w *walker) stream(r io.Reader) error { return w.serial(r, w.rootPath()) }
+func (w *walker) stream(r io.Reader) error { return w.serial(r, nil, w.rootPath()) }
 
 // rootPath is where in the result lies what is imported.
 func (w *walker) rootPath() string {
@@ -192,22 +284,27 @@ func (w *walker) rootPath() string {
 	return "."
 }
 
-// chunks cuts what can be read at any place: workers read it.
-func (w *walker) chunks(r *sharedReader, start, size int64, probe bool, path string) error {
+// chunks cuts what can be read at any place: workers read it. What a file
+// system told of (a) is looked at once more in the end.
+func (w *walker) chunks(r *sharedReader, start, size int64, a *about, path string) error {
 	chunk := int64(w.options.Profile.ChunkSize)
 	for offset := int64(0); offset < size; offset += chunk {
 		n := min(chunk, size-offset)
-		o := op{kind: opChunk, path: path, at: r.retain(), offset: start + offset, size: int(n), probe: probe && offset+n == size}
+		o := op{kind: opChunk, path: path, about: a, at: r.retain(), offset: start + offset, size: int(n), probe: a != nil && offset+n == size}
 		if err := w.emit(o); err != nil {
 			return err
 		}
 	}
-	return w.emit(op{kind: opFileEnd, path: path})
+	end := op{kind: opFileEnd, path: path, about: a}
+	if a != nil {
+		end.at = r.retain()
+	}
+	return w.emit(end)
 }
 
 // serial cuts what must be read from front to back.
-func (w *walker) serial(r io.Reader, path string) error {
-	c := &fixedChunker{r: r, pool: w.pipeline.pool}
+func (w *walker) serial(r io.Reader, a *about, path string) error {
+	c := newCutter(r, w.pipeline.pool)
 	for first := true; ; first = false {
 		// Memory counts from the moment of reading.
 		w.flush()
@@ -217,15 +314,44 @@ func (w *walker) serial(r io.Reader, path string) error {
 		leaf, err := c.next()
 		if errors.Is(err, io.EOF) && !first {
 			w.pipeline.release()
-			return w.emit(op{kind: opFileEnd, path: path})
+			return w.emit(op{kind: opFileEnd, path: path, about: a})
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			w.pipeline.release()
 			return named(path, err)
 		}
 		w.current = &step{done: make(chan struct{})}
-		if err := w.emit(op{kind: opChunk, path: path, leaf: leaf, size: leaf.size, filled: true}); err != nil {
+		if err := w.emit(op{kind: opChunk, path: path, about: a, leaf: leaf, size: leaf.size, filled: true}); err != nil {
 			return err
 		}
 	}
+}
+
+// An exactReader fails unless r ends after left bytes, and is then what it was
+// when it was seen.
+type exactReader struct {
+	r     fs.File
+	left  int64
+	about *about
+}
+
+func (e *exactReader) Read(p []byte) (int, error) {
+	if e.left == 0 {
+		if err := probeEnd(e.r); err != nil {
+			return 0, err
+		}
+		if err := e.about.unchanged(e.r); err != nil {
+			return 0, err
+		}
+		return 0, io.EOF
+	}
+	n, err := e.r.Read(p[:min(int64(len(p)), e.left)])
+	e.left -= int64(n)
+	if err == io.EOF && e.left > 0 {
+		err = errShrank
+	}
+	if err == io.EOF {
+		err = nil // the next Read probes
+	}
+	return n, err
 }

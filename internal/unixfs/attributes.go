@@ -1,0 +1,34 @@
+package unixfs
+
+import "io/fs"
+
+// unixMode returns what UnixFS keeps of a mode: permissions, setuid, setgid,
+// sticky (UnixFS: mode).
+func unixMode(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	for _, b := range specialBits {
+		if m&b.mode != 0 {
+			bits |= b.unix
+		}
+	}
+	return bits
+}
+
+// fileMode is the other way round.
+func fileMode(bits uint32) fs.FileMode {
+	m := fs.FileMode(bits & 0o777)
+	for _, b := range specialBits {
+		if bits&b.unix != 0 {
+			m |= b.mode
+		}
+	}
+	return m
+}
+
+var specialBits = [...]struct {
+	unix uint32
+	mode fs.FileMode
+}{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}}
+
+// keeps tells whether attributes are wanted.
+func (o Options) keeps() bool { return o.KeepMode || o.KeepTimes }

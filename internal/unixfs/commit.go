@@ -1,0 +1,236 @@
+package unixfs
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// Commit makes the blocks of a new root and hands them to the Putter, children
+// before parents. The Tree goes on from there. Errors: those of the Getter and
+// the Putter; block.ErrMalformed, block.ErrTooLarge for a directory that can't
+// be made.
+func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	c := &committer{ctx: ctx, tree: t}
+	link, err := c.dir(t.root)
+	if err == nil {
+		err = c.flush()
+	}
+	if err != nil {
+		return cid.Undef, fmt.Errorf("unixfs: commit: %w", err)
+	}
+	t.root = &treeDir{link: link}
+	return link.CID, nil
+}
+
+// A committer makes the directories of a changed Tree, which it leaves as it
+// is. It has one goroutine.
+type committer struct {
+	ctx  context.Context // of this Commit only
+	tree *Tree
+	// batch is what the Putter has not got yet, of so many bytes.
+	batch      []block.Block
+	batchBytes int
+}
+
+// emit makes a node's block.
+func (c *committer) emit(n *Node) (part, error) {
+	b, err := n.block(c.tree.options.Profile)
+	if err != nil {
+		return part{}, err
+	}
+	p := n.part(b)
+	if block.IsIdentity(b.CID()) {
+		return p, nil
+	}
+	c.batch = append(c.batch, b)
+	c.batchBytes += b.Size()
+	if c.batchBytes >= batchBytes || len(c.batch) >= batchBlocks {
+		return p, c.flush()
+	}
+	return p, nil
+}
+
+func (c *committer) flush() error {
+	if len(c.batch) == 0 {
+		return nil
+	}
+	err := c.tree.put.Put(c.ctx, c.batch...)
+	c.batch, c.batchBytes = nil, 0
+	return err
+}
+
+// A change is what becomes of one entry; its link is undefined where the entry
+// goes.
+type change struct {
+	name string
+	hash uint64
+	link Link // with its name
+	was  Link // undefined where nothing was
+}
+
+// dir makes a directory and those in it, and returns its link. One without
+// changes stays what it is.
+func (c *committer) dir(d *treeDir) (Link, error) {
+	var base Node
+	var err error
+	isNew := !d.link.CID.Defined()
+	if isNew {
+		base.Type = TypeDirectory
+	}
+	var changes []change
+	for _, name := range slices.Sorted(maps.Keys(d.changes)) {
+		e := d.changes[name]
+		ch := change{name: name}
+		if e != nil {
+			ch.link = e.link
+			if e.dir != nil {
+				if ch.link, err = c.dir(e.dir); err != nil {
+					return Link{}, fmt.Errorf("%s: %w", name, err)
+				}
+			}
+			ch.link.Name = name
+		}
+		changes = append(changes, ch)
+	}
+	if !isNew {
+		if len(changes) == 0 {
+			return d.link, nil
+		}
+		if base, err = load(c.ctx, c.tree.get, d.link.CID); err != nil {
+			return Link{}, err
+		}
+		if changes, err = c.effective(d.link.CID, base, changes); err != nil {
+			return Link{}, err
+		}
+		if len(changes) == 0 {
+			return d.link, nil
+		}
+	}
+	p, err := c.changed(d.link.CID, base, changes)
+	return Link{CID: p.cid, Tsize: p.tsize}, err
+}
+
+// effective drops changes that change nothing, and notes what was.
+func (c *committer) effective(at cid.Cid, base Node, changes []change) ([]change, error) {
+	var find func(name string) (Link, bool, error)
+	if base.Type == TypeDirectory {
+		byName := make(map[string]Link, len(base.Links))
+		for _, l := range base.Links {
+			if _, twice := byName[l.Name]; !twice {
+				byName[l.Name] = l
+			}
+		}
+		find = func(name string) (Link, bool, error) {
+			l, there := byName[name]
+			return l, there, nil
+		}
+	} else {
+		find = func(name string) (Link, bool, error) { return c.find(at, base, name) }
+	}
+	kept := changes[:0]
+	for _, ch := range changes {
+		was, there, err := find(ch.name)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			ch.was = was
+		}
+		if ch.link.CID == ch.was.CID {
+			continue
+		}
+		kept = append(kept, ch)
+	}
+	return kept, nil
+}
+
+// changed makes a directory of base, which at names, with changes.
+func (c *committer) changed(at cid.Cid, base Node, changes []change) (part, error) {
+	a := attributes{base.Mode, base.Modified}
+	p := c.tree.options.Profile
+	if base.Type == TypeHAMTShard {
+		links, plain, err := c.unsharded(at, base, changes)
+		if err != nil {
+			return part{}, err
+		}
+		if !plain {
+			return c.reshard(at, base, changes)
+		}
+		return makeDirectory(links, a, p, c.emit)
+	}
+	links := make([]Link, 0, len(base.Links)+len(changes))
+	for l, err := range merged(plainEntries(base.Links), changes) {
+		if err != nil {
+			return part{}, err
+		}
+		links = append(links, l)
+	}
+	slices.SortStableFunc(links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
+	return makeDirectory(links, a, p, c.emit)
+}
+
+// merged yields the entries that changes leave of others, and those that they
+// add, first.
+func merged(entries iter.Seq2[Entry, error], changes []change) iter.Seq2[Link, error] {
+	return func(yield func(Link, error) bool) {
+		changed := make(map[string]bool, len(changes))
+		for _, ch := range changes {
+			changed[ch.name] = true
+			if ch.link.CID.Defined() && !yield(ch.link, nil) {
+				return
+			}
+		}
+		for e, err := range entries {
+			if err == nil && changed[e.Name] {
+				continue
+			}
+			if !yield(Link{CID: e.CID, Name: e.Name, Tsize: e.Tsize}, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// unsharded tells whether a HAMT with changes is to be a plain directory, and
+// then returns its entries. It looks at as many of them as make up the
+// threshold, and only if they have become smaller.
+func (c *committer) unsharded(at cid.Cid, base Node, changes []change) (links []Link, plain bool, err error) {
+	p := c.tree.options.Profile
+	grown := 0
+	for _, ch := range changes {
+		if ch.link.CID.Defined() {
+			grown += ch.link.size(p.ShardRule)
+		}
+		if ch.was.CID.Defined() {
+			was := ch.was
+			was.Name = ch.name
+			grown -= was.size(p.ShardRule)
+		}
+	}
+	if p.ShardThreshold == 0 || grown >= 0 {
+		return nil, false, nil
+	}
+	n := Node{Type: TypeDirectory}
+	attributes{base.Mode, base.Modified}.set(&n)
+	size := dirSize(&n, p.ShardRule)
+	for l, err := range merged(entriesOf(c.ctx, c.tree.get, at, base), changes) {
+		if err != nil {
+			return nil, false, err
+		}
+		if size += l.size(p.ShardRule); size > p.ShardThreshold {
+			return nil, false, nil
+		}
+		links = append(links, l)
+	}
+	slices.SortFunc(links, func(a, b Link) int { return strings.Compare(a.Name, b.Name) })
+	return links, true, nil
+}

@@ -1,0 +1,348 @@
+package unixfs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// A Tree is a directory that is being changed. What it began with stays as it
+// is; Commit makes a new root, at a cost that grows with what was changed and
+// with the depth of its paths, not with the tree: of sharded directories only
+// the shards on the way are read and written, and up to a threshold's worth of
+// entries where something was taken out of one, to see whether it is to become
+// a plain directory again.
+//
+// Changes are kept in memory until Commit, but for the content of files, whose
+// blocks go to the Putter at once. Paths are relative to the root, with
+// slashes; symlinks on the way are not followed.
+//
+// A Tree may be used by several goroutines. After an error it is as it was
+// before.
+type Tree struct {
+	get     block.Getter
+	put     block.Putter
+	options Options
+
+	mu   sync.Mutex
+	root *treeDir // guarded by mu, with all below it
+}
+
+// A treeDir is a directory of a Tree: one that is there, with changes.
+type treeDir struct {
+	// link is what it was, without a name; undefined of a new one.
+	link Link
+	// changes are by name; nil for an entry that was removed.
+	changes map[string]*treeEntry
+}
+
+// A treeEntry is an entry that was set or looked at.
+type treeEntry struct {
+	link Link // without a name
+	dir  *treeDir
+}
+
+// Edit begins to change the directory that root names; cid.Undef means an
+// empty one. It gets one block. get must have what was given to put. Of the
+// options Profile, Workers and Progress count: under the profile by which the
+// tree was imported, Commit gives the root that an import of the changed tree
+// would give. Errors: those of get; ErrNotDirectory; block.ErrMalformed;
+// block.ErrUnknownCodec.
+func Edit(ctx context.Context, get block.Getter, put block.Putter, root cid.Cid, o Options) (*Tree, error) {
+	o = Options{Profile: o.Profile, Workers: o.Workers, Progress: o.Progress}
+	if o.Profile == (Profile{}) {
+		o.Profile = V1Profile()
+	}
+	if err := o.Profile.check(); err != nil {
+		return nil, err
+	}
+	t := &Tree{get: get, put: put, options: o, root: &treeDir{}}
+	if !root.Defined() {
+		return t, nil
+	}
+	n, err := load(ctx, get, root)
+	if err == nil && n.Type != TypeDirectory && n.Type != TypeHAMTShard {
+		err = fmt.Errorf("%s is a %s: %w", root, n.Type, ErrNotDirectory)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("unixfs: edit: %w", err)
+	}
+	t.root.link.CID = root
+	return t, nil
+}
+
+// entry returns an entry of d, or nil.
+func (t *Tree) entry(ctx context.Context, d *treeDir, name string) (*treeEntry, error) {
+	if e, changed := d.changes[name]; changed || !d.link.CID.Defined() {
+		return e, nil
+	}
+	found, err := lookup(ctx, t.get, d.link.CID, name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &treeEntry{link: Link{CID: found.CID, Tsize: found.Tsize}}, nil
+}
+
+// isDir tells whether an entry is a directory.
+func (t *Tree) isDir(ctx context.Context, e *treeEntry) (bool, error) {
+	if e.dir != nil {
+		return true, nil
+	}
+	if e.link.CID.Type() == block.Raw {
+		return false, nil
+	}
+	n, err := load(ctx, t.get, e.link.CID)
+	return n.Type == TypeDirectory || n.Type == TypeHAMTShard, err
+}
+
+// set changes an entry.
+func (d *treeDir) set(name string, e *treeEntry) {
+	if d.changes == nil {
+		d.changes = map[string]*treeEntry{}
+	}
+	d.changes[name] = e
+}
+
+// enter returns the directory of that name in d, for changes; nil if there is
+// nothing of that name.
+func (t *Tree) enter(ctx context.Context, d *treeDir, name string) (*treeDir, error) {
+	e, err := t.entry(ctx, d, name)
+	if err != nil || e == nil {
+		return nil, err
+	}
+	isDir, err := t.isDir(ctx, e)
+	switch {
+	case err != nil:
+		return nil, err
+	case !isDir:
+		return nil, ErrNotDirectory
+	case e.dir == nil:
+		e.dir = &treeDir{link: e.link}
+		d.set(name, e)
+	}
+	return e.dir, nil
+}
+
+// An editPlace is a name in a directory of a Tree.
+type editPlace struct {
+	dir  *treeDir
+	name string
+}
+
+// place returns where path lies. The root has no place.
+func (t *Tree) place(ctx context.Context, path string) (editPlace, error) {
+	parts, err := pathParts(path)
+	if err != nil {
+		return editPlace{}, err
+	}
+	if len(parts) == 0 {
+		return editPlace{}, errors.New("this is the root itself")
+	}
+	d := t.root
+	for i, name := range parts {
+		if err := checkName(name); err != nil {
+			return editPlace{}, err
+		}
+		if i == len(parts)-1 {
+			break
+		}
+		if d, err = t.enter(ctx, d, name); err == nil && d == nil {
+			err = fs.ErrNotExist
+		}
+		if err != nil {
+			return editPlace{}, fmt.Errorf("%s: %w", strings.Join(parts[:i+1], "/"), err)
+		}
+	}
+	return editPlace{d, parts[len(parts)-1]}, nil
+}
+
+// Write makes a file of what r holds at path, in the place of a file or symlink
+// that is there. Errors: those of r, of the Putter and the Getter;
+// fs.ErrNotExist, ErrNotDirectory for the directory it shall lie in; ErrNotFile
+// for a directory at path.
+func (t *Tree) Write(ctx context.Context, path string, r io.Reader) error {
+	// Before r is read for nothing.
+	if err := t.settable(ctx, path); err != nil {
+		return fmt.Errorf("unixfs: write %s: %w", path, err)
+	}
+	added, err := Import(ctx, t.put, r, t.options)
+	if err != nil {
+		return fmt.Errorf("unixfs: write %s: %w", path, err)
+	}
+	return t.setAt(ctx, "write", path, Link{CID: added.CID, Tsize: added.DAGSize})
+}
+
+// Symlink makes a symlink at path, as Write makes a file. The target may be
+// anything that is UTF-8.
+func (t *Tree) Symlink(ctx context.Context, path, target string) error {
+	b, err := symlinkBlock(target, t.options.Profile)
+	if err == nil && !block.IsIdentity(b.CID()) {
+		err = t.put.Put(ctx, b)
+	}
+	if err != nil {
+		return fmt.Errorf("unixfs: symlink %s: %w", path, err)
+	}
+	return t.setAt(ctx, "symlink", path, Link{CID: b.CID(), Tsize: uint64(b.Size())})
+}
+
+// Link puts the file, symlink or directory that c names at path, as Write does
+// a file. It gets one block.
+func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
+	b, err := getBlock(ctx, t.get, c)
+	var n Node
+	if err == nil {
+		n, err = nodeOf(b)
+	}
+	if err == nil {
+		_, err = infoOfNode(c, n)
+	}
+	if err != nil {
+		return fmt.Errorf("unixfs: link %s: %w", path, err)
+	}
+	return t.setAt(ctx, "link", path, Link{CID: c, Tsize: n.part(b).tsize})
+}
+
+// setAt sets the entry at path, which is no directory now.
+func (t *Tree) setAt(ctx context.Context, op, path string, l Link) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, err := t.placeOfFile(ctx, path)
+	if err != nil {
+		return fmt.Errorf("unixfs: %s %s: %w", op, path, err)
+	}
+	at.dir.set(at.name, &treeEntry{link: l})
+	return nil
+}
+
+// settable tells whether setAt would do.
+func (t *Tree) settable(ctx context.Context, path string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	_, err := t.placeOfFile(ctx, path)
+	return err
+}
+
+// placeOfFile returns where path lies, at which no directory may be.
+func (t *Tree) placeOfFile(ctx context.Context, path string) (editPlace, error) {
+	at, err := t.place(ctx, path)
+	if err == nil {
+		err = t.notDir(ctx, at)
+	}
+	return at, err
+}
+
+// notDir fails if a directory is at a place.
+func (t *Tree) notDir(ctx context.Context, at editPlace) error {
+	e, err := t.entry(ctx, at.dir, at.name)
+	if err != nil || e == nil {
+		return err
+	}
+	isDir, err := t.isDir(ctx, e)
+	if err == nil && isDir {
+		err = fmt.Errorf("a directory is there: %w", ErrNotFile)
+	}
+	return err
+}
+
+// Mkdir makes a directory at path, and those it lies in where they are not
+// there. One that is there is no error; ErrNotDirectory if something else is.
+func (t *Tree) Mkdir(ctx context.Context, path string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	parts, err := pathParts(path)
+	for _, name := range parts {
+		if err == nil {
+			err = checkName(name)
+		}
+	}
+	d := t.root
+	for i := 0; i < len(parts) && err == nil; i++ {
+		var sub *treeDir
+		if sub, err = t.enter(ctx, d, parts[i]); err == nil && sub == nil {
+			sub = &treeDir{}
+			d.set(parts[i], &treeEntry{dir: sub})
+		}
+		d = sub
+	}
+	if err != nil {
+		return fmt.Errorf("unixfs: make directory %s: %w", path, err)
+	}
+	return nil
+}
+
+// Remove removes what is at path, a directory with all that is in it. Errors:
+// fs.ErrNotExist.
+func (t *Tree) Remove(ctx context.Context, path string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	at, err := t.place(ctx, path)
+	var e *treeEntry
+	if err == nil {
+		e, err = t.entry(ctx, at.dir, at.name)
+	}
+	if err == nil && e == nil {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		return fmt.Errorf("unixfs: remove %s: %w", path, err)
+	}
+	at.dir.set(at.name, nil)
+	return nil
+}
+
+// Move moves what is at from to to, in the place of a file or symlink that is
+// there. Errors: fs.ErrNotExist for from, or the directory that to shall lie
+// in; ErrNotFile for a directory at to; block.ErrMalformed if to lies in from.
+func (t *Tree) Move(ctx context.Context, from, to string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.move(ctx, from, to); err != nil {
+		return fmt.Errorf("unixfs: move %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+func (t *Tree) move(ctx context.Context, from, to string) error {
+	source, err := t.place(ctx, from)
+	if err != nil {
+		return err
+	}
+	e, err := t.entry(ctx, source.dir, source.name)
+	if err == nil && e == nil {
+		err = fmt.Errorf("%s: %w", from, fs.ErrNotExist)
+	}
+	if err != nil {
+		return err
+	}
+	fromParts, err := pathParts(from)
+	if err != nil {
+		return err
+	}
+	toParts, err := pathParts(to)
+	if err != nil {
+		return err
+	}
+	if len(toParts) >= len(fromParts) && strings.Join(toParts[:len(fromParts)], "/") == strings.Join(fromParts, "/") {
+		if len(toParts) == len(fromParts) {
+			return nil
+		}
+		return fmt.Errorf("%w: it can't be moved into itself", block.ErrMalformed)
+	}
+	target, err := t.placeOfFile(ctx, to)
+	if err != nil {
+		return err
+	}
+	source.dir.set(source.name, nil)
+	target.dir.set(target.name, e)
+	return nil
+}

@@ -1,0 +1,206 @@
+package unixfs
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// FS returns the directory that root names as a file system, which reads
+// through get with ctx. It is also an fs.ReadDirFS, fs.StatFS, fs.ReadFileFS
+// and fs.ReadLinkFS; its files are io.ReadSeekers, io.ReaderAts and
+// io.WriterTos, as http.FileServerFS wants them. Nothing is got before it is
+// needed.
+//
+// Symlinks are followed within root, as by [Follow]. What the tree does not
+// say: permissions are 0444 and 0555, modification times zero. Sys of a
+// FileInfo is its [Entry]. Errors are *fs.PathErrors, which wrap
+// fs.ErrNotExist for a name that isn't there, and block.ErrNotFound for a
+// block that isn't.
+func FS(ctx context.Context, get block.Getter, root cid.Cid) fs.FS {
+	return fileSystem{ctx, get, root}
+}
+
+type fileSystem struct {
+	// ctx is the one FS was given: the interfaces of package fs have no room
+	// for one of their own.
+	ctx  context.Context
+	get  block.Getter
+	root cid.Cid
+}
+
+var (
+	_ fs.ReadDirFS  = fileSystem{}
+	_ fs.StatFS     = fileSystem{}
+	_ fs.ReadFileFS = fileSystem{}
+	_ fs.ReadLinkFS = fileSystem{}
+)
+
+// at finds what a name leads to.
+func (f fileSystem) at(op, name string, last bool) (found, error) {
+	if !fs.ValidPath(name) {
+		return found{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+	}
+	at, err := follow(f.ctx, f.get, f.root, name, last)
+	if errors.Is(err, ErrNotDirectory) {
+		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return found{}, &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	at.entry.Name = name[strings.LastIndexByte(name, '/')+1:]
+	return at, nil
+}
+
+// Open implements fs.FS.
+func (f fileSystem) Open(name string) (fs.File, error) {
+	at, err := f.at("open", name, true)
+	if err != nil {
+		return nil, err
+	}
+	info, err := infoOf(at)
+	if err == nil && info.IsDir() {
+		return &dirFile{fsys: f, at: at, info: info, path: name}, nil
+	}
+	var file *File
+	if err == nil {
+		file, err = openNode(f.ctx, f.get, at.entry.CID, at.node)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return regularFile{file, info}, nil
+}
+
+// Stat implements fs.StatFS.
+func (f fileSystem) Stat(name string) (fs.FileInfo, error) { return f.info("stat", name, true) }
+
+// Lstat implements fs.ReadLinkFS.
+func (f fileSystem) Lstat(name string) (fs.FileInfo, error) { return f.info("lstat", name, false) }
+
+func (f fileSystem) info(op, name string, last bool) (fs.FileInfo, error) {
+	at, err := f.at(op, name, last)
+	if err != nil {
+		return nil, err
+	}
+	info, err := infoOf(at)
+	if err != nil {
+		return nil, &fs.PathError{Op: op, Path: name, Err: err}
+	}
+	return info, nil
+}
+
+// ReadLink implements fs.ReadLinkFS.
+func (f fileSystem) ReadLink(name string) (string, error) {
+	at, err := f.at("readlink", name, false)
+	if err != nil {
+		return "", err
+	}
+	if at.node.Type != TypeSymlink {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrInvalid}
+	}
+	return string(at.node.Data), nil
+}
+
+// ReadFile implements fs.ReadFileFS. Memory grows with what is read, whatever
+// size the file says it has.
+func (f fileSystem) ReadFile(name string) ([]byte, error) {
+	file, err := f.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var b bytes.Buffer
+	if r, ok := file.(io.WriterTo); ok {
+		_, err = r.WriteTo(&b)
+	} else {
+		err = ErrNotFile
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return b.Bytes(), nil
+}
+
+// ReadDir implements fs.ReadDirFS: all entries, sorted by name. A directory
+// too large for that is read through Open.
+func (f fileSystem) ReadDir(name string) ([]fs.DirEntry, error) {
+	d, err := f.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	dir, ok := d.(fs.ReadDirFile)
+	if !ok {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: ErrNotDirectory}
+	}
+	entries, err := dir.ReadDir(-1)
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	return entries, err
+}
+
+// regularFile is a File that knows its name.
+type regularFile struct {
+	*File
+	info fileInfo
+}
+
+var (
+	_ fs.File       = regularFile{}
+	_ io.ReadSeeker = regularFile{}
+	_ io.ReaderAt   = regularFile{}
+	_ io.WriterTo   = regularFile{}
+)
+
+func (f regularFile) Stat() (fs.FileInfo, error) { return f.info, nil }
+
+// fileInfo tells of a node.
+type fileInfo struct {
+	entry    Entry
+	size     int64
+	mode     fs.FileMode
+	modified time.Time
+}
+
+var _ fs.FileInfo = fileInfo{}
+
+func (i fileInfo) Name() string       { return i.entry.Name }
+func (i fileInfo) Size() int64        { return i.size }
+func (i fileInfo) Mode() fs.FileMode  { return i.mode }
+func (i fileInfo) ModTime() time.Time { return i.modified }
+func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
+func (i fileInfo) Sys() any           { return i.entry }
+func (i fileInfo) String() string     { return fs.FormatFileInfo(i) }
+
+// infoOf tells of what was found.
+func infoOf(at found) (fileInfo, error) {
+	said, err := infoOfNode(at.entry.CID, at.node)
+	if err != nil {
+		return fileInfo{}, err
+	}
+	i := fileInfo{entry: at.entry, size: said.Size, mode: 0o444, modified: said.Modified}
+	if i.entry.Name == "" {
+		i.entry.Name = "."
+	}
+	kind := fs.FileMode(0)
+	switch said.Type {
+	case TypeDirectory:
+		kind, i.mode = fs.ModeDir, 0o555
+	case TypeSymlink:
+		kind, i.mode = fs.ModeSymlink, 0o777
+	}
+	if said.Mode != 0 {
+		i.mode = fileMode(said.Mode)
+	}
+	i.mode |= kind
+	return i, nil
+}

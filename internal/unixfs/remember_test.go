@@ -1,0 +1,226 @@
+package unixfs
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+)
+
+// recall is a Remembers in memory.
+type recall struct {
+	mu         sync.Mutex
+	rows       map[string]recalled
+	lookups    []string
+	remembered []string
+	fail       error
+}
+
+type recalled struct {
+	stat  FileStat
+	known Known
+}
+
+var _ Remembers = (*recall)(nil)
+
+func (r *recall) Lookup(_ context.Context, path string, stat FileStat) (Known, bool, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lookups = append(r.lookups, path)
+	row, ok := r.rows[path]
+	if !ok || !row.stat.Same(stat) {
+		return Known{}, false, nil
+	}
+	return row.known, true, nil
+}
+
+func (r *recall) Remember(_ context.Context, path string, stat FileStat, k Known) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.remembered = append(r.remembered, path)
+	if r.rows == nil {
+		r.rows = map[string]recalled{}
+	}
+	r.rows[path] = recalled{stat, k}
+	return r.fail
+}
+
+// TestRemembers: what is as it was is not read again, and makes the same tree.
+func TestRemembers(t *testing.T) {
+	dir := t.TempDir()
+	writeTree(t, dir, fstest.MapFS{
+		"a":       {Data: []byte("a")},
+		"a.b":     {Data: []byte("a.b")},
+		"d/large": {Data: streamBytes(t, "large", 1000)},
+		"d/empty": {},
+		"d/link":  {Mode: fs.ModeSymlink, Data: []byte("large")},
+		"d.e/f":   {Data: []byte("f")},
+	})
+	old := time.Now().Add(-time.Hour)
+	age := func(name string, by time.Duration) {
+		t.Helper()
+		if err := os.Chtimes(filepath.Join(dir, name), old, old.Add(-by)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := []string{"a", "a.b", "d/empty", "d/large", "d.e/f"}
+	for _, name := range names {
+		age(name, 0)
+	}
+	// Setting times is a change of the inode's, just now; so they are told
+	// from an FS without inodes here.
+	tree := func() fs.FS { return withoutSys{os.DirFS(dir)} }
+	for _, p := range []Profile{tiny(), V1Profile(), V0Profile(), {CIDVersion: 1, Hash: 0x12, ChunkSize: 100, Width: 2, Layout: Trickle}} {
+		r := &recall{}
+		o := Options{Profile: p, Remembers: r}
+		m := newMemory()
+		first, err := ImportFS(t.Context(), m, tree(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sorted := []string{"/", "a", "a.b", "d/", "d/empty", "d/large", "d.e/", "d.e/f"}
+		after := []string{"a", "a.b", "d/empty", "d/large", "d/", "d.e/f", "d.e/", "/"}
+		if !slices.Equal(r.lookups, sorted) || !slices.Equal(r.remembered, after) || first.Hashed != first.Size {
+			t.Errorf("first: looked up %q, remembered %q, hashed %d bytes of %d", r.lookups, r.remembered, first.Hashed, first.Size)
+		}
+		r.lookups, r.remembered, m.order = nil, nil, nil
+		var progress Progress
+		o.Progress = &progress
+		again, err := ImportFS(t.Context(), m, tree(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again.CID != first.CID || again.Hashed != 0 || again.Size != first.Size || again.DAGSize != first.DAGSize || again.Files != first.Files || len(r.remembered) != 0 {
+			t.Errorf("again: got %+v, want %+v, but nothing hashed; remembered %q", again, first, r.remembered)
+		}
+		if len(m.order) != again.Symlinks || again.Blocks != again.Symlinks {
+			t.Errorf("again: %d blocks were put, want a symlink alone", len(m.order))
+		}
+		if progress.Bytes.Load() != int64(first.Size) || progress.Files.Load() != int64(first.Files) {
+			t.Errorf("again: progress says %d bytes, %d files", progress.Bytes.Load(), progress.Files.Load())
+		}
+		// One file changes, just now: it is read, and not remembered.
+		if err := os.WriteFile(filepath.Join(dir, "d.e/f"), []byte("g"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		changed, err := ImportFS(t.Context(), m, tree(), o)
+		if err != nil || changed.CID == first.CID || changed.Hashed != 1 || !slices.Equal(r.remembered, []string{"d.e/", "/"}) {
+			t.Errorf("changed: got %+v, %v, remembered %q; want another root, one byte hashed, directories remembered", changed, err, r.remembered)
+		}
+		r.remembered = nil
+		age("d.e/f", time.Minute)
+		settled, err := ImportFS(t.Context(), m, tree(), o)
+		if err != nil || settled.CID != changed.CID || !slices.Equal(r.remembered, []string{"d.e/f"}) {
+			t.Errorf("settled: got %+v, %v, remembered %q, want d.e/f", settled, err, r.remembered)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "d.e/f"), []byte("f"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		age("d.e/f", 0)
+	}
+	broken := &recall{fail: errBroken}
+	if _, err := ImportFS(t.Context(), discard{}, tree(), Options{Remembers: broken}); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "a: ") {
+		t.Errorf("got %v, want the error, of a", err)
+	}
+}
+
+// withoutSys hides what a system tells of files besides size and times.
+type withoutSys struct{ fs.FS }
+
+func (w withoutSys) ReadDir(name string) ([]fs.DirEntry, error) {
+	list, err := fs.ReadDir(w.FS, name)
+	for i := range list {
+		list[i] = plainEntry{list[i]}
+	}
+	return list, err
+}
+
+func (w withoutSys) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
+func (w withoutSys) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
+
+type plainEntry struct{ fs.DirEntry }
+
+func (e plainEntry) Info() (fs.FileInfo, error) {
+	info, err := e.DirEntry.Info()
+	return plainInfo{info}, err
+}
+
+type plainInfo struct{ fs.FileInfo }
+
+func (plainInfo) Sys() any { return nil }
+
+func TestFileStat(t *testing.T) {
+	now := time.Now()
+	at := func(ago time.Duration) time.Time { return now.Add(-ago) }
+	for _, tt := range []struct {
+		modified, changed time.Time
+		want              bool
+	}{
+		{at(time.Hour), at(time.Hour), true},
+		{at(time.Hour), time.Time{}, true},
+		{at(racySlack + 1), at(racySlack + 1), true},
+		{at(racySlack), at(time.Hour), false},
+		{at(time.Hour), at(racySlack), false},
+		{at(0), at(0), false},
+		{at(-time.Hour), at(time.Hour), false},
+	} {
+		if got := (FileStat{Modified: tt.modified, Changed: tt.changed}).settled(now); got != tt.want {
+			t.Errorf("modified %v, changed %v ago: got %t", now.Sub(tt.modified), now.Sub(tt.changed), got)
+		}
+	}
+	was := FileStat{Size: 1, Mode: 0o644, Modified: at(5), Changed: at(6), Inode: 7}
+	if !was.Same(FileStat{Size: 1, Mode: 0o644, Modified: was.Modified.UTC(), Changed: was.Changed.UTC(), Inode: 7}) {
+		t.Error("the same in another time zone is another")
+	}
+	for what, change := range map[string]func(*FileStat){
+		"size":     func(s *FileStat) { s.Size++ },
+		"mode":     func(s *FileStat) { s.Mode = 0o600 },
+		"modified": func(s *FileStat) { s.Modified = at(4) },
+		"changed":  func(s *FileStat) { s.Changed = at(4) },
+		"inode":    func(s *FileStat) { s.Inode++ },
+	} {
+		now := was
+		change(&now)
+		if now.Same(was) {
+			t.Errorf("another %s makes no difference", what)
+		}
+	}
+}
+
+// TestManner: what decides CIDs of files decides the manner.
+func TestManner(t *testing.T) {
+	base := Options{}.Manner()
+	if got := (Options{Profile: V1Profile(), Workers: 3, SkipHidden: true}).Manner(); got != base {
+		t.Errorf("got %q, want %q", got, base)
+	}
+	seen := map[string]string{base: "the default"}
+	for what, change := range map[string]func(*Options){
+		"v0":        func(o *Options) { o.Profile = V0Profile() },
+		"hash":      func(o *Options) { o.Profile.Hash = 0x13 },
+		"leaves":    func(o *Options) { o.Profile.RawLeaves = false },
+		"chunk":     func(o *Options) { o.Profile.ChunkSize++ },
+		"rabin":     func(o *Options) { _ = o.Profile.SetChunker("rabin-1000-2000-3000") },
+		"rabin min": func(o *Options) { _ = o.Profile.SetChunker("rabin-1001-2000-3000") },
+		"rabin avg": func(o *Options) { _ = o.Profile.SetChunker("rabin-1000-2001-3000") },
+		"buzhash":   func(o *Options) { _ = o.Profile.SetChunker("buzhash") },
+		"layout":    func(o *Options) { o.Profile.Layout = Trickle },
+		"width":     func(o *Options) { o.Profile.Width = 5 },
+		"inline":    func(o *Options) { o.Profile.Inline = 5 },
+		"mode":      func(o *Options) { o.KeepMode = true },
+		"times":     func(o *Options) { o.KeepTimes = true },
+	} {
+		o := Options{Profile: V1Profile()}
+		change(&o)
+		if other, there := seen[o.Manner()]; there {
+			t.Errorf("%s is the same manner as %s", what, other)
+		}
+		seen[o.Manner()] = what
+	}
+}

@@ -1,0 +1,127 @@
+package unixfs
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// Resolve follows path, whose parts are divided by slashes, from root down.
+// Empty parts and "." are passed over, ".." takes back the part before it.
+// Symlinks on the way are not followed: they are no directories. Errors: as
+// Lookup, naming the path; block.ErrMalformed if path leads out of root.
+func Resolve(ctx context.Context, get block.Getter, root cid.Cid, path string) (Entry, error) {
+	parts, err := pathParts(path)
+	if err != nil {
+		return Entry{}, fmt.Errorf("unixfs: resolve: %w", err)
+	}
+	at := Entry{CID: root}
+	for i, part := range parts {
+		if at, err = lookup(ctx, get, at.CID, part); err != nil {
+			return Entry{}, fmt.Errorf("unixfs: resolve %s/%s: %w", root, strings.Join(parts[:i+1], "/"), err)
+		}
+	}
+	return at, nil
+}
+
+// pathParts takes a path apart (UnixFS: relative path components).
+func pathParts(path string) ([]string, error) {
+	var parts []string
+	for part := range strings.SplitSeq(path, "/") {
+		switch part {
+		case "", ".":
+		case "..":
+			if len(parts) == 0 {
+				return nil, fmt.Errorf("%w: the path %q leads out of its root", block.ErrMalformed, path)
+			}
+			parts = parts[:len(parts)-1]
+		default:
+			parts = append(parts, part)
+		}
+	}
+	return parts, nil
+}
+
+const (
+	// maxSymlinks is how many symlinks are followed on the way to one place,
+	// as on Linux.
+	maxSymlinks = 40
+	// maxTarget bounds the target of a symlink that is followed, in bytes, as
+	// PATH_MAX does.
+	maxTarget = 4096
+)
+
+// Follow is Resolve that follows symlinks, also the last one, within root: one
+// whose target is absolute, or leads out of root, is an error, as is a way over
+// more than 40 of them. Here ".." leads to the directory that a directory was
+// found in. Errors: as Resolve; block.ErrMalformed for such symlinks.
+func Follow(ctx context.Context, get block.Getter, root cid.Cid, path string) (Entry, error) {
+	at, err := follow(ctx, get, root, path, true)
+	if err != nil {
+		return Entry{}, fmt.Errorf("unixfs: resolve %s/%s: %w", root, path, err)
+	}
+	return at.entry, nil
+}
+
+// A found is what lies at the end of a path, with its node.
+type found struct {
+	entry Entry
+	node  Node
+}
+
+// follow follows path, and the last symlink only if last is set.
+func follow(ctx context.Context, get block.Getter, root cid.Cid, path string, last bool) (found, error) {
+	n, err := load(ctx, get, root)
+	if err != nil {
+		return found{}, err
+	}
+	way := []found{{Entry{CID: root}, n}}
+	left := strings.Split(path, "/")
+	slices.Reverse(left) // the next one last
+	symlinks := 0
+	for len(left) > 0 {
+		name := left[len(left)-1]
+		left = left[:len(left)-1]
+		at := way[len(way)-1]
+		switch name {
+		case "", ".":
+			continue
+		case "..":
+			if len(way) == 1 {
+				return found{}, fmt.Errorf("%w: it leads out of its root", block.ErrMalformed)
+			}
+			way = way[:len(way)-1]
+			continue
+		}
+		e, err := lookupIn(ctx, get, at.entry.CID, at.node, name)
+		if err != nil {
+			return found{}, fmt.Errorf("at %q: %w", name, err)
+		}
+		n, err := load(ctx, get, e.CID)
+		if err != nil {
+			return found{}, fmt.Errorf("at %q: %w", name, err)
+		}
+		if n.Type != TypeSymlink || !last && len(left) == 0 {
+			way = append(way, found{e, n})
+			continue
+		}
+		symlinks++
+		target := string(n.Data)
+		switch {
+		case symlinks > maxSymlinks:
+			return found{}, fmt.Errorf("%w: at %q: more than %d symlinks on the way", block.ErrMalformed, name, maxSymlinks)
+		case strings.HasPrefix(target, "/"):
+			return found{}, fmt.Errorf("%w: at %q: a symlink to %.100q, out of its root", block.ErrMalformed, name, target)
+		case len(target) > maxTarget || target == "":
+			return found{}, fmt.Errorf("%w: at %q: a symlink's target of %d bytes", block.ErrMalformed, name, len(target))
+		}
+		parts := strings.Split(target, "/")
+		slices.Reverse(parts)
+		left = append(left, parts...)
+	}
+	return way[len(way)-1], nil
+}

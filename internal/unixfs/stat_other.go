@@ -1,0 +1,11 @@
+//go:build !(linux || openbsd || dragonfly || solaris || aix || darwin || freebsd || netbsd)
+
+package unixfs
+
+import (
+	"io/fs"
+	"time"
+)
+
+// inodeOf returns nothing: this system tells neither.
+func inodeOf(fs.FileInfo) (changed time.Time, inode uint64) { return time.Time{}, 0 }

@@ -1,0 +1,124 @@
+package unixfs
+
+import (
+	"archive/tar"
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// ExportTar writes what c names to w as a tar archive (POSIX.1-2001), with
+// name for the root: a file, a symlink, or a directory with all below it.
+// Entries come in the order in which the directories have them; permissions
+// that the tree does not say are 0644 and 0755, times 1970. So equal trees give
+// equal archives. Overwrite means nothing here.
+//
+// Names that mean something else in a path fail the export; symlinks are
+// written as they are, and nothing lies below one. After an error the archive
+// is cut short, without the end that a tar has. Errors are as of [Export].
+func ExportTar(ctx context.Context, get block.Getter, c cid.Cid, name string, w io.Writer, o ExportOptions) error {
+	if err := checkName(name); err != nil {
+		return fmt.Errorf("unixfs: export %s as tar: %w", c, err)
+	}
+	t := tarExporter{ctx: ctx, get: get, to: tar.NewWriter(w), bounds: o.bounds(), progress: o.Progress}
+	err := t.entry(name, c, 0)
+	if err == nil {
+		err = t.to.Close()
+	}
+	if err != nil {
+		return fmt.Errorf("unixfs: export %s as tar: %w", c, err)
+	}
+	return nil
+}
+
+// A tarExporter writes a tree as a tar archive.
+type tarExporter struct {
+	ctx      context.Context // of this export only
+	get      block.Getter
+	to       *tar.Writer
+	bounds   bounds
+	progress *Progress
+}
+
+func (t *tarExporter) entry(path string, c cid.Cid, depth int) error {
+	n, err := load(t.ctx, t.get, c)
+	if err == nil {
+		err = t.bounds.take(n.fileBytes())
+	}
+	if err != nil {
+		return named(path, err)
+	}
+	switch n.Type {
+	case TypeFile, TypeRaw:
+		err = t.file(path, c, n)
+	case TypeSymlink:
+		h := tarHeader(path, n, tar.TypeSymlink, 0o777)
+		h.Linkname = string(n.Data)
+		err = t.to.WriteHeader(h)
+	case TypeDirectory, TypeHAMTShard:
+		return t.directory(path, c, n, depth)
+	default:
+		err = fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+	}
+	return named(path, err)
+}
+
+func tarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
+	if n.Mode&0o7777 != 0 {
+		mode = int64(n.Mode & 0o7777)
+	}
+	h := &tar.Header{Typeflag: kind, Name: path, Mode: mode, ModTime: n.Modified, Format: tar.FormatPAX}
+	if h.ModTime.IsZero() {
+		h.ModTime = time.Unix(0, 0)
+	}
+	return h
+}
+
+func (t *tarExporter) directory(path string, c cid.Cid, n Node, depth int) error {
+	if depth == MaxDepth {
+		return fmt.Errorf("%s: %w: directories lie more than %d deep", path, block.ErrMalformed, MaxDepth)
+	}
+	if err := t.to.WriteHeader(tarHeader(path+"/", n, tar.TypeDir, 0o755)); err != nil {
+		return named(path, err)
+	}
+	for e, err := range entriesOf(t.ctx, t.get, c, n) {
+		if err == nil && checkName(e.Name) != nil {
+			err = fmt.Errorf("an entry named %q, which can be no file: %w", e.Name, block.ErrMalformed)
+		}
+		if err != nil {
+			return named(path, err)
+		}
+		if err := t.entry(path+"/"+e.Name, e.CID, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *tarExporter) file(path string, c cid.Cid, n Node) error {
+	f, err := openNode(t.ctx, t.get, c, n)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	h := tarHeader(path, n, tar.TypeReg, 0o644)
+	h.Size = f.Size()
+	if err := t.to.WriteHeader(h); err != nil {
+		return err
+	}
+	var to io.Writer = t.to
+	if t.progress != nil {
+		to = countedWriter{to, t.progress}
+	}
+	if _, err := f.WriteTo(to); err != nil {
+		return err
+	}
+	if t.progress != nil {
+		t.progress.Files.Add(1)
+	}
+	return nil
+}
