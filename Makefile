@@ -1,7 +1,6 @@
 # What the targets do in words: CONTRIBUTING.md.
 
 FUZZ_SECONDS ?= 30
-BENCH ?= .
 
 .PHONY: all check test race fuzz bench
 
@@ -21,4 +20,4 @@ fuzz:
 	.ci/fuzz $(FUZZ_SECONDS)
 
 bench:
-	go test -run '^$$' -bench '$(BENCH)' -benchmem -timeout 60m ./...
+	go test ./internal/bench -run '^TestFigures$$' -v -timeout 90m -full -report '$(CURDIR)/docs/performance.md'
