@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
@@ -18,7 +19,7 @@ import (
 // file.
 func BenchmarkAddAgain(b *testing.B) {
 	root := filepath.Join(b.TempDir(), "src")
-	if err := os.CopyFS(root, os.DirFS(filepath.Join(runtime.GOROOT(), "src"))); err != nil {
+	if err := os.CopyFS(root, os.DirFS(goSource(b))); err != nil {
 		b.Fatal(err)
 	}
 	ctx, s := b.Context(), statStore(b)
@@ -87,4 +88,14 @@ func BenchmarkAddAgain(b *testing.B) {
 		}
 		b.ReportMetric(float64(hashed)/float64(b.N), "hashed/op")
 	})
+}
+
+// goSource is the source tree of the Go that runs the tests.
+func goSource(b *testing.B) string {
+	b.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "src")
 }

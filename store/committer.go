@@ -49,6 +49,7 @@ type committer struct {
 	// The overlay: what has changed since the last flush. A nil value is a
 	// deletion.
 	rows   map[string]*row
+	looked lookedUp // the row that the index was last asked for
 	kv     map[string][]byte
 	infos  map[pack.ID]*packInfo // of all packs
 	dirty  map[pack.ID]bool      // of which these changed
@@ -97,6 +98,13 @@ type workList struct {
 // maxWorkList bounds a workList in memory; what goes beyond is found again in
 // the index.
 const maxWorkList = 64 << 10
+
+// A lookedUp is a row as the index has it: who changes one has often just
+// looked at it.
+type lookedUp struct {
+	mh  string
+	row *row
+}
 
 // A sealing is a pack that is being sealed in the background. Until that's done
 // its state is packTorn: not appended to any more, and not sealed.
@@ -150,7 +158,7 @@ func parseMeta(p []byte) (meta, error) {
 // load reads meta and packs from the index, and forgets the overlay.
 func (c *committer) load() error {
 	old := c.meta
-	c.rows, c.kv = map[string]*row{}, map[string][]byte{}
+	c.rows, c.kv, c.looked = map[string]*row{}, map[string][]byte{}, lookedUp{}
 	c.infos, c.dirty = map[pack.ID]*packInfo{}, map[pack.ID]bool{}
 	c.moved, c.gone = map[string]loc{}, map[pack.ID]bool{}
 	c.hints = map[node]*links{}
@@ -361,14 +369,21 @@ func (c *committer) row(mh string) (*row, error) {
 	if r, ok := c.rows[mh]; ok {
 		return r, nil
 	}
+	if c.looked.row != nil && c.looked.mh == mh {
+		return c.looked.row, nil
+	}
 	value, err := c.s.index.get(rowKey(mh))
 	if err != nil {
 		return nil, err
 	}
-	if value == nil {
-		return &row{}, nil
+	r := &row{}
+	if value != nil {
+		if r, err = parseRow(value); err != nil {
+			return nil, err
+		}
 	}
-	return parseRow(value)
+	c.looked = lookedUp{mh, r}
+	return r, nil
 }
 
 // change changes a row, and with it whatever follows from the row alone: the
@@ -749,6 +764,7 @@ func (c *committer) flush(sync bool) error {
 		return err
 	}
 	clear(c.rows)
+	c.looked = lookedUp{}
 	clear(c.kv)
 	clear(c.dirty)
 	clear(c.gone)

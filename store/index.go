@@ -219,16 +219,17 @@ func (x *index) keepIdle(it *pebble.Iterator, version uint64) bool {
 // What closing one may say, who looked up with it was told.
 func (x *index) dropIdle() {
 	x.mu.Lock()
-	idle := x.idle
+	defer x.mu.Unlock()
+	// With mu held, so that whoever closes the database doesn't overtake the
+	// timer.
+	for _, it := range x.idle {
+		it.Close()
+	}
 	x.idle = nil
 	x.version++
 	if x.expiry != nil {
 		x.expiry.Stop()
 		x.expiry = nil
-	}
-	x.mu.Unlock()
-	for _, it := range idle {
-		it.Close()
 	}
 }
 

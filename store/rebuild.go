@@ -193,6 +193,10 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	var offsets []int64
 	if info.state == packSealed {
 		offsets, end = rb.offsets(id, end, index)
+	} else if err := rb.s.packs.Persist(id); err != nil {
+		// What a process wrote that was killed, or whose syncs failed, need not
+		// be on the disk.
+		return err
 	}
 	from := pack.Start
 	for from < end {

@@ -143,3 +143,38 @@ func TestRebuildManyAliases(t *testing.T) {
 		}
 	}
 }
+
+// What a rebuild finds in a pack that nobody synced is synced before the index
+// speaks of it.
+func TestRebuildSyncsPacks(t *testing.T) {
+	h := newHarness(t)
+	for n := 1; n < 8; n++ {
+		fs := crashfs.New(uint64(n))
+		s, err := Open(h.ctx, "repo", Options{FS: fs})
+		h.ok(err)
+		a := h.leaf("a")
+		h.put(s, a)
+		h.alias(s, "x", a)
+		// The disk fails, so that what was appended stays unsynced.
+		failPacks(fs, n, crashfs.OpSync, crashfs.OpSyncData, crashfs.OpCreate, crashfs.OpWriteAt)
+		b := s.Batch()
+		// Whether it says so here or there is another test's matter.
+		if b.Put(h.ctx, h.leaf("b"), h.link("c", h.leaf("d").CID()), h.random(rand.New(rand.NewPCG(1, 1)), 100_000)) == nil {
+			b.Commit(h.ctx)
+		}
+		b.Discard()
+		fs.Fail(nil)
+		h.ok(s.Close())
+		h.rebuild(fs, Options{})
+		fs = fs.CrashKeeping(0)
+		s, err = Open(h.ctx, "repo", Options{FS: fs})
+		h.ok(err)
+		h.has(s, true, a)
+		rep, err := s.Verify(h.ctx, VerifyOptions{Data: true})
+		h.ok(err)
+		if !rep.OK() {
+			t.Errorf("call %d failed: the rebuilt index speaks of what isn't on the disk: %v", n, rep.Damaged)
+		}
+		h.ok(s.Close())
+	}
+}

@@ -217,7 +217,7 @@ func TestLinksRefused(t *testing.T) {
 		{"unknown codec", 0x72, nil, block.ErrUnknownCodec},
 
 		{"pb, unknown field", block.DagPB, pbBytes(3, nil), block.ErrMalformed},
-		{"pb, wire type", block.DagPB, []byte{1<<3 | 0, 5}, block.ErrMalformed},
+		{"pb, wire type", block.DagPB, []byte{1 << 3, 5}, block.ErrMalformed},
 		{"pb, cut in a field", block.DagPB, pbNode(a)[:20], block.ErrMalformed},
 		{"pb, cut in a length", block.DagPB, []byte{0x12}, block.ErrMalformed},
 		{"pb, endless varint", block.DagPB, bytes.Repeat([]byte{0xff}, 30), block.ErrMalformed},

@@ -14,7 +14,7 @@ const (
 	pbNodeLinks = 2<<3 | 2
 	pbLinkHash  = 1<<3 | 2
 	pbLinkName  = 2<<3 | 2
-	pbLinkTsize = 3<<3 | 0
+	pbLinkTsize = 3 << 3
 )
 
 // minPBLink is the size of the shortest link, in bytes: two heads of fields

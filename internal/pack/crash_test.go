@@ -141,3 +141,28 @@ func TestErrorWhileSealing(t *testing.T) {
 		f.checkSealed(1, mark, size, places)
 	}
 }
+
+// Bytes that can be read and are not on the disk, as a failed sync leaves them,
+// are there to stay after Persist.
+func TestPersist(t *testing.T) {
+	fs := crashfs.New(1)
+	f := newCrashable(t, fs)
+	w, err := f.Create(1)
+	f.ok(err)
+	places := f.append(w, f.blocksOf(100, window+1, 0, 5000)...)
+	fs.FailAt(1, syscall.EIO, crashfs.OpSyncData)
+	f.fails("sync", w.Sync(), syscall.EIO)
+	fs.Fail(nil)
+	end := w.End()
+	f.ok(w.Close())
+	f.check(1, end, places)
+	f.ok(f.Persist(1))
+	if f.Dir, err = OpenDir(fs.CrashKeeping(0), "packs"); err != nil {
+		t.Fatal(err)
+	}
+	f.check(1, end, places)
+	f.ok(f.Dir.Close())
+	if err := f.Persist(2); err == nil {
+		t.Error("persist what isn't there: got no error")
+	}
+}

@@ -228,6 +228,40 @@ func (d *Dir) Cut(id ID, end int64) error {
 	return nil
 }
 
+// Persist makes durable whatever can be read of the pack's file, for who finds
+// bytes in it that nobody answers for. It writes them where they are once more:
+// after a sync that failed they may be readable and yet not be written by any
+// later one.
+func (d *Dir) Persist(id ID) error {
+	size, err := d.Size(id)
+	if err != nil {
+		return err
+	}
+	f, err := d.fs.OpenReadWrite(d.Path(id), category)
+	if err != nil {
+		return fmt.Errorf("pack: persist: %w", err)
+	}
+	buf := make([]byte, window)
+	for at := int64(0); at < size && err == nil; {
+		n, rerr := f.ReadAt(buf[:min(window, size-at)], at)
+		if n == 0 || rerr != nil && rerr != io.EOF {
+			break // nobody will rely on what follows
+		}
+		_, err = f.WriteAt(buf[:n], at)
+		at += int64(n)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err != nil {
+		return fmt.Errorf("pack: persist %s: %w", id.Name(), err)
+	}
+	return nil
+}
+
 // SealAt seals a pack that nobody appends to, whose sections end at end.
 // Whatever lies behind end in the file stays there, as padding.
 func (d *Dir) SealAt(id ID, end int64) (size int64, err error) {

@@ -8,8 +8,10 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 	"testing"
 
@@ -163,7 +165,7 @@ func plainLoop(b *testing.B, from io.Reader, to io.Writer) {
 // BenchmarkTree imports the source tree of Go, beside its yardstick: a walk
 // that reads one file after another, hashes it and appends it to a file.
 func BenchmarkTree(b *testing.B) {
-	root := filepath.Join(runtime.GOROOT(), "src")
+	root := goSource(b)
 	file := newAppended(b)
 	run := func(what string, once func(b *testing.B) error) {
 		b.Run(what, func(b *testing.B) {
@@ -233,4 +235,14 @@ func BenchmarkRead(b *testing.B) {
 			f.Close()
 		}
 	})
+}
+
+// goSource is the source tree of the Go that runs the tests.
+func goSource(b *testing.B) string {
+	b.Helper()
+	out, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	return filepath.Join(strings.TrimSpace(string(out)), "src")
 }

@@ -16,10 +16,9 @@ import (
 // blockFile is a store whose blocks lie on disk, so that they don't count as
 // memory.
 type blockFile struct {
-	f    *os.File
-	end  int64
-	at   map[[32]byte]span
-	gets int
+	f   *os.File
+	end int64
+	at  map[[32]byte]span
 }
 
 type span struct {
