@@ -142,6 +142,26 @@ func TestErrorWhileSealing(t *testing.T) {
 	}
 }
 
+// What a failed write has not taken is not forgotten: who appends hears of it
+// whenever they ask.
+func TestErrorWhileAppending(t *testing.T) {
+	fs := crashfs.New(1)
+	f := newFixture(t, fs)
+	w, err := f.Create(1)
+	f.ok(err)
+	f.append(w, f.blocksOf(100)...)
+	b := f.blocksOf(200)[0]
+	_, _, err = w.Append(b.CID(), b.Data())
+	f.ok(err)
+	fs.FailAt(1, syscall.EIO, crashfs.OpWriteAt)
+	f.fails("flush", w.Flush(), syscall.EIO)
+	f.fails("flush again", w.Flush(), syscall.EIO)
+	b = f.blocksOf(gather + 1)[0]
+	_, _, err = w.Append(b.CID(), b.Data())
+	f.fails("append", err, syscall.EIO)
+	f.fails("close", w.Close(), syscall.EIO)
+}
+
 // Bytes that can be read and are not on the disk, as a failed sync leaves them,
 // are there to stay after Persist.
 func TestPersist(t *testing.T) {

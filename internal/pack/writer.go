@@ -27,9 +27,9 @@ const gather = 64 << 10
 // the CARv1 header within.
 var Start = int64(car.DataOffset + len(car.AppendHeaderV1(nil, nil)))
 
-// A Writer appends sections to one pack. After an error of Append, Flush or
-// Sync nothing may be appended any more: what lies behind the last offset that
-// Sync made durable can't be trusted.
+// A Writer appends sections to one pack. After an error of Append or
+// Flush both return it for ever, and so does Sync after one of its own: what
+// lies behind the last offset that Sync made durable can't be trusted.
 type Writer struct {
 	dir     *Dir
 	id      ID
@@ -38,6 +38,7 @@ type Writer struct {
 	end     int64  // where the next section begins, buf counted in
 	written int64  // how much the operating system has
 	kick    int64  // end when writing back was last asked for
+	err     error  // of the write that failed
 	// entries are the sections appended by this Writer; resumed is where they
 	// begin: what lies before was appended by an earlier one.
 	entries []car.IndexEntry
@@ -137,15 +138,16 @@ func (w *Writer) Flush() error {
 
 // write appends p to the file.
 func (w *Writer) write(p []byte) error {
-	if len(p) == 0 {
-		return nil
+	if len(p) == 0 || w.err != nil {
+		return w.err
 	}
 	n, err := w.file.WriteAt(p, w.written)
 	if err == nil && n < len(p) {
 		err = io.ErrShortWrite
 	}
 	if err != nil {
-		return fmt.Errorf("pack: append to %s: %w", w.id.Name(), err)
+		w.err = fmt.Errorf("pack: append to %s: %w", w.id.Name(), err)
+		return w.err
 	}
 	w.written += int64(len(p))
 	return nil
