@@ -58,7 +58,7 @@ func (a *audit) run() error {
 	if err != nil {
 		return err
 	}
-	defer a.snap.Close()
+	defer a.s.index.drop(a.snap)
 	refs := &sorter{fs: a.s.fs, dir: a.s.dir}
 	defer refs.remove()
 	if err := a.gather(refs); err != nil {

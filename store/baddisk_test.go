@@ -162,6 +162,22 @@ func TestFlushTellsOfLoss(t *testing.T) {
 	h.audit(s)
 }
 
+func TestCloseTellsOfLoss(t *testing.T) {
+	h := newHarness(t)
+	fs := crashfs.New(1)
+	s := h.open("repo", Options{FS: fs, Reserve: -1})
+	h.put(s, h.leaf("b"))
+	h.ok(s.Put(h.ctx, h.leaf("a")))
+	failPacks(fs, 1, crashfs.OpSyncData)
+	if err := s.Close(); !errors.Is(err, ErrBatchLost) || !errors.Is(err, syscall.EIO) {
+		t.Errorf("close: got %v, want ErrBatchLost and the reason", err)
+	}
+	fs.Fail(nil)
+	s = h.open("repo", Options{FS: fs, Reserve: -1})
+	h.audit(s)
+	h.ok(s.Close())
+}
+
 // An error of the index's own log ends the store, but not the process: the
 // callers are told, and a store opened anew has all that was acknowledged.
 func TestFailedIndex(t *testing.T) {

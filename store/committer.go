@@ -60,7 +60,9 @@ type committer struct {
 	// missing are packs that are not there: what lay in them is not to be
 	// relied on when it is put again.
 	missing map[pack.ID]bool
-	gone    map[pack.ID]bool // packs that are removed once the flush is through
+	// uncut are torn packs whose header doesn't say yet where they end.
+	uncut map[pack.ID]bool
+	gone  map[pack.ID]bool // packs that are removed once the flush is through
 
 	writers  [kinds]*pack.Writer // the open packs; nil where none is
 	unsynced [kinds]bool         // whether they hold bytes that were never synced
@@ -850,8 +852,41 @@ func (c *committer) rollback(cause error) error {
 		}
 		info.state = packTorn
 		c.dirty[info.id] = true
+		c.uncut[info.id] = true
 	}
+	c.cutTorn()
 	return fmt.Errorf("store: commit: %w", cause)
+}
+
+// cutTorn sees to it that a rebuild doesn't take for acknowledged what follows
+// the mark of a torn pack. A disk that has just failed may refuse; then it is
+// tried again before the store closes, and when it is opened.
+func (c *committer) cutTorn() {
+	for id := range c.uncut {
+		info := c.infos[id]
+		if info == nil || info.state != packTorn {
+			delete(c.uncut, id)
+			continue
+		}
+		size, err := c.s.packs.Size(id)
+		if err == nil && size > info.end {
+			err = c.s.packs.Cut(id, info.end)
+		}
+		if err != nil {
+			c.s.log.Warn("store: cut a torn pack", "pack", id.Name(), "error", err)
+			continue
+		}
+		delete(c.uncut, id)
+	}
+}
+
+// tellLoss returns ErrBatchLost if what was put is gone and nobody was told.
+func (c *committer) tellLoss() error {
+	if !c.lostPuts {
+		return nil
+	}
+	c.lostPuts = false
+	return fmt.Errorf("%w: %w; put them again", ErrBatchLost, c.s.failure())
 }
 
 // shut ends the committer's work in good order.
@@ -873,6 +908,8 @@ func (c *committer) shut() {
 			c.s.log.Warn("store: close", "error", err)
 		}
 	}
+	c.cutTorn()
+	c.s.untold = c.tellLoss()
 	// Whoever asks from now on is told so.
 	for {
 		select {

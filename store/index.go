@@ -159,6 +159,10 @@ func (x *index) wait(call func() error) error {
 	}
 }
 
+// drop closes a snapshot. Pebble may take it for an occasion to compact, and
+// wait for whoever writes the manifest, who may be held for ever.
+func (x *index) drop(snap *pebble.Snapshot) { x.wait(snap.Close) }
+
 // get returns the value of key, or nil where there is none. It goes through an
 // iterator because only that consults the filters of the last level, which is
 // what makes an absent key cheap.

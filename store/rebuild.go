@@ -121,7 +121,7 @@ func (rb *rebuild) open() (err error) {
 	if s.index, err = openIndex(rb.fs, rb.repo.path(newIndexDir), rb.o, true); err != nil {
 		return err
 	}
-	rb.s, rb.c = s, &committer{s: s}
+	rb.s, rb.c = s, &committer{s: s, uncut: map[pack.ID]bool{}}
 	return rb.c.load()
 }
 

@@ -34,6 +34,7 @@ type Store struct {
 	space     chan struct{} // the packs take more than they may; holds one
 	closing   chan struct{}
 	committed chan struct{} // the committer has ended
+	untold    error         // the loss that no Flush told of; set before committed is closed
 	closeOnce sync.Once
 	closeErr  error
 
@@ -144,7 +145,7 @@ func (s *Store) start(r *repository) (err error) {
 			s.index.close(false)
 		}
 	}()
-	c := &committer{s: s, missing: map[pack.ID]bool{}}
+	c := &committer{s: s, missing: map[pack.ID]bool{}, uncut: map[pack.ID]bool{}}
 	if err = c.load(); err != nil {
 		return err
 	}
@@ -211,8 +212,9 @@ func (c *committer) adopt(ids []pack.ID) error {
 }
 
 // Close ends all background work, makes durable what was put, and closes the
-// repository. Temporary pins are gone. It waits for readers, may be called
-// again, and then returns the same.
+// repository. Temporary pins are gone. If something that was put is gone and no
+// Flush has said so, Close does, with ErrBatchLost. It waits for readers, may be
+// called again, and then returns the same.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.cancel()
@@ -232,7 +234,7 @@ func (s *Store) Close() error {
 			}
 		}
 		s.events.close()
-		var errs []error
+		errs := []error{s.untold}
 		if s.index.err() != nil {
 			errs = append(errs, s.index.err())
 		}
@@ -270,7 +272,7 @@ func (s *Store) snapshot(ctx context.Context) (snap *pebble.Snapshot, done func(
 	}
 	snap = s.index.db.NewSnapshot()
 	return snap, func() {
-		snap.Close()
+		s.index.drop(snap)
 		s.end()
 	}, nil
 }
@@ -462,11 +464,7 @@ func (s *Store) forgetFresh() {
 // ErrBatchLost.
 func (s *Store) Flush(ctx context.Context) error {
 	err := s.flush(ctx, func(c *committer) error {
-		if !c.lostPuts {
-			return nil
-		}
-		c.lostPuts = false
-		return fmt.Errorf("%w: %w; put them again", ErrBatchLost, s.failure())
+		return c.tellLoss()
 	})
 	if err != nil {
 		return fmt.Errorf("store: flush: %w", err)
