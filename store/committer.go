@@ -81,9 +81,10 @@ type committer struct {
 	// keeperDue: something that was wanted came, or an alias holds a former
 	// root. The keeper is told when it can see that.
 	keeperDue bool
-	// unacked: what earlier groups took in has not been flushed. lostPuts: such
-	// was lost, and no Flush has told yet.
-	unacked, lostPuts bool
+	// unflushed: Puts were answered for blocks that have not been flushed.
+	// lostPuts: such were lost, and no Flush has told yet. A batch finds out
+	// without them.
+	unflushed, lostPuts bool
 }
 
 // Kinds of work.
@@ -255,7 +256,6 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	// The ops were taken first: whatever was put before one of them is in
 	// incoming by now.
 	entries := c.s.takeIncoming()
-	c.unacked = c.fresh > 0
 	if err := c.s.index.err(); err != nil {
 		c.s.forget(entries)
 		finish(ops, entries, err)
@@ -304,8 +304,12 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	if err == nil {
 		err = c.publish()
 	}
-	if err == nil && (durable || c.dirtyCount() > maxDirty) {
+	switch {
+	case err != nil:
+	case durable || c.dirtyCount() > maxDirty:
 		err = c.flush(durable)
+	default:
+		c.unflushed = c.unflushed || slices.ContainsFunc(entries, func(e entry) bool { return !e.keep })
 	}
 	if err != nil {
 		err = c.rollback(err)
@@ -770,7 +774,7 @@ func (c *committer) flush(sync bool) error {
 	clear(c.kv)
 	clear(c.dirty)
 	clear(c.gone)
-	c.fresh, c.unacked = 0, false
+	c.fresh, c.unflushed = 0, false
 	c.s.flushed()
 	c.s.noteSpace(c.usage())
 	return nil
@@ -818,8 +822,8 @@ func drainErrors(errs chan error, n int) error {
 func (c *committer) rollback(cause error) error {
 	c.s.log.Error("store: writing failed, going back to the last commit", "error", cause)
 	c.s.noteFailure(cause)
-	c.lostPuts = c.lostPuts || c.unacked
-	c.unacked = false
+	c.lostPuts = c.lostPuts || c.unflushed
+	c.unflushed = false
 	for kind, w := range c.writers {
 		if w != nil {
 			w.Close()
