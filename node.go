@@ -31,7 +31,8 @@ type Config struct {
 // for use by any number of goroutines, and several may be open in one process,
 // each with a folder of its own.
 type Node struct {
-	store *store.Store
+	store      *store.Store
+	statCaches *statCaches
 }
 
 // Open opens a node. Close it when done. Errors: store.ErrLocked where another
@@ -46,7 +47,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cairn: %w", err)
 	}
-	return &Node{store: s}, nil
+	return &Node{store: s, statCaches: newStatCaches(s)}, nil
 }
 
 // Close makes durable what was put, ends all background work and waits for it.

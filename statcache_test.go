@@ -9,7 +9,6 @@ import (
 	"testing/fstest"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -79,11 +78,6 @@ func plainRoot(t fataler, tree fs.FS, o unixfs.Options) cid.Cid {
 	}
 	return r.CID
 }
-
-// nowhere drops blocks.
-type nowhere struct{}
-
-func (nowhere) Put(context.Context, ...block.Block) error { return nil }
 
 // whole fails unless all blocks below root are in the store.
 func whole(t fataler, ctx context.Context, s *store.Store, root cid.Cid) {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"fmt"
 	"iter"
 	"sync"
 
@@ -26,6 +27,24 @@ const (
 	// EventEvicted: garbage was evicted: Blocks blocks, which gave Bytes back.
 	EventEvicted
 )
+
+// String returns the kind's name: "alias", "unalias", "whole", "damaged" or
+// "evicted".
+func (k EventKind) String() string {
+	switch k {
+	case EventAlias:
+		return "alias"
+	case EventUnalias:
+		return "unalias"
+	case EventWhole:
+		return "whole"
+	case EventDamaged:
+		return "damaged"
+	case EventEvicted:
+		return "evicted"
+	}
+	return fmt.Sprintf("event %d", int(k))
+}
 
 // An Event is something that happened in the store.
 type Event struct {

@@ -64,16 +64,21 @@ func (f *fileNode) begin(i int) uint64 {
 	return f.ends[i-1]
 }
 
-// keptNodes is how many nodes over others a fileLoader remembers: those on
-// the way to two or three places in a file of any size that occurs.
-const keptNodes = 8
+const (
+	// keptNodes is how many nodes over others a fileLoader remembers: those on
+	// the way to two or three places in a file of any size that occurs.
+	keptNodes = 8
+	// keptLeaves is how many leaves it remembers, for those who read a few
+	// bytes at a time by ReadAt, in two places at once.
+	keptLeaves = 2
+)
 
 // A fileLoader gets a file's nodes. It is safe for concurrent use.
 type fileLoader struct {
 	get block.Getter
 
-	mu   sync.Mutex
-	kept []*fileNode // guarded by mu, the latest last
+	mu            sync.Mutex  // guards the following fields
+	nodes, leaves []*fileNode // remembered, the latest last
 }
 
 func (l *fileLoader) load(ctx context.Context, c cid.Cid) (*fileNode, error) {
@@ -85,21 +90,20 @@ func (l *fileLoader) load(ctx context.Context, c cid.Cid) (*fileNode, error) {
 		return nil, err
 	}
 	f, err := fileNodeOf(c, n)
-	if err == nil && len(f.links) > 0 {
+	if err == nil {
 		l.remember(f)
 	}
 	return f, err
 }
 
 func (l *fileLoader) remembered(c cid.Cid) *fileNode {
-	if c.Type() != block.DagPB {
-		return nil
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, f := range l.kept {
-		if f.cid == c {
-			return f
+	for _, kept := range [][]*fileNode{l.leaves, l.nodes} {
+		for _, f := range kept {
+			if f.cid == c {
+				return f
+			}
 		}
 	}
 	return nil
@@ -108,9 +112,18 @@ func (l *fileLoader) remembered(c cid.Cid) *fileNode {
 func (l *fileLoader) remember(f *fileNode) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(l.kept) == keptNodes {
-		copy(l.kept, l.kept[1:])
-		l.kept = l.kept[:keptNodes-1]
+	if len(f.links) > 0 {
+		l.nodes = latest(l.nodes, f, keptNodes)
+	} else {
+		l.leaves = latest(l.leaves, f, keptLeaves)
 	}
-	l.kept = append(l.kept, f)
+}
+
+// latest adds f to kept, of which at most most stay.
+func latest(kept []*fileNode, f *fileNode, most int) []*fileNode {
+	if len(kept) == most {
+		copy(kept, kept[1:])
+		kept = kept[:most-1]
+	}
+	return append(kept, f)
 }

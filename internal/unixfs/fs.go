@@ -23,7 +23,7 @@ import (
 //
 // Symlinks are followed within root, as by [Follow]. What the tree does not
 // say: permissions are 0444 and 0555, modification times zero. Sys of a
-// FileInfo is its [Entry]. Errors are *fs.PathErrors, which wrap
+// FileInfo is the CID, a cid.Cid. Errors are *fs.PathErrors, which wrap
 // fs.ErrNotExist for a name that isn't there, and block.ErrNotFound for a
 // block that isn't.
 func FS(ctx context.Context, get block.Getter, root cid.Cid) fs.FS {
@@ -178,7 +178,7 @@ func (i fileInfo) Size() int64        { return i.size }
 func (i fileInfo) Mode() fs.FileMode  { return i.mode }
 func (i fileInfo) ModTime() time.Time { return i.modified }
 func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
-func (i fileInfo) Sys() any           { return i.entry }
+func (i fileInfo) Sys() any           { return i.entry.CID }
 func (i fileInfo) String() string     { return fs.FormatFileInfo(i) }
 
 // infoOf tells of what was found.
