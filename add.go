@@ -255,8 +255,18 @@ func (a *Adder) AddFS(ctx context.Context, fsys fs.FS) (Added, error) {
 
 // AddPath adds what path names on disk, as Node.AddPath does.
 func (a *Adder) AddPath(ctx context.Context, path string) (Added, error) {
+	return a.addPath(ctx, path, a.options)
+}
+
+// AddWrapped is AddPath with a name of its own for AddOptions.Wrap.
+func (a *Adder) AddWrapped(ctx context.Context, path, wrap string) (Added, error) {
 	o := a.options
-	cache, err := a.cache(ctx, path)
+	o.Wrap = wrap
+	return a.addPath(ctx, path, o)
+}
+
+func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Added, error) {
+	cache, err := a.cache(ctx, path, o)
 	if err != nil {
 		return Added{}, err
 	}
@@ -272,7 +282,7 @@ func (a *Adder) AddPath(ctx context.Context, path string) (Added, error) {
 }
 
 // cache opens the stat cache for path; nil where there is none.
-func (a *Adder) cache(ctx context.Context, path string) (*statCache, error) {
+func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statCache, error) {
 	if a.node == nil || a.rehash {
 		return nil, nil
 	}
@@ -280,16 +290,12 @@ func (a *Adder) cache(ctx context.Context, path string) (*statCache, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cairn: add: %w", err)
 	}
-	cache, err := a.node.statCaches.open(ctx, a.batch, abs, a.options.Manner())
-	if err != nil {
-		return nil, fmt.Errorf("cairn: add: %w", err)
-	}
-	return cache, nil
+	return a.node.statCaches.open(ctx, a.batch, abs, o.Manner())
 }
 
 func (a *Adder) added(r unixfs.Result, err error) (Added, error) {
 	if err != nil {
-		return Added{}, fmt.Errorf("cairn: add: %w", err)
+		return Added{}, err
 	}
 	if a.alias != "" && len(a.roots) > 0 {
 		return Added{}, fmt.Errorf("cairn: add: the alias %q can name one root only", a.alias)
@@ -315,10 +321,7 @@ func (a *Adder) Commit(ctx context.Context) error {
 			a.batch.Alias(PinName(root), root, store.AliasOptions{})
 		}
 	}
-	if err := errors.Join(a.batch.Commit(ctx), a.close()); err != nil {
-		return fmt.Errorf("cairn: add: %w", err)
-	}
-	return nil
+	return errors.Join(a.batch.Commit(ctx), a.close())
 }
 
 // Discard ends the Adder without the change; after Commit it does nothing. Blocks

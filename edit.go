@@ -47,7 +47,7 @@ func (n *Node) Edit(ctx context.Context, root cid.Cid, o EditOptions) (*Tree, er
 	tree, err := unixfs.Edit(ctx, n, batch, root, unixfs.Options{Profile: p})
 	if err != nil {
 		batch.Discard()
-		return nil, fmt.Errorf("cairn: edit: %w", err)
+		return nil, err
 	}
 	return &Tree{options: o, batch: batch, tree: tree}, nil
 }
@@ -56,44 +56,37 @@ func (n *Node) Edit(ctx context.Context, root cid.Cid, o EditOptions) (*Tree, er
 // that is there. Errors: those of r; fs.ErrNotExist, ErrNotDirectory for the
 // directory it shall lie in; ErrNotFile for a directory at path.
 func (t *Tree) Write(ctx context.Context, path string, r io.Reader) error {
-	return editError(t.tree.Write(ctx, path, r))
+	return t.tree.Write(ctx, path, r)
 }
 
 // Link puts the file, symlink or directory that c names at path, as Write does
 // a file. It reads one block.
 func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
-	return editError(t.tree.Link(ctx, path, c))
+	return t.tree.Link(ctx, path, c)
 }
 
 // Symlink makes a symlink at path, as Write makes a file.
 func (t *Tree) Symlink(ctx context.Context, path, target string) error {
-	return editError(t.tree.Symlink(ctx, path, target))
+	return t.tree.Symlink(ctx, path, target)
 }
 
 // Mkdir makes a directory at path, and those it lies in where they are not
 // there. One that is there is no error; ErrNotDirectory if something else is.
 func (t *Tree) Mkdir(ctx context.Context, path string) error {
-	return editError(t.tree.Mkdir(ctx, path))
+	return t.tree.Mkdir(ctx, path)
 }
 
 // Move moves what is at from to to, in the place of a file or symlink that is
 // there. Errors: fs.ErrNotExist for from, or the directory that to shall lie in;
 // ErrNotFile for a directory at to; block.ErrMalformed if to lies in from.
 func (t *Tree) Move(ctx context.Context, from, to string) error {
-	return editError(t.tree.Move(ctx, from, to))
+	return t.tree.Move(ctx, from, to)
 }
 
 // Remove removes what is at path, a directory with all that is in it. Errors:
 // fs.ErrNotExist.
 func (t *Tree) Remove(ctx context.Context, path string) error {
-	return editError(t.tree.Remove(ctx, path))
-}
-
-func editError(err error) error {
-	if err != nil {
-		return fmt.Errorf("cairn: edit: %w", err)
-	}
-	return nil
+	return t.tree.Remove(ctx, path)
 }
 
 // Commit makes the new root, and keeps it, durably, under EditOptions.Alias or
@@ -103,7 +96,7 @@ func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 	defer t.Discard()
 	root, err := t.tree.Commit(ctx)
 	if err != nil {
-		return cid.Undef, editError(err)
+		return cid.Undef, err
 	}
 	switch {
 	case t.options.Alias != "":
@@ -112,7 +105,7 @@ func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 		t.batch.Alias(PinName(root), root, store.AliasOptions{})
 	}
 	if err := t.batch.Commit(ctx); err != nil {
-		return cid.Undef, editError(err)
+		return cid.Undef, err
 	}
 	return root, nil
 }

@@ -3,7 +3,6 @@ package cairn
 import (
 	"context"
 	"errors"
-	"fmt"
 	"iter"
 	"log/slog"
 
@@ -45,19 +44,14 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	}
 	s, err := store.Open(ctx, c.Dir, o)
 	if err != nil {
-		return nil, fmt.Errorf("cairn: %w", err)
+		return nil, err
 	}
 	return &Node{store: s, statCaches: newStatCaches(s)}, nil
 }
 
 // Close makes durable what was put, ends all background work and waits for it.
 // It may be called again.
-func (n *Node) Close() error {
-	if err := n.store.Close(); err != nil {
-		return fmt.Errorf("cairn: %w", err)
-	}
-	return nil
-}
+func (n *Node) Close() error { return n.store.Close() }
 
 // Store is the node's block store, with all that the node itself has no short
 // form for: batches, spaces, eviction, verification, backups.

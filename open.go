@@ -2,7 +2,6 @@ package cairn
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"io/fs"
 
@@ -35,7 +34,7 @@ var (
 func (n *Node) OpenFile(ctx context.Context, c cid.Cid) (*File, error) {
 	f, err := unixfs.Open(ctx, n, c)
 	if err != nil {
-		return nil, fmt.Errorf("cairn: open file: %w", err)
+		return nil, err
 	}
 	return &File{f}, nil
 }

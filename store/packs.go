@@ -39,8 +39,15 @@ type packInfo struct {
 	read        int64
 }
 
-// reclaimable is how many bytes the disk would get back if the pack went.
-func (p *packInfo) reclaimable() int64 { return p.size - pack.Start - p.liveBytes }
+// indexEntry is what a live block takes in a pack's index, wherever it lies: a
+// digest of 32 bytes, and an offset.
+const indexEntry = 40
+
+// reclaimable is how many bytes the disk would get back if the live blocks of
+// the pack were moved, and it went.
+func (p *packInfo) reclaimable() int64 {
+	return p.end - pack.Start - p.liveBytes + max(0, p.size-p.end-indexEntry*p.liveBlocks)
+}
 
 func (p *packInfo) key() string {
 	return string(binary.BigEndian.AppendUint64([]byte{keyPack}, uint64(p.id)))

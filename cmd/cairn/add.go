@@ -10,17 +10,15 @@ import (
 	"strconv"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
 
 // addFlags are the flags of add.
 type addFlags struct {
-	recursive, onlyRoots, onlyHash, noPin bool
-	profile, chunker, alias               string
+	recursive, onlyRoots, onlyHash, wrap bool
+	chunker                              string
+	cairn.AddOptions
 }
 
 func (a *app) addCommand() *cobra.Command {
@@ -32,7 +30,13 @@ func (a *app) addCommand() *cobra.Command {
 
 What is added is kept: each PATH gets the alias pin/CID, or that of --alias.
 When the command ends with status 0, all of it is on disk and survives a crash;
-when it ends otherwise, none of it is kept.`,
+when it ends otherwise, none of it is kept.
+
+Files that have not changed since they were last added, by their size, times
+and inode, are not read again, unless --rehash is given.
+
+Patterns of --exclude, --include and --ignore-file are those of gitignore,
+relative to PATH.`,
 		Args: arguments(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.add(cmd.Context(), args, f)
@@ -42,20 +46,31 @@ when it ends otherwise, none of it is kept.`,
 	fl.BoolVarP(&f.recursive, "recursive", "r", false, "add directories with all that is in them")
 	fl.BoolVarP(&f.onlyRoots, "only-roots", "Q", false, "print nothing but the CID of each PATH")
 	fl.BoolVarP(&f.onlyHash, "only-hash", "n", false, "print CIDs, and add nothing")
-	fl.StringVar(&f.profile, "profile", "", "how files become blocks: unixfs-v1-2025 or unixfs-v0-2015 (key add.profile)")
+	fl.BoolVarP(&f.wrap, "wrap", "w", false, "put each PATH into a directory, which keeps its name")
+	fl.BoolVar(&f.Rehash, "rehash", false, "read all files, also those that seem unchanged")
+	fl.StringVar(&f.Profile, "profile", "", "how files become blocks: unixfs-v1-2025 or unixfs-v0-2015 (key add.profile)")
 	fl.StringVar(&f.chunker, "chunker", "", "cut files into chunks so: a `size` (1MiB, or size-1048576), rabin-MIN-AVG-MAX, or buzhash")
-	fl.StringVar(&f.alias, "alias", "", "keep it under this `name`, instead of pin/CID")
-	fl.BoolVar(&f.noPin, "no-pin", false, "set no alias: it stays until the space is needed")
+	fl.BoolVar(&f.Trickle, "trickle", false, "arrange chunks so that the beginning of a file is found at once")
+	fl.StringVar(&f.Alias, "alias", "", "keep it under this `name`, instead of pin/CID")
+	fl.BoolVar(&f.NoPin, "no-pin", false, "set no alias: it stays until the space is needed")
+	fl.StringArrayVar(&f.Exclude, "exclude", nil, "leave out what matches this `pattern` (may be repeated)")
+	fl.StringArrayVar(&f.Include, "include", nil, "leave out what matches no such `pattern` (may be repeated)")
+	fl.StringArrayVar(&f.IgnoreFiles, "ignore-file", nil, "files of this `name` say what to leave out of their directory (may be repeated)")
+	fl.BoolVar(&f.SkipHidden, "skip-hidden", false, "leave out of directories what begins with a dot")
+	fl.BoolVar(&f.KeepMode, "preserve-mode", false, "keep permissions (this changes CIDs)")
+	fl.BoolVar(&f.KeepTimes, "preserve-mtime", false, "keep modification times (this changes CIDs)")
+	completeFlag(cmd, "profile", "unixfs-v1-2025", "unixfs-v0-2015")
+	completeFlag(cmd, "chunker", "1MiB", "256KiB", "rabin", "buzhash")
 	return cmd
 }
 
 func (f *addFlags) check(paths []string) error {
 	switch {
-	case f.alias != "" && f.noPin:
+	case f.Alias != "" && f.NoPin:
 		return conflict("add: --alias and --no-pin contradict each other")
-	case f.alias != "" && f.onlyHash:
+	case f.Alias != "" && f.onlyHash:
 		return conflict("add: --alias and --only-hash contradict each other")
-	case f.alias != "" && len(paths) > 1:
+	case f.Alias != "" && len(paths) > 1:
 		return conflict("add: --alias names one PATH, got %d", len(paths))
 	}
 	stdin := 0
@@ -67,74 +82,65 @@ func (f *addFlags) check(paths []string) error {
 	if stdin > 1 {
 		return conflict("add: stdin can be read once")
 	}
+	if stdin > 0 && f.wrap {
+		return conflict("add: --wrap keeps a name, and stdin has none")
+	}
 	return nil
 }
 
-// chosenProfile is what --profile, --chunker and the configuration make.
-func (a *app) chosenProfile(f addFlags) (unixfs.Profile, error) {
-	name := f.profile
-	if name == "" {
-		name = a.set.text("add.profile")
+// addOptions are what the flags and the configuration make.
+func (a *app) addOptions(f addFlags) cairn.AddOptions {
+	o := f.AddOptions
+	if o.Profile == "" {
+		o.Profile = a.set.text("add.profile")
 	}
-	p, err := unixfs.ProfileByName(name)
-	if err != nil {
-		return p, usage(fmt.Errorf("add: %w", err))
+	o.Chunker = f.chunker
+	if size, err := parseSize(f.chunker); err == nil {
+		o.Chunker = fmt.Sprintf("size-%d", size)
 	}
-	if f.chunker == "" {
-		return p, nil
-	}
-	chunker := f.chunker
-	if size, err := parseSize(chunker); err == nil {
-		chunker = fmt.Sprintf("size-%d", size)
-	}
-	if err := p.SetChunker(chunker); err != nil {
-		return p, usage(fmt.Errorf("add: %w", err))
-	}
-	return p, nil
+	return o
 }
 
 func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	if err := f.check(paths); err != nil {
 		return err
 	}
-	profile, err := a.chosenProfile(f)
+	ad := &adding{app: a, flags: f, options: a.addOptions(f)}
+	ad.options.Progress = new(cairn.AddProgress)
+	ad.options.Added = ad.entry
+	// Also where nothing is only hashed: what is wrong with the options is
+	// said before the repository is opened.
+	adder, err := cairn.NewHasher(ad.options)
 	if err != nil {
-		return err
+		return usage(fmt.Errorf("add: %w", err))
 	}
 	total, err := sizeOf(paths, f.recursive)
 	if err != nil {
 		return err
 	}
-	ad := &adding{app: a, flags: f, progress: new(unixfs.Progress)}
-	ad.options = unixfs.Options{Profile: profile, Progress: ad.progress}
 	stop := func() {}
 	if !ad.prints() {
-		stop = a.progress("adding", func() (int64, int64) { return ad.progress.Bytes.Load(), total })
+		stop = a.progress("adding", func() (int64, int64) { return ad.options.Progress.Bytes.Load(), total })
 	}
 	defer stop()
 	if f.onlyHash {
-		if err := ad.all(ctx, discard{}, paths); err != nil {
+		if err := ad.all(ctx, adder, paths); err != nil {
 			return err
 		}
 		stop()
 		return ad.printRoots()
 	}
-	return a.withStore(ctx, func(s *store.Store) error {
-		// One batch for all: it is added whole, or not at all.
-		batch := s.Batch()
-		defer batch.Discard()
-		if err := ad.all(ctx, batch.Borrow(), paths); err != nil {
+	return a.withNode(ctx, func(n *cairn.Node) error {
+		// One change for all: it is added whole, or not at all.
+		adder, err := n.Adder(ad.options)
+		if err != nil {
+			return fmt.Errorf("add: %w", err)
+		}
+		defer adder.Discard()
+		if err := ad.all(ctx, adder, paths); err != nil {
 			return err
 		}
-		for _, r := range ad.roots {
-			switch {
-			case f.alias != "":
-				batch.Alias(f.alias, r.cid, store.AliasOptions{})
-			case !f.noPin:
-				batch.Alias(cairn.PinName(r.cid), r.cid, store.AliasOptions{})
-			}
-		}
-		if err := batch.Commit(ctx); err != nil {
+		if err := adder.Commit(ctx); err != nil {
 			return fmt.Errorf("add: %w", err)
 		}
 		stop()
@@ -170,10 +176,11 @@ func sizeOf(paths []string, recursive bool) (total int64, err error) {
 // adding is one run of add.
 type adding struct {
 	*app
-	flags    addFlags
-	options  unixfs.Options
-	progress *unixfs.Progress
-	roots    []addedRoot
+	flags   addFlags
+	options cairn.AddOptions
+	roots   []addedRoot
+	name    string // of what is being added
+	failed  error  // of printing
 }
 
 // prints tells whether lines about what is in directories go to the terminal,
@@ -185,36 +192,50 @@ func (ad *adding) prints() bool {
 type addedRoot struct {
 	name string
 	cid  cid.Cid
-	size uint64
+	size int64
 }
 
-// all imports the paths.
-func (ad *adding) all(ctx context.Context, put block.Putter, paths []string) error {
+// all adds the paths.
+func (ad *adding) all(ctx context.Context, to *cairn.Adder, paths []string) error {
 	for _, p := range paths {
 		if p == "-" {
-			r, err := unixfs.Import(ctx, put, ad.stdin(ctx), ad.options)
+			ad.name = ""
+			r, err := to.Add(ctx, ad.stdin(ctx))
 			if err != nil {
 				return fmt.Errorf("add stdin: %w", err)
 			}
 			ad.roots = append(ad.roots, addedRoot{"", r.CID, r.Size})
 			continue
 		}
-		name := rootName(p)
-		o := ad.options
-		var perr error
-		o.Added = func(added unixfs.Added) {
-			// The root is told of when it is kept.
-			if added.Path != "." && !ad.flags.onlyRoots && perr == nil {
-				perr = ad.print(addedRoot{path.Join(name, added.Path), added.CID, added.Size})
-			}
+		ad.name = rootName(p)
+		add := to.AddPath
+		if ad.flags.wrap {
+			add = func(ctx context.Context, p string) (cairn.Added, error) { return to.AddWrapped(ctx, p, ad.name) }
 		}
-		r, err := unixfs.ImportPath(ctx, put, p, o)
-		if err := errors.Join(err, perr); err != nil {
+		r, err := add(ctx, p)
+		if err := errors.Join(err, ad.failed); err != nil {
 			return fmt.Errorf("add %s: %w", p, err)
+		}
+		name := ad.name
+		if ad.flags.wrap {
+			name = "" // it has none, but keeps that of what is in it
 		}
 		ad.roots = append(ad.roots, addedRoot{name, r.CID, r.Size})
 	}
 	return nil
+}
+
+// entry tells of one thing in what is added. The root is told of when it is
+// kept.
+func (ad *adding) entry(e cairn.AddedEntry) {
+	if e.Path == "." || ad.flags.onlyRoots || ad.failed != nil {
+		return
+	}
+	name := e.Path
+	if !ad.flags.wrap {
+		name = path.Join(ad.name, e.Path)
+	}
+	ad.failed = ad.print(addedRoot{name, e.CID, e.Size})
 }
 
 // rootName is what a path is called once added.
@@ -238,7 +259,7 @@ func (ad *adding) print(r addedRoot) error {
 	shown := struct {
 		CID  string `json:"cid"`
 		Name string `json:"name"`
-		Size uint64 `json:"size"`
+		Size int64  `json:"size"`
 	}{r.cid.String(), r.name, r.size}
 	switch {
 	case ad.flags.onlyRoots || ad.quiet:
@@ -248,14 +269,6 @@ func (ad *adding) print(r addedRoot) error {
 	}
 	return ad.show(shown, "added %s %s", shown.CID, printable(r.name))
 }
-
-// discard is for add -n.
-type discard struct{}
-
-var _ unixfs.Releaser = discard{}
-
-func (discard) Put(ctx context.Context, _ ...block.Block) error { return ctx.Err() }
-func (discard) ReleasesBlocks() bool                            { return true }
 
 // quoted is a name as messages have it.
 func quoted(name string) string { return strconv.QuoteToGraphic(name) }

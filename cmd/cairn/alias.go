@@ -21,7 +21,8 @@ func (a *app) aliasSetCommand() *cobra.Command {
 		Long: `Sets the alias NAME, which from then on keeps all that is reachable from CID. It
 may be incomplete, or not here at all: what comes of it later is kept, too.
 What the name stood for before becomes garbage, unless something else keeps it.`,
-		Args: arguments(2, 2),
+		Args:              arguments(2, 2),
+		ValidArgsFunction: a.completeRef(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				c, err := find(cmd.Context(), s, args[1])
@@ -67,9 +68,10 @@ func (a *app) keep(ctx context.Context, s *store.Store, aliases map[string]cid.C
 
 func (a *app) aliasLsCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "ls [PREFIX]",
-		Short: "List the aliases whose names begin with PREFIX, or all",
-		Args:  arguments(0, 1),
+		Use:               "ls [PREFIX]",
+		Short:             "List the aliases whose names begin with PREFIX, or all",
+		Args:              arguments(0, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			prefix := ""
 			if len(args) > 0 {
@@ -94,9 +96,10 @@ func (a *app) aliasLsCommand() *cobra.Command {
 func (a *app) aliasRmCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:   "rm NAME…",
-		Short: "Remove aliases: what they alone kept becomes garbage",
-		Args:  arguments(1, -1),
+		Use:               "rm NAME…",
+		Short:             "Remove aliases: what they alone kept becomes garbage",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				if err := a.letGo(cmd.Context(), s, args, dryRun); err != nil {
@@ -142,7 +145,8 @@ func (a *app) aliasWhyCommand() *cobra.Command {
 		Short: "List the aliases that keep a block alive",
 		Long: `Lists the aliases from which CID can be reached. It walks their DAGs: on a large
 repository that takes its time.`,
-		Args: arguments(1, 1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				c, err := find(cmd.Context(), s, args[0])

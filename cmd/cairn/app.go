@@ -69,13 +69,15 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 	f.BoolVar(&a.json, "json", false, "print JSON: one value, or one a line")
 	f.BoolVarP(&a.quiet, "quiet", "q", false, "print less: no progress, no remarks")
 
+	completeFlag(root, "log-level", "debug", "info", "warn", "error")
+
 	root.AddGroup(
 		&cobra.Group{ID: "files", Title: "Files:"},
 		&cobra.Group{ID: "blocks", Title: "Blocks:"},
 		&cobra.Group{ID: "keeping", Title: "Keeping:"},
 		&cobra.Group{ID: "itself", Title: "Cairn itself:"},
 	)
-	grouped(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand())
+	grouped(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand(), a.statCommand())
 	grouped(root, "blocks", a.blockCommand(), a.dagCommand(), a.cidCommand())
 	grouped(root, "keeping", a.aliasCommand(), a.pinCommand(), a.gcCommand(), a.verifyCommand(),
 		a.statsCommand(), a.backupCommand(), a.rebuildCommand())

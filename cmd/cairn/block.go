@@ -94,9 +94,10 @@ func (a *app) readBlock(ctx context.Context, path string) ([]byte, error) {
 
 func (a *app) blockGetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get CID",
-		Short: "Print a block's bytes",
-		Args:  arguments(1, 1),
+		Use:               "get CID",
+		Short:             "Print a block's bytes",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				c, err := find(cmd.Context(), s, args[0])
@@ -116,9 +117,10 @@ func (a *app) blockGetCommand() *cobra.Command {
 
 func (a *app) blockStatCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "stat CID…",
-		Short: "Print blocks' sizes, without reading them",
-		Args:  arguments(1, -1),
+		Use:               "stat CID…",
+		Short:             "Print blocks' sizes, without reading them",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				for _, name := range args {
@@ -143,9 +145,10 @@ func (a *app) blockStatCommand() *cobra.Command {
 func (a *app) blockRmCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:   "rm CID…",
-		Short: "Remove blocks that nothing keeps alive",
-		Args:  arguments(1, -1),
+		Use:               "rm CID…",
+		Short:             "Remove blocks that nothing keeps alive",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				return a.blockRm(cmd.Context(), s, args, dryRun)

@@ -13,9 +13,10 @@ import (
 func (a *app) catCommand() *cobra.Command {
 	var offset, length sizeFlag
 	cmd := &cobra.Command{
-		Use:   "cat CID…",
-		Short: "Print files",
-		Args:  arguments(1, -1),
+		Use:               "cat CID…",
+		Short:             "Print files",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			fl := cmd.Flags()
 			part := fl.Changed("offset") || fl.Changed("length")

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -45,9 +44,10 @@ func (a *app) configShowCommand() *cobra.Command {
 
 func (a *app) configGetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "get KEY",
-		Short: "Print one value",
-		Args:  arguments(1, 1),
+		Use:               "get KEY",
+		Short:             "Print one value",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: completeKey,
 		RunE: func(_ *cobra.Command, args []string) error {
 			k, err := findKey(args[0])
 			if err != nil {
@@ -60,9 +60,10 @@ func (a *app) configGetCommand() *cobra.Command {
 
 func (a *app) configSetCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "set KEY VALUE",
-		Short: "Change one value in the configuration file",
-		Args:  arguments(2, 2),
+		Use:               "set KEY VALUE",
+		Short:             "Change one value in the configuration file",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: completeKey,
 		RunE: func(_ *cobra.Command, args []string) error {
 			k, err := findKey(args[0])
 			if err != nil {
@@ -162,7 +163,7 @@ func (a *app) changeConfig(edit func([]byte) ([]byte, error)) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
-	return writeWhole(path, true, func(w io.Writer) error {
+	return writeWhole(path, true, func(w *os.File) error {
 		_, err := w.Write(changed)
 		return err
 	})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn"
@@ -17,8 +18,8 @@ import (
 )
 
 func (a *app) dagCommand() *cobra.Command {
-	return group("dag", "Import and export CARs, measure DAGs",
-		a.dagImportCommand(), a.dagExportCommand(), a.dagStatCommand())
+	return group("dag", "Values, CARs, and DAGs as a whole",
+		a.dagPutCommand(), a.dagGetCommand(), a.dagImportCommand(), a.dagExportCommand(), a.dagStatCommand(), a.dagDiffCommand())
 }
 
 func (a *app) dagImportCommand() *cobra.Command {
@@ -50,7 +51,8 @@ func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, ali
 	batch := s.Batch()
 	defer batch.Discard()
 	var read atomic.Int64
-	stop := a.progress("importing", func() (int64, int64) { return read.Load(), 0 })
+	total := sizeOfFiles(paths)
+	stop := a.progress("importing", func() (int64, int64) { return read.Load(), total })
 	defer stop()
 	var roots []cid.Cid
 	for _, path := range paths {
@@ -94,6 +96,18 @@ func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, ali
 	return nil
 }
 
+// sizeOfFiles is how much there is to read, 0 where that isn't known.
+func sizeOfFiles(paths []string) (total int64) {
+	for _, path := range paths {
+		info, err := os.Stat(path)
+		if path == "-" || err != nil || !info.Mode().IsRegular() {
+			return 0
+		}
+		total += info.Size()
+	}
+	return total
+}
+
 // importCAR puts the blocks of a CAR and returns its roots.
 func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read *atomic.Int64) ([]cid.Cid, error) {
 	f, err := a.open(ctx, path)
@@ -128,6 +142,12 @@ func (c countingWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// A countingSeeker is a countingWriter that seeks.
+type countingSeeker struct {
+	countingWriter
+	io.Seeker
+}
+
 // missing counts what isn't here of a DAG, and remarks on it.
 func (a *app) missing(ctx context.Context, s *store.Store, root cid.Cid) (int, error) {
 	n := 0
@@ -146,21 +166,36 @@ func (a *app) missing(ctx context.Context, s *store.Store, root cid.Cid) (int, e
 func (a *app) dagExportCommand() *cobra.Command {
 	var output string
 	var overwrite bool
+	var version int
 	cmd := &cobra.Command{
 		Use:   "export CID",
-		Short: "Print a DAG as a CAR (version 1, depth first)",
-		Args:  arguments(1, 1),
+		Short: "Print a DAG as a CAR, depth first",
+		Long: `Writes the DAG below CID as a CAR, depth first, each block once: to stdout, or to
+a file with -o. Version 2 has an index behind the blocks, and goes to a file
+only. A block that isn't here is an error, never a short file.`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			switch {
+			case version != 1 && version != 2:
+				return conflict("dag export: there is no version %d of CAR, only 1 and 2", version)
+			case version == 2 && output == "":
+				return conflict("dag export: version 2 needs a file: name it with -o")
+			}
 			if output == "" && a.outTerminal {
 				return hinted(errors.New("dag export: a CAR is not for a terminal"), "write it to a file with -o, or into a pipe")
 			}
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				write := func(w io.Writer) error { return a.dagExport(cmd.Context(), s, args[0], w) }
 				var err error
 				if output == "" {
-					err = write(a.out)
+					err = a.dagExport(cmd.Context(), s, args[0], nil, a.out)
 				} else {
-					err = writeWhole(output, overwrite, write)
+					err = writeWhole(output, overwrite, func(f *os.File) error {
+						if version == 2 {
+							return a.dagExport(cmd.Context(), s, args[0], f, nil)
+						}
+						return a.dagExport(cmd.Context(), s, args[0], nil, f)
+					})
 				}
 				if errors.Is(err, fs.ErrExist) {
 					err = hinted(err, "name another file, or say --overwrite")
@@ -173,25 +208,31 @@ func (a *app) dagExportCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is there whole or not at all")
+	cmd.Flags().IntVar(&version, "car-version", 1, "the `version` of the CAR: 1, or 2 with an index")
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "put it in the place of a file that is there")
 	return cmd
 }
 
-func (a *app) dagExport(ctx context.Context, s *store.Store, name string, w io.Writer) error {
+// dagExport writes a CAR of version 2 to file, or one of version 1 to w.
+func (a *app) dagExport(ctx context.Context, s *store.Store, name string, file io.WriteSeeker, w io.Writer) error {
 	root, err := find(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	var written atomic.Int64
 	defer a.progress("exporting", func() (int64, int64) { return written.Load(), 0 })()
+	if file != nil {
+		return cairn.ExportCARv2(ctx, s, countingSeeker{countingWriter{file, &written}, file}, root)
+	}
 	return cairn.ExportCAR(ctx, s, countingWriter{w, &written}, root)
 }
 
 func (a *app) dagStatCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "stat CID…",
-		Short: "Count the blocks and bytes of DAGs, each block once",
-		Args:  arguments(1, -1),
+		Use:               "stat CID…",
+		Short:             "Count the blocks and bytes of DAGs, each block once",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				for _, name := range args {

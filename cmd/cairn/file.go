@@ -13,7 +13,7 @@ import (
 // writeWhole makes a file that is there whole or not at all: it is written
 // beside its place, synced, and renamed. Unless overwrite is set, a file that
 // is there stays, and the error wraps fs.ErrExist.
-func writeWhole(path string, overwrite bool, write func(io.Writer) error) error {
+func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
 	if !overwrite {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("write %s: %w", path, fs.ErrExist)

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"os"
 	"path"
 
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) getCommand() *cobra.Command {
 	var output string
-	var overwrite bool
+	var overwrite, archive bool
 	cmd := &cobra.Command{
 		Use:   "get CID",
 		Short: "Write a file or a directory to disk",
@@ -24,11 +27,22 @@ the CID.
 
 What is there already stays, unless --overwrite is given: then files take the
 place of files, and directories are put together. A file has its name only once
-it is whole.`,
-		Args: arguments(1, 1),
+it is whole.
+
+With --archive it writes a tar archive, and -o - means stdout.`,
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
-				if err := a.get(cmd.Context(), s, args[0], output, overwrite); err != nil {
+				get := a.get
+				if archive {
+					get = a.getArchive
+				}
+				err := get(cmd.Context(), s, args[0], output, overwrite)
+				if errors.Is(err, fs.ErrExist) {
+					err = hinted(err, "name another path with -o, or say --overwrite")
+				}
+				if err != nil {
 					return fmt.Errorf("get %s: %w", args[0], err)
 				}
 				return nil
@@ -36,6 +50,7 @@ it is whole.`,
 		},
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `path`")
+	cmd.Flags().BoolVar(&archive, "archive", false, "write a tar archive")
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "put files in the place of those that are there")
 	return cmd
 }
@@ -46,24 +61,69 @@ func (a *app) get(ctx context.Context, s *store.Store, name, output string, over
 		return err
 	}
 	if output == "" {
-		if output = path.Base(path.Clean("/" + name)); output == "/" {
-			output = c.String()
-		}
+		output = nameOf(name, c)
 	}
 	var done unixfs.Progress
-	stop := a.progress("writing", func() (int64, int64) { return done.Bytes.Load(), 0 })
+	stop := a.progressOf(ctx, s, c, &done)
 	err = unixfs.Export(ctx, s, c, output, unixfs.ExportOptions{Overwrite: overwrite, Progress: &done})
 	stop()
-	if errors.Is(err, fs.ErrExist) {
-		return hinted(err, "name another path with -o, or say --overwrite")
-	}
 	if err != nil {
 		return err
 	}
+	return a.got(c, output, &done)
+}
+
+// got tells what was written.
+func (a *app) got(c cid.Cid, output string, done *unixfs.Progress) error {
 	return a.show(struct {
 		CID   string `json:"cid"`
 		Path  string `json:"path"`
 		Files int64  `json:"files"`
 		Size  int64  `json:"size"`
 	}{c.String(), output, done.Files.Load(), done.Bytes.Load()}, "%s", printable(output))
+}
+
+// nameOf is what is got by a name is called, unless told otherwise.
+func nameOf(name string, c cid.Cid) string {
+	if base := path.Base(path.Clean("/" + name)); base != "/" {
+		return base
+	}
+	return c.String()
+}
+
+// progressOf shows how far the writing of what c names has come. How much there
+// is to write is known of a file.
+func (a *app) progressOf(ctx context.Context, s *store.Store, c cid.Cid, done *unixfs.Progress) (stop func()) {
+	total := int64(0)
+	if info, err := unixfs.Stat(ctx, s, c); err == nil {
+		total = info.Size
+	}
+	return a.progress("writing", func() (int64, int64) { return done.Bytes.Load(), total })
+}
+
+// getArchive writes a tar archive.
+func (a *app) getArchive(ctx context.Context, s *store.Store, name, output string, overwrite bool) error {
+	c, err := find(ctx, s, name)
+	if err != nil {
+		return err
+	}
+	inside := nameOf(name, c)
+	var done unixfs.Progress
+	write := func(w io.Writer) error {
+		defer a.progressOf(ctx, s, c, &done)()
+		return unixfs.ExportTar(ctx, s, c, inside, w, unixfs.ExportOptions{Progress: &done})
+	}
+	if output == "-" {
+		if a.outTerminal {
+			return hinted(errors.New("an archive is not for a terminal"), "write it to a file with -o, or into a pipe")
+		}
+		return write(a.out)
+	}
+	if output == "" {
+		output = inside + ".tar"
+	}
+	if err := writeWhole(output, overwrite, func(f *os.File) error { return write(f) }); err != nil {
+		return err
+	}
+	return a.got(c, output, &done)
 }

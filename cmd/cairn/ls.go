@@ -19,7 +19,8 @@ func (a *app) lsCommand() *cobra.Command {
 		Long: `Lists the names in a directory. With -l (or --json) it reads the first block of
 each entry, too, and prints CID, type, size and name; "missing" is an entry
 that isn't here.`,
-		Args: arguments(1, 1),
+		Args:              arguments(1, 1),
+		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				if err := a.ls(cmd.Context(), s, args[0], long || a.json); err != nil {

@@ -16,9 +16,10 @@ func (a *app) pinCommand() *cobra.Command {
 
 func (a *app) pinAddCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "add CID…",
-		Short: "Keep all that is reachable from CID",
-		Args:  arguments(1, -1),
+		Use:               "add CID…",
+		Short:             "Keep all that is reachable from CID",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				pins := make(map[string]cid.Cid)
@@ -67,9 +68,10 @@ func (a *app) pinLsCommand() *cobra.Command {
 func (a *app) pinRmCommand() *cobra.Command {
 	var dryRun bool
 	cmd := &cobra.Command{
-		Use:   "rm CID…",
-		Short: "Unpin: what the pins alone kept becomes garbage",
-		Args:  arguments(1, -1),
+		Use:               "rm CID…",
+		Short:             "Unpin: what the pins alone kept becomes garbage",
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withStore(cmd.Context(), func(s *store.Store) error {
 				var names []string

@@ -19,6 +19,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 	if !a.errTerminal || a.quiet {
 		return func() {}
 	}
+	begun := time.Now()
 	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(progressEvery))
 	bar := p.New(0, mpb.BarStyle(),
 		mpb.BarRemoveOnComplete(),
@@ -26,6 +27,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 		mpb.AppendDecorators(
 			decor.CountersKibiByte("% .1f / % .1f"),
 			decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"),
+			decor.Any(func(st decor.Statistics) string { return remaining(st.Current, st.Total, time.Since(begun)) }),
 		),
 	)
 	quit := make(chan struct{})
@@ -51,4 +53,15 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 		bar.Abort(true)
 		p.Wait()
 	})
+}
+
+// remaining is how long it takes still at the pace so far, where that can be
+// told.
+func remaining(current, total int64, so time.Duration) string {
+	// Unknown totals are drawn as one more than what is done.
+	if current <= 0 || total <= current+1 || so < time.Second {
+		return ""
+	}
+	left := time.Duration(float64(so) * float64(total-current) / float64(current))
+	return "  " + left.Round(time.Second).String() + " left"
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/store"
 )
 
@@ -32,9 +33,9 @@ func (a *app) repoDir() (string, error) {
 	return filepath.Join(home, ".cairn"), nil
 }
 
-// withStore opens the repository, making it where there is none, for as long
-// as do runs.
-func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error {
+// withNode opens the repository, making it where there is none, for as long as
+// do runs.
+func (a *app) withNode(ctx context.Context, do func(*cairn.Node) error) error {
 	dir, err := a.usableDir()
 	if err != nil {
 		return err
@@ -43,15 +44,20 @@ func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error 
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, dir, o)
+	n, err := cairn.Open(ctx, cairn.Config{Dir: dir, Store: o})
 	if err != nil {
 		return fmt.Errorf("open %s: %w", dir, err)
 	}
-	err = do(s)
-	if cerr := s.Close(); cerr != nil && err == nil {
+	err = do(n)
+	if cerr := n.Close(); cerr != nil && err == nil {
 		err = fmt.Errorf("close %s: %w", dir, cerr)
 	}
 	return err
+}
+
+// withStore is withNode for who needs no more than the store.
+func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error {
+	return a.withNode(ctx, func(n *cairn.Node) error { return do(n.Store()) })
 }
 
 // usableDir is repoDir, if it is a repository or may become one.

@@ -1,0 +1,72 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/spf13/cobra"
+)
+
+// maxCompletions is how many names a shell is offered.
+const maxCompletions = 200
+
+type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
+
+// completeFlag offers the values of a flag that has a few.
+func completeFlag(cmd *cobra.Command, flag string, values ...string) {
+	// It fails only for a flag that isn't there.
+	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// completeRef offers the names of aliases, for commands that take at most so
+// many CIDs; below zero, any number.
+func (a *app) completeRef(most int) completion {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.aliasNames(cmd, begun), cobra.ShellCompDirectiveNoFileComp
+	}
+}
+
+// aliasNames are the aliases that begin so, none where the repository can't be
+// read just now: a completion has nobody to complain to.
+func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
+	if a.loadSettings() != nil {
+		return nil
+	}
+	dir, err := a.repoDir()
+	if err != nil {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, "format")); err != nil {
+		return nil
+	}
+	var names []string
+	_ = a.withStore(cmd.Context(), func(s *store.Store) error {
+		for alias, err := range s.Aliases(cmd.Context(), begun) {
+			if err != nil || len(names) == maxCompletions {
+				return err
+			}
+			if !strings.ContainsAny(alias.Name, "\t\n") { // which have a meaning there
+				names = append(names, alias.Name)
+			}
+		}
+		return nil
+	})
+	return names
+}
+
+// completeKey offers the keys of the configuration.
+func completeKey(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []string
+	for _, k := range keys {
+		names = append(names, k.name+"\t"+k.help)
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}
