@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -230,6 +231,9 @@ func (c *committer) run() {
 		default:
 		}
 		c.group(c.drain(ops), false)
+		// Those who got their answers go on first: there may be more to do here
+		// at once, and no other processor for them.
+		runtime.Gosched()
 	}
 }
 

@@ -36,9 +36,12 @@ type Evicted struct {
 
 const (
 	// evictChunk bounds the sections, and evictBytes the bytes, that one step
-	// of an eviction moves, so that whoever puts meanwhile hardly waits.
+	// of an eviction moves.
 	evictChunk = 256
 	evictBytes = 256 << 10
+	// evictTurn is after how much time a step lets others have their turn, so
+	// that whoever puts meanwhile hardly waits.
+	evictTurn = 75 * time.Microsecond
 	// maxEvictPause bounds how long an eviction rests after a step while
 	// others use the disk.
 	maxEvictPause = 100 * time.Millisecond
@@ -362,8 +365,10 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 		if err != nil {
 			return err
 		}
-		if err := e.s.do(&op{frees: true, apply: ch.apply}); err != nil {
-			return err
+		for !ch.busy && ch.next < len(ch.entries) {
+			if err := e.s.do(&op{frees: true, apply: ch.apply}); err != nil {
+				return err
+			}
 		}
 		if err := ch.sync(); err != nil {
 			return err
@@ -388,14 +393,15 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 	return nil
 }
 
-// An evictionStep moves or evicts some sections of a pack in one commit.
+// An evictionStep moves or evicts some sections of a pack.
 type evictionStep struct {
 	e                *eviction
 	id               pack.ID
 	rewrite, sparing bool
 	entries          []car.IndexEntry
+	next             int                    // which of them has its turn
 	blocks           map[string]block.Block // those that will likely be moved
-	writers          []*pack.Writer         // where they may have been moved to
+	writers          []*pack.Writer         // where they were moved to
 	busy             bool
 }
 
@@ -462,7 +468,8 @@ func (t *evictionStep) apply(c *committer) error {
 		t.busy = true
 		return nil
 	}
-	for _, entry := range t.entries {
+	for began := time.Now(); t.next < len(t.entries) && time.Since(began) < evictTurn; t.next++ {
+		entry := t.entries[t.next]
 		mh := string(entry.Hash)
 		r, err := c.row(mh)
 		if err != nil {
@@ -496,17 +503,17 @@ func (t *evictionStep) apply(c *committer) error {
 				return err
 			}
 		}
-		to, err := c.append(kindOf(r), b)
+		kind := kindOf(r)
+		to, err := c.append(kind, b)
 		if err != nil {
 			return err
 		}
-		t.e.moved += to.section()
-		c.changeRow(mh, r, func(r *row) { r.loc = to })
-	}
-	for _, w := range c.writers {
-		if w != nil {
+		// Appending may have begun a new pack.
+		if w := c.writers[kind]; w != nil && !slices.Contains(t.writers, w) {
 			t.writers = append(t.writers, w)
 		}
+		t.e.moved += to.section()
+		c.changeRow(mh, r, func(r *row) { r.loc = to })
 	}
 	t.e.now = c.usage()
 	return nil

@@ -3,6 +3,7 @@ package pack
 import (
 	"fmt"
 	"io"
+	"io/fs"
 	"sync"
 
 	"github.com/cairn-ipfs/cairn/internal/car"
@@ -44,8 +45,9 @@ type Writer struct {
 	entries []car.IndexEntry
 	resumed int64
 
-	mu      sync.Mutex // held by Sync; guards syncErr
+	mu      sync.Mutex // held by Sync; guards the following fields
 	syncErr error
+	closed  bool
 }
 
 // Create begins a new pack. When it returns, the (empty) pack is durable.
@@ -155,10 +157,13 @@ func (w *Writer) write(p []byte) error {
 
 // Sync makes durable what was appended and flushed. It may run beside Append.
 // Once it has failed it fails for ever: the kernel tells of lost bytes once, and
-// then says that all is well.
+// then says that all is well. After Close or Seal it fails with fs.ErrClosed.
 func (w *Writer) Sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.closed {
+		return fmt.Errorf("pack: sync %s: %w", w.id.Name(), fs.ErrClosed)
+	}
 	if w.syncErr == nil {
 		if err := w.file.SyncData(); err != nil {
 			w.syncErr = fmt.Errorf("pack: sync %s: %w", w.id.Name(), err)
@@ -173,7 +178,7 @@ func (w *Writer) Sync() error {
 // returns the size of the file. A pack whose sealing fails stays as it was,
 // and may be sealed later, after a Resume or by [Dir.SealAt].
 func (w *Writer) Seal(end int64) (size int64, err error) {
-	defer w.file.Close()
+	defer w.close()
 	if err := w.Flush(); err != nil {
 		return 0, err
 	}
@@ -284,10 +289,19 @@ func (d *Dir) SealAt(id ID, end int64) (size int64, err error) {
 // Close closes the pack and leaves it open to be resumed.
 func (w *Writer) Close() error {
 	err := w.Flush()
-	if cerr := w.file.Close(); err == nil {
+	if cerr := w.close(); err == nil {
 		err = cerr
 	}
 	return err
+}
+
+// close waits for a Sync that runs beside it: the file's number may be another
+// file's soon.
+func (w *Writer) close() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closed = true
+	return w.file.Close()
 }
 
 // offsetWriter is an io.Writer that gathers small writes and puts them into a
