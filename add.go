@@ -54,6 +54,12 @@ type AddOptions struct {
 	// of files and directories, which changes the CIDs.
 	KeepMode, KeepTimes bool
 
+	// NoCopy keeps the bytes of files where they are: AddPath puts nothing but
+	// directories and the upper nodes of files into the store. The profile
+	// must have raw leaves. A file that is changed afterwards is damaged
+	// content, found out when it's read; add it again.
+	NoCopy bool
+
 	// Rehash reads every file. False: AddPath passes over those that have not
 	// changed since they were last added in the same manner, as far as size,
 	// times and inode tell.
@@ -103,6 +109,9 @@ func (o AddOptions) unixfs() (unixfs.Options, error) {
 	p, err := profile(o.Profile, o.Chunker)
 	if err != nil {
 		return unixfs.Options{}, err
+	}
+	if o.NoCopy && !p.RawLeaves {
+		return unixfs.Options{}, errors.New("without a copy only raw leaves can be kept, which the profile has none of")
 	}
 	if o.Trickle {
 		p.Name, p.Layout = "", unixfs.Trickle
@@ -197,6 +206,7 @@ type Adder struct {
 	options unixfs.Options
 	alias   string
 	noPin   bool
+	noCopy  bool
 	rehash  bool
 
 	batch  *store.Batch
@@ -231,7 +241,7 @@ func newAdder(o AddOptions) (*Adder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cairn: add: %w", err)
 	}
-	return &Adder{options: u, alias: o.Alias, noPin: o.NoPin, rehash: o.Rehash}, nil
+	return &Adder{options: u, alias: o.Alias, noPin: o.NoPin, noCopy: o.NoCopy, rehash: o.Rehash}, nil
 }
 
 // nowhere is where a hasher puts blocks.
@@ -273,6 +283,11 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 	if cache != nil {
 		o.Remembers = cache
 		a.caches = append(a.caches, cache)
+	}
+	if a.noCopy && a.node != nil {
+		if o.Leaf, err = a.refer(path, o.Wrap); err != nil {
+			return Added{}, err
+		}
 	}
 	r, err := unixfs.ImportPath(ctx, a.put, path, o)
 	if err == nil && cache != nil {

@@ -22,7 +22,7 @@ type Config struct {
 
 	// Store has the settings of the block store: how much space its cache may
 	// take, links of codecs of your own, backings. Its Logger is replaced by
-	// the one above, if that is set.
+	// the one above, if that is set; "file" is a backing of the node's own.
 	Store store.Options
 }
 
@@ -38,11 +38,7 @@ type Node struct {
 // process has the repository open; store.ErrFormat; store.ErrIndexLost, after
 // which store.Rebuild helps.
 func Open(ctx context.Context, c Config) (*Node, error) {
-	o := c.Store
-	if c.Logger != nil {
-		o.Logger = c.Logger
-	}
-	s, err := store.Open(ctx, c.Dir, o)
+	s, err := store.Open(ctx, c.Dir, c.storeOptions())
 	if err != nil {
 		return nil, err
 	}

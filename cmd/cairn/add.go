@@ -47,6 +47,7 @@ relative to PATH.`,
 	fl.BoolVarP(&f.onlyRoots, "only-roots", "Q", false, "print nothing but the CID of each PATH")
 	fl.BoolVarP(&f.onlyHash, "only-hash", "n", false, "print CIDs, and add nothing")
 	fl.BoolVarP(&f.wrap, "wrap", "w", false, "put each PATH into a directory, which keeps its name")
+	fl.BoolVar(&f.NoCopy, "nocopy", false, "leave the bytes in the files, which must stay as they are, and keep no second copy")
 	fl.BoolVar(&f.Rehash, "rehash", false, "read all files, also those that seem unchanged")
 	fl.StringVar(&f.Profile, "profile", "", "how files become blocks: unixfs-v1-2025 or unixfs-v0-2015 (key add.profile)")
 	fl.StringVar(&f.chunker, "chunker", "", "cut files into chunks so: a `size` (1MiB, or size-1048576), rabin-MIN-AVG-MAX, or buzhash")
@@ -81,6 +82,9 @@ func (f *addFlags) check(paths []string) error {
 	}
 	if stdin > 1 {
 		return conflict("add: stdin can be read once")
+	}
+	if stdin > 0 && f.NoCopy {
+		return conflict("add: --nocopy leaves the bytes where they are, and stdin is gone afterwards")
 	}
 	if stdin > 0 && f.wrap {
 		return conflict("add: --wrap keeps a name, and stdin has none")

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
@@ -27,7 +28,7 @@ may be back, until the space is needed.`,
 			}
 			var read, size atomic.Int64
 			stop := a.progress("reading packs", func() (int64, int64) { return read.Load(), size.Load() })
-			r, err := store.Rebuild(cmd.Context(), dir, o, func(done, total int64) {
+			r, err := cairn.Rebuild(cmd.Context(), cairn.Config{Dir: dir, Store: o}, func(done, total int64) {
 				read.Store(done)
 				size.Store(total)
 			})

@@ -5,9 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
@@ -54,9 +52,7 @@ func addFile(s *stage) []row {
 }
 
 func addTree(s *stage) []row {
-	out, err := exec.Command("go", "env", "GOROOT").Output()
-	s.check(err)
-	root := filepath.Join(strings.TrimSpace(string(out)), filepath.FromSlash(s.tree))
+	root := s.goTree()
 	files, size := 0, int64(0)
 	s.check(filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {

@@ -32,21 +32,22 @@ type sizes struct {
 	fresh   int    // blocks put before a crash
 	asked   int    // questions for absent blocks
 	calls   int    // how often what is short is timed
+	entries int    // of the large directory
 	command bool   // whether the command is built and run
 }
 
 var (
 	tiny = sizes{
 		rounds: 1, file: 3 << 20, tree: "src/encoding/json", live: 500, garbage: 1 << 20,
-		beside: 2_000, blocks: 5_000, fresh: 1_000, asked: 5_000, calls: 3,
+		beside: 2_000, blocks: 5_000, fresh: 1_000, asked: 5_000, calls: 3, entries: 10_000,
 	}
 	small = sizes{
 		rounds: 3, file: 64 << 20, tree: "src/crypto", live: 12_800, garbage: 64 << 20,
-		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, command: true,
+		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, entries: 100_000, command: true,
 	}
 	full = sizes{
 		rounds: 3, file: 1 << 30, tree: "src", live: 12_800, garbage: 1 << 30,
-		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, command: true,
+		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, entries: 1_000_000, command: true,
 	}
 )
 
@@ -69,11 +70,14 @@ type figure struct {
 var figures = []figure{
 	{"add-file", addFile},
 	{"add-tree", addTree},
+	{"add-again", addAgain},
 	{"cat", catFile},
+	{"list", listMany},
 	{"alias", aliasAgain},
 	{"put-while-evicting", putWhileEvicting},
 	{"collect", collect},
 	{"many-blocks", manyBlocks},
+	{"rest", atRest},
 	{"command", command},
 }
 

@@ -24,6 +24,8 @@ type builder struct {
 	pool    *leafPool
 	options Options
 	layout  layout
+	// at is where in its file the next leaf begins.
+	at int64
 	// first is the first leaf of a file whose attributes are kept, until the
 	// second one comes: alone it would be the root.
 	first *op
@@ -195,7 +197,15 @@ func (b *builder) leaf(o *op) (part, error) {
 	if o.leaf.memory != nil {
 		b.used = append(b.used, o.leaf.memory)
 	}
-	return part{cid: o.blk.CID(), size: uint64(o.size), tsize: uint64(o.blk.Size())}, b.add(o.blk)
+	p := part{cid: o.blk.CID(), size: uint64(o.size), tsize: uint64(o.blk.Size())}
+	at := b.at
+	b.at += int64(o.size)
+	if b.options.Leaf != nil && o.about != nil && p.cid.Type() == block.Raw && !block.IsIdentity(p.cid) {
+		if taken, err := b.options.Leaf(b.ctx, o.blk, o.path, at); taken || err != nil {
+			return p, named(o.path, err)
+		}
+	}
+	return p, b.add(o.blk)
 }
 
 // count tells of bytes that are done.
@@ -208,6 +218,7 @@ func (b *builder) count(bytes uint64) {
 // fileRead takes a file that was read now.
 func (b *builder) fileRead(o *op, p part) error {
 	b.result.Hashed += p.size
+	b.at = 0
 	if r := b.options.Remembers; r != nil && o.about != nil && !o.about.racy {
 		if err := r.Remember(b.ctx, o.path, o.about.stat, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
 			return named(o.path, err)

@@ -48,6 +48,11 @@ type Options struct {
 	// Remembers, if not nil, is asked of each file of a tree whether it is as
 	// it was, and told of those that were read.
 	Remembers Remembers
+	// Leaf, if not nil, is offered the raw leaves of the files of a tree, with
+	// where in which file their bytes lie. Those that it takes are not handed
+	// to the Putter. It is called on the goroutine of the import, and must not
+	// keep the block.
+	Leaf func(ctx context.Context, leaf block.Block, path string, offset int64) (taken bool, err error)
 	// Progress, if not nil, is counted up as the import goes.
 	Progress *Progress
 	// Added, if not nil, is told of each file, symlink and directory in the

@@ -1,0 +1,89 @@
+package cairn
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/store"
+)
+
+// fileBacking is the backing of AddOptions.NoCopy: blocks that lie in files of
+// the user's. A locator is the offset in the file, as an unsigned varint, and
+// the file's absolute path.
+type fileBacking struct{}
+
+// fileBackingName is what rows in the index call it.
+const fileBackingName = "file"
+
+var _ store.Backing = fileBacking{}
+
+func fileLocator(path string, offset int64) []byte {
+	return append(binary.AppendUvarint(nil, uint64(offset)), path...)
+}
+
+// ReadBlock implements store.Backing. That a file isn't there may be because a
+// disk isn't: only bytes that are others now are a lost block.
+func (fileBacking) ReadBlock(ctx context.Context, locator []byte, size int) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	offset, n := binary.Uvarint(locator)
+	if n <= 0 || offset > 1<<62 {
+		return nil, fmt.Errorf("a reference to a file: %w", block.ErrMalformed)
+	}
+	f, err := os.Open(string(locator[n:]))
+	if err != nil {
+		return nil, fmt.Errorf("it lies in a file added without a copy: %w", err)
+	}
+	defer f.Close()
+	data := make([]byte, size)
+	got, err := f.ReadAt(data, int64(offset))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("it lies in a file added without a copy: %w", err)
+	}
+	return data[:got], nil
+}
+
+// storeOptions are what the node's store is opened with.
+func (c Config) storeOptions() store.Options {
+	o := c.Store
+	if c.Logger != nil {
+		o.Logger = c.Logger
+	}
+	o.Backings = maps.Clone(o.Backings)
+	if o.Backings == nil {
+		o.Backings = map[string]store.Backing{}
+	}
+	o.Backings[fileBackingName] = fileBacking{}
+	return o
+}
+
+// Rebuild makes the index of a node's store anew from its packs, as
+// store.Rebuild does. The node must not be open.
+func Rebuild(ctx context.Context, c Config, progress func(done, total int64)) (store.Rebuilt, error) {
+	return store.Rebuild(ctx, c.Dir, c.storeOptions(), progress)
+}
+
+// refer returns what takes leaves in without their bytes, for an import of what
+// is at path; wrap is the directory it is put into.
+func (a *Adder) refer(path, wrap string) (func(context.Context, block.Block, string, int64) (bool, error), error) {
+	root, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("cairn: add: %w", err)
+	}
+	return func(_ context.Context, leaf block.Block, path string, offset int64) (bool, error) {
+		if wrap != "" {
+			path = strings.TrimPrefix(strings.TrimPrefix(path, wrap), "/")
+		}
+		file := filepath.Join(root, filepath.FromSlash(path))
+		return true, a.batch.Refer(leaf, fileBackingName, fileLocator(file, offset))
+	}, nil
+}
