@@ -24,10 +24,51 @@
 // What the name stood for before is garbage, unless the new root reaches it, and
 // its space is used again when it's needed.
 //
-// Encode and Decode turn Go values into blocks (dag-cbor) and back. ImportCAR
-// and ExportCAR exchange DAGs with other IPFS tools. Store gives access to all
-// that the block store can do: temporary pins, spaces for small values that
-// change together with blocks, eviction, verification, backups.
+// # Blocks and values
+//
+// Encode and Decode turn Go values into blocks (dag-cbor) and back. TempPin
+// keeps blocks for as long as somebody holds it, which is how one builds
+// something from below before it has a name. A Batch changes blocks, aliases
+// and the rows of spaces at once or not at all: Example_chain moves a log on in
+// one step. ImportCAR and ExportCAR exchange DAGs with other IPFS tools; a block
+// that isn't here is an error, never a short file.
+//
+// # Files
+//
+// Files are added from an io.Reader, an fs.FS or a path, and kept when that
+// returns:
+//
+//	added, err := n.AddPath(ctx, "/srv/site", cairn.AddOptions{Alias: "site"})
+//
+// Equal files under an equal profile get equal CIDs, those that Kubo gives.
+// AddPath reads only what has changed since it last added the same folder, and
+// with NoCopy leaves the bytes where they are. An Adder adds many things as one
+// change, and tells of progress; NewHasher tells CIDs and keeps nothing.
+//
+// They are read with OpenFile, an io.ReadSeekCloser and io.ReaderAt that reads
+// ahead, and with FS, which everything takes that takes an fs.FS:
+//
+//	http.Handle("/", http.FileServerFS(n.FS(ctx, added.CID)))
+//
+// Edit changes a directory: it makes a new root, at a cost that grows with what
+// was changed, and the old root stays what it was.
+//
+// # Keeping
+//
+// Space is freed by Store().Evict, or by itself where store.Options say how
+// much there is. It never stops readers and writers, and costs what it frees.
+// Events tells of blocks that come, go and are missed. Store gives access to
+// all that the block store can do: spaces for small values that change together
+// with blocks, verification, backups. Rebuild makes the index anew from the
+// packs, should it be lost.
+//
+// # Errors
+//
+// Errors are tested with errors.Is: block.ErrNotFound for a block that isn't
+// here, block.ErrDamaged for one whose bytes have changed, store.ErrLocked,
+// store.ErrDiskFull and others of that package, ErrNotFile and ErrNotDirectory here.
+// Whatever is read from outside is bounded; no input makes the package panic, or
+// end the program.
 //
 // A Node may be used by any number of goroutines, and there is no global state:
 // two nodes in one process know nothing of each other. The node has no network

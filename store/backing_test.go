@@ -118,6 +118,7 @@ func TestBackingBesidePacks(t *testing.T) {
 	f.fail(nil)
 	h.refer(s, f, a)
 	h.ok(s.Put(h.ctx, a)) // it's here: no second copy
+	h.ok(s.Flush(h.ctx))
 	f.set(a.CID().String(), []byte("other"))
 	if _, err := s.Get(h.ctx, a.CID()); !errors.Is(err, block.ErrDamaged) {
 		t.Errorf("get of changed bytes: got %v, want ErrDamaged", err)

@@ -244,6 +244,12 @@ func TestReserve(t *testing.T) {
 	du, err := fs.GetDiskUsage("")
 	h.ok(err)
 	fs.Full(int64(du.UsedBytes) + reserve - 100_000)
+	// What nobody knew yet, who asks is told; and from then on it's refused.
+	h.ok(s.Put(h.ctx, late))
+	if err := s.Flush(h.ctx); !errors.Is(err, ErrBatchLost) || !errors.Is(err, ErrDiskFull) {
+		t.Errorf("flush: got %v, want ErrBatchLost and ErrDiskFull", err)
+	}
+	h.has(s, false, late)
 	refused := map[string]error{
 		"put":       s.Put(h.ctx, late),
 		"set alias": s.SetAlias(h.ctx, "z", root.CID(), AliasOptions{}),

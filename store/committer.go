@@ -260,7 +260,9 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	// The ops were taken first: whatever was put before one of them is in
 	// incoming by now.
 	entries := c.s.takeIncoming()
+	cached := slices.ContainsFunc(entries, func(e entry) bool { return !e.keep })
 	if err := c.s.index.err(); err != nil {
+		c.lostPuts = c.lostPuts || cached
 		c.s.forget(entries)
 		finish(ops, entries, err)
 		return
@@ -271,9 +273,11 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 			c.s.forget(entries)
 			c.s.noteFailure(full)
 		}
+		c.lostPuts = c.lostPuts || cached
 		finish(nil, entries, full)
-		entries = nil
+		entries, cached = nil, false
 	}
+	c.unflushed = c.unflushed || cached
 
 	var err error
 	for i := range entries {
@@ -308,12 +312,8 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 	if err == nil {
 		err = c.publish()
 	}
-	switch {
-	case err != nil:
-	case durable || c.dirtyCount() > maxDirty:
+	if err == nil && (durable || c.dirtyCount() > maxDirty) {
 		err = c.flush(durable)
-	default:
-		c.unflushed = c.unflushed || slices.ContainsFunc(entries, func(e entry) bool { return !e.keep })
 	}
 	if err != nil {
 		err = c.rollback(err)

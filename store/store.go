@@ -314,26 +314,30 @@ func (s *Store) do(o *op) error {
 
 // Put takes blocks in, as a cache: they can be read when it returns, and are
 // kept as long as there is space, unless something keeps them alive. To
-// acknowledge them, use a Batch, or Flush. Put waits while too much is on its
-// way to the disk.
+// acknowledge them, use a Batch, or Flush, which tells if the disk failed
+// meanwhile. Put doesn't wait for the disk, unless too much is on its way there.
 func (s *Store) Put(ctx context.Context, blocks ...block.Block) error {
-	done := make(chan error, len(blocks))
-	n := 0
 	for _, b := range blocks {
 		if block.IsIdentity(b.CID()) {
 			continue
 		}
-		if err := s.enqueue(ctx, entry{block: b, done: done}); err != nil {
-			return fmt.Errorf("store: put %s: %w", b.CID(), err)
+		err := s.roomForCache()
+		if err == nil {
+			err = s.enqueue(ctx, entry{block: b})
 		}
-		n++
-	}
-	for range n {
-		if err := <-done; err != nil {
-			return fmt.Errorf("store: put: %w", err)
+		if err != nil {
+			return fmt.Errorf("store: put %s: %w", b.CID(), err)
 		}
 	}
 	return nil
+}
+
+// roomForCache returns ErrDiskFull while the disk is known to be full.
+func (s *Store) roomForCache() error {
+	if !s.full.Load() {
+		return nil
+	}
+	return s.diskFull()
 }
 
 // enqueue puts a block among those that wait to be appended. From then on it
@@ -560,6 +564,7 @@ func (s *Store) diskFull() error {
 		return nil // not every file system tells; writing will
 	}
 	if du.AvailBytes < uint64(s.o.Reserve) {
+		s.full.Store(true)
 		return fmt.Errorf("%w: %d bytes are free at %s, %d are kept in reserve", ErrDiskFull, du.AvailBytes, s.dir, s.o.Reserve)
 	}
 	s.full.Store(false)

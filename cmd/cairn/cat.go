@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -58,11 +59,20 @@ func (a *app) cat(ctx context.Context, s *store.Store, name string, offset, leng
 			return err
 		}
 	}
+	total := max(0, f.Size()-offset)
+	if length >= 0 {
+		total = min(total, length)
+	}
+	var written atomic.Int64
+	w := countingWriter{a.out, &written}
+	if !a.outTerminal {
+		defer a.progress("reading", func() (int64, int64) { return written.Load(), total })()
+	}
 	if length < 0 {
-		_, err = f.WriteTo(a.out)
+		_, err = f.WriteTo(w)
 		return err
 	}
-	_, err = io.CopyN(a.out, f, length)
+	_, err = io.CopyN(w, f, length)
 	if err == io.EOF {
 		return nil // the file ends before
 	}
