@@ -327,6 +327,7 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 		c.keeperDue = false
 		c.s.keeperSoon()
 	}
+	c.s.epoch.Store(c.meta.epoch)
 	c.s.protect.groupOver()
 	clear(c.hints)
 	finish(waiting, entries, err)

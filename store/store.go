@@ -66,6 +66,7 @@ type Store struct {
 	lastCause atomic.Pointer[error] // why it did so last
 	puts      atomic.Uint64         // blocks put, to tell whether somebody writes
 	pins      atomic.Uint64         // the id of the last temporary pin
+	epoch     atomic.Uint64         // the committer's loss epoch
 	full      atomic.Bool
 
 	evicting sync.Mutex // held by the one that evicts, verifies or backs up
@@ -160,6 +161,7 @@ func (s *Store) start(r *repository) (err error) {
 	}
 	s.noteSpace(c.usage())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.epoch.Store(c.meta.epoch)
 	go c.run()
 	s.keeperSoon() // something may have become whole just before the last end
 	s.background(s.keep)

@@ -21,17 +21,8 @@ type links struct {
 
 // extract finds a block's links, once for all who ask.
 func (s *Store) extract(b block.Block) *links {
-	codec := nodeOf(b.CID()).codec
 	l := &links{version: dag.Version}
-	var cids []cid.Cid
-	var err error
-	if f := s.o.Links[codec]; f != nil && !dag.Known(codec) {
-		if cids, err = f(b); err == nil {
-			cids, err = lookThrough(cids)
-		}
-	} else {
-		cids, err = dag.Links(b)
-	}
+	cids, err := s.Links(b)
 	switch {
 	case errors.Is(err, block.ErrUnknownCodec):
 		l.flags = refUnknown
@@ -41,6 +32,22 @@ func (s *Store) extract(b block.Block) *links {
 		l.nodes = distinct(cids)
 	}
 	return l
+}
+
+// Links returns the CIDs that a block links to, by the codecs that are known
+// and Options.Links. In the place of an identity CID stand those that it holds.
+// Errors: block.ErrUnknownCodec, block.ErrMalformed.
+func (s *Store) Links(b block.Block) ([]cid.Cid, error) {
+	codec := nodeOf(b.CID()).codec
+	f := s.o.Links[codec]
+	if f == nil || dag.Known(codec) {
+		return dag.Links(b)
+	}
+	cids, err := f(b)
+	if err != nil {
+		return nil, err
+	}
+	return lookThrough(cids)
 }
 
 // lookThrough makes of what a caller's link function returned what dag.Links

@@ -93,6 +93,9 @@ func quantity(v float64, unit string) string {
 	for n := v; n >= 10 && digits > 0; n /= 10 {
 		digits--
 	}
+	for n := v; n > 0 && n < 1 && digits < 6; n *= 10 {
+		digits++
+	}
 	text := fmt.Sprintf("%.*f", digits, v)
 	if unit == "/s" {
 		return text + unit

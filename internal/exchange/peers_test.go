@@ -1,0 +1,381 @@
+package exchange
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"sync"
+	"testing"
+	"testing/fstest"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+)
+
+// A bench is what the tests work on: somebody's store with DAGs, and one that
+// is to get them.
+type bench struct {
+	*testing.T
+	theirs, ours *store.Store
+}
+
+func newBench(t *testing.T) *bench {
+	b := &bench{T: t}
+	b.theirs, b.ours = b.open(), b.open()
+	return b
+}
+
+func (b *bench) check(err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func (b *bench) open() *store.Store {
+	b.Helper()
+	s, err := store.Open(b.Context(), "", store.Options{})
+	b.check(err)
+	b.Cleanup(func() { s.Close() })
+	return s
+}
+
+// file adds a file of random bytes to their store.
+func (b *bench) file(size int64, seed byte) cid.Cid {
+	b.Helper()
+	batch := b.theirs.Batch()
+	p := unixfs.V1Profile()
+	b.check(p.SetChunker("size-65536"))
+	r, err := unixfs.Import(b.Context(), batch, io.LimitReader(rand.NewChaCha8([32]byte{seed}), size), unixfs.Options{Profile: p})
+	b.check(err)
+	batch.Alias(r.CID.String(), r.CID, store.AliasOptions{})
+	b.check(batch.Commit(b.Context()))
+	return r.CID
+}
+
+// tree adds a tree of so many small files, in directories of 50, to their
+// store; the content of every file whose number is in changed is another.
+func (b *bench) tree(files int, changed ...int) cid.Cid {
+	b.Helper()
+	fs := fstest.MapFS{}
+	for i := range files {
+		fs[fmt.Sprintf("dir-%03d/file-%05d", i/50, i)] = &fstest.MapFile{Data: fmt.Appendf(nil, "this is file %d", i)}
+	}
+	for _, i := range changed {
+		fs[fmt.Sprintf("dir-%03d/file-%05d", i/50, i)].Data = []byte("changed")
+	}
+	batch := b.theirs.Batch()
+	r, err := unixfs.ImportFS(b.Context(), batch, fs, unixfs.Options{Profile: unixfs.V1Profile()})
+	b.check(err)
+	batch.Alias(r.CID.String(), r.CID, store.AliasOptions{})
+	b.check(batch.Commit(b.Context()))
+	return r.CID
+}
+
+// chain adds a chain of n blocks of dag-cbor to their store: {"n": i, "prev":
+// link}.
+func (b *bench) chain(n int) cid.Cid {
+	b.Helper()
+	batch := b.theirs.Batch()
+	var prev cid.Cid
+	for i := range n {
+		data := append([]byte{0xa2, 0x61, 'n', 0x1a}, binary.BigEndian.AppendUint32(nil, uint32(i))...)
+		data = append(data, 0x64, 'p', 'r', 'e', 'v')
+		if prev.Defined() {
+			link := append([]byte{0}, prev.Bytes()...)
+			data = append(data, 0xd8, 0x2a, 0x58, byte(len(link)))
+			data = append(data, link...)
+		} else {
+			data = append(data, 0xf6)
+		}
+		k, err := block.New(block.DagCBOR, data)
+		b.check(err)
+		b.check(batch.Put(b.Context(), k))
+		prev = k.CID()
+	}
+	batch.Alias(prev.String(), prev, store.AliasOptions{})
+	b.check(batch.Commit(b.Context()))
+	return prev
+}
+
+// sync gets a DAG into our store, and returns how that ended.
+func (b *bench) sync(c Config, root cid.Cid, o Options) (Progress, error) {
+	b.Helper()
+	if c.Store == nil {
+		c.Store = b.ours
+	}
+	var last Progress
+	for p, err := range New(c).Sync(b.Context(), root, o) {
+		if last = p; err != nil {
+			return last, err
+		}
+	}
+	if !last.Done {
+		b.Error("a sync ended without an error, and isn't done")
+	}
+	return last, nil
+}
+
+// whole checks that a DAG is in a store, bit by bit.
+func (b *bench) whole(s *store.Store, root cid.Cid) (blocks int) {
+	b.Helper()
+	for step, err := range dag.Walk(b.Context(), s, []cid.Cid{root}, dag.WalkOptions{}) {
+		b.check(err)
+		want, err := b.theirs.Get(b.Context(), step.CID)
+		b.check(err)
+		if !bytes.Equal(step.Block.Data(), want.Data()) {
+			b.Errorf("%s: got other bytes than theirs", step.CID)
+		}
+		blocks++
+	}
+	return blocks
+}
+
+func (b *bench) alias(name string, want cid.Cid) {
+	b.Helper()
+	a, err := b.ours.Resolve(b.Context(), name)
+	switch {
+	case !want.Defined() && !errors.Is(err, store.ErrNoAlias):
+		b.Errorf("alias %s: got %v, %v, want none", name, a.Root, err)
+	case want.Defined() && a.Root != want:
+		b.Errorf("alias %s: got %v, %v, want %s", name, a.Root, err, want)
+	}
+}
+
+// A peer has blocks, and answers as a bitswap peer does.
+type peer struct {
+	name   string
+	blocks block.Getter
+	delay  time.Duration
+
+	mu    sync.Mutex
+	sent  int
+	bytes int
+	asked []cid.Cid
+	limit int // after how many blocks it dies; 0: never
+	mute  bool
+	lie   func(c cid.Cid) []block.Block // sent in place of the block
+}
+
+var _ Asker = (*peer)(nil)
+
+func (p *peer) Name() string { return p.name }
+
+var errDied = errors.New("connection reset")
+
+func (p *peer) Open(ctx context.Context) (Conversation, error) {
+	return &talk{peer: p, replies: make(chan Reply, 4096), died: make(chan struct{})}, ctx.Err()
+}
+
+// count counts a block that is sent. It returns false when the peer dies.
+func (p *peer) count(b block.Block) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.limit > 0 && p.sent >= p.limit {
+		return false
+	}
+	p.sent++
+	p.bytes += b.Size()
+	return true
+}
+
+type talk struct {
+	*peer
+	replies chan Reply
+	died    chan struct{}
+	once    sync.Once
+}
+
+func (t *talk) die() { t.once.Do(func() { close(t.died) }) }
+
+func (t *talk) reply(ctx context.Context, r Reply) {
+	select {
+	case t.replies <- r:
+	case <-t.died:
+	case <-ctx.Done():
+	}
+}
+
+func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
+	t.mu.Lock()
+	t.asked = append(t.asked, cids...)
+	mute := t.mute
+	t.mu.Unlock()
+	if mute {
+		return nil
+	}
+	send := func() {
+		for _, c := range cids {
+			b, err := t.blocks.Get(ctx, c)
+			if err != nil {
+				t.reply(ctx, Reply{CID: c})
+				continue
+			}
+			if t.lie != nil {
+				for _, b := range t.lie(c) {
+					t.reply(ctx, Reply{CID: b.CID(), Block: b, Has: true})
+				}
+				continue
+			}
+			if !t.count(b) {
+				t.die()
+				return
+			}
+			t.reply(ctx, Reply{CID: c, Block: b, Has: true})
+		}
+	}
+	if t.delay == 0 {
+		go send()
+	} else {
+		time.AfterFunc(t.delay, send)
+	}
+	return nil
+}
+
+func (t *talk) Has(ctx context.Context, c cid.Cid) error {
+	_, err := t.blocks.Get(ctx, c)
+	if !t.mute {
+		t.reply(ctx, Reply{CID: c, Has: err == nil})
+	}
+	return nil
+}
+
+func (t *talk) Cancel(...cid.Cid) {}
+
+func (t *talk) Next(ctx context.Context) (Reply, error) {
+	select {
+	case r := <-t.replies:
+		return r, nil
+	default:
+	}
+	select {
+	case r := <-t.replies:
+		return r, nil
+	case <-t.died:
+		return Reply{}, errDied
+	case <-ctx.Done():
+		return Reply{}, ctx.Err()
+	}
+}
+
+func (t *talk) Close() error {
+	t.die()
+	return nil
+}
+
+// A gateway has blocks, and sends DAGs as a trustless gateway does.
+type gateway struct {
+	name   string
+	blocks block.Getter
+	have   bool // it honours have
+
+	mu      sync.Mutex
+	streams int
+	sent    int
+	bytes   int
+	cutAt   int // after how many blocks streams are cut; 0: never
+	endAt   int // after how many they end as if they were whole
+	lie     []block.Block
+	pace    func() // called before each block
+}
+
+var _ Streamer = (*gateway)(nil)
+
+func (g *gateway) Name() string { return g.name }
+
+func (g *gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Stream, error) {
+	if _, err := g.blocks.Get(ctx, root); err != nil {
+		return nil, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.streams++
+	if !g.have {
+		have = nil
+	}
+	return &gatewayStream{g: g, ctx: ctx, root: root, have: have}, nil
+}
+
+type gatewayStream struct {
+	g    *gateway
+	ctx  context.Context
+	root cid.Cid
+	have []cid.Cid
+}
+
+func (s *gatewayStream) Honoured() bool { return len(s.have) > 0 }
+func (s *gatewayStream) Close() error   { return nil }
+
+func (s *gatewayStream) Blocks() iter.Seq2[block.Block, error] {
+	return func(yield func(block.Block, error) bool) {
+		steps := dag.Walk(s.ctx, s.g.blocks, []cid.Cid{s.root}, dag.WalkOptions{})
+		if len(s.have) > 0 {
+			d, err := dag.Diff(s.ctx, s.g.blocks, s.root, s.have, dag.DiffOptions{})
+			if err != nil {
+				yield(block.Block{}, err)
+				return
+			}
+			steps = d.Blocks(s.ctx, dag.WalkOptions{})
+		}
+		for _, b := range s.g.lie {
+			if !yield(b, nil) {
+				return
+			}
+		}
+		for step, err := range steps {
+			if err != nil {
+				yield(block.Block{}, err)
+				return
+			}
+			s.g.mu.Lock()
+			sent := s.g.sent
+			s.g.mu.Unlock()
+			if s.g.cutAt > 0 && sent >= s.g.cutAt {
+				yield(block.Block{}, errDied)
+				return
+			}
+			if s.g.endAt > 0 && sent >= s.g.endAt {
+				return
+			}
+			if s.g.pace != nil {
+				s.g.pace()
+			}
+			s.g.mu.Lock()
+			s.g.sent++
+			s.g.bytes += step.Block.Size()
+			s.g.mu.Unlock()
+			if !yield(step.Block, nil) {
+				return
+			}
+		}
+	}
+}
+
+// A node is both.
+type node struct {
+	*gateway
+	asked *peer
+}
+
+var (
+	_ Streamer = (*node)(nil)
+	_ Asker    = (*node)(nil)
+)
+
+func newNode(name string, blocks block.Getter) *node {
+	return &node{
+		gateway: &gateway{name: name, blocks: blocks, have: true},
+		asked:   &peer{name: name, blocks: blocks},
+	}
+}
+
+func (n *node) Open(ctx context.Context) (Conversation, error) { return n.asked.Open(ctx) }

@@ -1,0 +1,419 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+)
+
+// A session gets one DAG.
+type session struct {
+	x        *Exchange
+	root     cid.Cid
+	o        Options
+	selects  func(cid.Cid) bool
+	pinned   bool // it keeps what comes under its own alias
+	have     []cid.Cid
+	start    time.Time
+	group    sync.WaitGroup // all that the session has begun
+	commits  sync.WaitGroup
+	finished chan struct{} // closed when over is set
+
+	mu      sync.Mutex // guards the following
+	changed *sync.Cond // on mu: there's something new to do
+	f       frontier
+	// seen are the blocks with links that need no second look.
+	seen       map[string]struct{}
+	batch      *store.Batch
+	batchBytes int64
+	batchSince time.Time
+	committing bool
+	workers    []*worker
+	streams    int // how many DAGs are being streamed
+	finding    int // how many look for sources still
+	over       bool
+	err        error
+	counts     Progress
+	rate       rate
+}
+
+const (
+	// commitBytes and commitEvery bound what a crash makes a session fetch
+	// again.
+	commitBytes = 64 << 20
+	commitEvery = 2 * time.Second
+)
+
+func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
+	if err := block.CheckCID(root); err != nil {
+		return nil, err
+	}
+	s := &session{
+		x: x, root: root, o: o, selects: o.Selection.Selector(), pinned: o.Alias != "" || !o.NoPin,
+		start: time.Now(), finished: make(chan struct{}),
+		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(),
+	}
+	s.changed = sync.NewCond(&s.mu)
+	return s, nil
+}
+
+// run gets the DAG.
+func (s *session) run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })
+	err := s.begin(ctx)
+	if err == nil && !s.isOver() {
+		s.findSources(ctx)
+		s.group.Go(s.watchStalls)
+	}
+	if err == nil {
+		<-s.finished
+		s.mu.Lock()
+		err = s.err
+		s.mu.Unlock()
+	}
+	stop()
+	s.end(err)
+	cancel()
+	s.group.Wait()
+	s.commits.Wait()
+	if err == nil {
+		err = s.conclude(context.WithoutCancel(ctx))
+	} else {
+		s.salvage(context.WithoutCancel(ctx))
+	}
+	return err
+}
+
+// begin finds out what is missing, and takes care that what comes stays.
+func (s *session) begin(ctx context.Context) error {
+	if s.pinned {
+		err := s.x.c.Store.SetAlias(ctx, SyncName(s.root), s.root, store.AliasOptions{Selection: s.o.Selection})
+		if err != nil {
+			return err
+		}
+	}
+	for _, c := range s.o.Have {
+		if len(s.have) < maxHave && s.whole(ctx, c) {
+			s.have = append(s.have, c)
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	missing, err := s.missing(ctx, []cid.Cid{s.root})
+	if err != nil {
+		return err
+	}
+	s.f.add(missing, true)
+	if len(s.f.wants) == 0 {
+		s.endLocked(nil)
+	}
+	return nil
+}
+
+// maxHave is how many DAGs a source is told of (docs/spec/have.md).
+const maxHave = 16
+
+// whole tells whether all of a DAG is here.
+func (s *session) whole(ctx context.Context, root cid.Cid) bool {
+	for range s.x.c.Store.Missing(ctx, root, store.Selection{}) {
+		return false
+	}
+	return true
+}
+
+func (s *session) isOver() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.over
+}
+
+// end ends the session. What it ended with first counts.
+func (s *session) end(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.endLocked(err)
+}
+
+func (s *session) endLocked(err error) {
+	if s.over {
+		return
+	}
+	s.over, s.err = true, err
+	close(s.finished)
+	s.changed.Broadcast()
+}
+
+// missing returns what isn't here of DAGs, depth-first. It's called with mu
+// held.
+func (s *session) missing(ctx context.Context, roots []cid.Cid) ([]cid.Cid, error) {
+	var missing []cid.Cid
+	stack := [][]cid.Cid{roots}
+	for len(stack) > 0 {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		top := &stack[len(stack)-1]
+		if len(*top) == 0 {
+			stack = stack[:len(stack)-1]
+			continue
+		}
+		c := (*top)[0]
+		*top = (*top)[1:]
+		if !s.selects(c) {
+			continue
+		}
+		k := key(c)
+		if _, ok := s.seen[k]; ok || s.f.wants[k] != nil {
+			continue
+		}
+		here := store.Present
+		var err error
+		if !block.IsIdentity(c) {
+			if here, err = s.batch.Look(ctx, c); err != nil {
+				return nil, err
+			}
+		}
+		if here == store.Whole && s.o.Follow != nil {
+			here = store.Present // what to follow isn't known to the store
+		}
+		if here == store.Present && !isLeaf(c) {
+			b, err := s.x.c.Store.Get(ctx, c)
+			if err == nil {
+				links, err := s.links(b)
+				if err != nil {
+					return nil, err
+				}
+				s.seen[k] = struct{}{}
+				stack = append(stack, links)
+				continue
+			}
+			if !errors.Is(err, block.ErrNotFound) && !errors.Is(err, block.ErrDamaged) {
+				return nil, err
+			}
+			here = store.Absent
+		}
+		switch {
+		case here == store.Absent:
+			missing = append(missing, c)
+		case !isLeaf(c):
+			s.seen[k] = struct{}{}
+		}
+	}
+	return missing, nil
+}
+
+// links returns what to go on with below a block. A block that can't be decoded
+// has no links, as in the store.
+func (s *session) links(b block.Block) ([]cid.Cid, error) {
+	var links []cid.Cid
+	if !isLeaf(b.CID()) {
+		var err error
+		links, err = s.x.c.Store.Links(b)
+		if err != nil && !errors.Is(err, block.ErrMalformed) && !errors.Is(err, block.ErrUnknownCodec) {
+			return nil, err
+		}
+	}
+	if s.o.Follow == nil {
+		return links, nil
+	}
+	return s.o.Follow(b, links)
+}
+
+// verdict is what a session has to say to a block.
+type verdict int
+
+const (
+	accepted verdict = iota
+	duplicate
+	unwanted
+)
+
+// accept takes in a block that came from a source.
+func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdict {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.over {
+		return duplicate
+	}
+	w := s.f.wants[key(b.CID())]
+	if w == nil {
+		return s.uncalledFor(ctx, b)
+	}
+	links, err := s.links(b)
+	if err == nil {
+		err = s.batch.Put(ctx, b)
+	}
+	var missing []cid.Cid
+	if err == nil {
+		s.f.remove(w)
+		if !w.leaf {
+			s.seen[key(w.cid)] = struct{}{}
+		}
+		missing, err = s.missing(ctx, links)
+	}
+	if err != nil {
+		s.endLocked(fmt.Errorf("%s: %w", b.CID(), err))
+		return duplicate
+	}
+	for _, a := range w.asked {
+		a.who.answered(w, a, a.who == from)
+	}
+	// Below what is streamed comes what is streamed next. What was taken from
+	// the back is behind all that's queued.
+	s.f.add(missing, from.streaming || s.streams == 0)
+	size := int64(b.Size())
+	from.count(size)
+	s.counts.Blocks++
+	s.counts.Bytes += size
+	s.rate.add(time.Now(), size)
+	s.commitSome(ctx, size)
+	if len(s.f.wants) == 0 {
+		s.endLocked(nil)
+	}
+	if len(missing) > 0 {
+		s.changed.Broadcast()
+	}
+	return accepted
+}
+
+// uncalledFor judges a block that is not wanted: it may have come by another
+// way.
+func (s *session) uncalledFor(ctx context.Context, b block.Block) verdict {
+	if has, err := s.x.c.Store.Has(ctx, b.CID()); err != nil || !has {
+		return unwanted
+	}
+	s.counts.Duplicates++
+	s.counts.DuplicateBytes += int64(b.Size())
+	return duplicate
+}
+
+// commitSome makes durable what came, from time to time, beside what goes on.
+func (s *session) commitSome(ctx context.Context, size int64) {
+	s.batchBytes += size
+	if !s.pinned || s.committing || s.batchBytes < commitBytes && time.Since(s.batchSince) < commitEvery {
+		return
+	}
+	full := s.batch
+	s.batch, s.batchBytes, s.batchSince = s.x.c.Store.Batch(), 0, time.Now()
+	s.committing = true
+	s.commits.Go(func() {
+		err := full.Commit(context.WithoutCancel(ctx))
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.committing = false
+		if err != nil {
+			s.endLocked(err)
+		}
+	})
+}
+
+// conclude makes all of it durable, looks whether all is there, and sets the
+// alias. Where it failed in between, what came stays.
+func (s *session) conclude(ctx context.Context) error {
+	if !s.pinned {
+		s.batch.Discard()
+		return nil
+	}
+	if err := s.batch.Commit(ctx); err != nil {
+		return err
+	}
+	if s.o.Follow == nil {
+		for c, err := range s.x.c.Store.Missing(ctx, s.root, s.o.Selection) {
+			if err == nil {
+				err = fmt.Errorf("%s: %w: it was lost meanwhile; begin again", c, block.ErrNotFound)
+			}
+			return err
+		}
+	}
+	if s.o.Alias == "" {
+		return nil
+	}
+	b := s.x.c.Store.Batch()
+	b.Alias(s.o.Alias, s.root, store.AliasOptions{Selection: s.o.Selection})
+	b.RemoveAlias(SyncName(s.root))
+	return b.Commit(ctx)
+}
+
+// salvage makes durable what came before the session failed.
+func (s *session) salvage(ctx context.Context) {
+	if !s.pinned {
+		s.batch.Discard()
+		return
+	}
+	if err := s.batch.Commit(ctx); err != nil {
+		s.x.c.Logger.Warn("exchange: keeping what came", "root", s.root, "error", err)
+	}
+}
+
+// progress tells how far the session has come.
+func (s *session) progress() Progress {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.counts
+	p.Wanted = len(s.f.wants)
+	p.Rate = s.rate.now(time.Now())
+	p.Left = s.left(p)
+	for _, w := range s.workers {
+		p.Sources = append(p.Sources, SourceProgress{Name: w.src.Name(), Blocks: w.blocks, Bytes: w.bytes, Err: w.err})
+	}
+	return p
+}
+
+// left is how long it takes still: known once nothing but leaves is wanted.
+func (s *session) left(p Progress) time.Duration {
+	if s.f.linkWants > 0 || p.Rate <= 0 || p.Blocks == 0 {
+		return 0
+	}
+	size := float64(p.Bytes) / float64(p.Blocks)
+	return time.Duration(float64(p.Wanted) * size / p.Rate * float64(time.Second))
+}
+
+// A rate counts bytes over the last seconds.
+type rate struct {
+	since time.Time
+	bytes int64
+	last  float64
+}
+
+// rateSpan is how long bytes are counted for one figure.
+const rateSpan = time.Second
+
+func (r *rate) add(now time.Time, n int64) {
+	if r.since.IsZero() {
+		r.since = now
+	}
+	r.roll(now)
+	r.bytes += n
+}
+
+func (r *rate) roll(now time.Time) {
+	if d := now.Sub(r.since); d >= rateSpan {
+		fresh := float64(r.bytes) / d.Seconds()
+		if r.last == 0 {
+			r.last = fresh
+		}
+		r.last = (r.last + fresh) / 2
+		r.since, r.bytes = now, 0
+	}
+}
+
+func (r *rate) now(now time.Time) float64 {
+	if r.since.IsZero() {
+		return 0
+	}
+	r.roll(now)
+	if r.last > 0 {
+		return r.last
+	}
+	if d := now.Sub(r.since); d > 0 {
+		return float64(r.bytes) / d.Seconds()
+	}
+	return 0
+}

@@ -1,0 +1,379 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"runtime"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+)
+
+// Each shape of DAG, from each kind of source.
+func TestSync(t *testing.T) {
+	b := newBench(t)
+	roots := map[string]cid.Cid{
+		"file": b.file(8<<20+1, 1), "empty file": b.file(0, 2), "tree": b.tree(2000), "chain": b.chain(3000),
+	}
+	for what, root := range roots {
+		for _, src := range []Source{
+			&peer{name: "peer", blocks: b.theirs},
+			&gateway{name: "gateway", blocks: b.theirs},
+			newNode("node", b.theirs),
+		} {
+			t.Run(what+" from a "+src.Name(), func(t *testing.T) {
+				b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+				p, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+				b.check(err)
+				n := b.whole(b.ours, root)
+				if p.Blocks != int64(n) || p.Duplicates > 0 || p.Wanted != 0 {
+					t.Errorf("got %+v, want %d blocks, none of them twice", p, n)
+				}
+				b.alias("got", root)
+				b.alias(SyncName(root), cid.Undef)
+				// There's nothing more to ask anybody.
+				p, err = b.sync(Config{}, root, Options{Alias: "again"})
+				b.check(err)
+				if p.Blocks != 0 {
+					t.Errorf("again: got %+v, want no blocks", p)
+				}
+				b.alias("again", root)
+			})
+		}
+	}
+}
+
+// What nobody has is told, and what came stays and isn't fetched again.
+func TestSyncGoesOn(t *testing.T) {
+	for what, src := range map[string]func(b *bench, n int) Source{
+		"a peer that dies":                func(b *bench, n int) Source { return &peer{name: "x", blocks: b.theirs, limit: n} },
+		"a stream that is cut":            func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, cutAt: n} },
+		"a stream that ends without more": func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, endAt: n} },
+	} {
+		t.Run(what, func(t *testing.T) {
+			b := newBench(t)
+			root := b.tree(1500)
+			dying := src(b, 400)
+			p, err := b.sync(Config{}, root, Options{From: []Source{dying}, Alias: "got"})
+			if err == nil {
+				t.Fatalf("got no error, %+v", p)
+			}
+			if p.Blocks < 400 {
+				t.Errorf("got %d blocks before the error %v, want 400 at least", p.Blocks, err)
+			}
+			b.alias("got", cid.Undef)
+			b.alias(SyncName(root), root)
+			_, err = b.ours.Evict(t.Context(), store.EvictOptions{})
+			b.check(err)
+			rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("whole", b.theirs)}, Alias: "got"})
+			b.check(err)
+			n := b.whole(b.ours, root)
+			if rest.Blocks+p.Blocks != int64(n) || rest.Duplicates > int64(n)/100 {
+				t.Errorf("got %d blocks and then %+v, want %d in all and hardly any twice", p.Blocks, rest, n)
+			}
+		})
+	}
+}
+
+// Sources that fail in the midst of it, while others go on.
+func TestSyncBesideFailures(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(3000)
+	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
+	b.check(err)
+	var lies []block.Block
+	for range 8 {
+		lies = append(lies, stranger)
+	}
+	for what, bad := range map[string]Source{
+		"dies":            &peer{name: "bad", blocks: b.theirs, limit: 100},
+		"is mute":         &peer{name: "bad", blocks: b.theirs, mute: true},
+		"lies":            &peer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block { return []block.Block{stranger} }},
+		"has nothing":     &peer{name: "bad", blocks: b.open()},
+		"streams lies":    &gateway{name: "bad", blocks: b.theirs, lie: lies},
+		"streams a part":  &gateway{name: "bad", blocks: b.theirs, endAt: 1000},
+		"streams nothing": &gateway{name: "bad", blocks: b.open()},
+		"is cut":          &gateway{name: "bad", blocks: b.theirs, cutAt: 1000},
+	} {
+		t.Run("one "+what, func(t *testing.T) {
+			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+			good := &peer{name: "good", blocks: b.theirs}
+			_, err := b.sync(Config{Stall: 200 * time.Millisecond}, root, Options{From: []Source{bad, good}, Alias: "got"})
+			b.check(err)
+			b.whole(b.ours, root)
+		})
+	}
+}
+
+// Whoever sends what nobody asked for is given up.
+func TestLies(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(100)
+	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
+	b.check(err)
+	for _, bad := range []Source{
+		&peer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block {
+			return []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}
+		}},
+		&gateway{name: "bad", blocks: b.theirs, lie: []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}},
+	} {
+		_, err := b.sync(Config{}, root, Options{From: []Source{bad}})
+		if !errors.Is(err, ErrLied) || !errors.Is(err, ErrNoSource) || !errors.Is(err, block.ErrNotFound) {
+			t.Errorf("got %v, want ErrLied and ErrNoSource", err)
+		}
+		if has, err := b.ours.Has(t.Context(), stranger.CID()); has || err != nil {
+			t.Errorf("the block that nobody asked for: got %v, %v, want false", has, err)
+		}
+	}
+}
+
+// Many share the work, and hardly anything comes twice.
+func TestFanIn(t *testing.T) {
+	b := newBench(t)
+	root := b.file(32<<20, 3)
+	for _, kind := range []string{"nodes", "peers"} {
+		t.Run(kind, func(t *testing.T) {
+			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+			var from []Source
+			var peers []*peer
+			for i := range 8 {
+				n := newNode(fmt.Sprint("n", i), b.theirs)
+				n.asked.delay = time.Millisecond
+				n.pace = func() { time.Sleep(time.Millisecond) }
+				peers = append(peers, n.asked)
+				if kind == "nodes" {
+					from = append(from, n)
+				} else {
+					from = append(from, n.asked)
+				}
+			}
+			p, err := b.sync(Config{}, root, Options{From: from, Alias: "got"})
+			b.check(err)
+			b.whole(b.ours, root)
+			if p.DuplicateBytes*100 > p.Bytes {
+				t.Errorf("got %d bytes twice, of %d, want 1 %% at most", p.DuplicateBytes, p.Bytes)
+			}
+			used := 0
+			for _, p := range peers {
+				if p.sent > 0 {
+					used++
+				}
+			}
+			if used < 6 {
+				t.Errorf("%d of 8 were asked for single blocks, want nearly all", used)
+			}
+		})
+	}
+}
+
+// Of a new version only what is new is sent.
+func TestHave(t *testing.T) {
+	b := newBench(t)
+	old := b.tree(5000)
+	changed := b.tree(5000, 17, 1234, 4000)
+	first := newNode("first", b.theirs)
+	_, err := b.sync(Config{}, old, Options{From: []Source{first}, Alias: "site"})
+	b.check(err)
+	for _, honours := range []bool{true, false} {
+		t.Run(fmt.Sprintf("honoured %v", honours), func(t *testing.T) {
+			n := newNode("n", b.theirs)
+			n.have = honours
+			b := &bench{T: t, theirs: b.theirs, ours: b.ours}
+			p, err := b.sync(Config{}, changed, Options{From: []Source{n}, Alias: "new", Have: []cid.Cid{old}})
+			b.check(err)
+			b.whole(b.ours, changed)
+			// Three files, three directories, the root.
+			if sent := n.sent + n.asked.sent; p.Blocks > 7 || sent > 7 {
+				t.Errorf("got %d blocks of %d that were sent, want 7 at most", p.Blocks, sent)
+			}
+			b.check(b.ours.RemoveAlias(t.Context(), "new"))
+			_, err = b.ours.Evict(t.Context(), store.EvictOptions{})
+			b.check(err)
+		})
+	}
+}
+
+// Of a chain, each block is looked at before the next is asked for.
+func TestFollow(t *testing.T) {
+	b := newBench(t)
+	root := b.chain(50)
+	src := newNode("n", b.theirs)
+	n := 0
+	enough := errors.New("that's enough")
+	_, err := b.sync(Config{}, root, Options{From: []Source{src}, Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
+		if n++; n > 10 {
+			return nil, enough
+		}
+		return links, nil
+	}})
+	if !errors.Is(err, enough) {
+		t.Errorf("got %v, want the error of Follow", err)
+	}
+	if len(src.asked.asked) != 11 || src.sent != 0 {
+		t.Errorf("asked for %d blocks, and streamed %d, want 11 and 0", len(src.asked.asked), src.sent)
+	}
+	if has, _ := b.ours.Has(t.Context(), src.asked.asked[10]); has {
+		t.Error("the block that was refused is here")
+	}
+	// Only a part of the links.
+	n = 0
+	_, err = b.sync(Config{}, root, Options{From: []Source{src}, Alias: "part", Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
+		if n++; n == 20 {
+			return nil, nil
+		}
+		return links, nil
+	}})
+	b.check(err)
+	b.alias("part", root)
+	here := 0
+	for _, err := range b.ours.Blocks(t.Context()) {
+		b.check(err)
+		here++
+	}
+	if here != 20 {
+		t.Errorf("%d blocks are here, want 20", here)
+	}
+}
+
+func TestSelection(t *testing.T) {
+	b := newBench(t)
+	root := b.file(4<<20, 4)
+	sel := store.Selection{Share: 1, Of: 2}
+	p, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "half", Selection: sel})
+	b.check(err)
+	if p.Blocks < 20 || p.Blocks > 45 {
+		t.Errorf("got %d blocks, want about half of 65", p.Blocks)
+	}
+	for c, err := range b.ours.Missing(t.Context(), root, sel) {
+		t.Errorf("missing: %v, %v", c, err)
+	}
+}
+
+func TestFetch(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(100)
+	src := newNode("n", b.theirs)
+	x := New(Config{Store: b.ours})
+	k, err := x.Fetch(t.Context(), root, Options{From: []Source{src}})
+	b.check(err)
+	if k.CID() != root || len(src.asked.asked) != 1 {
+		t.Errorf("got %s, and %d were asked for, want the root alone", k.CID(), len(src.asked.asked))
+	}
+	b.alias(SyncName(root), cid.Undef)
+	if _, err := x.Fetch(t.Context(), b.chain(1), Options{}); !errors.Is(err, block.ErrNotFound) || !errors.Is(err, ErrNoSource) {
+		t.Errorf("from nobody: got %v, want ErrNoSource", err)
+	}
+	if _, err := x.Fetch(t.Context(), root, Options{}); err != nil {
+		t.Errorf("what is here: got %v", err)
+	}
+}
+
+// Sources may be found while it goes on; those that haven't got the root are
+// asked for nothing else.
+func TestFound(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(300)
+	empty := &peer{name: "empty", blocks: b.open()}
+	full := &peer{name: "full", blocks: b.theirs}
+	late := make(chan struct{})
+	c := Config{
+		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[Source] {
+			return func(yield func(Source) bool) {
+				if !yield(empty) {
+					return
+				}
+				<-late
+				yield(full)
+			}
+		},
+		Fallback: []Source{&gateway{name: "fallback", blocks: b.theirs, cutAt: 10}}, FallbackDelay: 10 * time.Millisecond,
+	}
+	time.AfterFunc(50*time.Millisecond, func() { close(late) })
+	_, err := b.sync(c, root, Options{Alias: "got"})
+	b.check(err)
+	b.whole(b.ours, root)
+	if len(empty.asked) > 0 {
+		t.Errorf("who has nothing was asked for %d blocks", len(empty.asked))
+	}
+	if full.sent == 0 {
+		t.Error("who was found late was not asked")
+	}
+}
+
+// A session that is given up leaves nothing behind that runs, and keeps what
+// came.
+func TestCancel(t *testing.T) {
+	b := newBench(t)
+	root := b.file(64<<20, 5)
+	before := runtime.NumGoroutine()
+	for i, src := range []Source{
+		&peer{name: "p", blocks: b.theirs, delay: 30 * time.Millisecond},
+		&gateway{name: "g", blocks: b.theirs, pace: func() { time.Sleep(5 * time.Millisecond) }},
+	} {
+		ctx, cancel := context.WithCancel(t.Context())
+		x := New(Config{Store: b.ours})
+		var last error
+		for p, err := range x.Sync(ctx, root, Options{From: []Source{src}, Alias: "got"}) {
+			last = err
+			if p.Blocks > 0 {
+				if i == 0 {
+					break
+				}
+				cancel()
+			}
+		}
+		cancel()
+		if i == 1 && !errors.Is(last, context.Canceled) {
+			t.Errorf("got %v, want context.Canceled", last)
+		}
+		b.alias("got", cid.Undef)
+		b.alias(SyncName(root), root)
+	}
+	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
+		time.Sleep(10 * time.Millisecond)
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		buf := make([]byte, 1<<20)
+		t.Errorf("%d goroutines are left, of %d before\n%s", n, before, buf[:runtime.Stack(buf, true)])
+	}
+}
+
+func TestFrontier(t *testing.T) {
+	var cids []cid.Cid
+	for i := range 6 {
+		k, err := block.New(block.Raw, []byte{byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		cids = append(cids, k.CID())
+	}
+	f := newFrontier()
+	f.add(cids[2:4], true)
+	f.add(cids[:2], true)
+	f.add(cids[4:], false)
+	f.add(cids[:1], false) // known
+	var got []cid.Cid
+	for w := f.leaves.head; w != nil; w = w.next {
+		got = append(got, w.cid)
+	}
+	if !slices.Equal(got, cids) || f.queued() != 6 {
+		t.Errorf("got %v, want %v", got, cids)
+	}
+	middle := f.wants[key(cids[3])]
+	f.remove(middle)
+	f.remove(f.wants[key(cids[0])])
+	f.remove(f.wants[key(cids[5])])
+	if f.leaves.head.cid != cids[1] || f.leaves.tail.cid != cids[4] || f.leaves.n != 3 || len(f.wants) != 3 {
+		t.Errorf("after three were removed: got %d, from %v to %v", f.leaves.n, f.leaves.head.cid, f.leaves.tail.cid)
+	}
+	f.again(middle, true)
+	if f.leaves.n != 3 {
+		t.Error("what came was put back")
+	}
+}

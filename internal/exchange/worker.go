@@ -1,0 +1,397 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// A worker is what a session does with one source.
+type worker struct {
+	s   *session
+	src Source
+	// known: the source is taken to have the root, or has said so.
+	known bool
+
+	// stop ends what the source is at.
+	stop context.CancelFunc
+
+	// The rest is guarded by the session's mu.
+	gone      bool
+	err       error // why it's gone
+	busy      bool  // it asks, or streams
+	streaming bool
+	noStream  bool // it can't send DAGs, or not those that help
+	noAsk     bool
+	failures  int
+	blocks    int64
+	bytes     int64
+	badBytes  int64 // of blocks that nobody wanted
+	lastCame  time.Time
+
+	// Of its conversation.
+	asked   int       // wants it was asked for, and that are open
+	window  int       // how many there may be
+	latency average   // in seconds, from asking to the block
+	cancels []cid.Cid // what came from others meanwhile
+}
+
+const (
+	// maxFailures is after how many errors a source is given up.
+	maxFailures = 3
+	// startWindow is how many blocks a source is asked for at first; each one
+	// that comes adds one, up to maxWindow, which is what today's bitswap
+	// servers keep of a peer's wants (1,024), less a reserve.
+	startWindow = 16
+	maxWindow   = 1000
+	// minAhead and maxAhead bound the bytes that a source is asked for ahead
+	// of what came: enough for its rate times its latency.
+	minAhead = 4 << 20
+	maxAhead = 32 << 20
+	// maxUnwanted is how much a source may send that nobody asked for: this
+	// many bytes, or this part of what was wanted.
+	maxUnwanted     = 4 << 20
+	maxUnwantedPart = 100
+	// maxAgain is how much of what is here already a stream may send in a row,
+	// until it's seen to have nothing new.
+	maxAgain = 1 << 20
+	// fewLinks and fewLeaves: with no more than so many blocks left to ask
+	// for, it's worth it to stream what lies below them.
+	fewLinks  = 8
+	fewLeaves = 64
+	// lateFactor and minLate say when a block is late, in terms of how long
+	// others took.
+	lateFactor = 4
+	minLate    = time.Second
+)
+
+// findSources begins to ask all that are known, and to look for more.
+func (s *session) findSources(ctx context.Context) {
+	for _, src := range s.o.From {
+		s.join(ctx, src, true)
+	}
+	if !s.o.OnlyFrom {
+		if find := s.x.c.Sources; find != nil {
+			s.look(func() {
+				for src := range find(ctx, s.root) {
+					s.join(ctx, src, false)
+				}
+			})
+		}
+		if len(s.x.c.Fallback) > 0 {
+			s.look(func() {
+				timer := time.NewTimer(s.x.c.FallbackDelay)
+				defer timer.Stop()
+				select {
+				case <-timer.C:
+				case <-s.finished:
+					return
+				}
+				for _, src := range s.x.c.Fallback {
+					s.join(ctx, src, true)
+				}
+			})
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checkStuck()
+}
+
+// look runs what looks for sources.
+func (s *session) look(f func()) {
+	s.mu.Lock()
+	s.finding++
+	s.mu.Unlock()
+	s.group.Go(func() {
+		f()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.finding--
+		s.checkStuck()
+	})
+}
+
+// join adds a source, unless it's there already.
+func (s *session) join(ctx context.Context, src Source, known bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	active := 0
+	for _, w := range s.workers {
+		if w.src.Name() == src.Name() {
+			return
+		}
+		if !w.gone {
+			active++
+		}
+	}
+	if s.over || active >= maxSources {
+		return
+	}
+	w := &worker{s: s, src: src, known: known, window: startWindow, lastCame: time.Now()}
+	_, streams := src.(Streamer)
+	_, asks := src.(Asker)
+	w.noStream, w.noAsk = !streams, !asks
+	w.known = known || !asks // who can't be asked has to show it
+	ctx, w.stop = context.WithCancel(ctx)
+	s.workers = append(s.workers, w)
+	s.group.Go(func() { w.run(ctx) })
+}
+
+// checkStuck ends the session if there's nobody left who could have what is
+// missing. It's called with mu held.
+func (s *session) checkStuck() {
+	if s.over || s.finding > 0 || len(s.f.wants) == 0 {
+		return
+	}
+	for _, w := range s.workers {
+		if !w.gone && (w.busy || s.workFor(w)) {
+			return
+		}
+	}
+	var missing *want
+	for _, q := range []*queue{&s.f.links, &s.f.leaves} {
+		if missing == nil {
+			missing = q.head
+		}
+	}
+	if missing == nil {
+		return // all is asked for
+	}
+	err := fmt.Errorf("%d blocks are missing, among them %s: %w: %w", len(s.f.wants), missing.cid, ErrNoSource, block.ErrNotFound)
+	for _, w := range s.workers {
+		if w.err != nil {
+			err = fmt.Errorf("%w; %s: %w", err, w.src.Name(), w.err)
+		}
+	}
+	s.endLocked(err)
+}
+
+// workFor tells whether there's something to do for a source.
+func (s *session) workFor(w *worker) bool {
+	return s.streamTarget(w) != nil || !w.noAsk && s.next(w) != nil
+}
+
+// run does what there is to do with the source.
+func (w *worker) run(ctx context.Context) {
+	s := w.s
+	defer w.stop()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for {
+		for !s.over && !w.gone && !s.workFor(w) {
+			s.checkStuck()
+			if s.over {
+				return
+			}
+			s.changed.Wait()
+		}
+		if s.over || w.gone {
+			s.checkStuck()
+			return
+		}
+		w.busy = true
+		w.lastCame = time.Now()
+		if t := s.streamTarget(w); t != nil {
+			w.stream(ctx, t)
+		} else {
+			w.converse(ctx)
+		}
+		w.busy = false
+		s.changed.Broadcast()
+	}
+}
+
+// leave takes note that a source is not to be asked any more. It's called with
+// the session's mu held.
+func (w *worker) leave(err error) {
+	if w.gone {
+		return
+	}
+	w.gone, w.err = true, err
+	w.s.x.c.Logger.Info("exchange: a source is given up", "root", w.s.root, "source", w.src.Name(), "error", err)
+	w.takeBack()
+	w.stop()
+	w.s.changed.Broadcast()
+}
+
+// fail takes note of an error, of which there may be a few.
+func (w *worker) fail(err error) {
+	if w.failures++; w.failures >= maxFailures {
+		w.leave(err)
+	} else {
+		w.err = err
+	}
+}
+
+// takeBack gives to others what the source was asked for.
+func (w *worker) takeBack() {
+	if w.asked == 0 {
+		return
+	}
+	for _, t := range w.s.f.wants {
+		if t.askedOf(w) {
+			t.forget(w)
+			w.s.f.again(t, true)
+		}
+	}
+	w.asked = 0
+}
+
+// count counts a block that was wanted.
+func (w *worker) count(size int64) {
+	w.blocks++
+	w.bytes += size
+	w.failures = 0
+	w.lastCame = time.Now()
+}
+
+// judge looks at what the session said of a block, and gives the source up if
+// it sends too much of what nobody wanted. It's called with mu held.
+func (w *worker) judge(v verdict, size int) error {
+	if v != unwanted {
+		return nil
+	}
+	w.badBytes += int64(size)
+	if w.badBytes > max(maxUnwanted, w.bytes/maxUnwantedPart) {
+		return fmt.Errorf("%w: %d bytes of them", ErrLied, w.badBytes)
+	}
+	return nil
+}
+
+// watchStalls wakes those who wait from time to time, so that they look for
+// what is late, and gives up sources that send nothing.
+func (s *session) watchStalls() {
+	tick := time.NewTicker(min(250*time.Millisecond, s.x.c.Stall/4))
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.finished:
+			return
+		case <-tick.C:
+		}
+		s.mu.Lock()
+		for _, w := range s.workers {
+			if !w.gone && w.busy && (w.streaming || w.asked > 0) && time.Since(w.lastCame) > s.x.c.Stall {
+				w.leave(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
+			}
+		}
+		s.changed.Broadcast()
+		s.mu.Unlock()
+	}
+}
+
+// streamTarget is what a source may stream now.
+func (s *session) streamTarget(w *worker) *want {
+	if w.noStream || !w.known || s.streams > 0 || s.o.Follow != nil || !s.o.Selection.IsAll() {
+		return nil
+	}
+	if !w.noAsk && (s.f.links.n > fewLinks || s.f.leaves.n > fewLeaves) {
+		return nil
+	}
+	if t := s.f.links.first(w, true); t != nil || !w.noAsk {
+		return t
+	}
+	return s.f.leaves.first(w, true)
+}
+
+// stream has the source send the DAG below a block. It's called with mu held,
+// and lets go of it while it waits.
+func (w *worker) stream(ctx context.Context, t *want) {
+	s := w.s
+	w.streaming = true
+	s.streams++
+	s.f.unqueue(t)
+	t.asked = append(t.asked, asking{w, time.Now()})
+	w.asked++
+	var have []cid.Cid
+	if block.Equal(t.cid, s.root) {
+		have = s.have
+	}
+	s.mu.Unlock()
+	err := w.receive(ctx, t.cid, have)
+	s.mu.Lock()
+	w.streaming = false
+	s.streams--
+	arrived := s.f.wants[key(t.cid)] != t
+	if !arrived && t.askedOf(w) {
+		t.forget(w)
+		w.asked--
+		s.f.again(t, true)
+	}
+	switch {
+	case s.over || w.gone:
+	case errors.Is(err, ErrCannotStream):
+		w.noStream = true
+		if w.noAsk {
+			w.leave(err)
+		}
+	case errors.Is(err, errEnough):
+		w.noStream = !w.noAsk // what is left is scattered
+	case errors.Is(err, block.ErrNotFound):
+		t.lacking = append(t.lacking, w)
+		w.err = err
+	case errors.Is(err, ErrLied):
+		w.leave(err)
+	case err != nil:
+		w.fail(err)
+	case !arrived:
+		w.fail(fmt.Errorf("a DAG was sent without its root %s", t.cid))
+	case s.f.linkWants > 0 && s.f.links.n > 0:
+		// It ended as if that were all. What is missing, single questions
+		// show.
+		w.noStream = !w.noAsk
+		if w.noAsk {
+			w.fail(errors.New("a DAG ended before it was whole"))
+		}
+	}
+}
+
+// errEnough says that a stream was ended because it brought nothing new.
+var errEnough = errors.New("the stream brings nothing new")
+
+// receive takes in what a source streams.
+func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	st, err := w.src.(Streamer).Stream(ctx, root, have)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	if len(have) > 0 && !st.Honoured() {
+		// All of it would come, and most of that is here.
+		return fmt.Errorf("%w without what is here", ErrCannotStream)
+	}
+	again := 0
+	for b, err := range st.Blocks() {
+		if err != nil {
+			return err
+		}
+		v := w.s.accept(ctx, w, b)
+		if v == accepted {
+			again = 0
+			continue
+		}
+		w.s.mu.Lock()
+		over := w.s.over || w.gone
+		met := v == duplicate && w.s.f.queued() == 0 // all that's left is asked of others
+		w.lastCame = time.Now()
+		err := w.judge(v, b.Size())
+		w.s.mu.Unlock()
+		if over || err != nil {
+			return err
+		}
+		if again += b.Size() + blockOverhead; met || again > maxAgain {
+			return errEnough
+		}
+	}
+	return nil
+}
+
+// blockOverhead is what a block costs besides its bytes, roughly.
+const blockOverhead = 100
