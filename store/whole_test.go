@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"fmt"
 	"testing"
 
@@ -185,4 +186,82 @@ func TestAliasedAgainAtOnce(t *testing.T) {
 	h.has(s, true, a, left, root)
 	h.misses(s, root.CID(), Selection{})
 	h.audit(s)
+}
+
+// Look tells what a walk would, as far as it's known without one.
+func TestLook(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("repo", Options{FS: crashfs.New(1)})
+	a, b := h.leaf("a"), h.leaf("b")
+	low, root := h.link("low", a.CID()), block.Block{}
+	root = h.link("root", low.CID(), b.CID())
+	batch := s.Batch()
+	defer batch.Discard()
+	look := func(when string, k block.Block, want Presence) {
+		t.Helper()
+		h.ok(s.Flush(h.ctx)) // marks are seen when they're in the index
+		got, err := batch.Look(h.ctx, k.CID())
+		h.ok(err)
+		if got != want {
+			t.Errorf("%s: got %d, want %d", when, got, want)
+		}
+	}
+	look("not here", a, Absent)
+	h.put(s, a, low)
+	look("a leaf", a, Whole)
+	look("a block that nothing keeps", low, Present)
+	h.put(s, root)
+	h.alias(s, "x", root)
+	look("a root that misses something", root, Present)
+	h.misses(s, root.CID(), Selection{}, b)
+	look("what a walk has found whole", low, Whole)
+	look("what it has found to miss something", root, Present)
+	h.put(s, b)
+	look("nobody has looked again", root, Present)
+	h.misses(s, root.CID(), Selection{})
+	look("whole", root, Whole)
+	h.ok(s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+		r, err := c.row(nodeOf(a.CID()).mh)
+		if err != nil {
+			return err
+		}
+		return c.lose(nodeOf(a.CID()).mh, r.loc)
+	}}))
+	look("a leaf is lost", root, Present)
+	look("the leaf", a, Absent)
+	// What was looked at stays as long as the batch.
+	h.put(s, a)
+	look("it came again", a, Whole)
+	h.ok(s.RemoveAlias(h.ctx, "x"))
+	h.evict(s)
+	h.has(s, true, a, low, root)
+	h.has(s, false, b)
+	batch.Discard()
+	h.evict(s)
+	h.has(s, false, a, low, root)
+	if _, err := batch.Look(h.ctx, a.CID()); err == nil {
+		t.Error("a batch that is over: got no error")
+	}
+}
+
+func TestLinks(t *testing.T) {
+	h := newHarness(t)
+	a := h.leaf("a")
+	const own = 0x300017
+	s := h.open("repo", Options{FS: crashfs.New(1), Links: map[uint64]func(block.Block) ([]cid.Cid, error){
+		own: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID()}, nil },
+	}})
+	k, err := block.New(own, []byte("anything"))
+	h.ok(err)
+	for _, b := range []block.Block{k, h.link("dir", a.CID())} {
+		links, err := s.Links(b)
+		if err != nil || len(links) != 1 || links[0] != a.CID() {
+			t.Errorf("%s: got %v, %v, want %s", b.CID(), links, err, a.CID())
+		}
+	}
+	other, err := block.New(own+1, []byte("anything"))
+	h.ok(err)
+	if _, err := s.Links(other); !errors.Is(err, block.ErrUnknownCodec) {
+		t.Errorf("an unknown codec: got %v, want ErrUnknownCodec", err)
+	}
 }
