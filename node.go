@@ -5,10 +5,13 @@ import (
 	"errors"
 	"iter"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
 // Config says how to open a node. The zero value is a node in memory.
@@ -20,6 +23,39 @@ type Config struct {
 	// Logger is told what is worth knowing. Nil: silence.
 	Logger *slog.Logger
 
+	// Identity is the private key by which peers know the node. Nil: the one in
+	// Dir, which is made where there is none; in memory, a new one.
+	Identity crypto.PrivKey
+	// Offline: the node has no network; what needs one fails with ErrOffline.
+	// Else the network starts with the first call that needs it, or when the
+	// node is opened, if it is to listen.
+	Offline bool
+	// Listen is where to listen, as multiaddrs (DefaultListen, for a node that
+	// others shall find). Empty: nowhere; the node calls others, and they may
+	// ask it over the connections that it opened.
+	Listen []string
+	// Bootstrap are peers to connect to at once, as multiaddrs that end with
+	// their ids.
+	Bootstrap []string
+	// PSK is the pre-shared key, 32 bytes, of a private network: the node talks
+	// to nobody who hasn't got it. Nil: the public network.
+	PSK []byte
+	// Local leaves out what is for the world outside: asking the router for a
+	// port, relays, learning the node's own address from peers.
+	Local bool
+	// MDNS finds peers in the local network, and is found by them.
+	MDNS bool
+	// Connections is how many connections there may be. Zero: 96, which a home
+	// router bears.
+	Connections int
+	// UserAgent is what the node calls itself among peers. Empty: "cairn".
+	UserAgent string
+	// Gateways are trustless gateways, as URLs, that are asked for what isn't
+	// here when a search has gone on for FallbackDelay; zero: at once, beside
+	// the peers. What they send is checked like anybody's.
+	Gateways      []string
+	FallbackDelay time.Duration
+
 	// Store has the settings of the block store: how much space its cache may
 	// take, links of codecs of your own, backings. Its Logger is replaced by
 	// the one above, if that is set; "file" is a backing of the node's own.
@@ -30,24 +66,46 @@ type Config struct {
 // for use by any number of goroutines, and several may be open in one process,
 // each with a folder of its own.
 type Node struct {
+	config     Config
 	store      *store.Store
 	statCaches *statCaches
+
+	netMu     sync.Mutex // guards the following, and starting the network
+	net       *online
+	netClosed bool
 }
 
 // Open opens a node. Close it when done. Errors: store.ErrLocked where another
 // process has the repository open; store.ErrFormat; store.ErrIndexLost, after
-// which store.Rebuild helps.
+// which Rebuild helps; ErrAddress, and those of listening, where Listen says
+// so.
 func Open(ctx context.Context, c Config) (*Node, error) {
 	s, err := store.Open(ctx, c.Dir, c.storeOptions())
 	if err != nil {
 		return nil, err
 	}
-	return &Node{store: s, statCaches: newStatCaches(s)}, nil
+	n := &Node{config: c, store: s, statCaches: newStatCaches(s)}
+	if len(c.Listen) > 0 && !c.Offline {
+		if _, err := n.online(ctx); err != nil {
+			return nil, errors.Join(err, n.Close())
+		}
+	}
+	return n, nil
 }
 
-// Close makes durable what was put, ends all background work and waits for it.
-// It may be called again.
-func (n *Node) Close() error { return n.store.Close() }
+// Close takes leave of all peers, makes durable what was put, ends all
+// background work and waits for it. It may be called again.
+func (n *Node) Close() error {
+	n.netMu.Lock()
+	net := n.net
+	n.net, n.netClosed = nil, true
+	n.netMu.Unlock()
+	var err error
+	if net != nil {
+		err = net.close()
+	}
+	return errors.Join(err, n.store.Close())
+}
 
 // Store is the node's block store, with all that the node itself has no short
 // form for: batches, spaces, eviction, verification, backups.

@@ -33,21 +33,23 @@ type sizes struct {
 	asked   int    // questions for absent blocks
 	calls   int    // how often what is short is timed
 	entries int    // of the large directory
+	chained int    // blocks of the long chain
+	wan     int64  // bytes of the file that is sent over a slow line
 	command bool   // whether the command is built and run
 }
 
 var (
 	tiny = sizes{
 		rounds: 1, file: 3 << 20, tree: "src/encoding/json", live: 500, garbage: 1 << 20,
-		beside: 2_000, blocks: 5_000, fresh: 1_000, asked: 5_000, calls: 3, entries: 10_000,
+		beside: 2_000, blocks: 5_000, fresh: 1_000, asked: 5_000, calls: 3, entries: 10_000, chained: 200, wan: 1 << 20,
 	}
 	small = sizes{
 		rounds: 3, file: 64 << 20, tree: "src/crypto", live: 12_800, garbage: 64 << 20,
-		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, entries: 100_000, command: true,
+		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, entries: 100_000, chained: 1000, wan: 8 << 20, command: true,
 	}
 	full = sizes{
 		rounds: 3, file: 1 << 30, tree: "src", live: 12_800, garbage: 1 << 30,
-		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, entries: 1_000_000, command: true,
+		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, entries: 1_000_000, chained: 10_000, wan: 64 << 20, command: true,
 	}
 )
 
@@ -77,6 +79,8 @@ var figures = []figure{
 	{"put-while-evicting", putWhileEvicting},
 	{"collect", collect},
 	{"many-blocks", manyBlocks},
+	{"sync", syncing},
+	{"far", farAway},
 	{"rest", atRest},
 	{"command", command},
 }

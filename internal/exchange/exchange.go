@@ -27,6 +27,10 @@ type Config struct {
 	// Stall is after which time a source that sends nothing, though it was
 	// asked, is given up. Zero: 30 s.
 	Stall time.Duration
+	// Arrived is told of each block that came, and can be read by now, so that
+	// those who wait for it can be answered. It must return at once. Nil:
+	// nobody is told.
+	Arrived func(cids ...cid.Cid)
 	// Logger is told of sources that fail. Nil: nobody is.
 	Logger *slog.Logger
 }
@@ -44,6 +48,9 @@ type Exchange struct{ c Config }
 func New(c Config) *Exchange {
 	if c.Stall == 0 {
 		c.Stall = defaultStall
+	}
+	if c.Arrived == nil {
+		c.Arrived = func(...cid.Cid) {}
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

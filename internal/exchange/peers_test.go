@@ -151,8 +151,8 @@ func (b *bench) alias(name string, want cid.Cid) {
 	}
 }
 
-// A peer has blocks, and answers as a bitswap peer does.
-type peer struct {
+// An answerer has blocks, and answers as a bitswap peer does.
+type answerer struct {
 	name   string
 	blocks block.Getter
 	delay  time.Duration
@@ -166,18 +166,18 @@ type peer struct {
 	lie   func(c cid.Cid) []block.Block // sent in place of the block
 }
 
-var _ Asker = (*peer)(nil)
+var _ Asker = (*answerer)(nil)
 
-func (p *peer) Name() string { return p.name }
+func (p *answerer) Name() string { return p.name }
 
 var errDied = errors.New("connection reset")
 
-func (p *peer) Open(ctx context.Context) (Conversation, error) {
-	return &talk{peer: p, replies: make(chan Reply, 4096), died: make(chan struct{})}, ctx.Err()
+func (p *answerer) Open(ctx context.Context) (Conversation, error) {
+	return &talk{answerer: p, replies: make(chan Reply, 4096), died: make(chan struct{})}, ctx.Err()
 }
 
 // count counts a block that is sent. It returns false when the peer dies.
-func (p *peer) count(b block.Block) bool {
+func (p *answerer) count(b block.Block) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.limit > 0 && p.sent >= p.limit {
@@ -189,7 +189,7 @@ func (p *peer) count(b block.Block) bool {
 }
 
 type talk struct {
-	*peer
+	*answerer
 	replies chan Reply
 	died    chan struct{}
 	once    sync.Once
@@ -363,7 +363,7 @@ func (s *gatewayStream) Blocks() iter.Seq2[block.Block, error] {
 // A node is both.
 type node struct {
 	*gateway
-	asked *peer
+	asked *answerer
 }
 
 var (
@@ -374,7 +374,7 @@ var (
 func newNode(name string, blocks block.Getter) *node {
 	return &node{
 		gateway: &gateway{name: name, blocks: blocks, have: true},
-		asked:   &peer{name: name, blocks: blocks},
+		asked:   &answerer{name: name, blocks: blocks},
 	}
 }
 

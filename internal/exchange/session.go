@@ -268,6 +268,7 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	// Below what is streamed comes what is streamed next. What was taken from
 	// the back is behind all that's queued.
 	s.f.add(missing, from.streaming || s.streams == 0)
+	s.x.c.Arrived(b.CID())
 	size := int64(b.Size())
 	from.count(size)
 	s.counts.Blocks++

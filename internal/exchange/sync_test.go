@@ -23,7 +23,7 @@ func TestSync(t *testing.T) {
 	}
 	for what, root := range roots {
 		for _, src := range []Source{
-			&peer{name: "peer", blocks: b.theirs},
+			&answerer{name: "peer", blocks: b.theirs},
 			&gateway{name: "gateway", blocks: b.theirs},
 			newNode("node", b.theirs),
 		} {
@@ -52,7 +52,7 @@ func TestSync(t *testing.T) {
 // What nobody has is told, and what came stays and isn't fetched again.
 func TestSyncGoesOn(t *testing.T) {
 	for what, src := range map[string]func(b *bench, n int) Source{
-		"a peer that dies":                func(b *bench, n int) Source { return &peer{name: "x", blocks: b.theirs, limit: n} },
+		"a peer that dies":                func(b *bench, n int) Source { return &answerer{name: "x", blocks: b.theirs, limit: n} },
 		"a stream that is cut":            func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, cutAt: n} },
 		"a stream that ends without more": func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, endAt: n} },
 	} {
@@ -92,10 +92,10 @@ func TestSyncBesideFailures(t *testing.T) {
 		lies = append(lies, stranger)
 	}
 	for what, bad := range map[string]Source{
-		"dies":            &peer{name: "bad", blocks: b.theirs, limit: 100},
-		"is mute":         &peer{name: "bad", blocks: b.theirs, mute: true},
-		"lies":            &peer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block { return []block.Block{stranger} }},
-		"has nothing":     &peer{name: "bad", blocks: b.open()},
+		"dies":            &answerer{name: "bad", blocks: b.theirs, limit: 100},
+		"is mute":         &answerer{name: "bad", blocks: b.theirs, mute: true},
+		"lies":            &answerer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block { return []block.Block{stranger} }},
+		"has nothing":     &answerer{name: "bad", blocks: b.open()},
 		"streams lies":    &gateway{name: "bad", blocks: b.theirs, lie: lies},
 		"streams a part":  &gateway{name: "bad", blocks: b.theirs, endAt: 1000},
 		"streams nothing": &gateway{name: "bad", blocks: b.open()},
@@ -103,7 +103,7 @@ func TestSyncBesideFailures(t *testing.T) {
 	} {
 		t.Run("one "+what, func(t *testing.T) {
 			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
-			good := &peer{name: "good", blocks: b.theirs}
+			good := &answerer{name: "good", blocks: b.theirs}
 			_, err := b.sync(Config{Stall: 200 * time.Millisecond}, root, Options{From: []Source{bad, good}, Alias: "got"})
 			b.check(err)
 			b.whole(b.ours, root)
@@ -118,7 +118,7 @@ func TestLies(t *testing.T) {
 	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
 	b.check(err)
 	for _, bad := range []Source{
-		&peer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block {
+		&answerer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block {
 			return []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}
 		}},
 		&gateway{name: "bad", blocks: b.theirs, lie: []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}},
@@ -141,7 +141,7 @@ func TestFanIn(t *testing.T) {
 		t.Run(kind, func(t *testing.T) {
 			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
 			var from []Source
-			var peers []*peer
+			var peers []*answerer
 			for i := range 8 {
 				n := newNode(fmt.Sprint("n", i), b.theirs)
 				n.asked.delay = time.Millisecond
@@ -279,8 +279,8 @@ func TestFetch(t *testing.T) {
 func TestFound(t *testing.T) {
 	b := newBench(t)
 	root := b.tree(300)
-	empty := &peer{name: "empty", blocks: b.open()}
-	full := &peer{name: "full", blocks: b.theirs}
+	empty := &answerer{name: "empty", blocks: b.open()}
+	full := &answerer{name: "full", blocks: b.theirs}
 	late := make(chan struct{})
 	c := Config{
 		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[Source] {
@@ -313,7 +313,7 @@ func TestCancel(t *testing.T) {
 	root := b.file(64<<20, 5)
 	before := runtime.NumGoroutine()
 	for i, src := range []Source{
-		&peer{name: "p", blocks: b.theirs, delay: 30 * time.Millisecond},
+		&answerer{name: "p", blocks: b.theirs, delay: 30 * time.Millisecond},
 		&gateway{name: "g", blocks: b.theirs, pace: func() { time.Sleep(5 * time.Millisecond) }},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -338,8 +338,10 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	case errors.Is(err, ErrLied):
 		w.leave(err)
 	case err != nil:
+		w.noStream = !w.noAsk && !arrived
 		w.fail(err)
 	case !arrived:
+		w.noStream = !w.noAsk
 		w.fail(fmt.Errorf("a DAG was sent without its root %s", t.cid))
 	case s.f.linkWants > 0 && s.f.links.n > 0:
 		// It ended as if that were all. What is missing, single questions

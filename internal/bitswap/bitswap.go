@@ -1,0 +1,333 @@
+package bitswap
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+// The errors that callers test for with [errors.Is].
+var (
+	// ErrClosed: the Bitswap or the Conversation was closed.
+	ErrClosed = errors.New("bitswap closed")
+	// ErrGone: the peer can't be reached, or not any more.
+	ErrGone = errors.New("peer is gone")
+	// ErrMisbehaved: the peer broke the protocol, or sent too much that nobody
+	// had asked for.
+	ErrMisbehaved = errors.New("peer misbehaved")
+	// ErrTooMany: more wants than a conversation may have.
+	ErrTooMany = errors.New("too many wants")
+)
+
+// Blocks is what the server answers from: what is here, never the network.
+type Blocks interface {
+	block.Getter
+	block.Haver
+	block.Sizer
+}
+
+// Config says how a Bitswap works. Host is all it needs.
+type Config struct {
+	// Host carries the streams. It isn't closed by Close.
+	Host host.Host
+	// Blocks is what peers are answered from; nil means that none are.
+	Blocks Blocks
+	// Logger takes what goes wrong with peers; nil means silence.
+	Logger *slog.Logger
+	// Received is called for every block that was asked for, with its size in
+	// bytes, before it is handed on. It must return at once; nil means none.
+	Received func(peer.ID, int)
+
+	// MaxOutstanding is the most wants unanswered at a peer; more are held
+	// back. Zero means 1,000.
+	MaxOutstanding int
+	// MaxAsked is the most wants of a peer that are remembered; more are
+	// dropped. Zero means 16,384.
+	MaxAsked int
+	// MaxMemory is the most bytes of blocks on their way out of all peers,
+	// and again of those coming in. Zero means 256 MiB.
+	MaxMemory int
+	// MessageSize is the bytes of blocks that a message is filled up to.
+	// Zero means 1 MiB.
+	MessageSize int
+	// StallTimeout is how long a write may wait for the peer to read 64 KiB
+	// before the peer is dropped. Zero means 30 s.
+	StallTimeout time.Duration
+	// IdleTimeout is how long a stream is kept open with nothing to send. Zero
+	// means 5 s: Helia aborts streams after 10.
+	IdleTimeout time.Duration
+	// ReaskTimeout is how long a peer that owes answers may send nothing at
+	// all before it is told once more what is wanted; the time doubles each
+	// time. Zero means 15 s.
+	ReaskTimeout time.Duration
+}
+
+const (
+	// defaultMaxOutstanding stays below the 1,024 wants a peer that boxo's
+	// server keeps; it drops the rest silently.
+	defaultMaxOutstanding = 1000
+
+	// defaultMaxAsked is what a large fetch by a client without a bound of
+	// its own queues at once; about 4 MiB of memory.
+	defaultMaxAsked = 16 << 10
+
+	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
+	// each.
+	maxAskedInAll = 512 << 10
+
+	defaultMaxMemory = 256 << 20
+
+	// maxPeerMemory is the most bytes of blocks coming in from one peer,
+	// before they are handed to their conversations.
+	maxPeerMemory = 8 << 20
+
+	// defaultMessageSize is large enough that messages cost nothing beside
+	// their blocks, and leaves room for a block of 2 MiB below maxMessage.
+	defaultMessageSize = 1 << 20
+	maxMessageSize     = 1 << 20
+
+	defaultStallTimeout = 30 * time.Second
+	defaultIdleTimeout  = 5 * time.Second
+	defaultReaskTimeout = 15 * time.Second
+
+	// openTimeout is how long a stream may take to open, a dial included.
+	openTimeout = 30 * time.Second
+
+	// closeTimeout is how long a closed stream waits for the peer to close
+	// its side, too.
+	closeTimeout = 10 * time.Second
+
+	// maxInbound is the most streams that a peer may have open to us. boxo
+	// opens one for each answer of 16 KiB and doesn't wait for it to be read,
+	// so there may be one for each few wants. The host's resource manager
+	// should let as many through: answers it refuses are lost.
+	maxInbound = 512
+
+	// readTurns is how many peers' messages are put together at once. Enough
+	// for a slow backing; more would only change whose turn it is.
+	readTurns = 16
+)
+
+// Bitswap exchanges blocks with the peers of one host.
+type Bitswap struct {
+	config Config
+	host   host.Host
+	blocks Blocks
+	log    *slog.Logger
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	readers sync.Pool // of *bufio.Reader, for inbound messages
+	writers sync.Pool // of *bufio.Writer, for answers
+
+	memoryIn, memoryOut *budget // bytes of blocks under way
+	turns               *budget // of putting messages together
+	lists               *budget // long want lists being decoded
+
+	total   counters
+	parked  waiting      // wants for blocks that aren't here
+	asked   atomic.Int64 // wants remembered, of all peers
+	arrived atomic.Int64 // calls of Have
+
+	notifiee network.Notifiee
+	running  sync.WaitGroup
+
+	lifeMu sync.Mutex // guards closed, and running against growing after it
+	closed bool
+
+	mu      sync.Mutex // guards the following; taken before a remote's
+	remotes map[peer.ID]*remote
+}
+
+// New makes a Bitswap and begins to answer the host's peers.
+func New(c Config) (*Bitswap, error) {
+	if c.Host == nil {
+		return nil, errors.New("bitswap: no host")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	c.MaxOutstanding = orDefault(c.MaxOutstanding, defaultMaxOutstanding)
+	c.MaxAsked = orDefault(c.MaxAsked, defaultMaxAsked)
+	c.MaxMemory = orDefault(c.MaxMemory, defaultMaxMemory)
+	c.MessageSize = min(orDefault(c.MessageSize, defaultMessageSize), maxMessageSize)
+	c.StallTimeout = orDefault(c.StallTimeout, defaultStallTimeout)
+	c.IdleTimeout = orDefault(c.IdleTimeout, defaultIdleTimeout)
+	c.ReaskTimeout = orDefault(c.ReaskTimeout, defaultReaskTimeout)
+
+	ctx, cancel := context.WithCancel(context.Background())
+	b := &Bitswap{
+		config:    c,
+		host:      c.Host,
+		blocks:    c.Blocks,
+		log:       c.Logger,
+		ctx:       ctx,
+		cancel:    cancel,
+		readers:   sync.Pool{New: func() any { return bufio.NewReaderSize(nil, readBuffer) }},
+		writers:   sync.Pool{New: func() any { return bufio.NewWriterSize(nil, writeBuffer) }},
+		memoryIn:  newBudget(c.MaxMemory),
+		memoryOut: newBudget(c.MaxMemory),
+		turns:     newBudget(readTurns),
+		lists:     newBudget(allLists),
+		remotes:   make(map[peer.ID]*remote),
+	}
+	b.notifiee = &network.NotifyBundle{DisconnectedF: func(_ network.Network, conn network.Conn) {
+		b.disconnected(conn.RemotePeer())
+	}}
+	b.host.Network().Notify(b.notifiee)
+	for _, id := range protocols() {
+		b.host.SetStreamHandler(id, b.handle)
+	}
+	return b, nil
+}
+
+func orDefault[T int | time.Duration](v, standard T) T {
+	if v <= 0 {
+		return standard
+	}
+	return v
+}
+
+// Close ends all conversations, stops answering, and waits for everything
+// that was going on. Further calls do nothing.
+func (b *Bitswap) Close() error {
+	b.lifeMu.Lock()
+	first := !b.closed
+	b.closed = true
+	b.lifeMu.Unlock()
+	if first {
+		for _, id := range protocols() {
+			b.host.RemoveStreamHandler(id)
+		}
+		b.host.Network().StopNotify(b.notifiee)
+		b.cancel()
+		for _, r := range b.snapshot() {
+			r.fail(ErrClosed)
+		}
+	}
+	b.running.Wait()
+	return nil
+}
+
+// run runs f in a goroutine that Close waits for, and tells whether it does:
+// not after Close.
+func (b *Bitswap) run(f func()) bool {
+	b.lifeMu.Lock()
+	defer b.lifeMu.Unlock()
+	if b.closed {
+		return false
+	}
+	b.running.Go(f)
+	return true
+}
+
+func (b *Bitswap) snapshot() []*remote {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	all := make([]*remote, 0, len(b.remotes))
+	for _, r := range b.remotes {
+		all = append(all, r)
+	}
+	return all
+}
+
+// hold returns what is known of a peer, and keeps it until release.
+func (b *Bitswap) hold(p peer.ID) *remote {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.remotes[p]
+	if r == nil {
+		r = newRemote(b, p)
+		b.remotes[p] = r
+	}
+	r.holders++
+	return r
+}
+
+// release lets go of a peer, which is forgotten when nobody holds it and it
+// isn't connected.
+func (b *Bitswap) release(r *remote) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r.holders--
+	b.forget(r)
+}
+
+// forget drops what a peer wants if it isn't connected, and all that is known
+// of it if nobody holds it. b.mu is held.
+func (b *Bitswap) forget(r *remote) {
+	if b.connected(r.id) {
+		return
+	}
+	r.ask.drop()
+	if r.holders == 0 && b.remotes[r.id] == r {
+		delete(b.remotes, r.id)
+	}
+}
+
+// connected tells whether there is a connection to p that data may go over:
+// not through a relay.
+func (b *Bitswap) connected(p peer.ID) bool {
+	return b.host.Network().Connectedness(p) == network.Connected
+}
+
+// disconnected is called when one of the connections to p is gone.
+func (b *Bitswap) disconnected(p peer.ID) {
+	if b.connected(p) {
+		return
+	}
+	b.mu.Lock()
+	r := b.remotes[p]
+	if r != nil {
+		b.forget(r)
+	}
+	b.mu.Unlock()
+	if r != nil {
+		r.lose()
+	}
+}
+
+// handle serves a stream that a peer opened.
+func (b *Bitswap) handle(s network.Stream) {
+	// A relay would have to carry the blocks for us.
+	if s.Conn().Stat().Limited {
+		s.Reset()
+		return
+	}
+	done := make(chan struct{})
+	if !b.run(func() { <-done }) {
+		s.Reset()
+		return
+	}
+	defer close(done)
+	r := b.hold(s.Conn().RemotePeer())
+	defer b.release(r)
+	if n := r.inbound.Add(1); n > maxInbound {
+		r.inbound.Add(-1)
+		s.Reset()
+		r.tear()
+		return
+	}
+	defer r.inbound.Add(-1)
+	stop := context.AfterFunc(b.ctx, func() { s.Reset() })
+	defer stop()
+	if !r.read(s) {
+		s.Reset()
+		if !s.Conn().IsClosed() { // else the sender finds out by itself
+			r.tear()
+		}
+		return
+	}
+	// The peer has closed its side, so this doesn't wait for it.
+	s.Close()
+}

@@ -1,0 +1,443 @@
+package bitswap
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/ipfs/go-cid"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+// A sink takes what a message holds, as it is decoded. An error ends the
+// decoding and is returned as it is.
+type sink interface {
+	// list is told of a want list of n bytes that comes.
+	list(n int) error
+	// wants takes the want list, after everything else.
+	wants(entries []entry, full bool) error
+	// buffer returns where to put the n bytes of a block that comes, or nil
+	// if it is not wanted.
+	buffer(n int) ([]byte, error)
+	// block takes a block of n bytes, whose data are what buffer returned,
+	// filled.
+	block(p cid.Prefix, data []byte, n int) error
+	// presence takes a HAVE or DONT_HAVE.
+	presence(c cid.Cid, have bool) error
+}
+
+// A decoder reads one message after the other. Its reader's buffer must hold
+// maxSmall bytes.
+type decoder struct {
+	r       *bufio.Reader
+	left    int // bytes of the message
+	skipped int // bytes of fields not known, in the message
+}
+
+// start reads the length of the next message. Its error is io.EOF, unchanged,
+// if there is none.
+func (d *decoder) start() (int, error) {
+	var n uint64
+	for shift := 0; ; shift += 7 {
+		c, err := d.r.ReadByte()
+		if err != nil {
+			if shift > 0 && err == io.EOF {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, err
+		}
+		n |= uint64(c&0x7f) << shift
+		if n > maxMessage || shift > 28 {
+			return 0, malformed("longer than %d bytes", maxMessage)
+		}
+		if c < 0x80 {
+			return int(n), nil
+		}
+	}
+}
+
+// message decodes a message of n bytes.
+func (d *decoder) message(n int, s sink) error {
+	d.left, d.skipped = n, 0
+	var list wantlist
+	for d.left > 0 {
+		num, typ, err := d.tag()
+		if err != nil {
+			return err
+		}
+		if typ != protowire.BytesType {
+			err = d.skip(typ)
+		} else {
+			switch num {
+			case messageWantlist:
+				err = d.wantlist(&list, s)
+			case messageBlocks:
+				err = d.oldBlock(s)
+			case messagePayload:
+				err = d.payload(s)
+			case messagePresence:
+				err = d.presence(s)
+			default:
+				err = d.skip(typ)
+			}
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if len(list.entries) == 0 && !list.full {
+		return nil
+	}
+	return s.wants(list.entries, list.full)
+}
+
+type wantlist struct {
+	entries []entry
+	count   int // of entries, those ignored included
+	full    bool
+}
+
+func (d *decoder) wantlist(list *wantlist, s sink) error {
+	end, err := d.enter()
+	if err != nil {
+		return err
+	}
+	if err := s.list(d.left - end); err != nil {
+		return err
+	}
+	for d.left > end {
+		num, typ, err := d.tag()
+		switch {
+		case err != nil:
+			return err
+		case num == wantlistEntries && typ == protowire.BytesType:
+			if list.count++; list.count > maxEntries {
+				return malformed("more than %d wants", maxEntries)
+			}
+			p, err := d.small()
+			if err != nil {
+				return err
+			}
+			e, err := decodeEntry(p)
+			switch {
+			case err == nil:
+				list.entries = append(list.entries, e)
+			case !errors.Is(err, errRefused):
+				return err
+			}
+			if err := d.discard(len(p)); err != nil {
+				return err
+			}
+		case num == wantlistFull && typ == protowire.VarintType:
+			v, err := d.uvarint()
+			if err != nil {
+				return err
+			}
+			list.full = v != 0
+		default:
+			if err := d.skip(typ); err != nil {
+				return err
+			}
+		}
+		if d.left < end {
+			return malformed("a want list with fields beyond its end")
+		}
+	}
+	return nil
+}
+
+// errRefused: a CID of a kind that no block here has, which is no offence.
+var errRefused = errors.New("refused CID")
+
+func decodeCID(p []byte) (cid.Cid, error) {
+	c, n, err := block.ReadCID(p)
+	if err != nil {
+		if errors.Is(err, block.ErrHashRefused) || errors.Is(err, block.ErrTooLarge) {
+			return cid.Undef, errRefused
+		}
+		return cid.Undef, fmt.Errorf("%w: %w", errMalformed, err)
+	}
+	if n != len(p) {
+		return cid.Undef, malformed("%d bytes after a CID", len(p)-n)
+	}
+	return c, nil
+}
+
+// fields calls each for the fields of p: with number and type, and the number
+// or the bytes in it.
+func fields(p []byte, each func(num protowire.Number, typ protowire.Type, v uint64, data []byte)) error {
+	for len(p) > 0 {
+		num, typ, n := protowire.ConsumeTag(p)
+		if n < 0 {
+			return malformed("a field's tag")
+		}
+		p = p[n:]
+		var v uint64
+		var data []byte
+		switch typ {
+		case protowire.VarintType:
+			v, n = protowire.ConsumeVarint(p)
+		case protowire.BytesType:
+			data, n = protowire.ConsumeBytes(p)
+		case protowire.Fixed32Type, protowire.Fixed64Type:
+			n = protowire.ConsumeFieldValue(num, typ, p)
+		default:
+			return malformed("a field of type %d", typ)
+		}
+		if n < 0 {
+			return malformed("a field's value")
+		}
+		p = p[n:]
+		each(num, typ, v, data)
+	}
+	return nil
+}
+
+func decodeEntry(p []byte) (entry, error) {
+	var e entry
+	var name []byte
+	kind := uint64(WantBlock)
+	err := fields(p, func(num protowire.Number, typ protowire.Type, v uint64, data []byte) {
+		switch {
+		case num == entryCID && typ == protowire.BytesType:
+			name = data
+		case typ != protowire.VarintType:
+		case num == entryPriority:
+			e.priority = int32(v)
+		case num == entryCancel:
+			e.cancel = v != 0
+		case num == entryKind:
+			kind = v
+		case num == entrySendDontHave:
+			e.sendDontHave = v != 0
+		}
+	})
+	if err != nil {
+		return entry{}, err
+	}
+	if e.cid, err = decodeCID(name); err != nil {
+		return entry{}, err
+	}
+	if kind > uint64(WantHave) {
+		return entry{}, errRefused // wants what isn't known yet
+	}
+	e.kind = Want(kind)
+	return e, nil
+}
+
+func (d *decoder) presence(s sink) error {
+	p, err := d.small()
+	if err != nil {
+		return err
+	}
+	var name []byte
+	var kind uint64
+	err = fields(p, func(num protowire.Number, typ protowire.Type, v uint64, data []byte) {
+		switch {
+		case num == presenceCID && typ == protowire.BytesType:
+			name = data
+		case num == presenceKind && typ == protowire.VarintType:
+			kind = v
+		}
+	})
+	if err != nil {
+		return err
+	}
+	c, err := decodeCID(name)
+	if err != nil && !errors.Is(err, errRefused) {
+		return err
+	}
+	if discardErr := d.discard(len(p)); discardErr != nil {
+		return discardErr
+	}
+	if err != nil || kind > 1 {
+		return nil
+	}
+	return s.presence(c, kind == 0)
+}
+
+// oldBlock decodes a block of 1.0.0: bytes alone.
+func (d *decoder) oldBlock(s sink) error {
+	data, n, err := d.data(d.left, s)
+	if err != nil {
+		return err
+	}
+	return s.block(cid.Prefix{Version: 0, Codec: block.DagPB, MhType: block.SHA2_256, MhLength: 32}, data, n)
+}
+
+func (d *decoder) payload(s sink) error {
+	end, err := d.enter()
+	if err != nil {
+		return err
+	}
+	var prefix cid.Prefix
+	var data []byte
+	var hasPrefix, hasData bool
+	size := 0
+	for d.left > end {
+		num, typ, err := d.tag()
+		switch {
+		case err != nil:
+			return err
+		case num == payloadPrefix && typ == protowire.BytesType && !hasPrefix:
+			p, err := d.small()
+			if err != nil {
+				return err
+			}
+			if prefix, err = cid.PrefixFromBytes(p); err != nil {
+				return malformed("a block's prefix: %v", err)
+			}
+			if err := d.discard(len(p)); err != nil {
+				return err
+			}
+			hasPrefix = true
+		case num == payloadData && typ == protowire.BytesType && !hasData:
+			if data, size, err = d.data(d.left-end, s); err != nil {
+				return err
+			}
+			hasData = true
+		default:
+			if err := d.skip(typ); err != nil {
+				return err
+			}
+		}
+		if d.left < end {
+			return malformed("a block with fields beyond its end")
+		}
+	}
+	if !hasPrefix {
+		return malformed("a block without a prefix")
+	}
+	if !hasData { // an empty block, as encoders of proto3 write it
+		if data, err = s.buffer(0); err != nil {
+			return err
+		}
+	}
+	return s.block(prefix, data, size)
+}
+
+// data reads a block's bytes, at most limit with their length, to where the
+// sink wants them.
+func (d *decoder) data(limit int, s sink) ([]byte, int, error) {
+	before := d.left
+	n, err := d.length()
+	if err != nil {
+		return nil, 0, err
+	}
+	if before-d.left+n > limit {
+		return nil, 0, malformed("a block's data beyond its end")
+	}
+	data, err := s.buffer(n)
+	if err != nil {
+		return nil, 0, err
+	}
+	if data == nil {
+		return nil, n, d.discard(n)
+	}
+	d.left -= n
+	_, err = io.ReadFull(d.r, data)
+	return data, n, truncated(err)
+}
+
+// enter reads a nested message's length and returns what is left of the
+// message at its end.
+func (d *decoder) enter() (int, error) {
+	n, err := d.length()
+	return d.left - n, err
+}
+
+func (d *decoder) tag() (protowire.Number, protowire.Type, error) {
+	v, err := d.uvarint()
+	if err != nil {
+		return 0, 0, err
+	}
+	num, typ := protowire.DecodeTag(v)
+	if num < protowire.MinValidNumber {
+		return 0, 0, malformed("field number %d", num)
+	}
+	return num, typ, nil
+}
+
+func (d *decoder) uvarint() (uint64, error) {
+	// All of these bytes belong to the message, so waiting for them is right.
+	p, err := d.r.Peek(min(d.left, 10))
+	if err != nil {
+		return 0, truncated(err)
+	}
+	v, n := protowire.ConsumeVarint(p)
+	if n < 0 {
+		return 0, malformed("a number")
+	}
+	return v, d.discard(n)
+}
+
+// length reads a length of bytes that lie in the message.
+func (d *decoder) length() (int, error) {
+	n, err := d.uvarint()
+	if err != nil {
+		return 0, err
+	}
+	if n > uint64(d.left) {
+		return 0, malformed("a field beyond the message's end")
+	}
+	return int(n), nil
+}
+
+// small returns the bytes of a short field. They are the reader's, to be
+// discarded after use.
+func (d *decoder) small() ([]byte, error) {
+	n, err := d.length()
+	if err != nil {
+		return nil, err
+	}
+	if n > maxSmall {
+		return nil, malformed("a CID's field of %d bytes", n)
+	}
+	p, err := d.r.Peek(n)
+	return p, truncated(err)
+}
+
+func (d *decoder) skip(typ protowire.Type) error {
+	n := 0
+	var err error
+	before := d.left
+	switch typ {
+	case protowire.VarintType:
+		_, err = d.uvarint()
+	case protowire.Fixed32Type:
+		n = 4
+	case protowire.Fixed64Type:
+		n = 8
+	case protowire.BytesType:
+		n, err = d.length()
+	default:
+		return malformed("a field of type %d", typ)
+	}
+	if err != nil {
+		return err
+	}
+	if d.skipped += before - d.left + n; d.skipped > maxSkipped {
+		return malformed("more than %d bytes of unknown fields", maxSkipped)
+	}
+	return d.discard(n)
+}
+
+func (d *decoder) discard(n int) error {
+	if n > d.left {
+		return malformed("a field beyond the message's end")
+	}
+	d.left -= n
+	_, err := d.r.Discard(n)
+	return truncated(err)
+}
+
+// truncated makes an end within a message an error that says so.
+func truncated(err error) error {
+	if err == io.EOF {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}

@@ -1,0 +1,310 @@
+package bitswap
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+const (
+	// writeBuffer joins small writes to a stream, and is the piece of a
+	// message for which StallTimeout holds.
+	writeBuffer = 64 << 10
+
+	// replaceHave is the size of a block in bytes up to which it is sent where
+	// a HAVE was wanted, as boxo does: it costs less than another round trip.
+	replaceHave = 1 << 10
+
+	// patience is how long a peer waits for memory before the peer that has
+	// read nothing for longest is dropped, if it has for as long.
+	patience = time.Second
+
+	// maxLooks is how many wants are looked up in one turn, so that those for
+	// blocks that aren't here don't keep it: a few milliseconds of work.
+	maxLooks = 2048
+
+	// readers is how many blocks of a message are read at once.
+	readers = 4
+)
+
+// serve starts answering unless that is going on. The lock is held.
+func (a *asker) serve() {
+	if a.queue.Len() == 0 {
+		return
+	}
+	if a.serving {
+		signal(a.wake)
+		return
+	}
+	a.serving = a.r.b.run(a.run)
+}
+
+// run answers what the peer wants until there is nothing for a while: it puts
+// a message together while the one before is sent.
+func (a *asker) run() {
+	b := a.r.b
+	ctx, cancel := context.WithCancel(b.ctx)
+	defer cancel()
+	ready := make(chan *answer)
+	var sending sync.WaitGroup
+	sending.Go(func() {
+		a.send(ctx, ready)
+		cancel() // nobody takes what is ready any more
+	})
+	idle := time.NewTimer(b.config.IdleTimeout)
+	defer idle.Stop()
+	ended := false
+	for !ended && ctx.Err() == nil {
+		if answer := a.prepare(ctx); answer != nil {
+			select {
+			case ready <- answer:
+			case <-ctx.Done():
+				answer.release(b)
+			}
+			continue
+		}
+		idle.Reset(b.config.IdleTimeout)
+		select {
+		case <-a.wake:
+			continue
+		case <-ctx.Done():
+		case <-idle.C:
+		}
+		a.mu.Lock()
+		if ctx.Err() == nil && a.queue.Len() == 0 {
+			a.serving, ended = false, true
+		}
+		a.mu.Unlock()
+	}
+	close(ready)
+	sending.Wait()
+	if ended {
+		return // and another may have begun
+	}
+	// After a failure there may be new wants, on a new connection.
+	a.mu.Lock()
+	a.serving = false
+	a.serve()
+	a.mu.Unlock()
+}
+
+// prepare answers as many wants as fit into a message, when it is the peer's
+// turn. It returns nil if there are none.
+func (a *asker) prepare(ctx context.Context) *answer {
+	b := a.r.b
+	l := a.next()
+	if l == nil {
+		return nil
+	}
+	turn, err := b.turns.acquire(ctx, 1)
+	if err != nil {
+		a.back(l)
+		return nil
+	}
+	defer b.turns.release(turn)
+
+	ans := &answer{}
+	var blocks []*line
+	size := 0
+	limit := b.config.MessageSize
+	for looked := 0; l != nil; l, looked = a.next(), looked+1 {
+		if ctx.Err() != nil || looked == maxLooks {
+			a.back(l)
+			break
+		}
+		kind, sendDontHave, wanted := a.look(l)
+		if !wanted {
+			continue
+		}
+		// What arrives from here on is either found, or makes this change.
+		arrived := b.arrived.Load()
+		n, err := b.blocks.Size(ctx, l.cid)
+		if err != nil {
+			a.missing(ctx, l, err, arrived)
+			if sendDontHave {
+				ans.dontHaves = append(ans.dontHaves, l.cid)
+				size += maxPresence
+			}
+		} else if kind == WantBlock || n <= replaceHave {
+			n += maxPayloadOverhead
+			if size+n > limit && size > 0 {
+				a.back(l)
+				break
+			}
+			blocks = append(blocks, l)
+			size += n
+		} else if a.answered(l) {
+			ans.haves = append(ans.haves, l.cid)
+			size += maxPresence
+		}
+		if size >= limit {
+			break
+		}
+	}
+	// Peers that don't read what they asked for must not keep the memory.
+	hurry := time.AfterFunc(patience, b.dropSlowest)
+	ans.held, err = b.memoryOut.acquire(ctx, size)
+	hurry.Stop()
+	if err != nil {
+		for _, l := range blocks {
+			a.back(l)
+		}
+		return nil
+	}
+	a.fill(ctx, ans, blocks)
+	if ans.empty() {
+		ans.release(b)
+		// Nothing to say, but there may be more to look at.
+		signal(a.wake)
+		return nil
+	}
+	return ans
+}
+
+// missing parks a want for a block that isn't here. If it arrived meanwhile,
+// it is asked for once more.
+func (a *asker) missing(ctx context.Context, l *line, err error, arrived int64) {
+	if !errors.Is(err, block.ErrNotFound) && ctx.Err() == nil {
+		a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", l.cid, "error", err)
+	}
+	a.park(l)
+	if a.r.b.arrived.Load() == arrived {
+		return
+	}
+	if has, err := a.r.b.blocks.Has(ctx, l.cid); has && err == nil {
+		a.unpark(l)
+	}
+}
+
+// fill reads the blocks of a message, several at once.
+func (a *asker) fill(ctx context.Context, ans *answer, lines []*line) {
+	found := make([]block.Block, len(lines))
+	errs := make([]error, len(lines))
+	get := func(i int) {
+		if a.answered(lines[i]) {
+			found[i], errs[i] = a.r.b.blocks.Get(ctx, lines[i].cid)
+		}
+	}
+	if len(lines) < 2 {
+		for i := range lines {
+			get(i)
+		}
+	} else {
+		var next atomic.Int64
+		var reading sync.WaitGroup
+		for range min(readers, len(lines)) {
+			reading.Go(func() {
+				for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
+					get(i)
+				}
+			})
+		}
+		reading.Wait()
+	}
+	for i, b := range found {
+		switch {
+		case errs[i] != nil:
+			if !errors.Is(errs[i], block.ErrNotFound) && ctx.Err() == nil {
+				a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", lines[i].cid, "error", errs[i])
+			}
+			if _, sendDontHave, _ := a.look(lines[i]); sendDontHave {
+				ans.dontHaves = append(ans.dontHaves, lines[i].cid)
+			}
+		case b.CID().Defined():
+			ans.blocks = append(ans.blocks, b)
+			ans.bytes += b.Size()
+		}
+	}
+}
+
+// send sends messages until there are no more, or the peer doesn't read them:
+// then all that it wants is forgotten.
+func (a *asker) send(ctx context.Context, ready <-chan *answer) {
+	r := a.r
+	var out *outbound
+	defer func() {
+		if out != nil {
+			out.close()
+		}
+	}()
+	for {
+		var ans *answer
+		select {
+		case ans = <-ready:
+		case <-ctx.Done():
+		}
+		if ans == nil {
+			return
+		}
+		var err error
+		for range 2 { // the peer may have reset the stream when it was idle
+			if out != nil && out.isBroken() {
+				out.reset()
+				out = nil
+			}
+			if out == nil {
+				if out, err = r.open(ctx, false); err != nil {
+					out = nil
+					break
+				}
+			}
+			if err = a.write(out, ans); err == nil {
+				break
+			}
+			out.reset()
+			out = nil
+			if !isReset(err) {
+				break
+			}
+		}
+		ans.release(r.b)
+		if err != nil {
+			r.b.log.Debug("bitswap: peer doesn't take what it asked for", "peer", r.id, "error", err)
+			a.drop()
+			return
+		}
+		r.count(func(c *counters) *atomic.Int64 { return &c.blocksOut }, int64(len(ans.blocks)))
+		r.count(func(c *counters) *atomic.Int64 { return &c.bytesOut }, int64(ans.bytes))
+	}
+}
+
+// dropSlowest drops the peer that has read nothing of its message for longest.
+func (b *Bitswap) dropSlowest() {
+	var slowest *outbound
+	since := time.Now().Add(-patience).UnixNano()
+	for _, r := range b.snapshot() {
+		if out := r.ask.writing.Load(); out != nil {
+			if t := out.since.Load(); t != 0 && t < since {
+				slowest, since = out, t
+			}
+		}
+	}
+	if slowest != nil {
+		slowest.s.SetWriteDeadline(time.Now())
+	}
+}
+
+func (a *asker) write(out *outbound, ans *answer) error {
+	w := a.r.b.writers.Get().(*bufio.Writer)
+	w.Reset(out)
+	a.writing.Store(out)
+	defer func() {
+		a.writing.Store(nil)
+		w.Reset(nil)
+		a.r.b.writers.Put(w)
+	}()
+	if err := ans.writeTo(w, out.s.Protocol()); err != nil {
+		return err
+	}
+	return w.Flush()
+}
+
+func (a *answer) release(b *Bitswap) {
+	b.memoryOut.release(a.held)
+	a.held = 0
+}

@@ -1,0 +1,282 @@
+package bitswap
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+const (
+	// readBuffer takes what lies ready in a stream in few calls; the data of
+	// larger blocks goes past it.
+	readBuffer = 16 << 10
+
+	// shortList is the length of a want list in bytes, 400 wants or so, up to
+	// which there is no bound to how many are decoded at once but that of
+	// streams. Of longer ones, up to 4 MiB of memory each, a peer has
+	// peerLists and all peers have allLists.
+	shortList = 16 << 10
+	peerLists = 2
+	allLists  = 64
+
+	// messageTime and slowest are how long a message may take to arrive: what
+	// peers allow themselves to send one.
+	messageTime = 10 * time.Second
+	slowest     = 100_000 / 8 // bytes a second
+)
+
+// read takes in all messages of a stream, and tells whether it came to its
+// proper end.
+func (r *remote) read(s network.Stream) bool {
+	in := receiver{r: r}
+	err := in.messages(s)
+	in.release()
+	if err == nil {
+		return true
+	}
+	switch {
+	case errors.Is(err, errMalformed):
+		r.violated(err)
+	case errors.Is(err, ErrMisbehaved):
+		r.b.log.Warn("bitswap: peer cut off", "peer", r.id, "error", err)
+	default:
+		r.b.log.Debug("bitswap: stream ended", "peer", r.id, "error", err)
+	}
+	return false
+}
+
+// A receiver takes in what a stream's messages hold.
+type receiver struct {
+	r          *remote
+	peer, node int // bytes taken from the peer's and the node's budget
+	lists      int // taken of the peer's long want lists
+	allLists   int // and of the node's
+}
+
+var _ sink = (*receiver)(nil)
+
+func (in *receiver) messages(s network.Stream) error {
+	for {
+		// A stream that rests holds no buffer.
+		var first [1]byte
+		if _, err := io.ReadFull(s, first[:]); err != nil {
+			if err == io.EOF {
+				return nil
+			}
+			return err
+		}
+		if err := in.burst(s, first[0]); err != nil {
+			return err
+		}
+	}
+}
+
+// burst takes in the message that begins with first, and those that have
+// arrived behind it.
+func (in *receiver) burst(s network.Stream, first byte) error {
+	r := in.r.b.readers.Get().(*bufio.Reader)
+	r.Reset(&resumed{first: first, r: s, heard: &in.r.heard})
+	defer func() {
+		r.Reset(nil)
+		in.r.b.readers.Put(r)
+	}()
+	d := decoder{r: r}
+	for more := true; more; more = r.Buffered() > 0 {
+		s.SetReadDeadline(time.Now().Add(messageTime))
+		n, err := d.start()
+		if err != nil {
+			return truncated(err)
+		}
+		s.SetReadDeadline(time.Now().Add(messageTime + time.Duration(n)*time.Second/slowest))
+		if err := in.r.refused(); err != nil {
+			return err
+		}
+		err = d.message(n, in)
+		in.endList()
+		if err != nil {
+			return err
+		}
+	}
+	return s.SetReadDeadline(time.Time{})
+}
+
+// resumed is a stream that a byte was read of.
+type resumed struct {
+	first byte
+	done  bool
+	r     io.Reader
+	heard *atomic.Int64 // counts reads
+}
+
+func (s *resumed) Read(p []byte) (int, error) {
+	if !s.done && len(p) > 0 {
+		s.done = true
+		p[0] = s.first
+		s.heard.Add(1)
+		return 1, nil
+	}
+	n, err := s.r.Read(p)
+	if n > 0 {
+		s.heard.Add(1)
+	}
+	return n, err
+}
+
+func (in *receiver) list(n int) error {
+	if n <= shortList || in.lists > 0 {
+		return nil
+	}
+	var err error
+	if in.lists, err = in.r.lists.acquire(in.r.b.ctx, 1); err != nil {
+		return err
+	}
+	in.allLists, err = in.r.b.lists.acquire(in.r.b.ctx, 1)
+	return err
+}
+
+// endList gives back what list took, after the message.
+func (in *receiver) endList() {
+	in.r.lists.release(in.lists)
+	in.r.b.lists.release(in.allLists)
+	in.lists, in.allLists = 0, 0
+}
+
+func (in *receiver) wants(entries []entry, full bool) error {
+	if in.r.b.blocks != nil {
+		in.r.ask.add(entries, full)
+	}
+	return nil
+}
+
+func (in *receiver) buffer(n int) ([]byte, error) {
+	if n > block.MaxSize || !in.r.expecting() {
+		return nil, nil
+	}
+	var err error
+	if in.peer, err = in.r.memory.acquire(in.r.b.ctx, n); err != nil {
+		return nil, err
+	}
+	if in.node, err = in.r.b.memoryIn.acquire(in.r.b.ctx, n); err != nil {
+		return nil, err
+	}
+	return make([]byte, n), nil
+}
+
+func (in *receiver) block(p cid.Prefix, data []byte, n int) error {
+	defer in.release()
+	if data == nil || p.MhType == block.Identity {
+		return in.r.unwanted(n)
+	}
+	b, err := block.NewWithPrefix(p, data)
+	if err != nil {
+		return in.r.unwanted(n)
+	}
+	return in.r.received(b)
+}
+
+func (in *receiver) presence(c cid.Cid, have bool) error {
+	in.r.heardOf(c, have)
+	return nil
+}
+
+// release gives back the budget of a block that was handed on or dropped.
+func (in *receiver) release() {
+	in.r.memory.release(in.peer)
+	in.r.b.memoryIn.release(in.node)
+	in.peer, in.node = 0, 0
+}
+
+// An outbound stream is one that we opened: for wants, or for answers.
+type outbound struct {
+	r      *remote
+	s      network.Stream
+	broken chan struct{} // closed when the peer has reset it
+	done   chan struct{} // closed when nothing is read from it any more
+	stop   func() bool
+	since  atomic.Int64 // when the write going on began, in ns; else 0
+}
+
+// open opens a stream to the peer. With dial it connects first, if need be.
+func (r *remote) open(ctx context.Context, dial bool) (*outbound, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	if !dial {
+		ctx = network.WithNoDial(ctx, "answering")
+	}
+	s, err := r.b.host.NewStream(ctx, r.id, protocols()...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrGone, err)
+	}
+	o := &outbound{r: r, s: s, broken: make(chan struct{}), done: make(chan struct{})}
+	o.stop = context.AfterFunc(r.b.ctx, func() { s.Reset() })
+	// Reading tells that the peer has reset the stream, or doesn't speak the
+	// protocol after all; and some peers answer on the stream they are asked on.
+	if !r.b.run(func() {
+		defer close(o.done)
+		if !r.read(s) {
+			close(o.broken)
+		}
+	}) {
+		s.Reset()
+		return nil, ErrClosed
+	}
+	return o, nil
+}
+
+// isBroken tells whether the peer has reset the stream.
+func (o *outbound) isBroken() bool {
+	select {
+	case <-o.broken:
+		return true
+	default:
+		return false
+	}
+}
+
+// Write writes p within the stall time-out.
+func (o *outbound) Write(p []byte) (int, error) {
+	now := time.Now()
+	o.since.Store(now.UnixNano())
+	defer o.since.Store(0)
+	if err := o.s.SetWriteDeadline(now.Add(o.r.b.config.StallTimeout)); err != nil {
+		return 0, err
+	}
+	return o.s.Write(p)
+}
+
+// close ends the stream when the peer has read everything. It doesn't wait.
+func (o *outbound) close() {
+	if !o.r.b.run(func() {
+		defer o.stop()
+		o.s.CloseWrite()
+		late := time.NewTimer(closeTimeout)
+		defer late.Stop()
+		select {
+		case <-o.done:
+			o.s.Close()
+		case <-late.C:
+			o.s.Reset()
+		}
+	}) {
+		o.reset()
+	}
+}
+
+// isReset tells whether a write failed because the peer has reset the stream,
+// rather than not reading it.
+func isReset(err error) bool { return errors.Is(err, network.ErrReset) }
+
+// reset ends the stream at once.
+func (o *outbound) reset() {
+	o.stop()
+	o.s.Reset()
+}

@@ -1,0 +1,275 @@
+package exchange
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+	"net/url"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/bitswap"
+	"github.com/cairn-ipfs/cairn/internal/trustless"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// Peers are the sources that a libp2p host reaches.
+type Peers struct {
+	Host    host.Host
+	Bitswap *bitswap.Bitswap
+	// Connect connects to a peer. Nil: the Host does, if it knows where.
+	Connect func(ctx context.Context, p peer.AddrInfo) error
+}
+
+// bitswapProtocols are those that a peer speaks one of if it can be asked for
+// blocks.
+var bitswapProtocols = []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0", "/ipfs/bitswap/1.0.0", "/ipfs/bitswap"}
+
+// Peer returns a peer as a source. It's connected to when it's asked.
+func (p *Peers) Peer(id peer.ID) Source { return &peerSource{p: p, id: id} }
+
+// Connected yields the peers that the host is connected to directly, and that
+// speak what is needed: not more than a session would ask.
+func (p *Peers) Connected() iter.Seq[Source] {
+	return func(yield func(Source) bool) {
+		n := 0
+		for _, id := range p.Host.Network().Peers() {
+			s := &peerSource{p: p, id: id}
+			if p.Host.Network().Connectedness(id) != network.Connected || !s.speaks(bitswapProtocols...) && !s.speaks(trustless.StreamProtocol) {
+				continue
+			}
+			if n++; n > maxSources || !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// A peerSource streams DAGs as a trustless gateway over libp2p streams, and is
+// asked for blocks by bitswap.
+type peerSource struct {
+	p  *Peers
+	id peer.ID
+}
+
+var (
+	_ Streamer = (*peerSource)(nil)
+	_ Asker    = (*peerSource)(nil)
+)
+
+func (s *peerSource) Name() string { return s.id.String() }
+
+func (s *peerSource) speaks(protocols ...protocol.ID) bool {
+	known, err := s.p.Host.Peerstore().SupportsProtocols(s.id, protocols...)
+	return err == nil && len(known) > 0
+}
+
+// connect connects to the peer, so that it's known what it speaks.
+func (s *peerSource) connect(ctx context.Context) error {
+	if s.p.Host.Network().Connectedness(s.id) == network.Connected {
+		return nil
+	}
+	connect := s.p.Connect
+	if connect == nil {
+		connect = s.p.Host.Connect
+	}
+	return connect(ctx, peer.AddrInfo{ID: s.id})
+}
+
+func (s *peerSource) gateway() *Gateway {
+	return &Gateway{client: &trustless.Client{
+		HTTP: &http.Client{Transport: trustless.Transport(s.p.Host, s.id)},
+		Base: trustless.StreamURL(s.id, "/"),
+	}}
+}
+
+func (s *peerSource) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Stream, error) {
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if !s.speaks(trustless.StreamProtocol) {
+		return nil, ErrCannotStream
+	}
+	return s.gateway().Stream(ctx, root, have)
+}
+
+func (s *peerSource) Open(ctx context.Context) (Conversation, error) {
+	if err := s.connect(ctx); err != nil {
+		return nil, err
+	}
+	if !s.speaks(bitswapProtocols...) && s.speaks(trustless.StreamProtocol) {
+		return s.gateway().Open(ctx)
+	}
+	c, err := s.p.Bitswap.Open(ctx, s.id)
+	if err != nil {
+		return nil, err
+	}
+	return bitswapConversation{c}, nil
+}
+
+// A bitswapConversation is bitswap's, with a session's words.
+type bitswapConversation struct{ c *bitswap.Conversation }
+
+func (b bitswapConversation) Want(_ context.Context, cids ...cid.Cid) error {
+	return b.c.Want(bitswap.WantBlock, true, 1, cids...)
+}
+
+func (b bitswapConversation) Has(_ context.Context, c cid.Cid) error {
+	return b.c.Want(bitswap.WantHave, true, 1, c)
+}
+
+func (b bitswapConversation) Cancel(cids ...cid.Cid) { b.c.Cancel(cids...) }
+
+func (b bitswapConversation) Next(ctx context.Context) (Reply, error) {
+	r, err := b.c.Next(ctx)
+	if errors.Is(err, bitswap.ErrMisbehaved) {
+		err = fmt.Errorf("%w: %w", ErrLied, err)
+	}
+	if err != nil {
+		return Reply{}, err
+	}
+	return Reply{CID: r.CID, Block: r.Block, Has: r.Kind != bitswap.DontHave}, nil
+}
+
+func (b bitswapConversation) Close() error {
+	b.c.Close()
+	return nil
+}
+
+// A Gateway is a trustless gateway as a source.
+type Gateway struct{ client *trustless.Client }
+
+var (
+	_ Streamer = (*Gateway)(nil)
+	_ Asker    = (*Gateway)(nil)
+)
+
+// NewGateway returns the gateway below base. The HTTP client may be shared.
+func NewGateway(base *url.URL, client *http.Client) *Gateway {
+	return &Gateway{client: &trustless.Client{HTTP: client, Base: base}}
+}
+
+// Name is the gateway's address.
+func (g *Gateway) Name() string { return g.client.Base.String() }
+
+// Stream implements Streamer.
+func (g *Gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Stream, error) {
+	r, err := g.client.DAG(ctx, root, trustless.Request{Have: have})
+	var status *trustless.StatusError
+	if errors.Is(err, trustless.ErrProtocol) || errors.As(err, &status) && (status.Status == http.StatusNotAcceptable || status.Status == http.StatusNotImplemented || status.Status == http.StatusBadRequest) {
+		return nil, fmt.Errorf("%w: %w", ErrCannotStream, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return gatewayResponse{r}, nil
+}
+
+type gatewayResponse struct{ *trustless.Response }
+
+func (r gatewayResponse) Honoured() bool { return len(r.Have) > 0 }
+
+// maxRequests is how many blocks a gateway is asked for at a time.
+const maxRequests = 32
+
+// Open implements Asker: each block is a request.
+func (g *Gateway) Open(ctx context.Context) (Conversation, error) {
+	c := &requests{client: g.client, replies: make(chan Reply), slots: make(chan struct{}, maxRequests), open: map[string]context.CancelFunc{}}
+	c.ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
+	return c, nil
+}
+
+// requests is a conversation in which each block is a request of its own.
+type requests struct {
+	client  *trustless.Client
+	ctx     context.Context // of all requests
+	stop    context.CancelCauseFunc
+	replies chan Reply
+	slots   chan struct{}
+	group   sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[string]context.CancelFunc // guarded by mu
+}
+
+var errConversationOver = errors.New("conversation is over")
+
+func (r *requests) Want(_ context.Context, cids ...cid.Cid) error {
+	if err := context.Cause(r.ctx); err != nil {
+		return err
+	}
+	for _, c := range cids {
+		ctx, cancel := context.WithCancel(r.ctx)
+		r.mu.Lock()
+		r.open[key(c)] = cancel
+		r.mu.Unlock()
+		r.group.Go(func() {
+			defer cancel()
+			r.request(ctx, c)
+		})
+	}
+	return nil
+}
+
+func (r *requests) request(ctx context.Context, c cid.Cid) {
+	select {
+	case r.slots <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	b, err := r.client.Block(ctx, c)
+	<-r.slots
+	r.mu.Lock()
+	delete(r.open, key(c))
+	r.mu.Unlock()
+	if err != nil && !errors.Is(err, block.ErrNotFound) {
+		if ctx.Err() == nil {
+			if errors.Is(err, block.ErrHashMismatch) {
+				err = fmt.Errorf("%w: %w", ErrLied, err)
+			}
+			r.stop(err)
+		}
+		return
+	}
+	select {
+	case r.replies <- Reply{CID: c, Block: b, Has: err == nil}:
+	case <-ctx.Done():
+	}
+}
+
+// Has gets the block: it's wanted anyway.
+func (r *requests) Has(ctx context.Context, c cid.Cid) error { return r.Want(ctx, c) }
+
+func (r *requests) Cancel(cids ...cid.Cid) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range cids {
+		if cancel := r.open[key(c)]; cancel != nil {
+			cancel()
+			delete(r.open, key(c))
+		}
+	}
+}
+
+func (r *requests) Next(ctx context.Context) (Reply, error) {
+	select {
+	case reply := <-r.replies:
+		return reply, nil
+	case <-r.ctx.Done():
+		return Reply{}, context.Cause(r.ctx)
+	case <-ctx.Done():
+		return Reply{}, ctx.Err()
+	}
+}
+
+func (r *requests) Close() error {
+	r.stop(errConversationOver)
+	r.group.Wait()
+	return nil
+}

@@ -1,0 +1,197 @@
+package simnet
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// server accepts connections, hands each to serve, and closes with the test.
+func server(t *testing.T, serve func(*net.TCPConn)) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(c.(*net.TCPConn))
+		}
+	}()
+	t.Cleanup(func() { listener.Close(); <-done })
+	return listener.Addr().String()
+}
+
+func proxied(t *testing.T, link Link, serve func(*net.TCPConn)) (*Proxy, *net.TCPConn) {
+	t.Helper()
+	p, err := NewProxy(server(t, serve), link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { p.Close() })
+	c, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return p, c.(*net.TCPConn)
+}
+
+func echo(c *net.TCPConn) {
+	defer c.Close()
+	io.Copy(c, c)
+}
+
+// TestProxyIsAsSlowAsAsked holds real sockets to the lower bounds; that the link
+// is no slower than asked is exact in TestThroughputIsTheBandwidth.
+func TestProxyIsAsSlowAsAsked(t *testing.T) {
+	link := Link{RTT: 20 * time.Millisecond, Bandwidth: 80_000_000}
+	p, c := proxied(t, link, echo)
+	one := make([]byte, 1)
+	for i := range 3 {
+		start := time.Now()
+		if _, err := c.Write(one); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, one); err != nil {
+			t.Fatal(err)
+		}
+		if got := time.Since(start); got < link.RTT {
+			t.Errorf("round trip %d: got %v, want %v or more", i, got, link.RTT)
+		} else {
+			t.Logf("round trip %d: %v", i, got)
+		}
+	}
+
+	sent := bytes.Repeat([]byte("cairn"), 400_000)
+	start := time.Now()
+	go func() {
+		c.Write(sent)
+		c.CloseWrite()
+	}()
+	got, err := io.ReadAll(c)
+	if err != nil || !bytes.Equal(got, sent) {
+		t.Fatalf("got %d bytes, %v, want the %d sent", len(got), err, len(sent))
+	}
+	took, least := time.Since(start), link.onWire(len(sent))
+	if took < least {
+		t.Errorf("%d bytes took %v, want %v or more", len(sent), took, least)
+	}
+	t.Logf("%d bytes there and back: %v, exactly %v", len(sent), took, least+link.RTT)
+	if up, down := p.Bytes(); up != int64(len(sent)+3) || down != up {
+		t.Errorf("counted %d up, %d down, want %d", up, down, len(sent)+3)
+	}
+}
+
+// TestProxyHalfClose ends one direction and gets the answer by the other.
+func TestProxyHalfClose(t *testing.T) {
+	_, c := proxied(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
+		defer c.Close()
+		asked, _ := io.ReadAll(c)
+		c.Write(append([]byte("all of "), asked...))
+	})
+	if _, err := c.Write([]byte("it")); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CloseWrite(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := io.ReadAll(c)
+	if err != nil || string(got) != "all of it" {
+		t.Errorf("got %q, %v, want %q", got, err, "all of it")
+	}
+}
+
+// TestProxyCut resets both ends, and lets new connections through.
+func TestProxyCut(t *testing.T) {
+	ended := make(chan error, 2)
+	p, c := proxied(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
+		defer c.Close()
+		_, err := io.Copy(c, c)
+		ended <- err
+	})
+	say := func(c *net.TCPConn) {
+		t.Helper()
+		if _, err := c.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(c, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say(c)
+	p.Cut()
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("read after the cut: got %v, want %v", err, syscall.ECONNRESET)
+	}
+	if err := <-ended; !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("the server's end: got %v, want %v", err, syscall.ECONNRESET)
+	}
+	again, err := net.Dial("tcp", p.Addr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	say(again.(*net.TCPConn))
+}
+
+// TestProxyPassesResetsOn has the server reset.
+func TestProxyPassesResetsOn(t *testing.T) {
+	_, c := proxied(t, Link{}, func(c *net.TCPConn) {
+		io.ReadFull(c, make([]byte, 1))
+		reset(c)
+	})
+	if _, err := c.Write([]byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v, want %v", err, syscall.ECONNRESET)
+	}
+}
+
+func TestProxyClose(t *testing.T) {
+	p, c := proxied(t, Link{RTT: time.Hour}, echo)
+	if err := p.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Read(make([]byte, 1)); err == nil {
+		t.Error("a connection outlived the proxy")
+	}
+	if _, err := net.Dial("tcp", p.Addr()); err == nil {
+		t.Error("the proxy still listens")
+	}
+	p.Close() // again, and no more happens
+}
+
+// TestProxyWithoutTarget resets who connects.
+func TestProxyWithoutTarget(t *testing.T) {
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	p, err := NewProxy(gone.Addr().String(), Link{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	// The reset may be faster than the dialling.
+	c, err := net.Dial("tcp", p.Addr())
+	if err == nil {
+		defer c.Close()
+		_, err = c.Read(make([]byte, 1))
+	}
+	if !errors.Is(err, syscall.ECONNRESET) {
+		t.Errorf("got %v, want %v", err, syscall.ECONNRESET)
+	}
+}

@@ -1,0 +1,281 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/test"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// A memory is an AddressStore.
+type memory struct {
+	mu      sync.Mutex
+	records map[peer.ID][]byte
+	fail    error
+}
+
+func newMemory() *memory { return &memory{records: make(map[peer.ID][]byte)} }
+
+func (m *memory) LoadAddresses(context.Context) iter.Seq2[AddressRecord, error] {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	records, fail := maps.Clone(m.records), m.fail
+	return func(yield func(AddressRecord, error) bool) {
+		for id, data := range records {
+			if !yield(AddressRecord{id, data}, nil) {
+				return
+			}
+		}
+		if fail != nil {
+			yield(AddressRecord{}, fail)
+		}
+	}
+}
+
+func (m *memory) SaveAddresses(_ context.Context, records []AddressRecord) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.fail != nil {
+		return m.fail
+	}
+	for _, r := range records {
+		if r.Data == nil {
+			delete(m.records, r.Peer)
+		} else {
+			m.records[r.Peer] = slices.Clone(r.Data)
+		}
+	}
+	return nil
+}
+
+var _ AddressStore = (*memory)(nil)
+
+func somebody(t testing.TB) peer.ID {
+	t.Helper()
+	id, err := test.RandPeerID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func at(port int) ma.Multiaddr { return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)) }
+
+func nobodyKept(peer.ID) bool { return false }
+
+func texts(addrs []ma.Multiaddr) []string {
+	var all []string
+	for _, a := range addrs {
+		all = append(all, a.String())
+	}
+	return all
+}
+
+func TestBookOrderAndBackoff(t *testing.T) {
+	b, id, now := newBook(nobodyKept), somebody(t), time.Now()
+	if !b.add(id, at(1), SourcePeer, now) || b.add(id, at(1), SourceMDNS, now) {
+		t.Error("add: want true the first time alone")
+	}
+	b.add(id, at(2), SourceUser, now)
+	b.confirm(id, at(3), now) // dialled, and not heard of before
+	want := []string{at(2).String(), at(3).String(), at(1).String()}
+	if got := texts(b.dialable(id, now)); !slices.Equal(got, want) {
+		t.Errorf("order: got %v, want %v", got, want)
+	}
+	b.fail(id, at(2), now)
+	b.fail(id, at(3), now)
+	if got, want := texts(b.dialable(id, now)), []string{at(1).String()}; !slices.Equal(got, want) {
+		t.Errorf("after two failed: got %v, want %v", got, want)
+	}
+	b.fail(id, at(1), now)
+	if got := b.dialable(id, now); len(got) != 3 {
+		t.Errorf("after all failed: got %v, want all", got)
+	}
+	if got := b.dialable(id, now.Add(firstBackoff)); len(got) != 3 {
+		t.Errorf("after the back-off: got %v, want all", got)
+	}
+	b.fail(id, at(1), now)
+	if got := b.dialable(id, now.Add(firstBackoff)); len(got) != 2 {
+		t.Errorf("after another failure: got %v, want the others", got)
+	}
+	b.confirm(id, at(1), now)
+	if got := b.known(id)[1]; got.Failures != 0 || !got.Addr.Equal(at(1)) {
+		t.Errorf("after it answered: got %+v, want no failures", got)
+	}
+}
+
+func TestBookDropsWhatFails(t *testing.T) {
+	b, id, now := newBook(nobodyKept), somebody(t), time.Now()
+	b.add(id, at(1), SourcePeer, now)
+	b.add(id, at(2), SourceUser, now)
+	b.confirm(id, at(3), now)
+	for range maxFailures {
+		for port := 1; port <= 3; port++ {
+			b.fail(id, at(port), now)
+		}
+	}
+	if got := b.known(id); len(got) != 2 || got[0].Source != SourceUser || !got[1].Addr.Equal(at(3)) {
+		t.Errorf("got %+v, want the operator's and the confirmed one", got)
+	}
+	b.fail(id, at(3), now.Add(confirmedFor+time.Second))
+	if got := b.known(id); len(got) != 1 || got[0].Source != SourceUser {
+		t.Errorf("a week later: got %+v, want the operator's", got)
+	}
+	other := somebody(t)
+	b.add(other, at(1), SourcePeer, now)
+	for range maxFailures {
+		b.fail(other, at(1), now)
+	}
+	if got := b.ids(); len(got) != 1 {
+		t.Errorf("peers: got %d, want the one with an address", len(got))
+	}
+}
+
+func TestBookIsBounded(t *testing.T) {
+	keep := somebody(t)
+	b, now := newBook(func(id peer.ID) bool { return id == keep }), time.Now()
+	b.add(keep, at(1), SourcePeer, now.Add(-time.Hour))
+	confirmed := somebody(t)
+	b.confirm(confirmed, at(1), now.Add(-time.Hour))
+	for i := range 2 * maxPeers {
+		b.add(somebody(t), at(1), SourcePeer, now.Add(time.Duration(i)))
+	}
+	if got := len(b.ids()); got > maxPeers || got < maxPeers*7/8 {
+		t.Errorf("peers: got %d, want %d at most, and not many fewer", got, maxPeers)
+	}
+	for _, id := range []peer.ID{keep, confirmed} {
+		if len(b.known(id)) == 0 {
+			t.Error("a peer worth keeping was dropped")
+		}
+	}
+	for port := 1; port <= 2*maxAddresses; port++ {
+		b.add(keep, at(port), SourcePeer, now)
+	}
+	if got := len(b.known(keep)); got != maxAddresses {
+		t.Errorf("addresses: got %d, want %d", got, maxAddresses)
+	}
+	b.confirm(keep, at(999), now)
+	if got := b.known(keep); len(got) != maxAddresses || !got[0].Addr.Equal(at(999)) {
+		t.Errorf("got %+v, want the confirmed one first", got)
+	}
+}
+
+func TestBookPrune(t *testing.T) {
+	s := local(t, Config{})
+	now := time.Now()
+	old, fresh, user := somebody(t), somebody(t), somebody(t)
+	s.book.add(old, at(1), SourcePeer, now.Add(-time.Hour))
+	s.book.add(fresh, at(1), SourcePeer, now)
+	s.book.add(user, at(1), SourceUser, now.Add(-time.Hour))
+	if got := s.Prune(soon(t), time.Minute); got != 1 || len(s.KnownAddrs(old)) != 0 {
+		t.Errorf("pruned: got %d, want the old one", got)
+	}
+	if len(s.Known()) != 2 {
+		t.Errorf("known: got %v, want %v and %v", s.Known(), fresh, user)
+	}
+}
+
+func TestBookIsSaved(t *testing.T) {
+	store := newMemory()
+	b := local(t, Config{})
+	bad := somebody(t)
+	store.records[bad] = []byte("{")
+	a := local(t, Config{Addresses: store})
+	connect(t, a, b)
+	if err := a.AddAddr(b.ID(), at(1), SourceUser); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again := local(t, Config{Addresses: store})
+	known := again.KnownAddrs(b.ID())
+	if len(known) != 2 || known[0].Source != SourceUser || known[1].Confirmed.IsZero() {
+		t.Errorf("got %+v, want the operator's and a confirmed one", known)
+	}
+	if got := again.KnownAddrs(bad); len(got) != 0 {
+		t.Errorf("of a damaged record: got %+v", got)
+	}
+	if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+		t.Errorf("connect by the book: %v", err)
+	}
+	// Both addresses were dialled; the one that nobody listens on failed.
+	again.Disconnect(b.ID())
+	b.Close()
+	if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err == nil {
+		t.Fatal("connected with a peer that is gone")
+	}
+	if got := again.KnownAddrs(b.ID()); got[0].Failures == 0 || got[1].Failures == 0 {
+		t.Errorf("got %+v, want failures", got)
+	}
+	if info := again.Peer(b.ID()); info.Failure == "" || info.FailedAt.IsZero() {
+		t.Errorf("got %+v, want why it failed", info)
+	}
+}
+
+func TestAddressStoreFails(t *testing.T) {
+	broken := errors.New("broken")
+	store := newMemory()
+	store.fail = broken
+	if _, err := New(context.Background(), Config{Local: true, Listen: []string{}, Addresses: store}); !errors.Is(err, broken) {
+		t.Errorf("load: got %v, want %v", err, broken)
+	}
+	store.fail = nil
+	s, err := New(context.Background(), Config{Local: true, Listen: []string{}, Addresses: store})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.fail = broken
+	id := somebody(t)
+	if err := s.AddAddr(id, at(1), SourceUser); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); !errors.Is(err, broken) {
+		t.Errorf("save: got %v, want %v", err, broken)
+	}
+	store.fail = nil
+	if err := s.book.save(context.Background(), store); err != nil || store.records[id] == nil {
+		t.Errorf("what could not be saved is forgotten: %v", err)
+	}
+}
+
+func FuzzAddressRecord(f *testing.F) {
+	good, err := encodeAddresses([]Address{{Addr: at(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`[]`))
+	f.Add([]byte(`[{"addr":"/ip4/1.2.3.4/udp/1/quic-v1","source":"x","failures":-1}]`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		addresses, err := decodeAddresses(data)
+		if err != nil {
+			return
+		}
+		again, err := encodeAddresses(addresses)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(again) > MaxRecord {
+			t.Fatalf("%d bytes, want %d at most", len(again), MaxRecord)
+		}
+		back, err := decodeAddresses(again)
+		if err != nil || len(back) != len(addresses) {
+			t.Fatalf("got %v, %v, want %v", back, err, addresses)
+		}
+		for i := range back {
+			if !back[i].Addr.Equal(addresses[i].Addr) || !back[i].Confirmed.Equal(addresses[i].Confirmed) {
+				t.Fatalf("got %v, want %v", back[i], addresses[i])
+			}
+		}
+	})
+}

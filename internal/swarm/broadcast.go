@@ -1,0 +1,170 @@
+package swarm
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-varint"
+)
+
+const (
+	// broadcastProtocol carries one message a stream: the length of the
+	// topic's name as a varint, the name, the length of the data as a varint,
+	// the data. The receiver closes the stream when it has read them.
+	broadcastProtocol protocol.ID = "/cairn/broadcast/1.0.0"
+
+	// broadcastTimeout bounds sending to one peer, and receiving from one.
+	broadcastTimeout = 20 * time.Second
+
+	// maxBroadcasting is to how many peers a broadcast goes at a time.
+	maxBroadcasting = 16
+)
+
+// Broadcast sends a message, of MaxMessage bytes at most, straight to each
+// connected peer that speaks our protocol, whether it has opened the topic or
+// not, and nobody passes it on. It returns how many peers have read it whole.
+func (s *Swarm) Broadcast(ctx context.Context, topic string, data []byte) (int, error) {
+	switch {
+	case topic == "" || len(topic) > maxTopicName:
+		return 0, fmt.Errorf("swarm: broadcast to %.40q: the name has %d bytes, want 1 to %d", topic, len(topic), maxTopicName)
+	case len(data) > MaxMessage:
+		return 0, fmt.Errorf("swarm: broadcast to %q: %d bytes, more than %d", topic, len(data), MaxMessage)
+	case s.ctx.Err() != nil:
+		return 0, fmt.Errorf("swarm: broadcast to %q: %w", topic, ErrClosed)
+	}
+	message := appendBroadcast(nil, topic, data)
+	var sending sync.WaitGroup
+	var reached atomic.Int64
+	room := make(chan struct{}, maxBroadcasting)
+	for _, id := range s.net.Peers() {
+		spoken, err := s.host.Peerstore().SupportsProtocols(id, broadcastProtocol)
+		if err != nil || len(spoken) == 0 {
+			continue
+		}
+		room <- struct{}{}
+		sending.Go(func() {
+			defer func() { <-room }()
+			if err := s.sendBroadcast(ctx, id, message); err != nil {
+				s.log.Debug("swarm: a broadcast did not arrive", "peer", id, "topic", topic, "err", err)
+				return
+			}
+			reached.Add(1)
+		})
+	}
+	sending.Wait()
+	if err := ctx.Err(); err != nil {
+		return int(reached.Load()), fmt.Errorf("swarm: broadcast to %q: %w", topic, err)
+	}
+	return int(reached.Load()), nil
+}
+
+// sendBroadcast sends to one peer and waits until it has read all.
+func (s *Swarm) sendBroadcast(ctx context.Context, id peer.ID, message []byte) error {
+	ctx, cancel := context.WithTimeout(ctx, broadcastTimeout)
+	defer cancel()
+	stream, err := s.host.NewStream(network.WithNoDial(ctx, "broadcast"), id, broadcastProtocol)
+	if err != nil {
+		return err
+	}
+	defer context.AfterFunc(ctx, func() { stream.Reset() })()
+	if err := exchange(stream, message); err != nil {
+		stream.Reset()
+		return err
+	}
+	return stream.Close()
+}
+
+// exchange writes the message and waits for the other side to close.
+func exchange(stream network.Stream, message []byte) error {
+	if _, err := stream.Write(message); err != nil {
+		return err
+	}
+	if err := stream.CloseWrite(); err != nil {
+		return err
+	}
+	switch n, err := stream.Read(make([]byte, 1)); {
+	case n > 0:
+		return errors.New("the peer answered")
+	case err != io.EOF:
+		return err
+	}
+	return nil
+}
+
+// receiveBroadcast is the handler of broadcastProtocol.
+func (s *Swarm) receiveBroadcast(stream network.Stream) {
+	from := stream.Conn().RemotePeer()
+	if err := s.takeBroadcast(stream, from); err != nil {
+		s.log.Debug("swarm: a broadcast can't be read", "peer", from, "err", err)
+		stream.Reset()
+		return
+	}
+	stream.Close()
+}
+
+func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
+	if err := stream.SetDeadline(time.Now().Add(broadcastTimeout)); err != nil {
+		return err
+	}
+	if err := stream.Scope().ReserveMemory(MaxMessage, network.ReservationPriorityMedium); err != nil {
+		return err
+	}
+	defer stream.Scope().ReleaseMemory(MaxMessage)
+	topic, data, err := readBroadcast(stream)
+	if err != nil {
+		return err
+	}
+	s.gossip.deliver(topic, Message{From: from, Via: from, Data: data, Direct: true})
+	return nil
+}
+
+func appendBroadcast(to []byte, topic string, data []byte) []byte {
+	to = append(to, varint.ToUvarint(uint64(len(topic)))...)
+	to = append(to, topic...)
+	to = append(to, varint.ToUvarint(uint64(len(data)))...)
+	return append(to, data...)
+}
+
+// readBroadcast reads a message, which must be all that comes.
+func readBroadcast(from io.Reader) (topic string, data []byte, err error) {
+	r := bufio.NewReader(from)
+	name, err := readBounded(r, maxTopicName)
+	if err != nil {
+		return "", nil, fmt.Errorf("topic: %w", err)
+	}
+	if len(name) == 0 {
+		return "", nil, errors.New("topic: empty")
+	}
+	if data, err = readBounded(r, MaxMessage); err != nil {
+		return "", nil, fmt.Errorf("data: %w", err)
+	}
+	if _, err := r.ReadByte(); err != io.EOF {
+		return "", nil, errors.New("more follows the data")
+	}
+	return string(name), data, nil
+}
+
+// readBounded reads a length, which may be at most most, and as many bytes.
+func readBounded(r *bufio.Reader, most uint64) ([]byte, error) {
+	n, err := varint.ReadUvarint(r)
+	if err != nil {
+		return nil, err
+	}
+	if n > most {
+		return nil, fmt.Errorf("%d bytes, more than %d", n, most)
+	}
+	data := make([]byte, n)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, err
+	}
+	return data, nil
+}

@@ -1,0 +1,170 @@
+package swarm
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"syscall"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+)
+
+// maxExternal bounds the addresses that the operator adds: all travel with each
+// identify message, which has room for 8 KiB.
+const maxExternal = 16
+
+// ListenOn listens on one more address, a multiaddr such as
+// /ip4/0.0.0.0/udp/4001/quic-v1. Port 0 takes a free one. The error names the
+// address.
+func (s *Swarm) ListenOn(addr string) error {
+	if err := s.listenAll([]string{addr}, false); err != nil {
+		return err
+	}
+	if s.config.MDNS {
+		return s.restartMDNS()
+	}
+	return nil
+}
+
+// listenAll listens on each address, or says on which it can't. Of the default
+// addresses, those of an IP version that the machine hasn't are left out.
+func (s *Swarm) listenAll(addrs []string, isDefault bool) error {
+	var parsed []ma.Multiaddr
+	for _, text := range addrs {
+		addr, err := ma.NewMultiaddr(text)
+		if err != nil {
+			return fmt.Errorf("swarm: listen on %s: %w", text, err)
+		}
+		parsed = append(parsed, addr)
+	}
+	// Before any of them is ours, since some of them share a port.
+	for i, addr := range parsed {
+		err := s.checkFree(addr)
+		if err != nil && isDefault && isAbsent(err) {
+			parsed[i] = nil
+		} else if err != nil {
+			return fmt.Errorf("swarm: listen on %s: %w", addr, err)
+		}
+	}
+	for _, addr := range parsed {
+		if addr == nil {
+			continue
+		}
+		err := s.net.AddListenAddr(addr)
+		if err != nil && !(isDefault && isAbsent(err)) {
+			return fmt.Errorf("swarm: listen on %s: %w", addr, err)
+		}
+	}
+	return nil
+}
+
+// isAbsent tells whether the machine hasn't the address, or its IP version.
+func isAbsent(err error) bool {
+	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
+}
+
+// checkFree fails if another process listens on the TCP port. libp2p's own
+// listeners would share it (SO_REUSEPORT), and each process get some of the
+// connections.
+func (s *Swarm) checkFree(addr ma.Multiaddr) error {
+	ip, rest := ma.SplitFirst(addr)
+	if ip == nil {
+		return nil
+	}
+	port, _ := ma.SplitFirst(rest)
+	if port == nil || port.Protocol().Code != ma.P_TCP || port.Value() == "0" {
+		return nil
+	}
+	socket := ip.Encapsulate(port)
+	for _, ours := range s.net.ListenAddresses() {
+		if ours.Equal(socket) || strings.HasPrefix(ours.String(), socket.String()+"/") {
+			return nil
+		}
+	}
+	kind, where, err := manet.DialArgs(socket)
+	if err != nil {
+		return nil // not for us to judge
+	}
+	l, err := net.Listen(kind, where)
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+// AddExternal announces an address at which peers outside reach the swarm, such
+// as that of a port forwarded by hand. Peers hear of it within seconds.
+func (s *Swarm) AddExternal(addr string) error {
+	parsed, err := ma.NewMultiaddr(addr)
+	if err != nil {
+		return fmt.Errorf("swarm: add external address %s: %w", addr, err)
+	}
+	parsed, id := peer.SplitAddr(parsed)
+	if parsed == nil || (id != "" && id != s.ID()) {
+		return fmt.Errorf("swarm: add external address %s: not an address of %s", addr, s.ID())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if slices.ContainsFunc(s.external, parsed.Equal) {
+		return nil
+	}
+	if len(s.external) >= maxExternal {
+		return fmt.Errorf("swarm: add external address %s: there are %d already", addr, maxExternal)
+	}
+	s.external = append(s.external, parsed)
+	s.events.send(Event{Kind: EventExternal, Addr: parsed})
+	return nil
+}
+
+// announced is what peers are told: what the host found, and what the operator
+// said. The host calls it.
+func (s *Swarm) announced(found []ma.Multiaddr) []ma.Multiaddr {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := slices.Clone(found)
+	for _, addr := range s.external {
+		if !slices.ContainsFunc(all, addr.Equal) {
+			all = append(all, addr)
+		}
+	}
+	return all
+}
+
+// reachable learns at which addresses AutoNAT found the swarm.
+func (s *Swarm) reachable(now []ma.Multiaddr) {
+	s.mu.Lock()
+	before := s.reached
+	s.reached = slices.Clone(now)
+	s.mu.Unlock()
+	for _, addr := range now {
+		if !slices.ContainsFunc(before, addr.Equal) {
+			s.events.send(Event{Kind: EventExternal, Addr: addr})
+		}
+	}
+	for _, addr := range before {
+		if !slices.ContainsFunc(now, addr.Equal) {
+			s.events.send(Event{Kind: EventNotExternal, Addr: addr})
+		}
+	}
+}
+
+// Addrs are the addresses at which peers may reach the swarm, each ending in
+// /p2p/ and its id. In place of an unspecified address stand those of the
+// interfaces.
+func (s *Swarm) Addrs() []ma.Multiaddr {
+	suffix := ma.StringCast("/p2p/" + s.ID().String())
+	var all []ma.Multiaddr
+	for _, addr := range s.announced(s.host.Addrs()) {
+		all = append(all, addr.Encapsulate(suffix))
+	}
+	return all
+}
+
+// AddrInfo is the swarm's id with its addresses, for a peer's Connect.
+func (s *Swarm) AddrInfo() peer.AddrInfo {
+	return peer.AddrInfo{ID: s.ID(), Addrs: s.announced(s.host.Addrs())}
+}

@@ -1,0 +1,41 @@
+package swarm
+
+import (
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// TestDiscovered is told of peers as mDNS does it. (The service itself speaks
+// to all of the local network, which a test doesn't.)
+func TestDiscovered(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	await := watch(t, a)
+	d := discovery{a}
+	d.HandlePeerFound(a.AddrInfo())
+	d.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: append([]ma.Multiaddr{at(1)}, b.AddrInfo().Addrs...)})
+	await(EventDiscovered, b.ID())
+	await(EventConnected, b.ID())
+	if known := a.KnownAddrs(b.ID()); len(known) != 2 || known[0].Source != SourceMDNS || known[0].Confirmed.IsZero() {
+		t.Errorf("address book: got %+v, want two addresses, one confirmed", known)
+	}
+	if got := a.Known(); len(got) != 1 {
+		t.Errorf("known: got %v, want %s alone", got, b.ID())
+	}
+	eventually(t, "no dial is left", func() bool {
+		a.mdns.mu.Lock()
+		defer a.mdns.mu.Unlock()
+		return a.mdns.dialled == 0
+	})
+	a.Close()
+	d.HandlePeerFound(b.AddrInfo()) // late, and nothing happens
+}
+
+// TestNothingToAnnounce: mDNS without an address to announce isn't begun.
+func TestNothingToAnnounce(t *testing.T) {
+	s := local(t, Config{Listen: []string{}, MDNS: true})
+	if s.mdns.running != nil {
+		t.Error("mDNS runs, with no address to announce")
+	}
+}

@@ -1,0 +1,201 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"testing"
+	"time"
+
+	manet "github.com/multiformats/go-multiaddr/net"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	ma "github.com/multiformats/go-multiaddr"
+
+	"github.com/cairn-ipfs/cairn/internal/simnet"
+)
+
+// multiaddr turns host:port into one of TCP.
+func multiaddr(t testing.TB, hostPort string) ma.Multiaddr {
+	t.Helper()
+	tcp, err := net.ResolveTCPAddr("tcp", hostPort)
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr, err := manet.FromNetAddr(tcp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// TestWindow writes to a stream that nobody reads, in both directions: the
+// window is what can be written.
+func TestWindow(t *testing.T) {
+	const stuck protocol.ID = "/test/stuck"
+	a, b := local(t, Config{}), local(t, Config{})
+	streams := make(chan network.Stream, 1)
+	for _, s := range []*Swarm{a, b} {
+		s.host.SetStreamHandler(stuck, func(s network.Stream) {
+			s.Write([]byte{1})
+			streams <- s
+		})
+	}
+	connect(t, a, b)
+	for _, pair := range [][2]*Swarm{{a, b}, {b, a}} {
+		s, err := pair[0].host.NewStream(soon(t), pair[1].ID(), stuck)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// One byte each way, so that the windows have been told.
+		if _, err := s.Write(nil); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		other := <-streams
+		for name, s := range map[string]network.Stream{"opened": s, "accepted": other} {
+			// The protocol's name, some bytes, took a part of it.
+			defer context.AfterFunc(soon(t), func() { s.Reset() })()
+			if n, err := s.Write(make([]byte, streamWindow-1024)); err != nil {
+				t.Fatalf("%s: got stuck after %d bytes, %v, want a window of %d", name, n, err, streamWindow)
+			}
+			s.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			if n, err := s.Write(make([]byte, 1024)); !isTimeout(err) {
+				t.Errorf("%s: wrote %d bytes more, %v, want a window of %d", name, n, err, streamWindow)
+			}
+		}
+		s.Reset()
+		other.Reset()
+	}
+}
+
+func isTimeout(err error) bool {
+	var timeout net.Error
+	return errors.Is(err, os.ErrDeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
+}
+
+// TestWindowIsCounted looks at what the resource manager has of a peer.
+func TestWindowIsCounted(t *testing.T) {
+	const waits protocol.ID = "/test/waits"
+	a, b := local(t, Config{}), local(t, Config{})
+	b.host.SetStreamHandler(waits, func(s network.Stream) { s.Write([]byte{1}) })
+	connect(t, a, b)
+	of := func(s *Swarm, id peer.ID) (stat network.ScopeStat) {
+		s.host.Network().ResourceManager().ViewPeer(id, func(scope network.PeerScope) error {
+			stat = scope.Stat()
+			return nil
+		})
+		return stat
+	}
+	quiet := func() bool {
+		return of(a, b.ID()).NumStreamsInbound+of(a, b.ID()).NumStreamsOutbound == 0 && of(a, b.ID()).Memory == 0 &&
+			of(b, a.ID()).Memory == 0
+	}
+	eventually(t, "identify has ended", quiet)
+	var open []network.Stream
+	for range 5 {
+		s, err := a.host.NewStream(soon(t), b.ID(), waits)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.Write(nil)
+		if _, err := io.ReadFull(s, make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, s)
+	}
+	for name, got := range map[string]int64{"opened": of(a, b.ID()).Memory, "accepted": of(b, a.ID()).Memory} {
+		if want := int64(len(open) * streamWindow); got != want {
+			t.Errorf("memory of 5 streams %s: got %d, want %d", name, got, want)
+		}
+	}
+	for _, s := range open {
+		s.Reset()
+	}
+	eventually(t, "all is given back", quiet)
+}
+
+// TestTooManyStreams opens more than a peer may: some are refused, and the
+// connection stays.
+func TestTooManyStreams(t *testing.T) {
+	const waits protocol.ID = "/test/waits"
+	a, b := local(t, Config{}), local(t, Config{})
+	b.host.SetStreamHandler(waits, func(s network.Stream) { s.Write([]byte{1}) })
+	connect(t, a, b)
+	refused := 0
+	for range peerStreams + 10 {
+		s, err := a.host.NewStream(soon(t), b.ID(), waits)
+		if err == nil {
+			s.Write(nil)
+			_, err = io.ReadFull(s, make([]byte, 1))
+		}
+		if err != nil {
+			refused++
+		}
+	}
+	if refused < 10 {
+		t.Errorf("refused: got %d, want 10 or more", refused)
+	}
+	if info := a.Peer(b.ID()); info.Connections != 1 || time.Since(info.Since) < 0 {
+		t.Errorf("got %+v, want the connection still open", info)
+	}
+	if _, err := b.Broadcast(soon(t), "x", nil); err != nil {
+		t.Errorf("the other way: %v", err)
+	}
+}
+
+// BenchmarkStream sends 8 MiB over a line of 100 Mbit/s and 50 ms: the window
+// has to be larger than what is under way.
+func BenchmarkStream(b *testing.B) {
+	const sink protocol.ID = "/test/sink"
+	link := simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 100_000_000}
+	from, to := local(b, Config{}), local(b, Config{})
+	port, _ := to.net.ListenAddresses()[0].ValueForProtocol(ma.P_TCP)
+	proxy, err := simnet.NewProxy("127.0.0.1:"+port, link)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer proxy.Close()
+	to.host.SetStreamHandler(sink, func(s network.Stream) {
+		io.Copy(io.Discard, s)
+		s.Close()
+	})
+	if err := from.Connect(soon(b), peer.AddrInfo{ID: to.ID(), Addrs: []ma.Multiaddr{multiaddr(b, proxy.Addr())}}); err != nil {
+		b.Fatal(err)
+	}
+	data := make([]byte, 8<<20)
+	b.SetBytes(int64(len(data)))
+	for b.Loop() {
+		s, err := from.host.NewStream(soon(b), to.ID(), sink)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Write(data); err != nil {
+			b.Fatal(err)
+		}
+		s.CloseWrite()
+		if _, err := io.ReadAll(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(len(data))*8*float64(b.N)/b.Elapsed().Seconds()/float64(link.Bandwidth)*100, "%ofline")
+}
+
+// BenchmarkNew makes and closes a swarm that listens on all transports.
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		s, err := New(context.Background(), Config{Local: true, Listen: []string{onTCP, onTCP + "/ws", onQUIC, onQUIC + "/webtransport"}})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		s.Close()
+		b.StartTimer()
+	}
+}

@@ -1,0 +1,333 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/pnet"
+	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
+	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
+	libp2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/security/noise"
+	tls "github.com/libp2p/go-libp2p/p2p/security/tls"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	"github.com/libp2p/go-libp2p/p2p/transport/tcp"
+	"github.com/libp2p/go-libp2p/p2p/transport/websocket"
+	webtransport "github.com/libp2p/go-libp2p/p2p/transport/webtransport"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	// grace is how long a new connection is not closed for want of room: long
+	// enough to become useful.
+	grace = 20 * time.Second
+
+	// saveEvery is how often the address book is saved: what's lost in a crash
+	// can be learned again.
+	saveEvery = time.Minute
+
+	// saveTimeout bounds the last save, in Close.
+	saveTimeout = 10 * time.Second
+
+	// busBuffer is how many events of the host may wait for us, who are quick.
+	busBuffer = 256
+)
+
+// A Swarm is a node among its peers; New makes one.
+type Swarm struct {
+	config  Config
+	log     *slog.Logger
+	host    host.Host
+	net     *libp2pswarm.Swarm
+	trimmer *connmgr.BasicConnMgr
+	gater   *gater
+	book    *book
+	events  *hub
+
+	ctx     context.Context // of the goroutines; it ends with Close
+	cancel  context.CancelFunc
+	running sync.WaitGroup // Add only with mu held and closed false
+	closing sync.Once
+	failed  error // what Close returns
+
+	mu       sync.Mutex // guards what follows
+	closed   bool
+	kept     map[peer.ID]*keeper
+	external []ma.Multiaddr // as AddExternal says
+	reached  []ma.Multiaddr // as AutoNAT found
+
+	mdns   mdnsService
+	gossip gossip
+}
+
+// New makes a swarm and listens. The context is for the making alone. If it
+// can't listen where it should, the error names the address.
+func New(ctx context.Context, c Config) (*Swarm, error) {
+	listen := c.Listen
+	isDefault := listen == nil
+	if isDefault {
+		listen = defaultListen(len(c.PSK) > 0)
+	}
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	s := &Swarm{
+		config: c,
+		log:    c.Logger,
+		events: newHub(),
+		kept:   make(map[peer.ID]*keeper),
+	}
+	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	s.book = newBook(s.isKept)
+	if c.Addresses != nil {
+		err := s.book.load(ctx, c.Addresses, func(id peer.ID, err error) {
+			s.log.Warn("swarm: a record of the address book can't be read", "peer", id, "err", err)
+		})
+		if err != nil {
+			s.cancel()
+			return nil, err
+		}
+	}
+	if err := s.start(); err != nil {
+		s.cancel()
+		return nil, fmt.Errorf("swarm: %w", err)
+	}
+	if err := s.listenAll(listen, isDefault); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	if c.MDNS {
+		if err := s.restartMDNS(); err != nil {
+			return nil, errors.Join(err, s.Close())
+		}
+	}
+	return s, nil
+}
+
+// start makes the host and the goroutines.
+func (s *Swarm) start() (err error) {
+	options, err := s.options()
+	if err != nil {
+		return err
+	}
+	if s.host, err = libp2p.New(options...); err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			s.host.Close()
+		}
+	}()
+	network, ok := s.host.Network().(*libp2pswarm.Swarm)
+	if !ok {
+		return fmt.Errorf("the host's network is a %T", s.host.Network())
+	}
+	s.net = network
+	happenings, err := s.host.EventBus().Subscribe([]any{
+		new(event.EvtPeerConnectednessChanged),
+		new(event.EvtPeerIdentificationCompleted),
+		new(event.EvtHostReachableAddrsChanged),
+	}, eventbus.BufSize(busBuffer), eventbus.Name("cairn swarm"))
+	if err != nil {
+		return err
+	}
+	s.net.Notify(s.notifiee())
+	s.host.SetStreamHandler(broadcastProtocol, s.receiveBroadcast)
+	s.running.Go(func() { s.follow(happenings) })
+	if s.config.Addresses != nil {
+		s.running.Go(s.saveNowAndThen)
+	}
+	return nil
+}
+
+// options are those of the libp2p host.
+func (s *Swarm) options() ([]libp2p.Option, error) {
+	c := s.config
+	id, err := peer.IDFromPrivateKey(c.Identity)
+	if err != nil {
+		return nil, err
+	}
+	s.gater = newGater(id, c.Connections)
+	low := max(1, c.Connections*2/3)
+	if s.trimmer, err = connmgr.NewConnManager(low, c.Connections, connmgr.WithGracePeriod(grace)); err != nil {
+		return nil, err
+	}
+	resources, err := newResourceManager(c.Connections)
+	if err != nil {
+		s.trimmer.Close()
+		return nil, err
+	}
+	options := []libp2p.Option{
+		libp2p.Identity(c.Identity),
+		libp2p.UserAgent(c.UserAgent),
+		libp2p.NoListenAddrs, // listenAll tells of each failure
+		libp2p.Security(noise.ID, noise.New),
+		libp2p.Security(tls.ID, tls.New),
+		libp2p.Muxer("/yamux/1.0.0", newMuxer()),
+		libp2p.Transport(tcp.NewTCPTransport),
+		libp2p.Transport(websocket.New),
+		libp2p.ConnectionManager(s.trimmer),
+		libp2p.ResourceManager(resources),
+		libp2p.ConnectionGater(s.gater),
+		libp2p.AddrsFactory(s.announced),
+		libp2p.DisableMetrics(),
+	}
+	if len(c.PSK) > 0 {
+		options = append(options, libp2p.PrivateNetwork(pnet.PSK(c.PSK)))
+	} else {
+		options = append(options,
+			libp2p.Transport(libp2pquic.NewTransport),
+			libp2p.Transport(webtransport.New),
+			libp2p.ShareTCPListener())
+	}
+	if c.Local {
+		options = append(options, libp2p.DisableRelay(), libp2p.DisableIdentifyAddressDiscovery())
+	} else {
+		options = append(options,
+			libp2p.EnableRelay(),
+			libp2p.EnableAutoRelayWithPeerSource(s.relays, autorelay.WithMinInterval(time.Minute)),
+			libp2p.EnableHolePunching(),
+			libp2p.EnableAutoNATv2(),
+			libp2p.NATPortMap())
+	}
+	return options, nil
+}
+
+// relays offers the peers we are connected to, for libp2p to see whether they
+// relay.
+func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
+	peers := s.net.Peers()
+	found := make(chan peer.AddrInfo, min(most, len(peers)))
+	defer close(found)
+	for _, id := range peers[:cap(found)] {
+		found <- s.host.Peerstore().PeerInfo(id)
+	}
+	return found
+}
+
+// notifiee learns of connections and listeners at once.
+func (s *Swarm) notifiee() network.Notifiee {
+	return &network.NotifyBundle{
+		ConnectedF: func(_ network.Network, c network.Conn) {
+			if s.gater.isBanned(c.RemotePeer()) { // since it was let through
+				s.spawn(func() { c.Close() })
+				return
+			}
+			if c.Stat().Direction == network.DirOutbound && !c.Stat().Limited {
+				s.book.confirm(c.RemotePeer(), c.RemoteMultiaddr(), time.Now())
+			}
+			s.wake(c.RemotePeer(), false)
+		},
+		DisconnectedF: func(_ network.Network, c network.Conn) {
+			s.gater.closed(c)
+			s.wake(c.RemotePeer(), false)
+		},
+		ListenF: func(_ network.Network, addr ma.Multiaddr) {
+			s.events.send(Event{Kind: EventListening, Addr: addr})
+		},
+		ListenCloseF: func(_ network.Network, addr ma.Multiaddr) {
+			s.events.send(Event{Kind: EventNotListening, Addr: addr})
+		},
+	}
+}
+
+// follow takes the host's events, until the host closes.
+func (s *Swarm) follow(happenings event.Subscription) {
+	defer happenings.Close()
+	connected := make(map[peer.ID]bool)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case h := <-happenings.Out():
+			switch h := h.(type) {
+			case event.EvtPeerConnectednessChanged:
+				is := h.Connectedness != network.NotConnected
+				if is && !connected[h.Peer] {
+					connected[h.Peer] = true
+					s.events.send(Event{Kind: EventConnected, Peer: h.Peer})
+				} else if !is && connected[h.Peer] {
+					delete(connected, h.Peer)
+					s.events.send(Event{Kind: EventDisconnected, Peer: h.Peer})
+				}
+			case event.EvtPeerIdentificationCompleted:
+				for _, addr := range h.ListenAddrs[:min(len(h.ListenAddrs), maxAddresses)] {
+					// What can't be dialled is no use, and no error.
+					_ = s.AddAddr(h.Peer, addr, SourcePeer)
+				}
+			case event.EvtHostReachableAddrsChanged:
+				s.reachable(h.Reachable)
+			}
+		}
+	}
+}
+
+// saveNowAndThen saves the address book.
+func (s *Swarm) saveNowAndThen() {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-ticker.C:
+			if err := s.book.save(s.ctx, s.config.Addresses); err != nil && s.ctx.Err() == nil {
+				s.log.Warn("swarm: the address book is not saved", "err", err)
+			}
+		}
+	}
+}
+
+// spawn runs f on a goroutine that Close waits for; false: the swarm is closed.
+func (s *Swarm) spawn(f func()) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.running.Go(f)
+	return true
+}
+
+// Host is the libp2p host, for protocols. It is closed by Close alone.
+func (s *Swarm) Host() host.Host { return s.host }
+
+// ID is the node's peer id.
+func (s *Swarm) ID() peer.ID { return s.host.ID() }
+
+// Close closes all connections and listeners, waits for every goroutine, and
+// saves the address book. Calls after the first return what that one did.
+func (s *Swarm) Close() error {
+	s.closing.Do(func() {
+		s.mu.Lock()
+		s.closed = true
+		s.mu.Unlock()
+		s.cancel()
+		s.mdns.close()
+		var errs []error
+		if err := s.host.Close(); err != nil {
+			errs = append(errs, fmt.Errorf("swarm: close: %w", err))
+		}
+		s.running.Wait()
+		s.events.close()
+		if s.config.Addresses != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+			defer cancel()
+			if err := s.book.save(ctx, s.config.Addresses); err != nil {
+				errs = append(errs, err)
+			}
+		}
+		s.failed = errors.Join(errs...)
+	})
+	return s.failed
+}

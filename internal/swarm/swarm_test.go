@@ -1,0 +1,573 @@
+package swarm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	onTCP  = "/ip4/127.0.0.1/tcp/0"
+	onQUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
+)
+
+// local makes a swarm on loopback that is closed with the test.
+func local(t testing.TB, c Config) *Swarm {
+	t.Helper()
+	c.Local = true
+	if c.Listen == nil {
+		c.Listen = []string{onTCP}
+	}
+	s, err := New(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// soon ends a minute from now: a test that waits for what never happens fails.
+func soon(t testing.TB) context.Context {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	return ctx
+}
+
+func connect(t testing.TB, from, to *Swarm) {
+	t.Helper()
+	if err := from.Connect(soon(t), to.AddrInfo()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// watch returns a function that waits for an event of the kind with the peer.
+// It listens from the call of watch on.
+func watch(t testing.TB, s *Swarm) (await func(EventKind, peer.ID) Event) {
+	t.Helper()
+	next := make(chan Event)
+	ctx := soon(t)
+	events := s.Events(ctx)
+	go func() {
+		defer close(next)
+		for e := range events {
+			select {
+			case next <- e:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func(kind EventKind, id peer.ID) Event {
+		t.Helper()
+		for e := range next {
+			if e.Kind == kind && e.Peer == id {
+				return e
+			}
+		}
+		t.Fatalf("no event %v of %s came", kind, id)
+		return Event{}
+	}
+}
+
+// eventually waits until f is true.
+func eventually(t testing.TB, what string, f func() bool) {
+	t.Helper()
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	ctx := soon(t)
+	for !f() {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			t.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+func TestConnect(t *testing.T) {
+	transports := map[string]string{
+		"tcp":          onTCP,
+		"websocket":    onTCP + "/ws",
+		"quic":         onQUIC,
+		"webtransport": onQUIC + "/webtransport",
+	}
+	for name, listen := range transports {
+		t.Run(name, func(t *testing.T) {
+			a, b := local(t, Config{Listen: []string{}}), local(t, Config{Listen: []string{listen}, UserAgent: "tester/1"})
+			seen, other := watch(t, a), watch(t, b)
+			connect(t, a, b)
+			connect(t, a, b) // again, and nothing happens
+			seen(EventConnected, b.ID())
+			other(EventConnected, a.ID())
+
+			info := a.Peer(b.ID())
+			if info.Agent != "tester/1" || info.Direction != network.DirOutbound || info.Connections != 1 || info.Relayed {
+				t.Errorf("peer: got %+v, want one outbound connection with tester/1", info)
+			}
+			if want := b.AddrInfo().Addrs[0]; !strings.HasPrefix(want.String(), info.Addr.String()) && !info.Addr.Equal(want) {
+				t.Errorf("remote address: got %s, want %s", info.Addr, want)
+			}
+			if !slices.Contains(info.Protocols, broadcastProtocol) {
+				t.Errorf("protocols: got %v, want %s among them", info.Protocols, broadcastProtocol)
+			}
+			if time.Since(info.Since) > time.Minute {
+				t.Errorf("since: got %v, want just now", info.Since)
+			}
+			if peers := b.Peers(); len(peers) != 1 || peers[0].ID != a.ID() || peers[0].Direction != network.DirInbound {
+				t.Errorf("the other side's peers: got %+v, want %s, inbound", peers, a.ID())
+			}
+			if known := a.KnownAddrs(b.ID()); len(known) == 0 || known[0].Confirmed.IsZero() {
+				t.Errorf("address book: got %+v, want a confirmed address first", known)
+			}
+
+			if err := a.Disconnect(b.ID()); err != nil {
+				t.Fatal(err)
+			}
+			seen(EventDisconnected, b.ID())
+			other(EventDisconnected, a.ID())
+			if info := a.Peer(b.ID()); info.Connections != 0 || info.Addr != nil {
+				t.Errorf("after disconnecting: got %+v, want no connection", info)
+			}
+			// The book has the address by now.
+			if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+				t.Errorf("connect by the address book: %v", err)
+			}
+		})
+	}
+}
+
+// TestSharedPort listens with TCP and WebSocket on one port, and QUIC and
+// WebTransport on another, as the defaults do.
+func TestSharedPort(t *testing.T) {
+	port := freePort(t)
+	listen := []string{
+		fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port), fmt.Sprintf("/ip4/127.0.0.1/tcp/%d/ws", port),
+		fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port), fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/webtransport", port),
+	}
+	b := local(t, Config{Listen: listen})
+	for _, addr := range b.AddrInfo().Addrs {
+		a := local(t, Config{Listen: []string{}})
+		if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	if got := len(b.AddrInfo().Addrs); got != len(listen) {
+		t.Errorf("addresses: got %d, want %d", got, len(listen))
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func TestListenErrorNamesTheAddress(t *testing.T) {
+	busy, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	other := local(t, Config{Listen: []string{onTCP, onQUIC}})
+	taken := other.net.ListenAddresses()
+	for _, addr := range []string{
+		fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", busy.Addr().(*net.TCPAddr).Port),
+		taken[0].String(), taken[1].String(), // which another swarm listens on
+		"/ip4/127.0.0.1/udp/0",
+		"/ip4/127.0.0.1/tpc/4001",
+		"",
+	} {
+		s, err := New(context.Background(), Config{Local: true, Listen: []string{onTCP, addr}})
+		if err == nil {
+			s.Close()
+			t.Errorf("%q: got no error", addr)
+		} else if !strings.Contains(err.Error(), "listen on "+addr+":") {
+			t.Errorf("%q: got %q, want the address in it", addr, err)
+		}
+	}
+}
+
+func TestListenOnAndAddrs(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	if got := s.Addrs(); len(got) != 0 {
+		t.Errorf("addresses before: got %v, want none", got)
+	}
+	events := watch(t, s)
+	if err := s.ListenOn("/ip4/0.0.0.0/tcp/0"); err != nil {
+		t.Fatal(err)
+	}
+	events(EventListening, "")
+	addrs := s.Addrs()
+	for _, addr := range addrs {
+		text := addr.String()
+		if !strings.HasSuffix(text, "/p2p/"+s.ID().String()) || strings.Contains(text, "0.0.0.0") {
+			t.Errorf("address %s: want an interface's, and the id", text)
+		}
+	}
+	if !slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return strings.HasPrefix(a.String(), "/ip4/127.0.0.1/tcp/") }) {
+		t.Errorf("addresses: got %v, want loopback among them", addrs)
+	}
+
+	const external = "/ip4/203.0.113.5/tcp/4001"
+	if err := s.AddExternal(external); err != nil {
+		t.Fatal(err)
+	}
+	if e := events(EventExternal, ""); e.Addr.String() != external {
+		t.Errorf("event: got %s, want %s", e.Addr, external)
+	}
+	if got, want := s.Addrs(), ma.StringCast(external+"/p2p/"+s.ID().String()); !slices.ContainsFunc(got, want.Equal) {
+		t.Errorf("addresses: got %v, want %s among them", got, want)
+	}
+	for _, bad := range []string{"", "/ip4/1.2.3", "/ip4/203.0.113.5/tcp/4001/p2p/12D3KooWJ6MeKyZHyuBJMBTkXrMAfHAiE5uGwEgQxuBjWEeWNzFA"} {
+		if err := s.AddExternal(bad); err == nil {
+			t.Errorf("external address %q: got no error", bad)
+		}
+	}
+}
+
+// TestAddAddrRefuses what is another peer's, our own, or no address.
+func TestAddAddrRefuses(t *testing.T) {
+	s, other := local(t, Config{}), local(t, Config{})
+	addr := ma.StringCast("/ip4/127.0.0.1/tcp/1")
+	for name, err := range map[string]error{
+		"ours":       s.AddAddr(s.ID(), addr, SourceUser),
+		"another's":  s.AddAddr(other.ID(), ma.StringCast("/ip4/127.0.0.1/tcp/1/p2p/"+s.ID().String()), SourceUser),
+		"no id":      s.AddAddr("", addr, SourceUser),
+		"no address": s.AddAddr(other.ID(), ma.StringCast("/p2p/"+other.ID().String()), SourceUser),
+		"too long":   s.AddAddr(other.ID(), ma.StringCast("/dns4/"+strings.Repeat("a", maxAddress)+"/tcp/1"), SourceUser),
+	} {
+		if err == nil {
+			t.Errorf("%s: got no error", name)
+		}
+	}
+	if got := s.Known(); len(got) != 0 {
+		t.Errorf("known: got %v, want nobody", got)
+	}
+}
+
+func TestBan(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	gone := watch(t, a)
+	connect(t, a, b)
+	if err := a.Ban(b.ID()); err != nil {
+		t.Fatal(err)
+	}
+	gone(EventDisconnected, b.ID())
+	if err := a.Connect(soon(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
+		t.Errorf("dial a banned peer: got %v, want %v", err, ErrBanned)
+	}
+	if err := a.host.Connect(soon(t), b.AddrInfo()); err == nil {
+		t.Error("dial a banned peer by the host: got no error")
+	}
+	// The dialler may believe for a moment that it is connected.
+	b.Connect(soon(t), a.AddrInfo())
+	eventually(t, "the banned peer is turned away", func() bool { return b.net.Connectedness(a.ID()) == network.NotConnected })
+	if got := a.Peer(b.ID()).Connections; got != 0 {
+		t.Errorf("connections with a banned peer: got %d, want 0", got)
+	}
+	a.Unban(b.ID())
+	connect(t, b, a)
+}
+
+// TestAtMostConnections fills one swarm from both sides.
+func TestAtMostConnections(t *testing.T) {
+	const most = 4
+	hub := local(t, Config{Connections: most, Listen: []string{onTCP, onQUIC}})
+	var others []*Swarm
+	for range 2 * most {
+		others = append(others, local(t, Config{Listen: []string{onTCP}}))
+	}
+	failed := make(chan error)
+	for i, other := range others {
+		go func() {
+			if i%2 == 0 {
+				failed <- hub.Connect(soon(t), other.AddrInfo())
+				return
+			}
+			other.Connect(soon(t), hub.AddrInfo())
+			failed <- nil
+		}()
+	}
+	for range others {
+		if err := <-failed; err != nil && !errors.Is(err, ErrFull) {
+			t.Errorf("got %v, want %v", err, ErrFull)
+		}
+		if got := len(hub.net.Conns()); got > most {
+			t.Errorf("connections: got %d, want %d at most", got, most)
+		}
+	}
+	// A refused peer may be in place of one that has left already.
+	eventually(t, "full", func() bool {
+		for _, other := range others {
+			other.Connect(soon(t), hub.AddrInfo())
+		}
+		return len(hub.net.Conns()) == most
+	})
+	if err := hub.Connect(soon(t), local(t, Config{}).AddrInfo()); !errors.Is(err, ErrFull) {
+		t.Errorf("one more: got %v, want %v", err, ErrFull)
+	}
+	// Room made is room that can be used.
+	hub.Disconnect(hub.net.Peers()[0])
+	eventually(t, "one more after one left", func() bool {
+		return hub.Connect(soon(t), others[0].AddrInfo()) == nil || len(hub.net.Conns()) == most
+	})
+}
+
+func TestPSK(t *testing.T) {
+	one, two := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
+	a := local(t, Config{PSK: one, Listen: []string{onTCP, onTCP + "/ws"}})
+	for _, addr := range a.AddrInfo().Addrs {
+		same := local(t, Config{PSK: one})
+		if err := same.Connect(soon(t), peer.AddrInfo{ID: a.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
+			t.Errorf("with the key, %s: %v", addr, err)
+		}
+		// They wait for each other to say something sensible.
+		var others sync.WaitGroup
+		for name, c := range map[string]Config{"another key": {PSK: two}, "no key": {}} {
+			other := local(t, c)
+			others.Go(func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+				defer cancel()
+				if err := other.Connect(ctx, peer.AddrInfo{ID: a.ID(), Addrs: []ma.Multiaddr{addr}}); err == nil {
+					t.Errorf("%s, %s: connected", name, addr)
+				}
+			})
+		}
+		others.Wait()
+	}
+	if _, err := New(context.Background(), Config{PSK: one, Local: true, Listen: []string{onQUIC}}); err == nil {
+		t.Error("QUIC in a private network: got no error")
+	}
+	if _, err := New(context.Background(), Config{PSK: one[:31], Local: true}); err == nil {
+		t.Error("a key of 31 bytes: got no error")
+	}
+	for _, addr := range defaultListen(true) {
+		if strings.Contains(addr, "quic") {
+			t.Errorf("default of a private network: %s", addr)
+		}
+	}
+}
+
+func TestPing(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	if err := a.AddAddr(b.ID(), b.AddrInfo().Addrs[0], SourceUser); err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	for rtt, err := range a.Ping(soon(t), b.ID()) {
+		if err != nil || rtt <= 0 {
+			t.Fatalf("got %v, %v, want a round trip", rtt, err)
+		}
+		if n++; n == 3 {
+			break
+		}
+	}
+	if got := a.Peer(b.ID()).RTT; got <= 0 {
+		t.Errorf("mean round trip: got %v, want one", got)
+	}
+	ctx, cancel := context.WithCancel(soon(t))
+	defer cancel()
+	var last error
+	for _, err := range a.Ping(ctx, b.ID()) {
+		cancel()
+		last = err
+	}
+	if !errors.Is(last, context.Canceled) {
+		t.Errorf("after cancelling: got %v, want %v", last, context.Canceled)
+	}
+	nobody := local(t, Config{Listen: []string{}}).ID()
+	for _, err := range a.Ping(soon(t), nobody) {
+		if err == nil {
+			t.Fatal("a peer without addresses answered")
+		}
+	}
+	b.Close()
+	for _, err := range a.Ping(soon(t), b.ID()) {
+		if err == nil {
+			t.Fatal("a peer that is gone answered")
+		}
+	}
+}
+
+func TestEvents(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	events := s.Events(ctx)
+	for range maxEvents + 7 {
+		s.events.send(Event{Kind: EventDiscovered})
+	}
+	n := 0
+	for e := range events {
+		n++
+		if n <= maxEvents && e.Lost != 0 {
+			t.Fatalf("event %d: got %d lost, want 0", n, e.Lost)
+		}
+		if n == maxEvents {
+			s.events.send(Event{Kind: EventDiscovered})
+		}
+		if n == maxEvents+1 {
+			if e.Lost != 7 {
+				t.Errorf("lost: got %d, want 7", e.Lost)
+			}
+			break
+		}
+	}
+	if got := len(s.events.listeners); got != 0 {
+		t.Errorf("listeners left: %d", got)
+	}
+	unused := s.Events(ctx)
+	cancel()
+	for e := range unused {
+		t.Errorf("after the context: got %v", e)
+	}
+	eventually(t, "the listener of a context that ended is gone", func() bool {
+		s.events.mu.Lock()
+		defer s.events.mu.Unlock()
+		return len(s.events.listeners) == 0
+	})
+	last := s.Events(context.Background())
+	s.Close()
+	for range last { // ends
+	}
+	for range s.Events(context.Background()) {
+		t.Error("an event after Close")
+	}
+}
+
+func TestClosed(t *testing.T) {
+	s := local(t, Config{})
+	topic, err := s.Topic("t")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ctx := soon(t)
+	other := local(t, Config{})
+	for range topic.Messages(ctx) {
+		t.Error("a message after Close")
+	}
+	_, broadcast := s.Broadcast(ctx, "t", nil)
+	_, open := s.Topic("u")
+	for name, err := range map[string]error{
+		"connect": s.Connect(ctx, other.AddrInfo()), "protect": s.Protect(other.ID()),
+		"publish": topic.Publish(ctx, nil), "broadcast": broadcast, "topic": open,
+	} {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("%s: got %v, want %v", name, err, ErrClosed)
+		}
+	}
+	if err := s.ListenOn(onTCP); err == nil {
+		t.Error("listen: got no error")
+	}
+	if err := topic.Close(); err != nil {
+		t.Errorf("close the topic: %v", err)
+	}
+}
+
+func TestIdentity(t *testing.T) {
+	key, err := NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := MarshalKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The protobuf: field 1, type 1 (Ed25519); field 2, 64 bytes.
+	if want := []byte{8, 1, 18, 64}; !bytes.HasPrefix(data, want) || len(data) != 68 {
+		t.Errorf("got %x, want 68 bytes that begin %x", data, want)
+	}
+	back, err := UnmarshalKey(data)
+	if err != nil || !back.Equals(key) {
+		t.Fatalf("got %v, %v, want the key", back, err)
+	}
+	id, _ := peer.IDFromPrivateKey(key)
+	if got := local(t, Config{Identity: back, Listen: []string{}}).ID(); got != id {
+		t.Errorf("id: got %s, want %s", got, id)
+	}
+	for _, bad := range [][]byte{nil, {}, data[:20], make([]byte, maxKey+1)} {
+		if _, err := UnmarshalKey(bad); err == nil {
+			t.Errorf("%d bad bytes: got no error", len(bad))
+		}
+	}
+}
+
+// counts returns how many goroutines and file descriptors there are.
+func counts(t testing.TB) (goroutines, files int) {
+	t.Helper()
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil && runtime.GOOS == "linux" {
+		t.Fatal(err)
+	}
+	return runtime.NumGoroutine(), len(list)
+}
+
+// TestNothingIsLeft opens and closes many swarms, with all that they can do.
+func TestNothingIsLeft(t *testing.T) {
+	cycle := func() {
+		a, err := New(soon(t), Config{Local: true, Listen: []string{onTCP, onQUIC, onQUIC + "/webtransport", onTCP + "/ws"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, Addresses: newMemory()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Connect(soon(t), a.AddrInfo()); err != nil {
+			t.Fatal(err)
+		}
+		if err := a.Protect(b.ID()); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range []*Swarm{a, b} {
+			if _, err := s.Topic("left"); err != nil {
+				t.Fatal(err)
+			}
+			s.Events(context.Background())
+		}
+		for _, s := range []*Swarm{a, b} {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	cycle() // what is started once for the process is there now
+	goroutines, files := counts(t)
+	rounds := 64
+	if testing.Short() {
+		rounds = 8
+	}
+	for range rounds {
+		cycle()
+	}
+	eventually(t, fmt.Sprintf("at most %d goroutines and %d files", goroutines, files), func() bool {
+		g, f := counts(t)
+		return g <= goroutines && f <= files
+	})
+}

@@ -1,0 +1,303 @@
+package swarm
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/libp2p/go-libp2p/core/network"
+)
+
+func open(t testing.TB, s *Swarm, name string) *Topic {
+	t.Helper()
+	topic, err := s.Topic(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { topic.Close() })
+	return topic
+}
+
+// first waits for the topic's next message.
+func first(t testing.TB, topic *Topic) Message {
+	t.Helper()
+	for m, err := range topic.Messages(soon(t)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return m
+	}
+	t.Fatal("the topic has ended")
+	return Message{}
+}
+
+// three makes a line of swarms: the first and the last know the middle alone.
+func three(t testing.TB) [3]*Swarm {
+	t.Helper()
+	line := [3]*Swarm{local(t, Config{}), local(t, Config{}), local(t, Config{})}
+	connect(t, line[0], line[1])
+	connect(t, line[1], line[2])
+	eventually(t, "all know what the others speak", func() bool {
+		known := 0
+		for _, s := range line {
+			for _, p := range s.Peers() {
+				if slices.Contains(p.Protocols, broadcastProtocol) {
+					known++
+				}
+			}
+		}
+		return known == 4
+	})
+	return line
+}
+
+func TestTopic(t *testing.T) {
+	line := three(t)
+	var topics []*Topic
+	for _, s := range line {
+		topics = append(topics, open(t, s, "news"))
+	}
+	second := open(t, line[2], "news") // a second reader in the same swarm
+	eventually(t, "all know of each other", func() bool {
+		return len(topics[0].Peers()) == 1 && len(topics[1].Peers()) == 2 && len(topics[2].Peers()) == 1
+	})
+	// Peers pass messages on when they have formed a mesh, which nothing tells.
+	eventually(t, "the messages get through", func() bool {
+		if err := topics[0].Publish(soon(t), []byte("test")); err != nil {
+			t.Fatal(err)
+		}
+		_, ok := topics[2].next()
+		return ok
+	})
+	// They may still come, and they needn't come in order.
+	untested := func(topic *Topic) Message {
+		t.Helper()
+		for {
+			if m := first(t, topic); string(m.Data) != "test" {
+				return m
+			}
+		}
+	}
+
+	big := bytes.Repeat([]byte("x"), MaxMessage)
+	for _, data := range [][]byte{[]byte("hello"), {}, big} {
+		if err := topics[0].Publish(soon(t), data); err != nil {
+			t.Fatal(err)
+		}
+		for i, topic := range []*Topic{topics[1], topics[2], second} {
+			m := untested(topic)
+			if m.From != line[0].ID() || !bytes.Equal(m.Data, data) || m.Direct || m.Lost != 0 {
+				t.Errorf("reader %d: got %d bytes %.20q from %s (direct %v), want %d by gossip from %s", i, len(m.Data), m.Data, m.From, m.Direct, len(data), line[0].ID())
+			}
+			if via := line[min(i, 1)].ID(); m.Via != via {
+				t.Errorf("reader %d: got it via %s, want %s", i, m.Via, via)
+			}
+		}
+	}
+	if err := topics[0].Publish(soon(t), append(big, 'x')); err == nil {
+		t.Error("a message over the limit: got no error")
+	}
+	if m, ok := topics[0].next(); ok {
+		t.Errorf("the publisher got its own message %.20q", m.Data)
+	}
+
+	if err := second.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := second.Publish(soon(t), nil); !errors.Is(err, ErrClosed) {
+		t.Errorf("publish on a closed topic: got %v, want %v", err, ErrClosed)
+	}
+	if err := topics[2].Close(); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the last one has left", func() bool { return len(topics[1].Peers()) == 1 })
+	open(t, line[2], "news") // and back
+	eventually(t, "the last one is back", func() bool { return len(topics[1].Peers()) == 2 })
+}
+
+func TestTopicRefuses(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	for _, name := range []string{"", strings.Repeat("x", maxTopicName+1)} {
+		if _, err := s.Topic(name); err == nil {
+			t.Errorf("topic %.10q: got no error", name)
+		}
+		if _, err := s.Broadcast(soon(t), name, nil); err == nil {
+			t.Errorf("broadcast to %.10q: got no error", name)
+		}
+	}
+	if _, err := s.Broadcast(soon(t), "x", make([]byte, MaxMessage+1)); err == nil {
+		t.Error("broadcast over the limit: got no error")
+	}
+}
+
+func TestMessagesEnd(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	topic := open(t, s, "x")
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	n := 0
+	for _, err := range topic.Messages(ctx) {
+		if n++; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v, want %v", err, context.Canceled)
+		}
+	}
+	if n != 1 {
+		t.Errorf("got %d turns, want the error's", n)
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for range topic.Messages(context.Background()) {
+		}
+	}()
+	topic.Close()
+	<-ended
+}
+
+func TestBroadcast(t *testing.T) {
+	line := three(t)
+	outer, middle := open(t, line[2], "news"), open(t, line[1], "news")
+	big := bytes.Repeat([]byte("x"), MaxMessage)
+	for _, data := range [][]byte{[]byte("hello"), {}, big} {
+		if n, err := line[1].Broadcast(soon(t), "news", data); n != 2 || err != nil {
+			t.Fatalf("got %d peers, %v, want 2", n, err)
+		}
+		if m := first(t, outer); m.From != line[1].ID() || !bytes.Equal(m.Data, data) || !m.Direct {
+			t.Errorf("got %d bytes from %s, want %d, direct from %s", len(m.Data), m.From, len(data), line[1].ID())
+		}
+	}
+	// It's not passed on.
+	if n, err := line[0].Broadcast(soon(t), "news", []byte("near")); n != 1 || err != nil {
+		t.Fatalf("got %d peers, %v, want 1", n, err)
+	}
+	if m := first(t, middle); string(m.Data) != "near" || m.From != line[0].ID() {
+		t.Errorf("got %q from %s, want %q", m.Data, m.From, "near")
+	}
+	if m, ok := outer.next(); ok {
+		t.Errorf("got %q, which went to the peer between", m.Data)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := line[0].Broadcast(ctx, "news", nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: got %v, want %v", err, context.Canceled)
+	}
+}
+
+// TestBroadcastHostile sends what isn't a broadcast.
+func TestBroadcastHostile(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	connect(t, a, b)
+	topic := open(t, b, "x")
+	good := appendBroadcast(nil, "x", []byte("data"))
+	for name, bytes := range map[string][]byte{
+		"cut":          good[:len(good)-1],
+		"and more":     append(slices.Clone(good), 0),
+		"long topic":   {0xff, 0xff, 0xff, 0xff, 0x0f, 'x'},
+		"no topic":     appendBroadcast(nil, "", nil),
+		"endless":      {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
+		"large data":   {1, 'x', 0xff, 0xff, 0xff, 0x7f},
+		"nothing sent": {},
+	} {
+		stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stream.Write(bytes)
+		stream.CloseWrite()
+		if _, err := io.ReadAll(stream); !errors.Is(err, network.ErrReset) {
+			t.Errorf("%s: got %v, want %v", name, err, network.ErrReset)
+		}
+		stream.Reset()
+	}
+	if m, ok := topic.next(); ok {
+		t.Errorf("delivered: %q", m.Data)
+	}
+	if n, err := a.Broadcast(soon(t), "x", []byte("good")); n != 1 || err != nil {
+		t.Errorf("after them: got %d, %v, want 1", n, err)
+	}
+}
+
+// TestTopicIsBounded has a reader that doesn't read.
+func TestTopicIsBounded(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	topic := open(t, s, "x")
+	from := somebody(t)
+	send := func(n int) { s.gossip.deliver("x", Message{From: from, Data: make([]byte, n)}) }
+	for range maxQueued + 5 {
+		send(1)
+	}
+	for range maxQueued {
+		if m := first(t, topic); m.Lost != 0 {
+			t.Fatalf("got %d lost too early", m.Lost)
+		}
+	}
+	for range 6 {
+		send(MaxMessage)
+	}
+	if m := first(t, topic); m.Lost != 5 {
+		t.Errorf("lost: got %d, want 5", m.Lost)
+	}
+	for range 3 {
+		first(t, topic)
+	}
+	send(1)
+	if m := first(t, topic); m.Lost != 2 {
+		t.Errorf("lost for their size: got %d, want 2", m.Lost)
+	}
+}
+
+// TestManyTopics opens and closes topics from many goroutines.
+func TestManyTopics(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	connect(t, a, b)
+	done := make(chan error)
+	for i := range 16 {
+		go func() {
+			for range 4 {
+				topic, err := a.Topic(fmt.Sprint("topic ", i%4))
+				if err == nil {
+					err = topic.Publish(context.Background(), []byte("x"))
+				}
+				if err == nil {
+					err = topic.Close()
+				}
+				if err != nil {
+					done <- err
+					return
+				}
+			}
+			done <- nil
+		}()
+	}
+	for range 16 {
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}
+	if got := len(a.gossip.topics); got != 0 {
+		t.Errorf("topics left: %d", got)
+	}
+}
+
+func FuzzBroadcast(f *testing.F) {
+	f.Add(appendBroadcast(nil, "topic", []byte("data")))
+	f.Add(appendBroadcast(nil, "", nil))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		topic, body, err := readBroadcast(bytes.NewReader(data))
+		if err != nil {
+			return
+		}
+		if topic == "" || len(topic) > maxTopicName || len(body) > MaxMessage {
+			t.Fatalf("got a topic of %d bytes and data of %d", len(topic), len(body))
+		}
+		if again := appendBroadcast(nil, topic, body); !bytes.Equal(again, data) {
+			t.Fatalf("got %x, want %x", again, data)
+		}
+	})
+}

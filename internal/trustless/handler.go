@@ -1,0 +1,161 @@
+package trustless
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+)
+
+// Blocks are what a handler serves: those that are here, and nothing that has
+// to be fetched from elsewhere.
+type Blocks interface {
+	block.Getter
+	block.Haver
+	block.Sizer
+}
+
+// A Config says what a handler serves and what it may cost. Only Blocks is
+// needed.
+type Config struct {
+	Blocks Blocks
+	// LinksOf, if set, returns the links of a block without reading it, or an
+	// error that wraps block.ErrNotFound. It makes differences cheaper.
+	LinksOf func(ctx context.Context, c cid.Cid) ([]cid.Cid, error)
+	// Logger is told what went wrong here, not what clients did wrong. nil
+	// means silence.
+	Logger *slog.Logger
+	// Remote names who sent a request, for MaxEach. nil means by address or
+	// peer id; behind a proxy, all come from the proxy.
+	Remote func(r *http.Request) string
+
+	// MaxRequests is how many requests are served at a time, each for up to
+	// 8 MiB of memory; 0 means 128.
+	MaxRequests int
+	// MaxEach is how many of them from one remote; 0 means 32.
+	MaxEach int
+	// MaxDiffs is how many of them may leave out what a client has, each for
+	// some 200 bytes more for each block of MaxDiffBlocks; 0 means 8. One
+	// remote may have half of them.
+	MaxDiffs int
+	// MaxDiffBlocks is how many blocks of each side one comparison holds; 0
+	// means 65,536. Where there are more to compare, more is sent.
+	MaxDiffBlocks int
+	// WriteTimeout is how long a client may take for the next 256 KiB; 0 means
+	// 30 s.
+	WriteTimeout time.Duration
+}
+
+const (
+	defaultRequests     = 128
+	defaultEach         = 32
+	defaultDiffs        = 8
+	defaultDiffBlocks   = 1 << 16
+	defaultWriteTimeout = 30 * time.Second
+)
+
+// retryAfter is when to come back after a 429 or 503, in seconds: most
+// requests are done by then.
+const retryAfter = 2
+
+type handler struct {
+	Config
+	limits *limiter
+	diffs  *limiter // of those that compare
+}
+
+// NewHandler serves blocks by the trustless gateway protocol: GET and HEAD of
+// /ipfs/{cid}[/{path}] as application/vnd.ipld.raw or application/vnd.ipld.car.
+// It takes any path; whoever mounts it says which reach it.
+//
+// A CAR that can't be sent whole is broken off: over HTTP/1.1 without the last
+// chunk, over HTTP/2 with a reset. (HTTP/1.0 has no such thing, and gets none.)
+func NewHandler(c Config) http.Handler {
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Remote == nil {
+		c.Remote = remoteOf
+	}
+	for field, value := range map[*int]int{
+		&c.MaxRequests: defaultRequests, &c.MaxEach: defaultEach,
+		&c.MaxDiffs: defaultDiffs, &c.MaxDiffBlocks: defaultDiffBlocks,
+	} {
+		if *field <= 0 {
+			*field = value
+		}
+	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = defaultWriteTimeout
+	}
+	return &handler{Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach), diffs: newLimiter(c.MaxDiffs, (c.MaxDiffs+1)/2)}
+}
+
+// ServeHTTP implements http.Handler.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(h.WriteTimeout))
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		w.Header().Set("Allow", "GET, HEAD")
+		h.fail(w, r, refuse(http.StatusMethodNotAllowed, "only GET and HEAD are answered"))
+		return
+	}
+	rq, err := parseRequest(r)
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	rq.remote = h.Remote(r)
+	if err := h.limits.enter(rq.remote); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	defer h.limits.leave(rq.remote)
+
+	if rq.format == formatRaw {
+		err = h.serveRaw(w, r, rq)
+	} else {
+		err = h.serveCAR(w, r, rq)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+	}
+}
+
+// fail answers with an error, of which nothing was written yet.
+func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	var refused *refusal
+	switch {
+	case errors.As(err, &refused):
+	case errors.Is(err, block.ErrNotFound) && onlyIfCached(r.Header):
+		refused = &refusal{http.StatusPreconditionFailed, "the block isn't here"}
+	case errors.Is(err, block.ErrNotFound):
+		refused = &refusal{http.StatusNotFound, "the block isn't here"}
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // nobody is listening
+	default:
+		h.Logger.Error("trustless: request failed", "path", r.URL.Path, "err", err)
+		refused = &refusal{http.StatusInternalServerError, "an error of this server"}
+	}
+	header := w.Header()
+	for _, name := range []string{"Etag", "Content-Disposition", "Content-Location", "Content-Length", headerHave, headerLeaves} {
+		header.Del(name)
+	}
+	header.Set("Cache-Control", cacheNever)
+	if refused.status == http.StatusTooManyRequests || refused.status == http.StatusServiceUnavailable {
+		header.Set("Retry-After", strconv.Itoa(retryAfter))
+	}
+	http.Error(w, refused.message, refused.status)
+}
+
+// sizeOf returns the size of a block that is to be served, inlined or here.
+func (h *handler) sizeOf(ctx context.Context, c cid.Cid) (int, error) {
+	if b, ok := block.Inlined(c); ok {
+		return b.Size(), nil
+	}
+	return h.Blocks.Size(ctx, c)
+}

@@ -1,0 +1,227 @@
+package trustless
+
+import (
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// A ServeConfig says what serving streams may cost. The zero ServeConfig is
+// usable.
+type ServeConfig struct {
+	// MaxStreams is how many streams are served at a time; 0 means 256.
+	MaxStreams int
+	// MaxEach is how many of them from one peer; 0 means 48.
+	MaxEach int
+	// HeaderTimeout is how long a peer may take to send its request; 0 means
+	// 10 s.
+	HeaderTimeout time.Duration
+	// WriteTimeout is how long it may take for the next 64 KiB of a response;
+	// 0 means 30 s.
+	WriteTimeout time.Duration
+}
+
+const (
+	defaultStreams       = 256
+	defaultStreamsEach   = 48 // libp2p's own limit for a protocol and peer is 64
+	defaultHeaderTimeout = 10 * time.Second
+	// streamPiece is what a peer is given a WriteTimeout for, in bytes.
+	streamPiece = 64 << 10
+)
+
+// Serve serves HTTP on streams of StreamProtocol, one request each, and
+// tells who asks (WellKnownPath) that the gateway lies at "/". It returns a
+// function that ends it: streams are reset, and handlers waited for.
+//
+// The handler sees the peer's id as RemoteAddr.
+func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() error) {
+	for field, value := range map[*int]int{&c.MaxStreams: defaultStreams, &c.MaxEach: defaultStreamsEach} {
+		if *field <= 0 {
+			*field = value
+		}
+	}
+	if c.HeaderTimeout <= 0 {
+		c.HeaderTimeout = defaultHeaderTimeout
+	}
+	if c.WriteTimeout <= 0 {
+		c.WriteTimeout = defaultWriteTimeout
+	}
+	l := &streamListener{
+		host: h, config: c,
+		limits:  newLimiter(c.MaxStreams, c.MaxEach),
+		streams: make(chan network.Stream),
+		closed:  make(chan struct{}),
+		open:    make(map[*streamConn]struct{}),
+	}
+	server := &http.Server{
+		Handler:           boundBody(WithWellKnown(handler), c.HeaderTimeout),
+		ReadHeaderTimeout: c.HeaderTimeout,
+		IdleTimeout:       c.HeaderTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		ErrorLog:          log.New(io.Discard, "", 0), // of what clients do wrong
+	}
+	// A stream carries one request, as the specification wants it.
+	server.SetKeepAlivesEnabled(false)
+	h.SetStreamHandler(StreamProtocol, l.handle)
+	var serving sync.WaitGroup
+	serving.Go(func() { _ = server.Serve(l) }) // which fails only with ErrServerClosed
+	return sync.OnceValue(func() error {
+		err := server.Close()
+		l.reset()
+		serving.Wait()
+		l.conns.Wait()
+		return err
+	})
+}
+
+// boundBody gives a body, which nobody here asks for, no more time than the
+// headers had. (A ReadTimeout would also end the responses that take longer.)
+func boundBody(next http.Handler, timeout time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(timeout))
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A streamListener is a net.Listener whose connections are streams.
+type streamListener struct {
+	host    host.Host
+	config  ServeConfig
+	limits  *limiter
+	streams chan network.Stream
+	closed  chan struct{}
+	closing sync.Once
+	conns   sync.WaitGroup // until their Close
+
+	mu   sync.Mutex // guards the following field
+	open map[*streamConn]struct{}
+}
+
+// handle takes a stream, or resets it.
+func (l *streamListener) handle(s network.Stream) {
+	p := string(s.Conn().RemotePeer())
+	if err := l.limits.enter(p); err != nil {
+		_ = s.ResetWithError(resetLimit)
+		return
+	}
+	select {
+	case l.streams <- s:
+	case <-l.closed:
+		l.limits.leave(p)
+		_ = s.Reset()
+	}
+}
+
+// Accept implements net.Listener.
+func (l *streamListener) Accept() (net.Conn, error) {
+	select {
+	case s := <-l.streams:
+		c := &streamConn{Stream: s, listener: l}
+		l.conns.Add(1)
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.open[c] = struct{}{}
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+// Close implements net.Listener.
+func (l *streamListener) Close() error {
+	l.closing.Do(func() {
+		l.host.RemoveStreamHandler(StreamProtocol)
+		close(l.closed)
+	})
+	return nil
+}
+
+// reset ends the streams that are open.
+func (l *streamListener) reset() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for c := range l.open {
+		_ = c.Reset()
+	}
+}
+
+// Addr implements net.Listener.
+func (l *streamListener) Addr() net.Addr { return peerAddr(l.host.ID()) }
+
+// A peerAddr is a peer id as an address.
+type peerAddr peer.ID
+
+// Network implements net.Addr.
+func (peerAddr) Network() string { return "libp2p" }
+
+// String implements net.Addr.
+func (a peerAddr) String() string { return peer.ID(a).String() }
+
+// A streamConn is a stream as a net.Conn.
+type streamConn struct {
+	network.Stream
+	listener *streamListener
+	closing  sync.Once
+}
+
+// Read implements net.Conn. That a client closes its side behind the request
+// doesn't mean that it has gone, which is what net/http takes it for: so the
+// end isn't told until something else ends the stream.
+func (c *streamConn) Read(p []byte) (int, error) {
+	n, err := c.Stream.Read(p)
+	if errors.Is(err, io.EOF) {
+		return n, nil
+	}
+	return n, err
+}
+
+// Write implements net.Conn. The client has its time for each piece.
+func (c *streamConn) Write(p []byte) (n int, err error) {
+	for len(p) > 0 && err == nil {
+		_ = c.SetWriteDeadline(time.Now().Add(c.listener.config.WriteTimeout))
+		var m int
+		m, err = c.Stream.Write(p[:min(len(p), streamPiece)])
+		n += m
+		p = p[m:]
+	}
+	if err != nil {
+		// Else a stream whose client doesn't read would stay open.
+		_ = c.Reset()
+	}
+	return n, err
+}
+
+// Close implements net.Conn. net/http has written all it has by then.
+func (c *streamConn) Close() error {
+	var err error
+	c.closing.Do(func() {
+		err = c.Stream.Close()
+		c.listener.limits.leave(string(c.Conn().RemotePeer()))
+		c.listener.mu.Lock()
+		delete(c.listener.open, c)
+		c.listener.mu.Unlock()
+		c.listener.conns.Done()
+	})
+	return err
+}
+
+// LocalAddr implements net.Conn.
+func (c *streamConn) LocalAddr() net.Addr { return peerAddr(c.Conn().LocalPeer()) }
+
+// RemoteAddr implements net.Conn.
+func (c *streamConn) RemoteAddr() net.Addr { return peerAddr(c.Conn().RemotePeer()) }
+
+var (
+	_ net.Conn     = (*streamConn)(nil)
+	_ net.Listener = (*streamListener)(nil)
+)

@@ -1,0 +1,199 @@
+package trustless
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/ipfs/go-cid"
+)
+
+// maxHeld is the most links that a walk holds, each some hundred bytes with
+// its CID: 2 MiB. Beyond, the links that will be needed last are dropped, and
+// found anew in their block.
+const maxHeld = 20_000
+
+// maxFrames is how deep a walk goes, each level costing some hundred bytes: a
+// chain whose links aren't the last in their blocks. (Of a chain whose links
+// are, nothing is held.)
+const maxFrames = 20_000
+
+// A child is a link to be followed.
+type child struct {
+	cid cid.Cid
+	// Of a file: the bytes that lie below it.
+	begin, end int64
+}
+
+// A frame is a block whose children from next on weren't followed yet. If
+// there are any, and children is nil, they were dropped.
+type frame struct {
+	block    child
+	children []child
+	left     int
+}
+
+// A walk goes through a DAG depth first: the order in which a CAR is sent. It
+// says what comes next before the block before it was read, where it can.
+type walk struct {
+	get  block.Getter
+	root block.Block // the root's, which was read before
+	// children finds what is to be followed below a block.
+	children func(b block.Block, at child) []child
+	// partial, if set, tells of which blocks not all children are wanted. Such
+	// a block may have its turn again in another place, with other children.
+	partial func(at child) bool
+	parts   map[string]bool      // keys of partial blocks that had their turn
+	skip    func(c cid.Cid) bool // nil: nothing
+	seen    *seenSet             // nil: blocks come as often as they are linked
+	frames  []frame
+	held    int
+}
+
+// A visit is a block that has its turn.
+type visit struct {
+	cid cid.Cid
+	// block is there unless it is a leaf, which the walk needn't see.
+	block block.Block
+	// quiet: it isn't sent, being an identity CID's, or sent before.
+	quiet bool
+}
+
+var (
+	errTooManyBlocks = fmt.Errorf("%w: more blocks with links than one response may hold", block.ErrTooLarge)
+	errTooDeep       = fmt.Errorf("%w: a DAG deeper than %d", block.ErrTooLarge, maxFrames)
+)
+
+// from walks the DAG below root, root included. An error is the last.
+func (w *walk) from(ctx context.Context, root child) iter.Seq2[visit, error] {
+	return func(yield func(visit, error) bool) {
+		v, ok, err := w.visit(ctx, root, true)
+		for {
+			if (ok || err != nil) && !yield(v, err) || err != nil {
+				return
+			}
+			at, more, errNext := w.next(ctx)
+			if !more {
+				return
+			}
+			if v, ok, err = (visit{}), false, errNext; err == nil {
+				v, ok, err = w.visit(ctx, at, false)
+			}
+		}
+	}
+}
+
+// visit reads a block, if its links are needed, and puts them onto the stack,
+// unless the block isn't to be visited.
+func (w *walk) visit(ctx context.Context, at child, isRoot bool) (v visit, ok bool, err error) {
+	inline, isInline := block.Inlined(at.cid)
+	v = visit{cid: at.cid, block: inline, quiet: isInline}
+	if !isRoot && w.skip != nil && w.skip(at.cid) {
+		return v, false, nil
+	}
+	if w.seen != nil && !isInline {
+		if w.partial != nil && w.partial(at) {
+			k := canonical(at.cid)
+			v.quiet = w.parts[k] || w.seen.has(at.cid)
+			w.parts[k] = true
+		} else {
+			isNew, full := w.seen.add(at.cid)
+			if full {
+				return v, false, errTooManyBlocks
+			}
+			if !isNew {
+				return v, false, nil
+			}
+			v.quiet = w.parts[canonical(at.cid)]
+		}
+	}
+	if isRoot {
+		v.block = w.root
+	}
+	if dag.Leaf(at.cid.Type()) {
+		return v, true, nil
+	}
+	if !v.block.CID().Defined() {
+		if v.block, err = w.get.Get(ctx, at.cid); err != nil {
+			return v, false, err
+		}
+	}
+	w.push(at, w.children(v.block, at))
+	if len(w.frames) > maxFrames {
+		return v, false, errTooDeep
+	}
+	return v, true, nil
+}
+
+func (w *walk) push(at child, children []child) {
+	if len(children) == 0 {
+		return
+	}
+	w.held += len(children)
+	// The newest is always kept.
+	for i := 0; w.held > maxHeld && i < len(w.frames); i++ {
+		w.held -= len(w.frames[i].children)
+		w.frames[i].children = nil
+	}
+	w.frames = append(w.frames, frame{block: at, children: children, left: len(children)})
+}
+
+// next takes the next child off the stack.
+func (w *walk) next(ctx context.Context) (c child, more bool, err error) {
+	if len(w.frames) == 0 {
+		return child{}, false, nil
+	}
+	f := &w.frames[len(w.frames)-1]
+	if f.children == nil {
+		if err := w.restore(ctx, f); err != nil {
+			return f.block, true, err
+		}
+	}
+	c = f.children[0]
+	f.children = f.children[1:]
+	f.left--
+	w.held--
+	if f.left == 0 {
+		w.frames[len(w.frames)-1] = frame{} // so that it holds no memory
+		w.frames = w.frames[:len(w.frames)-1]
+	}
+	return c, true, nil
+}
+
+// restore finds the children of a frame anew that were dropped.
+func (w *walk) restore(ctx context.Context, f *frame) error {
+	b, err := getInlined(ctx, w.get, f.block.cid)
+	if err != nil {
+		return err
+	}
+	all := w.children(b, f.block)
+	if len(all) < f.left {
+		return fmt.Errorf("%s: %w: it has fewer links than before", b.CID(), block.ErrDamaged)
+	}
+	f.children = all[len(all)-f.left:]
+	w.held += f.left
+	return nil
+}
+
+// linksOf returns a block's links; none of one that nobody here can decode,
+// which the client can't go on from either.
+func linksOf(b block.Block) ([]cid.Cid, error) {
+	links, err := dag.Links(b)
+	if errors.Is(err, block.ErrUnknownCodec) || errors.Is(err, block.ErrMalformed) {
+		return nil, nil
+	}
+	return links, err
+}
+
+// allChildren follows every link.
+func allChildren(b block.Block, _ child) []child {
+	links, _ := linksOf(b)
+	children := make([]child, len(links))
+	for i, c := range links {
+		children[i].cid = c
+	}
+	return children
+}

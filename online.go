@@ -1,0 +1,252 @@
+package cairn
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"iter"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/cairn-ipfs/cairn/internal/bitswap"
+	"github.com/cairn-ipfs/cairn/internal/exchange"
+	"github.com/cairn-ipfs/cairn/internal/swarm"
+	"github.com/cairn-ipfs/cairn/internal/trustless"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
+)
+
+// ErrOffline: the node was opened without a network (Config.Offline).
+var ErrOffline = errors.New("the node is offline")
+
+// An online is a node's network half: who it is among its peers, what it
+// answers them, and how it asks them.
+type online struct {
+	swarm    *swarm.Swarm
+	bitswap  *bitswap.Bitswap
+	serving  func() error // ends answering over streams
+	exchange *exchange.Exchange
+	peers    *exchange.Peers
+	web      *http.Transport // to gateways
+	dialling sync.WaitGroup
+	stop     context.CancelFunc
+}
+
+// online returns the node's network, and starts it with the first call.
+func (n *Node) online(ctx context.Context) (*online, error) {
+	n.netMu.Lock()
+	defer n.netMu.Unlock()
+	switch {
+	case n.netClosed:
+		return nil, store.ErrClosed
+	case n.config.Offline:
+		return nil, ErrOffline
+	case n.net != nil:
+		return n.net, nil
+	}
+	net, err := n.startNetwork(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("start the network: %w", err)
+	}
+	n.net = net
+	return net, nil
+}
+
+func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
+	c := n.config
+	gateways, err := parseGateways(c.Gateways)
+	if err != nil {
+		return nil, err
+	}
+	bootstrap, err := parsePeers(c.Bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	id, err := n.identity()
+	if err != nil {
+		return nil, err
+	}
+	listen := c.Listen
+	if listen == nil {
+		listen = []string{}
+	}
+	net := &online{web: trustless.NewHTTPTransport(nil)}
+	net.swarm, err = swarm.New(ctx, swarm.Config{
+		Identity: id, Listen: listen, PSK: c.PSK, Connections: c.Connections, Local: c.Local, MDNS: c.MDNS,
+		UserAgent: c.UserAgent, Addresses: addressBook{n.store}, Logger: c.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	net.bitswap, err = bitswap.New(bitswap.Config{Host: net.swarm.Host(), Blocks: n.store, Logger: c.Logger})
+	if err != nil {
+		return nil, errors.Join(err, net.swarm.Close())
+	}
+	net.serving = trustless.Serve(net.swarm.Host(), trustless.WithWellKnown(n.Gateway()), trustless.ServeConfig{})
+	net.peers = &exchange.Peers{Host: net.swarm.Host(), Bitswap: net.bitswap, Connect: net.swarm.Connect}
+	fallback := make([]exchange.Source, len(gateways))
+	for i, u := range gateways {
+		fallback[i] = net.gateway(u)
+	}
+	net.exchange = exchange.New(exchange.Config{
+		Store: n.store, Logger: c.Logger, Arrived: net.bitswap.Have, Fallback: fallback, FallbackDelay: c.FallbackDelay,
+		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[exchange.Source] { return net.peers.Connected() },
+	})
+	dialCtx, stop := context.WithCancel(context.Background())
+	net.stop = stop
+	for _, p := range bootstrap {
+		net.dialling.Go(func() {
+			if err := net.swarm.Connect(dialCtx, p); err != nil && c.Logger != nil {
+				c.Logger.Info("connecting to a bootstrap peer", "peer", p.ID, "error", err)
+			}
+		})
+	}
+	return net, nil
+}
+
+func (net *online) gateway(u *url.URL) *exchange.Gateway {
+	return exchange.NewGateway(u, &http.Client{Transport: net.web})
+}
+
+// close ends what was started, in reverse order.
+func (net *online) close() error {
+	net.stop()
+	net.dialling.Wait()
+	net.web.CloseIdleConnections()
+	return errors.Join(net.serving(), net.bitswap.Close(), net.swarm.Close())
+}
+
+// parsePeers reads addresses of peers, with their ids.
+func parsePeers(addrs []string) ([]peer.AddrInfo, error) {
+	var all []multiaddr.Multiaddr
+	for _, a := range addrs {
+		m, err := multiaddr.NewMultiaddr(a)
+		if err == nil {
+			_, err = peer.AddrInfoFromP2pAddr(m)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrAddress, a, err)
+		}
+		all = append(all, m)
+	}
+	return peer.AddrInfosFromP2pAddrs(all...)
+}
+
+// parseGateways reads addresses of gateways.
+func parseGateways(addrs []string) ([]*url.URL, error) {
+	var all []*url.URL
+	for _, a := range addrs {
+		u, err := url.Parse(a)
+		if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
+			err = errors.New("a gateway is an http or https URL")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %s: %w", ErrAddress, a, err)
+		}
+		all = append(all, u)
+	}
+	return all, nil
+}
+
+// identityFile holds the private key by which the node is known, as Kubo
+// marshals it (libp2p's peer-ids specification), readable for its owner alone.
+const identityFile = "identity"
+
+// identity returns the node's private key, and makes one with the first call.
+func (n *Node) identity() (crypto.PrivKey, error) {
+	if n.config.Identity != nil {
+		return n.config.Identity, nil
+	}
+	dir := n.store.Dir()
+	if dir == "" {
+		key, err := swarm.NewKey()
+		n.config.Identity = key
+		return key, err
+	}
+	path := filepath.Join(dir, identityFile)
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return makeIdentity(path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the node's identity: %w", err)
+	}
+	key, err := swarm.UnmarshalKey(data)
+	if err != nil {
+		return nil, fmt.Errorf("the node's identity, %s: %w", path, err)
+	}
+	n.config.Identity = key
+	return key, nil
+}
+
+func makeIdentity(path string) (crypto.PrivKey, error) {
+	key, err := swarm.NewKey()
+	if err != nil {
+		return nil, err
+	}
+	data, err := swarm.MarshalKey(key)
+	if err != nil {
+		return nil, err
+	}
+	if err := writeFile(path, data); err != nil {
+		return nil, fmt.Errorf("the node's identity: %w", err)
+	}
+	return key, nil
+}
+
+// writeFile writes a file for its owner alone, whole or not at all.
+func writeFile(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // for its owner alone
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	err = errors.Join(err, f.Close())
+	if err == nil {
+		err = os.Rename(f.Name(), path)
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// addressSpace is the space of the store that holds the address book.
+const addressSpace = "addresses"
+
+// An addressBook keeps the swarm's addresses in a space, by peer.
+type addressBook struct{ store *store.Store }
+
+var _ swarm.AddressStore = addressBook{}
+
+func (b addressBook) LoadAddresses(ctx context.Context) iter.Seq2[swarm.AddressRecord, error] {
+	return func(yield func(swarm.AddressRecord, error) bool) {
+		for item, err := range b.store.Space(addressSpace).All(ctx, nil) {
+			if !yield(swarm.AddressRecord{Peer: peer.ID(item.Key), Data: item.Value}, err) {
+				return
+			}
+		}
+	}
+}
+
+func (b addressBook) SaveAddresses(ctx context.Context, records []swarm.AddressRecord) error {
+	set := b.store.Batch()
+	for _, r := range records {
+		if r.Data == nil {
+			set.Unset(addressSpace, []byte(r.Peer))
+		} else {
+			set.Set(addressSpace, []byte(r.Peer), r.Data)
+		}
+	}
+	return set.Commit(ctx)
+}
