@@ -81,6 +81,7 @@ var figures = []figure{
 	{"many-blocks", manyBlocks},
 	{"sync", syncing},
 	{"far", farAway},
+	{"fan", fan},
 	{"rest", atRest},
 	{"command", command},
 }

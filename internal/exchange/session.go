@@ -348,7 +348,12 @@ func (s *session) salvage(ctx context.Context) {
 		s.batch.Discard()
 		return
 	}
-	if err := s.batch.Commit(ctx); err != nil {
+	err := s.batch.Commit(ctx)
+	if errors.Is(err, store.ErrBatchLost) || errors.Is(err, store.ErrDiskFull) {
+		// A part of it may be there all the same, and that is kept alive.
+		err = s.x.c.Store.Flush(ctx)
+	}
+	if err != nil {
 		s.x.c.Logger.Warn("exchange: keeping what came", "root", s.root, "error", err)
 	}
 }

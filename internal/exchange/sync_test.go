@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/crashfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -156,8 +157,9 @@ func TestFanIn(t *testing.T) {
 			p, err := b.sync(Config{}, root, Options{From: from, Alias: "got"})
 			b.check(err)
 			b.whole(b.ours, root)
-			if p.DuplicateBytes*100 > p.Bytes {
-				t.Errorf("got %d bytes twice, of %d, want 1 %% at most", p.DuplicateBytes, p.Bytes)
+			// What is under way when the stream meets the others comes twice.
+			if p.DuplicateBytes > 2<<20 {
+				t.Errorf("got %d bytes twice, of %d, want less than what is under way", p.DuplicateBytes, p.Bytes)
 			}
 			used := 0
 			for _, p := range peers {
@@ -376,4 +378,63 @@ func TestFrontier(t *testing.T) {
 	if f.leaves.n != 3 {
 		t.Error("what came was put back")
 	}
+}
+
+// The disk gets full in the midst of it: that's told, and when there is space
+// again, what came isn't fetched again.
+func TestDiskFull(t *testing.T) {
+	b := newBench(t)
+	root := b.file(64<<20, 6)
+	disk := crashfs.New(1)
+	open := func() *store.Store {
+		s, err := store.Open(t.Context(), "repo", store.Options{FS: disk})
+		b.check(err)
+		t.Cleanup(func() { s.Close() })
+		return s
+	}
+	b.ours = open()
+	disk.Full(100 << 20) // less the reserve
+	p, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
+	if !errors.Is(err, store.ErrDiskFull) {
+		t.Fatalf("got %v, %+v, want ErrDiskFull", err, p)
+	}
+	disk.Full(1 << 30)
+	if err := b.ours.Close(); err != nil && !errors.Is(err, store.ErrBatchLost) {
+		t.Fatal(err)
+	}
+	b.ours = open()
+	rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
+	b.check(err)
+	if n := int64(b.whole(b.ours, root)); rest.Blocks >= n {
+		t.Errorf("got %d blocks of %d again, want only those that were missing", rest.Blocks, n)
+	}
+}
+
+// The power goes in the midst of it: what was committed isn't fetched again.
+func TestPowerLoss(t *testing.T) {
+	b := newBench(t)
+	root := b.file(64<<20, 7)
+	disk := crashfs.New(1)
+	o := store.Options{FS: disk}
+	s, err := store.Open(t.Context(), "repo", o)
+	b.check(err)
+	b.ours = s
+	src := newNode("n", b.theirs)
+	src.cutAt, src.asked.limit = 900, 1
+	if _, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"}); err == nil {
+		t.Fatal("got no error from a source that dies")
+	}
+	o.FS = disk.CrashKeeping(0)
+	after, err := store.Open(t.Context(), "repo", o)
+	b.check(err)
+	defer after.Close()
+	b.ours = after
+	b.alias(SyncName(root), root)
+	rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
+	b.check(err)
+	n := int64(b.whole(after, root))
+	if rest.Blocks > n-900 {
+		t.Errorf("got %d blocks of %d, 900 of which had been committed", rest.Blocks, n)
+	}
+	s.Close()
 }

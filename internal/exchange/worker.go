@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -370,7 +371,7 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 		return fmt.Errorf("%w without what is here", ErrCannotStream)
 	}
 	again := 0
-	for b, err := range st.Blocks() {
+	for b, err := range ahead(st.Blocks(), cancel) {
 		if err != nil {
 			return err
 		}
@@ -393,6 +394,43 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 		}
 	}
 	return nil
+}
+
+// readAhead is how many blocks a stream may be ahead of what takes them in, so
+// that receiving and hashing go on beside it.
+const readAhead = 4
+
+// ahead ranges over a sequence on a goroutine of its own. When the caller stops,
+// it is told to stop, and waited for.
+func ahead(blocks iter.Seq2[block.Block, error], tell func()) iter.Seq2[block.Block, error] {
+	type item struct {
+		b   block.Block
+		err error
+	}
+	return func(yield func(block.Block, error) bool) {
+		items, stop := make(chan item, readAhead), make(chan struct{})
+		go func() {
+			defer close(items)
+			for b, err := range blocks {
+				select {
+				case items <- item{b, err}:
+				case <-stop:
+					return
+				}
+			}
+		}()
+		defer func() {
+			close(stop)
+			tell()
+			for range items {
+			}
+		}()
+		for i := range items {
+			if !yield(i.b, i.err) {
+				return
+			}
+		}
+	}
 }
 
 // blockOverhead is what a block costs besides its bytes, roughly.
