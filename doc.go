@@ -62,15 +62,33 @@
 // with blocks, verification, backups. Rebuild makes the index anew from the
 // packs, should it be lost.
 //
+// # Network
+//
+// The network starts with the first call that needs it, or at once for a node
+// that listens (Config.Listen, DefaultListen). From then on peers are answered
+// from what is here, over bitswap and as a trustless gateway on libp2p streams.
+//
+//	for p, err := range n.Sync(ctx, root, cairn.SyncOptions{From: []string{addr}, Alias: "site"}) {
+//		…
+//	}
+//
+// gets a DAG from peers and gateways at once, checks every block, keeps what
+// came whatever happens, and sets the alias when all is here. Of a new version
+// of what the alias stands for, it gets what is new. SyncOptions.Follow validates
+// each block before going on. Fetch gets one block. Connect, Peers, Ping,
+// Protect and Ban are about who the node talks to, Topic about messages, Gateway
+// is an http.Handler that serves what is here to anybody.
+//
 // # Errors
 //
 // Errors are tested with errors.Is: block.ErrNotFound for a block that isn't
-// here, block.ErrDamaged for one whose bytes have changed, store.ErrLocked,
-// store.ErrDiskFull and others of that package, ErrNotFile and ErrNotDirectory here.
+// here, block.ErrDamaged for one whose bytes have changed, ErrNoSource where
+// nobody has it, ErrOffline, store.ErrLocked, store.ErrDiskFull and others of that package, ErrNotFile and ErrNotDirectory here.
 // Whatever is read from outside is bounded; no input makes the package panic, or
 // end the program.
 //
 // A Node may be used by any number of goroutines, and there is no global state:
-// two nodes in one process know nothing of each other. The node has no network
-// yet. docs/architecture.md tells how the packages stand on each other.
+// two nodes in one process know nothing of each other. It finds peers of the
+// local network if it's told to (Config.MDNS); it doesn't ask the DHT yet.
+// docs/architecture.md tells how the packages stand on each other.
 package cairn

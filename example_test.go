@@ -440,3 +440,49 @@ func ExampleNode_Events() {
 	}
 	// Output: alias greeting bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am
 }
+
+// Two nodes: one keeps a folder, the other gets it, and later what is new in it.
+func ExampleNode_Sync() {
+	ctx := context.Background()
+	publisher, err := cairn.Open(ctx, cairn.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Local: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer publisher.Close()
+	addrs, err := publisher.Addrs(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	mirror, err := cairn.Open(ctx, cairn.Config{Local: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer mirror.Close()
+
+	site := fstest.MapFS{"index.html": {Data: []byte("first")}, "about.html": {Data: []byte("about us")}}
+	for _, text := range []string{"first", "second"} {
+		site["index.html"] = &fstest.MapFile{Data: []byte(text)}
+		version, err := publisher.AddFS(ctx, site, cairn.AddOptions{Alias: "site"})
+		if err != nil {
+			log.Fatal(err)
+		}
+		for p, err := range mirror.Sync(ctx, version.CID, cairn.SyncOptions{From: []string{addrs[0].String()}, Alias: "site"}) {
+			if err != nil {
+				log.Fatal(err)
+			}
+			if p.Done {
+				fmt.Println("blocks that came:", p.Blocks)
+			}
+		}
+		data, err := fs.ReadFile(mirror.FS(ctx, version.CID), "index.html")
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Printf("index.html: %s\n", data)
+	}
+	// Output:
+	// blocks that came: 3
+	// index.html: first
+	// blocks that came: 2
+	// index.html: second
+}
