@@ -180,6 +180,7 @@ func TestPackageComments(t *testing.T) {
 // dependencies are the modules that the code imports itself, tests included,
 // and what for. A new one is a decision: it goes here with its reason.
 var dependencies = map[string]string{
+	"filippo.io/age":                        "keys that are encrypted at rest",
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
 	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
@@ -190,8 +191,12 @@ var dependencies = map[string]string{
 	"github.com/ipld/go-codec-dagpb":        "tests: the reference for dag-pb",
 	"github.com/ipld/go-ipld-prime":         "tests: the reference for dag-cbor and dag-json",
 	"github.com/libp2p/go-libp2p":           "hosts, streams, identities of peers",
+	"github.com/libp2p/go-libp2p-kad-dht":   "the DHT",
+	"github.com/libp2p/go-libp2p-kbucket":   "distances of keys in the DHT",
+	"github.com/libp2p/go-libp2p-record":    "what records the DHT takes",
 	"github.com/libp2p/go-libp2p-pubsub":    "gossipsub, for topics",
 	"github.com/marcopolo/simnet":           "tests: a network in memory, for QUIC",
+	"github.com/miekg/dns":                  "DNSLink",
 	"github.com/multiformats/go-multiaddr":  "addresses of peers",
 	"github.com/multiformats/go-multicodec": "names of codecs and hash functions",
 	"github.com/multiformats/go-multihash":  "hash functions",

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -109,13 +110,25 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	if err := f.check(paths); err != nil {
 		return err
 	}
-	ad := &adding{app: a, flags: f, options: a.addOptions(f)}
-	ad.options.Progress = new(cairn.AddProgress)
-	ad.options.Added = ad.entry
+	ad := &adding{app: a, flags: f, paths: paths}
+	r := rpc.AddRequest{Wrap: f.wrap, Options: a.addOptions(f), Entry: ad.entry}
+	if f.onlyRoots {
+		r.Entry = nil
+	}
+	var done cairn.AddProgress
+	if a.errTerminal && !a.quiet {
+		r.Options.Progress = &done
+	}
+	for _, p := range paths {
+		if p == "-" {
+			r.Items = append(r.Items, rpc.AddItem{In: a.stdin(ctx)})
+			continue
+		}
+		r.Items = append(r.Items, rpc.AddItem{Path: p})
+	}
 	// Also where nothing is only hashed: what is wrong with the options is
 	// said before the repository is opened.
-	adder, err := cairn.NewHasher(ad.options)
-	if err != nil {
+	if _, err := cairn.NewHasher(r.Options); err != nil {
 		return usage(fmt.Errorf("add: %w", err))
 	}
 	total, err := sizeOf(paths, f.recursive)
@@ -124,31 +137,19 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	}
 	stop := func() {}
 	if !ad.prints() {
-		stop = a.progress("adding", func() (int64, int64) { return ad.options.Progress.Bytes.Load(), total })
+		stop = a.progress("adding", func() (int64, int64) { return done.Bytes.Load(), total })
 	}
 	defer stop()
 	if f.onlyHash {
-		if err := ad.all(ctx, adder, paths); err != nil {
-			return err
-		}
+		all, err := rpc.Hash(ctx, r)
 		stop()
-		return ad.printRoots()
+		return ad.finish(all, err)
 	}
-	return a.withNode(ctx, func(n *cairn.Node) error {
+	return a.withRepo(ctx, func(s repo) error {
 		// One change for all: it is added whole, or not at all.
-		adder, err := n.Adder(ad.options)
-		if err != nil {
-			return fmt.Errorf("add: %w", err)
-		}
-		defer adder.Discard()
-		if err := ad.all(ctx, adder, paths); err != nil {
-			return err
-		}
-		if err := adder.Commit(ctx); err != nil {
-			return fmt.Errorf("add: %w", err)
-		}
+		all, err := s.Add(ctx, r)
 		stop()
-		return ad.printRoots()
+		return ad.finish(all, err)
 	})
 }
 
@@ -180,11 +181,8 @@ func sizeOf(paths []string, recursive bool) (total int64, err error) {
 // adding is one run of add.
 type adding struct {
 	*app
-	flags   addFlags
-	options cairn.AddOptions
-	roots   []addedRoot
-	name    string // of what is being added
-	failed  error  // of printing
+	flags addFlags
+	paths []string
 }
 
 // prints tells whether lines about what is in directories go to the terminal,
@@ -193,85 +191,67 @@ func (ad *adding) prints() bool {
 	return ad.flags.recursive && !ad.flags.onlyRoots && ad.outTerminal
 }
 
-type addedRoot struct {
-	name string
-	cid  cid.Cid
-	size int64
-}
-
-// all adds the paths.
-func (ad *adding) all(ctx context.Context, to *cairn.Adder, paths []string) error {
-	for _, p := range paths {
-		if p == "-" {
-			ad.name = ""
-			r, err := to.Add(ctx, ad.stdin(ctx))
-			if err != nil {
-				return fmt.Errorf("add stdin: %w", err)
-			}
-			ad.roots = append(ad.roots, addedRoot{"", r.CID, r.Size})
-			continue
-		}
-		ad.name = rootName(p)
-		add := to.AddPath
-		if ad.flags.wrap {
-			add = func(ctx context.Context, p string) (cairn.Added, error) { return to.AddWrapped(ctx, p, ad.name) }
-		}
-		r, err := add(ctx, p)
-		if err := errors.Join(err, ad.failed); err != nil {
-			return fmt.Errorf("add %s: %w", p, err)
-		}
-		name := ad.name
-		if ad.flags.wrap {
-			name = "" // it has none, but keeps that of what is in it
-		}
-		ad.roots = append(ad.roots, addedRoot{name, r.CID, r.Size})
-	}
-	return nil
-}
-
 // entry tells of one thing in what is added. The root is told of when it is
 // kept.
-func (ad *adding) entry(e cairn.AddedEntry) {
-	if e.Path == "." || ad.flags.onlyRoots || ad.failed != nil {
-		return
+func (ad *adding) entry(item int, e cairn.AddedEntry) error {
+	if e.Path == "." {
+		return nil
 	}
 	name := e.Path
 	if !ad.flags.wrap {
-		name = path.Join(ad.name, e.Path)
+		name = path.Join(ad.name(item), e.Path)
 	}
-	ad.failed = ad.print(addedRoot{name, e.CID, e.Size})
+	return ad.print(name, e.CID, e.Size)
 }
 
-// rootName is what a path is called once added.
-func rootName(p string) string {
+// name is what a thing at the top is called; nothing, if it comes from stdin.
+func (ad *adding) name(item int) string {
+	p := ad.paths[item]
+	if p == "-" {
+		return ""
+	}
 	if abs, err := filepath.Abs(p); err == nil {
 		p = abs
 	}
 	return filepath.Base(p)
 }
 
-func (ad *adding) printRoots() error {
-	for _, r := range ad.roots {
-		if err := ad.print(r); err != nil {
+// finish tells of what was added, or of what went wrong.
+func (ad *adding) finish(all []cairn.Added, err error) error {
+	var of *rpc.AddError
+	switch {
+	case errors.As(err, &of) && ad.paths[of.Item] == "-":
+		return fmt.Errorf("add stdin: %w", err)
+	case errors.As(err, &of):
+		return fmt.Errorf("add %s: %w", ad.paths[of.Item], err)
+	case err != nil:
+		return fmt.Errorf("add: %w", err)
+	}
+	for i, added := range all {
+		name := ad.name(i)
+		if ad.flags.wrap {
+			name = "" // it has none, but keeps that of what is in it
+		}
+		if err := ad.print(name, added.CID, added.Size); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (ad *adding) print(r addedRoot) error {
+func (ad *adding) print(name string, c cid.Cid, size int64) error {
 	shown := struct {
 		CID  string `json:"cid"`
 		Name string `json:"name"`
 		Size int64  `json:"size"`
-	}{r.cid.String(), r.name, r.size}
+	}{c.String(), name, size}
 	switch {
 	case ad.flags.onlyRoots || ad.quiet:
 		return ad.show(shown, "%s", shown.CID)
-	case r.name == "":
+	case name == "":
 		return ad.show(shown, "added %s", shown.CID)
 	}
-	return ad.show(shown, "added %s %s", shown.CID, printable(r.name))
+	return ad.show(shown, "added %s %s", shown.CID, printable(name))
 }
 
 // quoted is a name as messages have it.

@@ -24,7 +24,7 @@ What the name stood for before becomes garbage, unless something else keeps it.`
 		Args:              arguments(2, 2),
 		ValidArgsFunction: a.completeRef(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				c, err := find(cmd.Context(), s, args[1])
 				if err == nil {
 					err = a.keep(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
@@ -45,8 +45,8 @@ type shownAlias struct {
 }
 
 // keep sets aliases, all or none, and shows them in order.
-func (a *app) keep(ctx context.Context, s *store.Store, aliases map[string]cid.Cid, order []string) error {
-	batch := s.Batch()
+func (a *app) keep(ctx context.Context, s repo, aliases map[string]cid.Cid, order []string) error {
+	batch := s.NewBatch()
 	defer batch.Discard()
 	for name, c := range aliases {
 		batch.Alias(name, c, store.AliasOptions{})
@@ -77,7 +77,7 @@ func (a *app) aliasLsCommand() *cobra.Command {
 			if len(args) > 0 {
 				prefix = args[0]
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for alias, err := range s.Aliases(cmd.Context(), prefix) {
 					if err != nil {
 						return fmt.Errorf("alias ls: %w", err)
@@ -101,7 +101,7 @@ func (a *app) aliasRmCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				if err := a.letGo(cmd.Context(), s, args, dryRun); err != nil {
 					return fmt.Errorf("alias rm: %w", err)
 				}
@@ -114,8 +114,8 @@ func (a *app) aliasRmCommand() *cobra.Command {
 }
 
 // letGo removes aliases, all or none.
-func (a *app) letGo(ctx context.Context, s *store.Store, names []string, dryRun bool) error {
-	batch := s.Batch()
+func (a *app) letGo(ctx context.Context, s repo, names []string, dryRun bool) error {
+	batch := s.NewBatch()
 	defer batch.Discard()
 	var gone []store.Alias
 	for _, name := range names {
@@ -148,7 +148,7 @@ repository that takes its time.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				c, err := find(cmd.Context(), s, args[0])
 				if err != nil {
 					return fmt.Errorf("alias why: %w", err)

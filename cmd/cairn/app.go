@@ -17,6 +17,8 @@ type app struct {
 
 	// Flags that every command has.
 	repo, config, logLevel string
+	daemonAddress          string
+	offline                bool
 
 	set settings // see config.go; loaded before a command runs
 }
@@ -64,6 +66,8 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 	root.SetErr(a.err)
 	f := root.PersistentFlags()
 	f.StringVar(&a.repo, "repo", "", "the repository's `folder` ($CAIRN_PATH, else ~/.cairn)")
+	f.StringVar(&a.daemonAddress, "daemon", "", "ask the daemon at this `address` ($CAIRN_DAEMON): unix:PATH or HOST:PORT (else the one that serves the repository, if one does)")
+	f.BoolVar(&a.offline, "offline", false, "use no network (a daemon that runs has its own)")
 	f.StringVar(&a.config, "config", "", "the configuration `file` (else config.toml in the repository)")
 	f.StringVar(&a.logLevel, "log-level", "", "what to log: debug, info, warn or error (key log.level)")
 	f.BoolVar(&a.json, "json", false, "print JSON: one value, or one a line")
@@ -75,12 +79,17 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		&cobra.Group{ID: "files", Title: "Files:"},
 		&cobra.Group{ID: "blocks", Title: "Blocks:"},
 		&cobra.Group{ID: "keeping", Title: "Keeping:"},
+		&cobra.Group{ID: "node", Title: "The node:"},
+		&cobra.Group{ID: "moving", Title: "Moving:"},
 		&cobra.Group{ID: "itself", Title: "Cairn itself:"},
 	)
 	grouped(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand(), a.statCommand())
 	grouped(root, "blocks", a.blockCommand(), a.dagCommand(), a.cidCommand())
 	grouped(root, "keeping", a.aliasCommand(), a.pinCommand(), a.gcCommand(), a.verifyCommand(),
 		a.statsCommand(), a.backupCommand(), a.rebuildCommand())
+	grouped(root, "node", a.serveCommand(), a.idCommand(), a.peersCommand(), a.connectCommand(), a.disconnectCommand(),
+		a.pingCommand(), a.shutdownCommand())
+	grouped(root, "moving", a.syncCommand())
 	grouped(root, "itself", a.initCommand(), a.configCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("itself")
 	root.SetCompletionCommandGroupID("itself")

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"path/filepath"
 
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +22,7 @@ cairn --repo DIR ls … reads it.`,
 			if err != nil {
 				return fmt.Errorf("backup: %w", err)
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				err := s.Backup(cmd.Context(), dir)
 				if errors.Is(err, fs.ErrExist) {
 					err = hinted(err, "name a folder that doesn't exist yet")

@@ -43,7 +43,7 @@ the command ends, but get no alias: they stay until the space is needed.`,
 				}
 				*c.code = uint64(code)
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				return a.blockPut(cmd.Context(), s, p, args)
 			})
 		},
@@ -53,8 +53,8 @@ the command ends, but get no alias: they stay until the space is needed.`,
 	return cmd
 }
 
-func (a *app) blockPut(ctx context.Context, s *store.Store, p cid.Prefix, paths []string) error {
-	batch := s.Batch()
+func (a *app) blockPut(ctx context.Context, s repo, p cid.Prefix, paths []string) error {
+	batch := s.NewBatch()
 	defer batch.Discard()
 	var blocks []shownBlock
 	for _, path := range paths {
@@ -99,7 +99,7 @@ func (a *app) blockGetCommand() *cobra.Command {
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				c, err := find(cmd.Context(), s, args[0])
 				if err != nil {
 					return fmt.Errorf("block get: %w", err)
@@ -122,7 +122,7 @@ func (a *app) blockStatCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, name := range args {
 					c, err := find(cmd.Context(), s, name)
 					if err != nil {
@@ -150,7 +150,7 @@ func (a *app) blockRmCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				return a.blockRm(cmd.Context(), s, args, dryRun)
 			})
 		},
@@ -159,7 +159,7 @@ func (a *app) blockRmCommand() *cobra.Command {
 	return cmd
 }
 
-func (a *app) blockRm(ctx context.Context, s *store.Store, names []string, dryRun bool) error {
+func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) error {
 	var cids []cid.Cid
 	for _, name := range names {
 		c, err := find(ctx, s, name)

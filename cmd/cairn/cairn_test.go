@@ -27,15 +27,31 @@ func TestMain(m *testing.M) {
 
 // TestScripts runs testdata/*.txt, each in a folder of its own with a home of
 // its own, and so with a new repository.
-func TestScripts(t *testing.T) {
+func TestScripts(t *testing.T) { runScripts(t, nil) }
+
+// runScripts runs the scripts of a folder, after setup, if that isn't nil.
+func runScripts(t *testing.T, setup func(*testscript.Env) error, files ...string) {
+	dir := "testdata"
+	if len(files) > 0 {
+		dir = ""
+	}
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata",
+		Dir:   dir,
+		Files: files,
 		Setup: func(e *testscript.Env) error {
 			home := filepath.Join(e.WorkDir, "home")
 			e.Setenv("HOME", home)
 			e.Setenv("USERPROFILE", home)
 			e.Setenv("NO_COLOR", "1")
-			return os.Mkdir(home, 0o755)
+			// Daemons of scripts keep to themselves, unless told otherwise.
+			e.Setenv("CAIRN_SWARM_LISTEN", "off")
+			e.Setenv("CAIRN_API_ADDR", "off")
+			e.Setenv("CAIRN_GATEWAY_ADDR", "off")
+			e.Values[daemonsKey{}] = make(map[string]*daemon)
+			if err := os.Mkdir(home, 0o755); err != nil || setup == nil {
+				return err
+			}
+			return setup(e)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"status":  status,
@@ -43,6 +59,8 @@ func TestScripts(t *testing.T) {
 			"random":  random,
 			"damage":  damage,
 			"cut":     cut,
+			"daemon":  startDaemon,
+			"end":     endDaemon,
 		},
 		Condition: func(name string) (bool, error) {
 			return name == "root" && os.Geteuid() == 0, nil
@@ -99,7 +117,7 @@ func damage(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	found := false
 	err := filepath.WalkDir(ts.MkAbs(args[0]), func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
+		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
 		data, err := os.ReadFile(path)

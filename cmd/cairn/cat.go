@@ -3,11 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"sync/atomic"
 
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -27,7 +24,7 @@ func (a *app) catCommand() *cobra.Command {
 			if !fl.Changed("length") {
 				length = -1
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, name := range args {
 					if err := a.cat(cmd.Context(), s, name, int64(offset), int64(length)); err != nil {
 						return fmt.Errorf("cat %s: %w", name, err)
@@ -44,37 +41,14 @@ func (a *app) catCommand() *cobra.Command {
 }
 
 // cat prints a file from offset on; a length below zero is all.
-func (a *app) cat(ctx context.Context, s *store.Store, name string, offset, length int64) error {
+func (a *app) cat(ctx context.Context, s repo, name string, offset, length int64) error {
 	c, err := find(ctx, s, name)
 	if err != nil {
 		return err
 	}
-	f, err := unixfs.Open(ctx, s, c)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	if offset > 0 {
-		if _, err := f.Seek(offset, io.SeekStart); err != nil {
-			return err
-		}
-	}
-	total := max(0, f.Size()-offset)
-	if length >= 0 {
-		total = min(total, length)
-	}
-	var written atomic.Int64
-	w := countingWriter{a.out, &written}
+	var written, total atomic.Int64
 	if !a.outTerminal {
-		defer a.progress("reading", func() (int64, int64) { return written.Load(), total })()
+		defer a.progress("reading", func() (int64, int64) { return written.Load(), total.Load() })()
 	}
-	if length < 0 {
-		_, err = f.WriteTo(w)
-		return err
-	}
-	_, err = io.CopyN(w, f, length)
-	if err == io.EOF {
-		return nil // the file ends before
-	}
-	return err
+	return s.Cat(ctx, countingWriter{a.out, &written}, c, offset, length, total.Store)
 }

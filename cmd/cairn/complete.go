@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -45,7 +44,7 @@ func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
 		return nil
 	}
 	var names []string
-	_ = a.withStore(cmd.Context(), func(s *store.Store) error {
+	_ = a.withRepo(cmd.Context(), func(s repo) error {
 		for alias, err := range s.Aliases(cmd.Context(), begun) {
 			if err != nil || len(names) == maxCompletions {
 				return err

@@ -32,6 +32,8 @@ var keys = []key{
 		_, err := unixfs.ProfileByName(s)
 		return err
 	}},
+	{"api.addr", "127.0.0.1:5001", "where a daemon's API listens, besides its Unix socket: HOST:PORT, :PORT on this machine, or off", checkAddr},
+	{"gateway.addr", "127.0.0.1:8080", "where a daemon's gateway listens: HOST:PORT, :PORT on this machine, or off", checkAddr},
 	{"log.level", "warn", "what is logged: debug, info, warn or error", func(s string) error {
 		_, err := parseLevel(s)
 		return err
@@ -47,6 +49,8 @@ var keys = []key{
 	{"store.pack-size", "64MiB", "where a pack is sealed and the next one begins", checkSize},
 	{"store.reserve", "64MiB", "free disk space below which nothing more is taken in", checkSize},
 	{"store.target", "0B", "what all packs may take on disk before garbage is evicted; 0B: no limit", checkSize},
+	{"swarm.bootstrap", "", "peers to connect to at once, divided by commas", nil},
+	{"swarm.listen", ":4001", "where a daemon listens for peers: multiaddrs divided by commas, :PORT for all kinds, or off", checkListen},
 }
 
 func checkSize(s string) error {
@@ -71,6 +75,14 @@ func findKey(name string) (key, error) {
 	return key{}, hinted(fmt.Errorf("%q is no key of the configuration", name), "cairn config show lists them")
 }
 
+// checked checks a value; a key without a check takes any.
+func (k key) checked(text string) error {
+	if k.check == nil {
+		return nil
+	}
+	return k.check(text)
+}
+
 // variable is the key's environment variable.
 func (k key) variable() string {
 	return "CAIRN_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(k.name))
@@ -84,6 +96,11 @@ type settings map[string]value
 
 // The getters are for keys whose check has let pass nothing else.
 func (s settings) text(name string) string { return s[name].text }
+
+// list is a text whose parts are divided by commas.
+func (s settings) list(name string) []string {
+	return strings.FieldsFunc(s[name].text, func(r rune) bool { return r == ',' || r == ' ' })
+}
 
 func (s settings) size(name string) int64 {
 	n, err := parseSize(s[name].text)
@@ -145,7 +162,7 @@ func (a *app) loadSettings() error {
 		if k.name == "log.level" && a.logLevel != "" {
 			v = value{a.logLevel, "--log-level"}
 		}
-		if err := k.check(v.text); err != nil {
+		if err := k.checked(v.text); err != nil {
 			return fmt.Errorf("%s (from %s): %w", k.name, v.origin, err)
 		}
 		a.set[k.name] = v
@@ -195,7 +212,7 @@ func parseConfig(text []byte) (map[string]string, error) {
 			default:
 				return nil, fmt.Errorf("%s: %v is neither a text nor a whole number", k.name, v)
 			}
-			if err := k.check(values[k.name]); err != nil {
+			if err := k.checked(values[k.name]); err != nil {
 				return nil, fmt.Errorf("%s: %w", k.name, err)
 			}
 		}

@@ -69,7 +69,7 @@ func (a *app) configSetCommand() *cobra.Command {
 			if err != nil {
 				return usage(err)
 			}
-			if err := k.check(args[1]); err != nil {
+			if err := k.checked(args[1]); err != nil {
 				return usage(fmt.Errorf("%s: %w", k.name, err))
 			}
 			if err := a.changeConfig(func(text []byte) ([]byte, error) { return setKey(text, k.name, args[1]) }); err != nil {

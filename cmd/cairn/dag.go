@@ -11,7 +11,6 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
@@ -37,7 +36,7 @@ otherwise, nothing is kept. A CAR need not hold the whole of its DAGs.`,
 			if alias != "" && noPin {
 				return conflict("dag import: --alias and --no-pin contradict each other")
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				return a.dagImport(cmd.Context(), s, args, alias, noPin)
 			})
 		},
@@ -47,8 +46,8 @@ otherwise, nothing is kept. A CAR need not hold the whole of its DAGs.`,
 	return cmd
 }
 
-func (a *app) dagImport(ctx context.Context, s *store.Store, paths []string, alias string, noPin bool) error {
-	batch := s.Batch()
+func (a *app) dagImport(ctx context.Context, s repo, paths []string, alias string, noPin bool) error {
+	batch := s.NewBatch()
 	defer batch.Discard()
 	var read atomic.Int64
 	total := sizeOfFiles(paths)
@@ -149,7 +148,7 @@ type countingSeeker struct {
 }
 
 // missing counts what isn't here of a DAG, and remarks on it.
-func (a *app) missing(ctx context.Context, s *store.Store, root cid.Cid) (int, error) {
+func (a *app) missing(ctx context.Context, s repo, root cid.Cid) (int, error) {
 	n := 0
 	for _, err := range s.Missing(ctx, root, store.Selection{}) {
 		if err != nil {
@@ -185,7 +184,7 @@ only. A block that isn't here is an error, never a short file.`,
 			if output == "" && a.outTerminal {
 				return hinted(errors.New("dag export: a CAR is not for a terminal"), "write it to a file with -o, or into a pipe")
 			}
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				var err error
 				if output == "" {
 					err = a.dagExport(cmd.Context(), s, args[0], nil, a.out)
@@ -214,7 +213,7 @@ only. A block that isn't here is an error, never a short file.`,
 }
 
 // dagExport writes a CAR of version 2 to file, or one of version 1 to w.
-func (a *app) dagExport(ctx context.Context, s *store.Store, name string, file io.WriteSeeker, w io.Writer) error {
+func (a *app) dagExport(ctx context.Context, s repo, name string, file io.WriteSeeker, w io.Writer) error {
 	root, err := find(ctx, s, name)
 	if err != nil {
 		return err
@@ -224,7 +223,7 @@ func (a *app) dagExport(ctx context.Context, s *store.Store, name string, file i
 	if file != nil {
 		return cairn.ExportCARv2(ctx, s, countingSeeker{countingWriter{file, &written}, file}, root)
 	}
-	return cairn.ExportCAR(ctx, s, countingWriter{w, &written}, root)
+	return s.ExportCAR(ctx, countingWriter{w, &written}, root)
 }
 
 func (a *app) dagStatCommand() *cobra.Command {
@@ -234,7 +233,7 @@ func (a *app) dagStatCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, name := range args {
 					if err := a.dagStat(cmd.Context(), s, name); err != nil {
 						return fmt.Errorf("dag stat %s: %w", name, err)
@@ -246,7 +245,7 @@ func (a *app) dagStatCommand() *cobra.Command {
 	}
 }
 
-func (a *app) dagStat(ctx context.Context, s *store.Store, name string) error {
+func (a *app) dagStat(ctx context.Context, s repo, name string) error {
 	root, err := find(ctx, s, name)
 	if err != nil {
 		return err
@@ -257,17 +256,11 @@ func (a *app) dagStat(ctx context.Context, s *store.Store, name string) error {
 		Size    int64  `json:"size"`
 		Missing int    `json:"missing"`
 	}{CID: root.String()}
-	for step, err := range dag.Walk(ctx, s, []cid.Cid{root}, dag.WalkOptions{KeepGoing: true}) {
-		switch {
-		case errors.Is(err, block.ErrNotFound) && step.Depth > 0:
-			shown.Missing++
-			continue
-		case err != nil:
-			return err
-		}
-		shown.Blocks++
-		shown.Size += int64(step.Block.Size())
+	st, err := s.StatDAG(ctx, root)
+	if err != nil {
+		return err
 	}
+	shown.Blocks, shown.Size, shown.Missing = st.Blocks, st.Size, st.Missing
 	rest := ""
 	if shown.Missing > 0 {
 		rest = fmt.Sprintf(", %d missing", shown.Missing)

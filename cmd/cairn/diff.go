@@ -8,7 +8,6 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -22,7 +21,7 @@ where both are directories, and how many blocks of NEW are not in OLD.`,
 		Args:              arguments(2, 2),
 		ValidArgsFunction: a.completeRef(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				if err := a.dagDiff(cmd.Context(), s, args[0], args[1]); err != nil {
 					return fmt.Errorf("dag diff: %w", err)
 				}
@@ -40,7 +39,7 @@ type shownChange struct {
 	After  string `json:"after,omitempty"`
 }
 
-func (a *app) dagDiff(ctx context.Context, s *store.Store, before, after string) error {
+func (a *app) dagDiff(ctx context.Context, s repo, before, after string) error {
 	var roots [2]cid.Cid
 	for i, name := range []string{before, after} {
 		c, err := find(ctx, s, name)
@@ -86,7 +85,7 @@ func (a *app) change(c unixfs.Change) error {
 }
 
 // newBlocks tells how much of a DAG another one has not.
-func (a *app) newBlocks(ctx context.Context, s *store.Store, before, after cid.Cid) error {
+func (a *app) newBlocks(ctx context.Context, s repo, before, after cid.Cid) error {
 	d, err := dag.Diff(ctx, s, after, []cid.Cid{before}, dag.DiffOptions{})
 	if err != nil {
 		return err

@@ -19,7 +19,7 @@ least recently read ones first.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Target = int64(target)
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				done, err := s.Evict(cmd.Context(), o)
 				if err != nil {
 					return fmt.Errorf("gc: %w", err)

@@ -10,7 +10,6 @@ import (
 	"path"
 
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -33,7 +32,7 @@ With --archive it writes a tar archive, and -o - means stdout.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				get := a.get
 				if archive {
 					get = a.getArchive
@@ -55,7 +54,7 @@ With --archive it writes a tar archive, and -o - means stdout.`,
 	return cmd
 }
 
-func (a *app) get(ctx context.Context, s *store.Store, name, output string, overwrite bool) error {
+func (a *app) get(ctx context.Context, s repo, name, output string, overwrite bool) error {
 	c, err := find(ctx, s, name)
 	if err != nil {
 		return err
@@ -93,7 +92,7 @@ func nameOf(name string, c cid.Cid) string {
 
 // progressOf shows how far the writing of what c names has come. How much there
 // is to write is known of a file.
-func (a *app) progressOf(ctx context.Context, s *store.Store, c cid.Cid, done *unixfs.Progress) (stop func()) {
+func (a *app) progressOf(ctx context.Context, s repo, c cid.Cid, done *unixfs.Progress) (stop func()) {
 	total := int64(0)
 	if info, err := unixfs.Stat(ctx, s, c); err == nil {
 		total = info.Size
@@ -102,7 +101,7 @@ func (a *app) progressOf(ctx context.Context, s *store.Store, c cid.Cid, done *u
 }
 
 // getArchive writes a tar archive.
-func (a *app) getArchive(ctx context.Context, s *store.Store, name, output string, overwrite bool) error {
+func (a *app) getArchive(ctx context.Context, s repo, name, output string, overwrite bool) error {
 	c, err := find(ctx, s, name)
 	if err != nil {
 		return err

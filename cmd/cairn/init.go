@@ -4,7 +4,6 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -20,15 +19,19 @@ func (a *app) initCommand() *cobra.Command {
 			}
 			_, err = os.Stat(filepath.Join(dir, "format"))
 			made := err != nil
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				dir, err := s.Dir(cmd.Context())
+				if err != nil {
+					return err
+				}
 				shown := struct {
 					Path string `json:"path"`
 					Made bool   `json:"made"`
-				}{s.Dir(), made}
+				}{dir, made}
 				if made {
-					return a.show(shown, "made a repository at %s", s.Dir())
+					return a.show(shown, "made a repository at %s", printable(dir))
 				}
-				return a.show(shown, "there is a repository at %s", s.Dir())
+				return a.show(shown, "there is a repository at %s", printable(dir))
 			})
 		},
 	}

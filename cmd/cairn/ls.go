@@ -7,7 +7,6 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -22,7 +21,7 @@ that isn't here.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				if err := a.ls(cmd.Context(), s, args[0], long || a.json); err != nil {
 					return fmt.Errorf("ls %s: %w", args[0], err)
 				}
@@ -34,7 +33,7 @@ that isn't here.`,
 	return cmd
 }
 
-func (a *app) ls(ctx context.Context, s *store.Store, name string, long bool) error {
+func (a *app) ls(ctx context.Context, s repo, name string, long bool) error {
 	c, err := find(ctx, s, name)
 	if err != nil {
 		return err
@@ -67,7 +66,7 @@ func (a *app) ls(ctx context.Context, s *store.Store, name string, long bool) er
 }
 
 // kind tells what an entry is.
-func (a *app) kind(ctx context.Context, s *store.Store, e unixfs.Entry) (kind string, size int64, err error) {
+func (a *app) kind(ctx context.Context, s repo, e unixfs.Entry) (kind string, size int64, err error) {
 	info, err := unixfs.Stat(ctx, s, e.CID)
 	switch {
 	case err == nil:

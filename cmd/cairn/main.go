@@ -2,15 +2,19 @@
 // them back, names what is to be kept, and looks after the repository: one
 // file here for each command. "cairn help" lists them.
 //
-// It opens the repository itself (repo.go), for as long as a command runs; one
-// process at a time may have it open. What it prints, on which stream, and its
-// exit statuses follow one manner, which ui.go states once.
+// Where a daemon serves the repository ("cairn serve", serve.go), commands work
+// through its API; else they open the repository themselves, for as long as they
+// run. Which of the two it is, repo.go decides; commands see a repo
+// (repository.go), and say and do the same in both cases. What is printed, on
+// which stream, and the exit statuses follow one manner, which ui.go states once.
 //
-// The key type is app, one run of the program. Nothing is shared between runs,
-// so that tests may have several; one run is one goroutine, but for progress.
+// The key types are app, one run of the program, and repo. Nothing is shared
+// between runs, so that tests may have several; one run is one goroutine, but for
+// progress and what a daemon serves.
 //
 // It has no logic of its own beyond that: blocks are the business of package
-// store, files of internal/unixfs. It runs no daemon and uses no network.
+// store, files of internal/unixfs, the network of package cairn, and the API of
+// internal/rpc.
 package main
 
 import (

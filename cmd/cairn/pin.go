@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -21,7 +20,7 @@ func (a *app) pinAddCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				pins := make(map[string]cid.Cid)
 				var order []string
 				for _, name := range args {
@@ -49,7 +48,7 @@ func (a *app) pinLsCommand() *cobra.Command {
 		Short: "List what is pinned",
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for alias, err := range s.Aliases(cmd.Context(), cairn.PinPrefix) {
 					if err != nil {
 						return fmt.Errorf("pin ls: %w", err)
@@ -73,7 +72,7 @@ func (a *app) pinRmCommand() *cobra.Command {
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				var names []string
 				for _, name := range args {
 					c, err := find(cmd.Context(), s, name)

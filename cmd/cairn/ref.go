@@ -72,7 +72,7 @@ func withoutScheme(s string) string {
 
 // findRef reads all forms: those of parseRef, and an alias by its name, with a
 // path after it or not.
-func findRef(ctx context.Context, s *store.Store, name string) (ref, error) {
+func findRef(ctx context.Context, s repo, name string) (ref, error) {
 	r, ok, perr := parseRef(name)
 	if ok {
 		return r, perr
@@ -96,7 +96,7 @@ func findRef(ctx context.Context, s *store.Store, name string) (ref, error) {
 }
 
 // find returns the CID that a name leads to.
-func find(ctx context.Context, s *store.Store, name string) (cid.Cid, error) {
+func find(ctx context.Context, s repo, name string) (cid.Cid, error) {
 	r, err := findRef(ctx, s, name)
 	if err != nil || r.path == "" {
 		return r.root, err

@@ -12,11 +12,23 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// program names the process to others who find the repository in use.
-const program = "cairn"
+// program names the process to others who find the repository in use, agent the
+// node to its peers.
+const (
+	program = "cairn"
+	agent   = program + "/" + version
+)
+
+// Files that a daemon has in its repository: the socket at which it answers, and
+// the address of its API over TCP, where Kubo's tools look for it.
+const (
+	socketFile = "api.sock"
+	apiFile    = "api"
+)
 
 // repoDir is the repository's folder.
 func (a *app) repoDir() (string, error) {
@@ -35,29 +47,70 @@ func (a *app) repoDir() (string, error) {
 
 // withNode opens the repository, making it where there is none, for as long as
 // do runs.
-func (a *app) withNode(ctx context.Context, do func(*cairn.Node) error) error {
-	dir, err := a.usableDir()
-	if err != nil {
+func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node) error) error {
+	var err error
+	if c.Dir, err = a.usableDir(); err != nil {
 		return err
 	}
-	o, err := a.storeOptions()
-	if err != nil {
+	if c.Store, err = a.storeOptions(); err != nil {
 		return err
 	}
-	n, err := cairn.Open(ctx, cairn.Config{Dir: dir, Store: o})
+	c.Logger = c.Store.Logger
+	c.UserAgent = agent
+	n, err := cairn.Open(ctx, c)
 	if err != nil {
-		return fmt.Errorf("open %s: %w", dir, err)
+		return fmt.Errorf("open %s: %w", c.Dir, err)
 	}
 	err = do(n)
 	if cerr := n.Close(); cerr != nil && err == nil {
-		err = fmt.Errorf("close %s: %w", dir, cerr)
+		err = fmt.Errorf("close %s: %w", c.Dir, cerr)
 	}
 	return err
 }
 
-// withStore is withNode for who needs no more than the store.
-func (a *app) withStore(ctx context.Context, do func(*store.Store) error) error {
-	return a.withNode(ctx, func(n *cairn.Node) error { return do(n.Store()) })
+// withRepo is for commands that work with a repository, whoever has it open: the
+// daemon that --daemon names, or the one that serves the repository; else it is
+// opened here, for as long as do runs.
+func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
+	d, err := a.daemon()
+	if err != nil {
+		return err
+	}
+	if d != nil {
+		defer d.Close()
+		return do(d)
+	}
+	return a.withNode(ctx, cairn.Config{Offline: a.offline, Bootstrap: a.set.list("swarm.bootstrap")}, func(n *cairn.Node) error {
+		return do(opened{n.Store(), n})
+	})
+}
+
+// daemon returns the daemon to ask, nil if there is none.
+func (a *app) daemon() (*asked, error) {
+	address := a.daemonAddress
+	if address == "" && a.repo == "" {
+		address, _ = a.env("CAIRN_DAEMON")
+	}
+	if address != "" {
+		c, err := rpc.Dial(address)
+		if err != nil {
+			return nil, usage(err)
+		}
+		return &asked{Client: c}, nil
+	}
+	dir, err := a.repoDir()
+	if err != nil {
+		return nil, err
+	}
+	socket := filepath.Join(dir, socketFile)
+	if !rpc.Answers(socket) {
+		return nil, nil // also a socket that a killed daemon left
+	}
+	c, err := rpc.Dial("unix:" + socket)
+	if err != nil {
+		return nil, err
+	}
+	return &asked{Client: c, dir: dir}, nil
 }
 
 // usableDir is repoDir, if it is a repository or may become one.
@@ -71,7 +124,7 @@ func (a *app) usableDir() (string, error) {
 
 // ourFiles are what a folder may hold before it is a repository: what an
 // interrupted making of one leaves, and the configuration.
-var ourFiles = []string{"lock", "owner", "owner.new", "format.new", configFile}
+var ourFiles = []string{"lock", "owner", "owner.new", "format.new", configFile, socketFile, apiFile}
 
 // checkDir keeps a slip of the hand from filling somebody's folder with packs.
 func checkDir(dir string) error {
@@ -107,14 +160,23 @@ func checkDir(dir string) error {
 	}
 }
 
-func (a *app) storeOptions() (store.Options, error) {
+// logger tells on stderr what --log-level lets through.
+func (a *app) logger() (*slog.Logger, error) {
 	level, err := a.set.level("log.level")
+	if err != nil {
+		return nil, err
+	}
+	return slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})), nil
+}
+
+func (a *app) storeOptions() (store.Options, error) {
+	logger, err := a.logger()
 	if err != nil {
 		return store.Options{}, err
 	}
 	return store.Options{
 		Program:   program,
-		Logger:    slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: level})),
+		Logger:    logger,
 		PackSize:  a.set.size("store.pack-size"),
 		Target:    a.set.size("store.target"),
 		Reserve:   a.set.size("store.reserve"),

@@ -24,7 +24,7 @@ says.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				for i, name := range args {
 					if i > 0 && !a.json {
 						fmt.Fprintln(a.out)
@@ -53,7 +53,7 @@ type shownStat struct {
 	Missing   int    `json:"missing"`
 }
 
-func (a *app) stat(ctx context.Context, s *store.Store, name string) error {
+func (a *app) stat(ctx context.Context, s repo, name string) error {
 	c, err := find(ctx, s, name)
 	if err != nil {
 		return err

@@ -13,12 +13,16 @@ func (a *app) statsCommand() *cobra.Command {
 		Short: "Count what the repository holds",
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				st, err := s.Stats(cmd.Context())
 				if err != nil {
 					return fmt.Errorf("stats: %w", err)
 				}
-				return a.stats(s.Dir(), st)
+				dir, err := s.Dir(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("stats: %w", err)
+				}
+				return a.stats(dir, st)
 			})
 		},
 	}

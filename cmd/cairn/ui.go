@@ -13,7 +13,9 @@ import (
 	"strings"
 	"unicode"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"golang.org/x/term"
@@ -171,6 +173,11 @@ var explanations = []struct {
 	{store.ErrDiskFull, exitFailed, "make room on the disk, or try cairn gc"},
 	{store.ErrLive, exitRefused, "cairn alias why CID tells what keeps it"},
 	{store.ErrEvictionHeld, exitRefused, "check with cairn alias ls that no alias is missing, then run cairn gc --confirm"},
+	{rpc.ErrNoDaemon, exitFailed, "cairn serve starts one"},
+	{rpc.ErrForbidden, exitRefused, ""},
+	{cairn.ErrNoSource, exitNotFound, "name somebody who has it with --from, or connect to a peer"},
+	{cairn.ErrOffline, exitFailed, "leave out --offline"},
+	{cairn.ErrAddress, exitFailed, "an address ends with the peer's id: /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"},
 	{block.ErrNotFound, exitNotFound, "this command looks in the repository only"},
 	{block.ErrDamaged, exitRefused, "cairn verify tells what else is damaged"},
 	{block.ErrHashMismatch, exitRefused, ""},

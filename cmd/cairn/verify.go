@@ -19,7 +19,7 @@ right, and gives up blocks whose bytes have gone bad, so that they can be had
 again; then it ends with status 0.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withStore(cmd.Context(), func(s *store.Store) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
 				var read, size atomic.Int64
 				stop := a.progress("verifying", func() (int64, int64) { return read.Load(), size.Load() })
 				r, err := s.Verify(cmd.Context(), store.VerifyOptions{

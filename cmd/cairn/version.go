@@ -21,19 +21,26 @@ func (a *app) versionCommand() *cobra.Command {
 				Commit  string `json:"commit"` // empty if not known
 				Go      string `json:"go"`
 				System  string `json:"system"`
-			}{version, "", runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
-			if info, ok := debug.ReadBuildInfo(); ok {
-				for _, s := range info.Settings {
-					if s.Key == "vcs.revision" {
-						shown.Commit = s.Value[:min(12, len(s.Value))]
-					}
-				}
-			}
-			commit := ""
+			}{version, commit(), runtime.Version(), runtime.GOOS + "/" + runtime.GOARCH}
+			of := ""
 			if shown.Commit != "" {
-				commit = " " + shown.Commit
+				of = " " + shown.Commit
 			}
-			return a.show(shown, "cairn %s%s %s %s", shown.Version, commit, shown.Go, shown.System)
+			return a.show(shown, "cairn %s%s %s %s", shown.Version, of, shown.Go, shown.System)
 		},
 	}
+}
+
+// commit is what the program was built from, empty if that isn't known.
+func commit() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return ""
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return ""
 }

@@ -1,0 +1,67 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/spf13/cobra"
+)
+
+// A shownPeer is a peer that something was done with, in JSON.
+type shownPeer struct {
+	PeerID string `json:"peerId"`
+}
+
+func (a *app) connectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "connect ADDR…",
+		Short: "Connect to peers",
+		Long: `Connects to the peers at addresses that end with their ids, as in
+/ip4/192.0.2.1/tcp/4001/p2p/12D3Koo… Without a daemon the connection ends with
+the command, which then tells no more than that it can be had.`,
+		Args: arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				for _, addr := range args {
+					id, err := s.Connect(cmd.Context(), addr)
+					if err != nil {
+						return err // which says "connect to …"
+					}
+					if err := a.show(shownPeer{id.String()}, "connected to %s", id); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) disconnectCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "disconnect PEER…",
+		Short: "Close the connections to peers",
+		Args:  arguments(1, -1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var all []peer.ID
+			for _, arg := range args {
+				id, err := peerID(arg)
+				if err != nil {
+					return fmt.Errorf("disconnect: %w", err)
+				}
+				all = append(all, id)
+			}
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				for _, id := range all {
+					if err := s.Disconnect(cmd.Context(), id); err != nil {
+						return fmt.Errorf("disconnect %s: %w", id, err)
+					}
+					if err := a.show(shownPeer{id.String()}, "disconnected from %s", id); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+}

@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// localScripts are those about what is not done through a daemon: the making,
+// locking and rebuilding of repositories, what needs none, and scripts that start
+// their own daemons.
+var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "served"}
+
+// TestScriptsByDaemon runs the scripts again, with a daemon that serves the
+// repository, asked over its Unix socket, and over TCP.
+func TestScriptsByDaemon(t *testing.T) {
+	all, err := filepath.Glob("testdata/*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, over := range []string{"unix", "tcp"} {
+		t.Run(over, func(t *testing.T) {
+			var files []string
+			for _, file := range all {
+				name := strings.TrimSuffix(filepath.Base(file), ".txt")
+				// Over TCP a daemon writes no files for others, and progress is
+				// drawn as over a Unix socket.
+				if !slices.Contains(localScripts, name) && (over == "unix" || name != "backup" && name != "progress") {
+					files = append(files, file)
+				}
+			}
+			if len(files) < 10 {
+				t.Fatalf("got %d scripts, want more: is this the right folder?", len(files))
+			}
+			runScripts(t, func(e *testscript.Env) error {
+				args := []string{"serve"}
+				if over == "tcp" {
+					args = append(args, "--api", "127.0.0.1:0")
+				}
+				d, err := launch(e.Vars, e.WorkDir, args...)
+				if err != nil {
+					return err
+				}
+				e.Defer(func() {
+					if status := d.end(syscall.SIGTERM); status != 0 {
+						t.Errorf("the daemon ended with status %d: %s", status, d.stderr.String())
+					}
+				})
+				if over == "tcp" {
+					e.Setenv("CAIRN_DAEMON", d.said.API[1])
+				}
+				return nil
+			}, files...)
+		})
+	}
+}
+
+type daemonsKey struct{}
+
+// A daemon is a running "cairn serve".
+type daemon struct {
+	process *exec.Cmd
+	said    served
+	stderr  bytes.Buffer
+	drained chan struct{}
+}
+
+// launch starts a daemon, with the environment that a script has, and waits
+// until it is ready.
+func launch(env []string, dir string, args ...string) (*daemon, error) {
+	path, err := exec.LookPath("cairn")
+	if err != nil {
+		return nil, err
+	}
+	d := &daemon{process: exec.Command(path, append([]string{"--json"}, args...)...), drained: make(chan struct{})}
+	d.process.Dir, d.process.Env, d.process.Stderr = dir, env, &d.stderr
+	out, err := d.process.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := d.process.Start(); err != nil {
+		return nil, err
+	}
+	lines := bufio.NewReader(out)
+	line, err := lines.ReadBytes('\n')
+	if err == nil {
+		err = json.Unmarshal(line, &d.said)
+	}
+	go func() {
+		defer close(d.drained)
+		_, _ = io.Copy(io.Discard, lines)
+	}()
+	if err != nil {
+		status := d.end(os.Kill)
+		return nil, fmt.Errorf("the daemon said %q (%w) and ended with status %d: %s", line, err, status, d.stderr.String())
+	}
+	return d, nil
+}
+
+// end sends a signal, if it isn't nil, and waits. It returns the exit status, or
+// -1 if a signal ended it.
+func (d *daemon) end(s os.Signal) int {
+	if s != nil {
+		_ = d.process.Process.Signal(s) // it may have ended by itself
+	}
+	<-d.drained
+	_ = d.process.Wait() // the status says it all
+	return d.process.ProcessState.ExitCode()
+}
+
+// startDaemon starts one: daemon NAME ARGUMENT… It sets NAME_PEER, NAME_ADDR,
+// NAME_API, NAME_GATEWAY and NAME_PID.
+func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 {
+		ts.Fatalf("usage: daemon NAME ARGUMENT…")
+	}
+	name := args[0]
+	env := os.Environ()
+	for _, variable := range []string{
+		"HOME", "PATH", "NO_COLOR", "CAIRN_SWARM_LISTEN", "CAIRN_API_ADDR", "CAIRN_GATEWAY_ADDR", "NOTIFY_SOCKET",
+	} {
+		env = append(env, variable+"="+ts.Getenv(variable))
+	}
+	d, err := launch(env, ts.MkAbs("."), append([]string{"serve"}, args[1:]...)...)
+	ts.Check(err)
+	all := ts.Value(daemonsKey{}).(map[string]*daemon)
+	all[name] = d
+	ts.Defer(func() {
+		if all[name] == d {
+			d.end(os.Kill)
+		}
+	})
+	ts.Setenv(name+"_PEER", d.said.PeerID)
+	ts.Setenv(name+"_PID", strconv.Itoa(d.process.Process.Pid))
+	ts.Setenv(name+"_GATEWAY", d.said.Gateway)
+	if len(d.said.Addresses) > 0 {
+		ts.Setenv(name+"_ADDR", d.said.Addresses[0])
+	}
+	if len(d.said.API) > 1 {
+		ts.Setenv(name+"_API", d.said.API[1])
+	}
+}
+
+// endDaemon ends one, by a signal or waiting for it, and expects a status: end
+// NAME TERM|INT|KILL|none STATUS.
+func endDaemon(ts *testscript.TestScript, neg bool, args []string) {
+	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill, "none": nil}
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: end NAME SIGNAL STATUS")
+	}
+	signal, known := signals[args[1]]
+	all := ts.Value(daemonsKey{}).(map[string]*daemon)
+	d := all[args[0]]
+	if d == nil || !known {
+		ts.Fatalf("no daemon %s, or no signal %s", args[0], args[1])
+	}
+	delete(all, args[0])
+	if got := strconv.Itoa(d.end(signal)); got != args[2] {
+		ts.Fatalf("the daemon ended with status %s, want %s: %s", got, args[2], d.stderr.String())
+	}
+}

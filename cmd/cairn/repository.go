@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"io"
+	"iter"
+	"time"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// A repo is what commands work with: a repository that this process has open
+// (opened), or the one that a daemon has (asked). What the methods do is said at
+// package store, at cairn.Node, and at rpc.Client.
+type repo interface {
+	blockKeeper
+	nameKeeper
+	upkeep
+	transfer
+	network
+}
+
+type blockKeeper interface {
+	Get(ctx context.Context, c cid.Cid) (block.Block, error)
+	Size(ctx context.Context, c cid.Cid) (int, error)
+	Delete(ctx context.Context, cids ...cid.Cid) error
+	Missing(ctx context.Context, root cid.Cid, sel store.Selection) iter.Seq2[cid.Cid, error]
+	NewBatch() batch
+}
+
+type nameKeeper interface {
+	Resolve(ctx context.Context, name string) (store.Alias, error)
+	Aliases(ctx context.Context, prefix string) iter.Seq2[store.Alias, error]
+	ReverseAlias(ctx context.Context, c cid.Cid) iter.Seq2[store.Alias, error]
+}
+
+type upkeep interface {
+	Dir(ctx context.Context) (string, error)
+	Stats(ctx context.Context) (store.Stats, error)
+	Evict(ctx context.Context, o store.EvictOptions) (store.Evicted, error)
+	Verify(ctx context.Context, o store.VerifyOptions) (*store.Report, error)
+	Backup(ctx context.Context, dir string) error
+}
+
+// transfer is what goes through many blocks, and is done where they are.
+type transfer interface {
+	Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error)
+	Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error
+	ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error
+	StatDAG(ctx context.Context, root cid.Cid) (rpc.DAGStat, error)
+	Sync(ctx context.Context, root cid.Cid, o cairn.SyncOptions) iter.Seq2[cairn.SyncProgress, error]
+}
+
+type network interface {
+	Identity(ctx context.Context) (rpc.Identity, error)
+	Peers(ctx context.Context) ([]cairn.Peer, error)
+	Connect(ctx context.Context, addr string) (peer.ID, error)
+	Disconnect(ctx context.Context, id peer.ID) error
+	Ping(ctx context.Context, target string, count int, interval time.Duration) iter.Seq2[time.Duration, error]
+}
+
+// A batch is a change of several things at once, or of none.
+type batch interface {
+	block.Putter
+	Alias(name string, root cid.Cid, o store.AliasOptions)
+	RemoveAlias(name string)
+	Commit(ctx context.Context) error
+	Discard()
+}
+
+var (
+	_ repo  = opened{}
+	_ repo  = (*asked)(nil)
+	_ batch = (*store.Batch)(nil)
+	_ batch = (*rpc.Batch)(nil)
+)
+
+// opened is a repository that this process has open.
+type opened struct {
+	*store.Store
+	node *cairn.Node
+}
+
+func (o opened) NewBatch() batch { return o.Batch() }
+
+func (o opened) Dir(context.Context) (string, error) { return o.Store.Dir(), nil }
+
+func (o opened) Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error) {
+	return rpc.AddTo(ctx, o.node, r)
+}
+
+func (o opened) Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error {
+	return rpc.CatFrom(ctx, o, w, c, offset, length, size)
+}
+
+func (o opened) ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error {
+	return cairn.ExportCAR(ctx, o, w, root)
+}
+
+func (o opened) StatDAG(ctx context.Context, root cid.Cid) (rpc.DAGStat, error) {
+	return rpc.StatDAG(ctx, o, root)
+}
+
+func (o opened) Sync(ctx context.Context, root cid.Cid, so cairn.SyncOptions) iter.Seq2[cairn.SyncProgress, error] {
+	return o.node.Sync(ctx, root, so)
+}
+
+func (o opened) Identity(ctx context.Context) (rpc.Identity, error) {
+	return rpc.IdentityOf(ctx, o.node, agent)
+}
+
+func (o opened) Peers(ctx context.Context) ([]cairn.Peer, error) { return o.node.Peers(ctx) }
+
+func (o opened) Connect(ctx context.Context, addr string) (peer.ID, error) {
+	return o.node.Connect(ctx, addr)
+}
+
+func (o opened) Disconnect(ctx context.Context, id peer.ID) error { return o.node.Disconnect(ctx, id) }
+
+func (o opened) Ping(ctx context.Context, target string, count int, interval time.Duration) iter.Seq2[time.Duration, error] {
+	return rpc.PingFrom(ctx, o.node, target, count, interval)
+}
+
+// asked is the repository that a daemon has open.
+type asked struct {
+	*rpc.Client
+	dir string // where it is, if that is how the daemon was found
+}
+
+func (d *asked) NewBatch() batch { return d.Batch() }
+
+func (d *asked) Dir(ctx context.Context) (string, error) {
+	if d.dir != "" {
+		return d.dir, nil
+	}
+	return d.Client.Dir(ctx)
+}

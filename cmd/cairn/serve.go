@@ -1,0 +1,370 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/multiformats/go-multiaddr"
+	manet "github.com/multiformats/go-multiaddr/net"
+	"github.com/spf13/cobra"
+)
+
+const (
+	// grace is how long requests under way may take to end when the daemon
+	// closes; cutting those that don't end is over well within a second.
+	grace = 2 * time.Second
+	// maxHeader bounds a request's line and header, in bytes: the API's longest
+	// line and some more.
+	maxHeader = 1 << 20
+	// headerTimeout is how long a client may take for a request's header,
+	// idleTimeout how long a connection is kept between requests.
+	headerTimeout = 10 * time.Second
+	idleTimeout   = 5 * time.Minute
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var listen, bootstrap []string
+	var api, gateway string
+	cmd := &cobra.Command{
+		Use:     "serve",
+		Aliases: []string{"daemon"},
+		Short:   "Serve the repository: to peers, to programs, and to other commands",
+		Long: `Opens the repository, and serves it until it is told to end (Ctrl-C, SIGTERM, or
+cairn shutdown): blocks to peers, an API to programs, and a gateway to whoever
+speaks HTTP. While it runs, other commands work through it.
+
+The API is that of Kubo, at a Unix socket in the repository (api.sock), which is
+for the same user alone, and at --api. The gateway is a trustless one, for
+blocks and CARs. Addresses of both are HOST:PORT, or :PORT for this machine
+alone; port 0 is any that is free, and "off" is none.
+
+--listen takes multiaddrs, :PORT for all kinds at that port, or "off".`,
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			fl := cmd.Flags()
+			if !fl.Changed("listen") {
+				listen = a.set.list("swarm.listen")
+			}
+			if !fl.Changed("bootstrap") {
+				bootstrap = a.set.list("swarm.bootstrap")
+			}
+			if !fl.Changed("api") {
+				api = a.set.text("api.addr")
+			}
+			if !fl.Changed("gateway") {
+				gateway = a.set.text("gateway.addr")
+			}
+			if a.daemonAddress != "" {
+				return conflict("serve: --daemon is for commands that ask one")
+			}
+			addrs, local, err := listenAddrs(listen)
+			if err == nil {
+				err = errors.Join(checkAddr(api), checkAddr(gateway))
+			}
+			if err != nil {
+				return usage(fmt.Errorf("serve: %w", err))
+			}
+			c := cairn.Config{Offline: a.offline, Listen: addrs, Local: local, Bootstrap: bootstrap}
+			return a.withNode(cmd.Context(), c, func(n *cairn.Node) error {
+				if err := a.serve(cmd.Context(), n, api, gateway); err != nil {
+					return fmt.Errorf("serve: %w", err)
+				}
+				return nil
+			})
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringArrayVar(&listen, "listen", nil, "listen for peers at this `address` (may be repeated; key swarm.listen)")
+	fl.StringArrayVar(&bootstrap, "bootstrap", nil, "connect at once to the peer at this `address` (may be repeated; key swarm.bootstrap)")
+	fl.StringVar(&api, "api", "", "serve the API at this `address`, too (key api.addr)")
+	fl.StringVar(&gateway, "gateway", "", "serve the gateway at this `address` (key gateway.addr)")
+	return cmd
+}
+
+// A served is what a daemon says when it is ready, in JSON.
+type served struct {
+	Path      string   `json:"path"`
+	PeerID    string   `json:"peerId,omitempty"`
+	Addresses []string `json:"addresses"`
+	API       []string `json:"api"`
+	Gateway   string   `json:"gateway,omitempty"`
+}
+
+// serve serves an open node until ctx ends, or somebody asks for shutdown.
+func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (err error) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	s := newServers(stop)
+	defer func() { err = errors.Join(err, s.close()) }()
+	logger, err := a.logger()
+	if err != nil {
+		return err
+	}
+	handler := rpc.NewServer(n, rpc.Config{Version: version, Commit: commit(), Shutdown: stop, Logger: logger})
+	dir := n.Store().Dir()
+	said := served{Path: dir, Addresses: []string{}}
+
+	socket, err := filepath.Abs(filepath.Join(dir, socketFile))
+	if err != nil {
+		return err
+	}
+	unix, err := rpc.ListenUnix(socket)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(socket)
+	s.serve(unix, handler)
+	said.API = append(said.API, "unix:"+socket)
+
+	// Left by one that was killed; the address may be somebody else's by now.
+	if err := os.Remove(filepath.Join(dir, apiFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	if l, err := listenTCP(api, "api"); err != nil {
+		return err
+	} else if l != nil {
+		if err := writeAPIFile(dir, l.Addr()); err != nil {
+			return errors.Join(err, l.Close())
+		}
+		defer os.Remove(filepath.Join(dir, apiFile))
+		s.serve(l, handler)
+		said.API = append(said.API, "http://"+l.Addr().String())
+	}
+	if l, err := listenTCP(gateway, "gateway"); err != nil {
+		return err
+	} else if l != nil {
+		s.serve(l, n.Gateway())
+		said.Gateway = "http://" + l.Addr().String()
+	}
+	me, err := rpc.IdentityOf(ctx, n, agent)
+	if err != nil {
+		return err
+	}
+	said.PeerID = me.ID.String()
+	said.Addresses = append(said.Addresses, me.Addrs...)
+	if err := a.ready(said); err != nil {
+		return err
+	}
+	defer notify(a.env, "STOPPING=1")
+	notify(a.env, "READY=1")
+	<-ctx.Done()
+	return nil
+}
+
+// ready tells where the daemon is to be found.
+func (a *app) ready(said served) error {
+	rows := [][2]string{{"serving", said.Path}, {"peer", said.PeerID}}
+	for _, addr := range said.Addresses {
+		rows = append(rows, [2]string{"swarm", addr})
+	}
+	for _, addr := range said.API {
+		rows = append(rows, [2]string{"api", addr})
+	}
+	if said.Gateway != "" {
+		rows = append(rows, [2]string{"gateway", said.Gateway})
+	}
+	if addr := bestAddr(said.Addresses); addr != "" {
+		rows = append(rows, [2]string{"connect", "cairn connect " + addr}, [2]string{"sync", "cairn sync CID --from " + addr})
+	}
+	if a.json {
+		rows = nil
+	}
+	for _, row := range rows {
+		if err := a.show(nil, "%-8s %s", row[0], printable(row[1])); err != nil {
+			return err
+		}
+	}
+	if err := a.show(said, "ready"); err != nil {
+		return err
+	}
+	return a.out.Flush()
+}
+
+// bestAddr is the address that another node is told to connect to: one that
+// others may reach, and TCP, which goes through everywhere.
+func bestAddr(addrs []string) (best string) {
+	rank := -1
+	for _, text := range addrs {
+		m, err := multiaddr.NewMultiaddr(text)
+		if err != nil {
+			continue
+		}
+		r := 0
+		if !manet.IsIPLoopback(m) {
+			r += 2
+		}
+		if strings.Contains(text, "/tcp/") && !strings.Contains(text, "/ws") {
+			r++
+		}
+		if r > rank {
+			best, rank = text, r
+		}
+	}
+	return best
+}
+
+// servers are the listening halves of a daemon.
+type servers struct {
+	failed  func() // called when one ends by itself
+	base    context.Context
+	cut     context.CancelFunc
+	all     []*http.Server
+	running sync.WaitGroup
+
+	mu  sync.Mutex // guards the following
+	err error
+}
+
+func newServers(failed func()) *servers {
+	s := &servers{failed: failed}
+	s.base, s.cut = context.WithCancel(context.Background())
+	return s
+}
+
+// serve serves at l, which it takes over.
+func (s *servers) serve(l net.Listener, h http.Handler) {
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		BaseContext: func(net.Listener) context.Context { return s.base },
+	}
+	s.all = append(s.all, server)
+	s.running.Go(func() {
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			s.mu.Lock()
+			s.err = errors.Join(s.err, err)
+			s.mu.Unlock()
+			s.failed()
+		}
+	})
+}
+
+// close ends all servers: no new requests, some time for those under way, and
+// then an end.
+func (s *servers) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	var ending sync.WaitGroup
+	for _, server := range s.all {
+		ending.Go(func() {
+			if server.Shutdown(ctx) != nil {
+				s.cut()
+				_ = server.Close() // what it says, everybody it cuts off is told
+			}
+		})
+	}
+	ending.Wait()
+	s.cut()
+	s.running.Wait()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
+}
+
+// listenTCP listens at an address that checkAddr let pass; nil for "off".
+func listenTCP(addr, what string) (net.Listener, error) {
+	if addr == "off" {
+		return nil, nil
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	if host == "" {
+		host = "127.0.0.1"
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
+	if err != nil {
+		return nil, hinted(err, fmt.Sprintf("say --%s with another address, :0 for any port, or off", what))
+	}
+	return l, nil
+}
+
+// checkAddr checks the address of the API or the gateway.
+func checkAddr(s string) error {
+	if s == "off" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is no address: say HOST:PORT, :PORT or off", s)
+	}
+	return nil
+}
+
+// checkListen checks the addresses of swarm.listen.
+func checkListen(s string) error {
+	_, _, err := listenAddrs(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }))
+	return err
+}
+
+// listenAddrs makes multiaddrs of what --listen says, and tells whether all of
+// them are this machine's alone: then nobody outside need be asked for anything.
+func listenAddrs(list []string) (addrs []string, local bool, err error) {
+	local = true
+	for _, s := range list {
+		if s == "off" {
+			if len(list) > 1 {
+				return nil, false, errors.New(`--listen: "off" stands alone`)
+			}
+			return nil, false, nil
+		}
+		if port, found := strings.CutPrefix(s, ":"); found {
+			if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+				return nil, false, fmt.Errorf("%q is no address to listen at: %q is no port", s, port)
+			}
+			for _, d := range cairn.DefaultListen() {
+				addrs = append(addrs, strings.Replace(d, "/4001", "/"+port, 1))
+			}
+			local = false
+			continue
+		}
+		m, err := multiaddr.NewMultiaddr(s)
+		if err != nil {
+			return nil, false, fmt.Errorf("%q is no address to listen at: %w", s, err)
+		}
+		local = local && manet.IsIPLoopback(m)
+		addrs = append(addrs, s)
+	}
+	return addrs, local && len(addrs) > 0, nil
+}
+
+// writeAPIFile puts the API's address where Kubo's tools look for it.
+func writeAPIFile(dir string, addr net.Addr) error {
+	m, err := manet.FromNetAddr(addr)
+	if err != nil {
+		return err
+	}
+	return writeWhole(filepath.Join(dir, apiFile), true, func(f *os.File) error {
+		_, err := f.WriteString(m.String())
+		return err
+	})
+}
+
+// notify tells systemd how the daemon is (sd_notify(3)), if systemd asked for
+// that. It is a courtesy: nothing depends on whether it comes through.
+func notify(env func(string) (string, bool), state string) {
+	path, _ := env("NOTIFY_SOCKET")
+	if path == "" {
+		return
+	}
+	conn, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return
+	}
+	defer conn.Close()
+	_, _ = conn.Write([]byte(state))
+}

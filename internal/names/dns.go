@@ -1,0 +1,246 @@
+package names
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+const (
+	// udpSize is the largest answer taken over UDP, in bytes; larger ones come
+	// over TCP. It fits into a packet everywhere.
+	udpSize = 1232
+
+	// maxMessage is the largest message of DNS, in bytes.
+	maxMessage = 64 << 10
+
+	// maxAliases bounds the CNAMEs in an answer that are followed.
+	maxAliases = 16
+
+	// dohType is the media type of DNS over HTTPS.
+	dohType = "application/dns-message"
+
+	resolvConf = "/etc/resolv.conf"
+)
+
+// texts returns the TXT records at a name, and how long they may be cached. That
+// there are none is no error. The domain says who is asked.
+func (d *DNSLink) texts(ctx context.Context, domain, at string) ([]string, time.Duration, error) {
+	question := new(dns.Msg)
+	question.SetQuestion(dns.Fqdn(at), dns.TypeTXT)
+	question.SetEdns0(udpSize, false)
+	if u := d.dohFor(domain); u != "" {
+		return d.exchange(u, question, func() (*dns.Msg, error) { return d.askDoH(ctx, u, question) })
+	}
+	servers := d.servers
+	if servers == nil {
+		system, err := dns.ClientConfigFromFile(resolvConf)
+		if err != nil {
+			return nil, 0, fmt.Errorf("the system's DNS servers are not known; set some: %w", err)
+		}
+		for _, server := range system.Servers {
+			servers = append(servers, net.JoinHostPort(server, system.Port))
+		}
+	}
+	var errs []error
+	for i, server := range servers {
+		// Each server gets its share of the time that is left.
+		ctx, cancel := context.WithTimeout(ctx, untilDeadline(ctx)/time.Duration(len(servers)-i))
+		texts, ttl, err := d.exchange(server, question, func() (*dns.Msg, error) { return ask(ctx, server, question) })
+		cancel()
+		if err == nil {
+			return texts, ttl, nil
+		}
+		errs = append(errs, err)
+	}
+	if len(errs) == 0 {
+		errs = append(errs, errors.New("there are no DNS servers"))
+	}
+	return nil, 0, errors.Join(errs...)
+}
+
+func untilDeadline(ctx context.Context) time.Duration {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return time.Minute
+	}
+	return time.Until(deadline)
+}
+
+// dohFor is the URL for the longest suffix of a domain, empty if there is none.
+func (d *DNSLink) dohFor(domain string) string {
+	for suffix := domain; ; {
+		if u := d.doh[suffix]; u != "" {
+			return u
+		}
+		_, rest, ok := strings.Cut(suffix, ".")
+		if !ok {
+			return d.doh["."]
+		}
+		suffix = rest
+	}
+}
+
+// exchange asks one server and reads its answer.
+func (d *DNSLink) exchange(server string, question *dns.Msg, ask func() (*dns.Msg, error)) ([]string, time.Duration, error) {
+	answer, err := ask()
+	if err == nil {
+		var texts []string
+		var ttl time.Duration
+		if texts, ttl, err = readAnswer(question, answer); err == nil {
+			return texts, ttl, nil
+		}
+	}
+	return nil, 0, fmt.Errorf("ask %s for %s: %w", server, question.Question[0].Name, err)
+}
+
+// ask asks a server over UDP, and again over TCP if the answer is too long.
+func ask(ctx context.Context, server string, question *dns.Msg) (*dns.Msg, error) {
+	udp := dns.Client{Net: "udp", UDPSize: udpSize, Timeout: untilDeadline(ctx)}
+	answer, err := exchangeOver(ctx, &udp, server, question)
+	if err != nil || !answer.Truncated {
+		return answer, err
+	}
+	tcp := dns.Client{Net: "tcp", Timeout: untilDeadline(ctx)}
+	return exchangeOver(ctx, &tcp, server, question)
+}
+
+func exchangeOver(ctx context.Context, client *dns.Client, server string, question *dns.Msg) (*dns.Msg, error) {
+	conn, err := client.DialContext(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	// A read waits for its own time alone.
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	answer, _, err := client.ExchangeWithConnContext(ctx, question, conn)
+	if err != nil {
+		return nil, errors.Join(ctx.Err(), err)
+	}
+	return answer, nil
+}
+
+// askDoH asks over HTTPS (RFC 8484). The answer's length is bounded, and no
+// redirect is followed.
+func (d *DNSLink) askDoH(ctx context.Context, address string, question *dns.Msg) (*dns.Msg, error) {
+	// With an id of zero HTTP caches know equal questions.
+	question.Id = 0
+	packed, err := question.Pack()
+	if err != nil {
+		return nil, err
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(packed))
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Content-Type", dohType)
+	request.Header.Set("Accept", dohType)
+	response, err := d.client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("status %s", response.Status)
+	}
+	if kind := response.Header.Get("Content-Type"); kind != dohType {
+		return nil, fmt.Errorf("%w: an answer of the type %.100q", ErrInvalid, kind)
+	}
+	body, err := io.ReadAll(io.LimitReader(response.Body, maxMessage+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(body) > maxMessage {
+		return nil, fmt.Errorf("%w: an answer of more than %d bytes", ErrInvalid, maxMessage)
+	}
+	answer := new(dns.Msg)
+	if err := answer.Unpack(body); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	return answer, nil
+}
+
+// readAnswer takes the TXT records out of an answer, if it is one to the
+// question: those of the name, or of the name that CNAMEs lead to.
+func readAnswer(question, answer *dns.Msg) ([]string, time.Duration, error) {
+	asked := question.Question[0]
+	if !answer.Response || answer.Id != question.Id || len(answer.Question) != 1 ||
+		answer.Question[0].Qtype != asked.Qtype || answer.Question[0].Qclass != asked.Qclass ||
+		!strings.EqualFold(answer.Question[0].Name, asked.Name) {
+		return nil, 0, fmt.Errorf("%w: that is no answer to the question", ErrInvalid)
+	}
+	switch answer.Rcode {
+	case dns.RcodeSuccess:
+	case dns.RcodeNameError:
+		return nil, 0, nil
+	default:
+		return nil, 0, fmt.Errorf("the server says %s", dns.RcodeToString[answer.Rcode])
+	}
+	name := asked.Name
+	ttl := maxTTL
+	for range maxAliases {
+		var texts []string
+		next := ""
+		for _, rr := range answer.Answer {
+			h := rr.Header()
+			if h.Class != dns.ClassINET || !strings.EqualFold(h.Name, name) {
+				continue
+			}
+			switch rr := rr.(type) {
+			case *dns.TXT:
+				texts = append(texts, unescape(strings.Join(rr.Txt, "")))
+			case *dns.CNAME:
+				next = rr.Target
+			default:
+				continue
+			}
+			ttl = min(ttl, time.Duration(h.Ttl)*time.Second)
+		}
+		if len(texts) > 0 || next == "" {
+			return texts, ttl, nil
+		}
+		name = next
+	}
+	return nil, 0, fmt.Errorf("%w: more than %d CNAMEs", ErrInvalid, maxAliases)
+}
+
+// unescape undoes what package dns does to what isn't printable, quotes and
+// backslashes.
+func unescape(s string) string {
+	if !strings.Contains(s, `\`) {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] != '\\' || i+1 == len(s):
+			b.WriteByte(s[i])
+		case i+3 < len(s) && isDigit(s[i+1]) && isDigit(s[i+2]) && isDigit(s[i+3]):
+			b.WriteByte((s[i+1]-'0')*100 + (s[i+2]-'0')*10 + s[i+3] - '0')
+			i += 3
+		default:
+			i++
+			b.WriteByte(s[i])
+		}
+	}
+	return b.String()
+}
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func isLoopback(host string) bool {
+	if host == "localhost" {
+		return true
+	}
+	ip, err := netip.ParseAddr(host)
+	return err == nil && ip.IsLoopback()
+}

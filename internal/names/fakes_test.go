@@ -1,0 +1,209 @@
+package names
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+)
+
+// A memoryState is a State that outlives a Names.
+type memoryState struct {
+	mu   sync.Mutex // guards what follows
+	m    map[string]string
+	fail error
+	sets int
+}
+
+var _ State = (*memoryState)(nil)
+
+func (s *memoryState) Set(_ context.Context, key, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	if s.m == nil {
+		s.m = make(map[string]string)
+	}
+	s.m[string(key)] = string(value)
+	s.sets++
+	return nil
+}
+
+func (s *memoryState) Unset(_ context.Context, key []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.m, string(key))
+	return s.fail
+}
+
+func (s *memoryState) All(context.Context) iter.Seq2[Item, error] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := maps.Clone(s.m)
+	return func(yield func(Item, error) bool) {
+		for k, v := range all {
+			if !yield(Item{[]byte(k), []byte(v)}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *memoryState) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.m)
+}
+
+// A memoryStore is a ValueStore: it keeps what it's given, however bad.
+type memoryStore struct {
+	mu       sync.Mutex // guards what follows
+	m        map[string][][]byte
+	searches int
+	puts     [][]byte
+	fail     error
+}
+
+var _ ValueStore = (*memoryStore)(nil)
+
+func (s *memoryStore) add(name Name, raw ...[]byte) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.m == nil {
+		s.m = make(map[string][][]byte)
+	}
+	s.m[name.RoutingKey()] = append(s.m[name.RoutingKey()], raw...)
+}
+
+func (s *memoryStore) clear(name Name) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.m, name.RoutingKey())
+}
+
+func (s *memoryStore) PutValue(_ context.Context, key string, value []byte) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.fail != nil {
+		return s.fail
+	}
+	if s.m == nil {
+		s.m = make(map[string][][]byte)
+	}
+	s.m[key] = [][]byte{value}
+	s.puts = append(s.puts, value)
+	return nil
+}
+
+func (s *memoryStore) SearchValue(_ context.Context, key string) iter.Seq2[[]byte, error] {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.searches++
+	values, fail := s.m[key], s.fail
+	return func(yield func([]byte, error) bool) {
+		if fail != nil {
+			yield(nil, fail)
+			return
+		}
+		for _, v := range values {
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s *memoryStore) searched() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.searches
+}
+
+func (s *memoryStore) taken() [][]byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.puts
+}
+
+// A hangingStore yields what it has, and then waits for the context's end, or
+// for release, if there is one: it doesn't know of contexts then.
+type hangingStore struct {
+	raw     [][]byte
+	release chan struct{}
+}
+
+func (s *hangingStore) wait(ctx context.Context) error {
+	if s.release != nil {
+		<-s.release
+		return errors.New("released")
+	}
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (s *hangingStore) PutValue(ctx context.Context, _ string, _ []byte) error { return s.wait(ctx) }
+
+func (s *hangingStore) SearchValue(ctx context.Context, _ string) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for _, raw := range s.raw {
+			if !yield(raw, nil) {
+				return
+			}
+		}
+		yield(nil, s.wait(ctx))
+	}
+}
+
+// A noisyStore yields noise without an end.
+type noisyStore struct{ raw []byte }
+
+func (s noisyStore) PutValue(context.Context, string, []byte) error { return nil }
+
+func (s noisyStore) SearchValue(context.Context, string) iter.Seq2[[]byte, error] {
+	return func(yield func([]byte, error) bool) {
+		for yield(s.raw, nil) {
+		}
+	}
+}
+
+// newNames makes a Names that is closed with the test.
+func newNames(t testing.TB, c Config) *Names {
+	t.Helper()
+	n, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return n
+}
+
+func wantRecord(t *testing.T, what string, got *Record, err error, want *Record) {
+	t.Helper()
+	switch {
+	case err != nil:
+		t.Errorf("%s: %v", what, err)
+	case got == nil:
+		t.Errorf("%s: got no record", what)
+	case string(got.raw) != string(want.raw):
+		t.Errorf("%s: got sequence %d until %s, want %d until %s", what, got.sequence, got.validity, want.sequence, want.validity)
+	}
+}
+
+// within runs f in a bubble of time, and fails if it took longer.
+func within(t *testing.T, limit time.Duration, f func()) {
+	t.Helper()
+	begin := time.Now()
+	f()
+	if took := time.Since(begin); took > limit {
+		t.Errorf("it took %v, want %v at most", took, limit)
+	}
+}

@@ -1,0 +1,388 @@
+package names
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/cairn-ipfs/cairn/internal/swarm"
+)
+
+// A node is a swarm on this machine, and the Names over it.
+type node struct {
+	swarm *swarm.Swarm
+	names *Names
+}
+
+func newSwarm(t *testing.T) *swarm.Swarm {
+	t.Helper()
+	s, err := swarm.New(t.Context(), swarm.Config{Local: true, Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func newNode(t *testing.T, c Config) *node {
+	t.Helper()
+	s := newSwarm(t)
+	c.Host, c.Topics, c.peersEvery = s.Host(), SwarmTopics(s), 20*time.Millisecond
+	n, err := New(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return &node{s, n}
+}
+
+func connect(t *testing.T, from, to *swarm.Swarm) {
+	t.Helper()
+	if err := from.Connect(t.Context(), to.AddrInfo()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// awaitUpdate waits until the best record of a followed name is want.
+func awaitUpdate(t *testing.T, n *Names, want *Record) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for r, err := range n.Updates(ctx, want.name) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.Compare(want) == 0 {
+			if !bytes.Equal(r.Bytes(), want.Bytes()) {
+				t.Error("the record came with other bytes")
+			}
+			return
+		}
+	}
+	t.Fatal("the updates ended")
+}
+
+func publishOn(t *testing.T, n *node, value string) *Record {
+	t.Helper()
+	key, _ := newKey(t)
+	r, err := n.names.Publish(t.Context(), key, Publication{Value: value})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// TestPush hears of a record that is published after the topic was subscribed.
+func TestPush(t *testing.T) {
+	alice, bob := newNode(t, Config{}), newNode(t, Config{})
+	key, name := newKey(t)
+	first, err := alice.names.Publish(t.Context(), key, Publication{Value: pathA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect(t, bob.swarm, alice.swarm)
+	if err := bob.names.Follow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	// The first came before Bob: he has to ask for it.
+	awaitUpdate(t, bob.names, first)
+	second, err := alice.names.Publish(t.Context(), key, Publication{Value: pathB})
+	if err != nil {
+		t.Fatal(err)
+	}
+	awaitUpdate(t, bob.names, second)
+
+	// Carol never meets Alice, who is gone.
+	if err := alice.names.Close(); err != nil {
+		t.Fatal(err)
+	}
+	carol := newNode(t, Config{})
+	connect(t, carol.swarm, bob.swarm)
+	if err := carol.names.Follow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	awaitUpdate(t, carol.names, second)
+
+	// What is wrong isn't taken, and does no harm.
+	mallory := newSwarm(t)
+	connect(t, mallory, bob.swarm)
+	topic, err := mallory.Topic(name.Topic())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer topic.Close()
+	third := mustRecord(t, key, Fields{Sequence: 9})
+	for _, data := range [][]byte{
+		[]byte("noise"), make([]byte, MaxRecord+1), first.Bytes(),
+		mustRecord(t, key, Fields{Sequence: 8, Validity: time.Now().Add(-time.Hour)}).Bytes(), third.Bytes(),
+	} {
+		if err := topic.Publish(t.Context(), data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Mallory may not know yet that Bob subscribed: then the record is spread
+	// by who hears of it otherwise.
+	if _, err := carol.names.Put(t.Context(), name, third.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	awaitUpdate(t, bob.names, third)
+	if err := bob.names.Unfollow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if f := bob.names.feed(name); f != nil {
+		t.Error("the topic is open after Unfollow")
+	}
+}
+
+// TestFetch asks peers for records, and resolves by that alone.
+func TestFetch(t *testing.T) {
+	alice, bob := newNode(t, Config{}), newNode(t, Config{})
+	r := publishOn(t, alice, pathA)
+	connect(t, bob.swarm, alice.swarm)
+	raw, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), r.Name())
+	if err != nil || !bytes.Equal(raw, r.Bytes()) {
+		t.Errorf("FetchRecord: got %d bytes, %v, want the record", len(raw), err)
+	}
+	got, err := bob.names.Latest(t.Context(), r.Name())
+	wantRecord(t, "Latest", got, err, r)
+
+	// Bob doesn't tell what he looked up.
+	if _, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("FetchRecord of what was looked up: got %v, want ErrNotFound", err)
+	}
+	if err := bob.names.Follow(t.Context(), r.Name()); err != nil {
+		t.Fatal(err)
+	}
+	if raw, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); err != nil || !bytes.Equal(raw, r.Bytes()) {
+		t.Errorf("FetchRecord of what is followed: got %d bytes, %v", len(raw), err)
+	}
+	_, stranger := newKey(t)
+	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), stranger); !errors.Is(err, ErrNotFound) {
+		t.Errorf("FetchRecord of another name: got %v, want ErrNotFound", err)
+	}
+	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), newSwarm(t).ID(), stranger); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("FetchRecord from who isn't connected: got %v, want another error", err)
+	}
+}
+
+// send writes to a peer by the fetch protocol and reads what comes.
+func send(t *testing.T, h host.Host, to peer.ID, data []byte) ([]byte, error) {
+	t.Helper()
+	stream, err := h.NewStream(t.Context(), to, fetchProtocol)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Reset()
+	if _, err := stream.Write(data); err != nil {
+		return nil, err
+	}
+	if err := stream.CloseWrite(); err != nil {
+		return nil, err
+	}
+	return io.ReadAll(stream)
+}
+
+func TestHostileFetchers(t *testing.T) {
+	alice, mallory := newNode(t, Config{}), newSwarm(t)
+	r := publishOn(t, alice, pathA)
+	connect(t, mallory, alice.swarm)
+	for what, data := range map[string][]byte{
+		"nothing": nil, "too long": protowire.AppendVarint(nil, maxFetchRequest+1), "endless": bytes.Repeat([]byte{0xff}, 20),
+		"cut": {10, 1}, "noise": frame([]byte("noise")),
+	} {
+		if got, err := send(t, mallory.Host(), alice.swarm.ID(), data); err == nil {
+			t.Errorf("%s: got %x, want a reset", what, got)
+		}
+	}
+	for what, key := range map[string]string{
+		"no key": "", "no name": "/ipns/x", "another kind": "/pk/" + r.Name().hash, "the text": "/ipns/" + r.Name().String(),
+	} {
+		got, err := send(t, mallory.Host(), alice.swarm.ID(), frame(marshalRequest(key)))
+		if err != nil || !bytes.Equal(got, frame([]byte{8, 1})) {
+			t.Errorf("%s: got %x, %v, want NOT_FOUND", what, got, err)
+		}
+	}
+	// The bytes on the wire, by the specification.
+	key := r.Name().RoutingKey()
+	request := append([]byte{byte(2 + len(key)), 10, byte(len(key))}, key...)
+	want := append([]byte{0x12}, append(protowire.AppendVarint(nil, uint64(len(r.Bytes()))), r.Bytes()...)...)
+	got, err := send(t, mallory.Host(), alice.swarm.ID(), request)
+	if err != nil || !bytes.Equal(got, append(protowire.AppendVarint(nil, uint64(len(want))), want...)) {
+		t.Errorf("got %x, %v, want the record", got, err)
+	}
+}
+
+func TestHostileAnswers(t *testing.T) {
+	key, name := newKey(t)
+	other, _ := newKey(t)
+	good := mustRecord(t, key, Fields{Sequence: 4})
+	bob := newNode(t, Config{LookupTime: time.Second})
+	for what, answer := range map[string]func(network.Stream){
+		"reset":    func(s network.Stream) { s.Reset() },
+		"nothing":  func(s network.Stream) { s.Close() },
+		"silence":  func(s network.Stream) { _, _ = s.Read(make([]byte, 1)) },
+		"noise":    func(s network.Stream) { _, _ = s.Write([]byte("noise")); s.Close() },
+		"too long": func(s network.Stream) { _, _ = s.Write(protowire.AppendVarint(nil, 1<<40)); s.Close() },
+		"status":   func(s network.Stream) { _, _ = s.Write(frame([]byte{8, 7})); s.Close() },
+		"another's": func(s network.Stream) {
+			_, _ = s.Write(frame(marshalResponse(mustRecord(t, other, Fields{}).Bytes())))
+			s.Close()
+		},
+		"no record":     func(s network.Stream) { _, _ = s.Write(frame(marshalResponse([]byte("x")))); s.Close() },
+		"found nothing": func(s network.Stream) { _, _ = s.Write(frame(marshalResponse(nil))); s.Close() },
+	} {
+		mallory := newSwarm(t)
+		mallory.Host().SetStreamHandler(fetchProtocol, answer)
+		connect(t, mallory, bob.swarm)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		raw, err := FetchRecord(ctx, bob.swarm.Host(), mallory.ID(), name)
+		cancel()
+		if given := what == "another's" || what == "no record"; (err == nil) != given {
+			t.Errorf("%s: got %d bytes, %v", what, len(raw), err)
+		}
+		if r, err := bob.names.Record(t.Context(), name); !errors.Is(err, ErrNotFound) {
+			t.Errorf("%s: got %v, %v, want ErrNotFound", what, r, err)
+		}
+		if err := mallory.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if bob.names.table.entries[name] != nil {
+		t.Error("something of it is remembered")
+	}
+	got, err := bob.names.Put(t.Context(), name, good.Bytes())
+	wantRecord(t, "Put", got, err, good)
+}
+
+// A fakeTopic is a topic nobody else is at.
+type fakeTopic struct{ closed chan struct{} }
+
+func (f fakeTopic) Publish(context.Context, []byte) error { return nil }
+func (f fakeTopic) Peers() []peer.ID                      { return nil }
+func (f fakeTopic) Close() error                          { close(f.closed); return nil }
+func (f fakeTopic) Messages(ctx context.Context) iter.Seq2[swarm.Message, error] {
+	return func(func(swarm.Message, error) bool) {
+		select {
+		case <-f.closed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// TestFeeds opens a topic for each name that is kept, once, and again after a
+// restart.
+func TestFeeds(t *testing.T) {
+	opened := make(map[string]int)
+	c := Config{State: &memoryState{}, Topics: func(name string) (Topic, error) {
+		opened[name]++
+		return fakeTopic{make(chan struct{})}, nil
+	}}
+	n := newNames(t, c)
+	_, followed := newKey(t)
+	key, own := newKey(t)
+	for range 2 {
+		if err := n.Follow(t.Context(), followed); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Publish(t.Context(), key, Publication{Value: pathA}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := newNames(t, c).Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []Name{followed, own} {
+		if got := opened[name.Topic()]; got != 2 {
+			t.Errorf("the topic of %s was opened %d times, want 2", name, got)
+		}
+	}
+	if len(opened) != 2 {
+		t.Errorf("%d topics were opened, want 2", len(opened))
+	}
+}
+
+func TestUpdatesEnd(t *testing.T) {
+	n := newNames(t, Config{})
+	_, name := newKey(t)
+	last := func(ctx context.Context) error {
+		var last error
+		for _, err := range n.Updates(ctx, name) {
+			last = err
+		}
+		return last
+	}
+	if err := last(t.Context()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("of a name that isn't followed: got %v, want ErrNotFound", err)
+	}
+	if err := n.Follow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := last(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("with the context: got %v", err)
+	}
+	ended := make(chan error)
+	go func() { ended <- last(t.Context()) }()
+	if err := n.Forget(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrNotFound) {
+		t.Errorf("forgotten: got %v, want ErrNotFound", err)
+	}
+	if err := n.Follow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	go func() { ended <- last(t.Context()) }()
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("closed: got %v, want ErrClosed", err)
+	}
+}
+
+func FuzzFetch(f *testing.F) {
+	_, name := newKey(f)
+	f.Add(frame(marshalRequest(name.RoutingKey())))
+	f.Add(frame(marshalResponse([]byte("record"))))
+	f.Add(frame(marshalResponse(nil)))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0xff})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		message, err := readFrame(bufio.NewReader(bytes.NewReader(data)), maxFetchResponse)
+		if err != nil {
+			return
+		}
+		if key, err := unmarshalRequest(message); err == nil {
+			if back, err := unmarshalRequest(marshalRequest(key)); err != nil || back != key {
+				t.Errorf("the key %q became %q, %v", key, back, err)
+			}
+		}
+		if raw, err := unmarshalResponse(message); err == nil && raw != nil {
+			if back, err := unmarshalResponse(marshalResponse(raw)); err != nil || !bytes.Equal(back, raw) {
+				t.Errorf("the record %x became %x, %v", raw, back, err)
+			}
+		}
+	})
+}

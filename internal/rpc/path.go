@@ -1,0 +1,101 @@
+package rpc
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/ipfs/go-cid"
+)
+
+// A getter gets blocks for Kubo's verbs: those that are here, and others from
+// the network, unless the request says offline.
+type getter struct {
+	node    *cairn.Node
+	offline bool
+}
+
+var _ block.Getter = getter{}
+
+// getter reads the option offline, which all of Kubo's verbs have.
+func (c *call) getter() getter { return getter{c.node, c.flag("offline", false)} }
+
+// Get implements block.Getter.
+func (g getter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	b, err := g.node.Get(ctx, c)
+	if g.offline || !errors.Is(err, block.ErrNotFound) {
+		return b, err
+	}
+	fetched, ferr := g.node.Fetch(ctx, c)
+	if errors.Is(ferr, cairn.ErrOffline) {
+		return b, err
+	}
+	return fetched, ferr
+}
+
+// parsePath reads CID, CID/path, /ipfs/CID/path and ipfs://CID/path.
+func parsePath(s string) (root cid.Cid, path string, err error) {
+	if strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://") {
+		return cid.Undef, "", badRequest("%.200s: names are not looked up by this version", s)
+	}
+	for _, prefix := range []string{"/ipfs/", "ipfs://", "/ipld/"} {
+		if rest, found := strings.CutPrefix(s, prefix); found {
+			s = rest
+			break
+		}
+	}
+	first, path, _ := strings.Cut(s, "/")
+	root, err = block.ParseCID(first)
+	if err != nil {
+		return cid.Undef, "", badRequest("%w", err)
+	}
+	return root, strings.Trim(path, "/"), nil
+}
+
+// place returns the CID that an argument leads to, through directories.
+func (c *call) place(get block.Getter, arg string) (cid.Cid, error) {
+	root, path, err := parsePath(arg)
+	if err != nil || path == "" {
+		return root, err
+	}
+	e, err := unixfs.Resolve(c.ctx, get, root, path)
+	return e.CID, err
+}
+
+// cidArgument reads an argument that has to be a CID, or /ipfs/CID.
+func cidArgument(arg string) (cid.Cid, error) {
+	root, path, err := parsePath(arg)
+	if err == nil && path != "" {
+		return cid.Undef, badRequest("%.200s: a path, where a CID is wanted", arg)
+	}
+	return root, err
+}
+
+// places resolves all arguments.
+func (c *call) places(get block.Getter) ([]cid.Cid, error) {
+	var all []cid.Cid
+	for _, arg := range c.args {
+		root, err := c.place(get, arg)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, root)
+	}
+	return all, nil
+}
+
+// A link is a CID as DAG-JSON has it, in Kubo's answers.
+type link struct {
+	CID string `json:"/"`
+}
+
+// ourVerb is a request of our own client: it asks for what is at the daemon
+// alone, where the same verb of Kubo's would look into the network.
+func ourVerb(name string, args ...string) request {
+	r := request{verb: name, args: args}
+	r.option("offline", true)
+	return r
+}

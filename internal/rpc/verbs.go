@@ -1,0 +1,71 @@
+package rpc
+
+// verbs are all that a Server answers, by their paths below Prefix. What stands
+// below "cairn/" is ours; for the rest Kubo's reference says what it does.
+func verbs() map[string]verb {
+	return map[string]verb{
+		"version":  {run: (*call).version},
+		"shutdown": {run: (*call).shutdown},
+
+		"add":  {run: (*call).addMultipart, body: true},
+		"cat":  {run: (*call).cat, least: 1, most: -1},
+		"get":  {run: (*call).get, least: 1, most: 1},
+		"ls":   {run: (*call).ls, least: 1, most: -1},
+		"refs": {run: (*call).refs, least: 1, most: -1},
+
+		"block/get":  {run: (*call).blockGet, least: 1, most: 1},
+		"block/put":  {run: (*call).blockPut, body: true},
+		"block/stat": {run: (*call).blockStat, least: 1, most: 1},
+		"block/rm":   {run: (*call).blockRm, least: 1, most: -1},
+
+		"dag/get":     {run: (*call).dagGet, least: 1, most: 1},
+		"dag/put":     {run: (*call).dagPut, body: true},
+		"dag/import":  {run: (*call).dagImport, body: true},
+		"dag/export":  {run: (*call).dagExport, least: 1, most: 1},
+		"dag/stat":    {run: (*call).dagStat, least: 1, most: -1},
+		"dag/resolve": {run: (*call).dagResolve, least: 1, most: 1},
+		"resolve":     {run: (*call).resolve, least: 1, most: 1},
+
+		"cid/format": {run: (*call).cidFormat, least: 1, most: -1},
+		"cid/base32": {run: (*call).cidBase32, least: 1, most: -1},
+		"cid/codecs": {run: (*call).cidCodecs},
+
+		"pin/add":    {run: (*call).pinAdd, least: 1, most: -1},
+		"pin/ls":     {run: (*call).pinLs, most: -1},
+		"pin/rm":     {run: (*call).pinRm, least: 1, most: -1},
+		"pin/update": {run: (*call).pinUpdate, least: 2, most: 2},
+		"pin/verify": {run: (*call).pinVerify},
+
+		"repo/gc":      {run: (*call).repoGC},
+		"repo/stat":    {run: (*call).repoStat},
+		"repo/verify":  {run: (*call).repoVerify},
+		"repo/version": {run: (*call).repoVersion},
+		"refs/local":   {run: (*call).refsLocal},
+
+		"id":                 {run: (*call).id, most: 1},
+		"ping":               {run: (*call).ping, least: 1, most: 1},
+		"swarm/peers":        {run: (*call).swarmPeers},
+		"swarm/connect":      {run: (*call).swarmConnect, least: 1, most: -1},
+		"swarm/disconnect":   {run: (*call).swarmDisconnect, least: 1, most: -1},
+		"swarm/addrs":        {run: (*call).swarmAddrs},
+		"swarm/addrs/local":  {run: (*call).swarmAddrsLocal},
+		"swarm/addrs/listen": {run: (*call).swarmAddrsLocal},
+
+		"cairn/add":       {run: (*call).addPaths, body: true, least: 1, most: -1},
+		"cairn/alias/set": {run: (*call).aliasSet, least: 2, most: 2},
+		"cairn/alias/get": {run: (*call).aliasGet, least: 1, most: 1},
+		"cairn/alias/ls":  {run: (*call).aliasLs, most: 1},
+		"cairn/alias/rm":  {run: (*call).aliasRm, least: 1, most: -1},
+		"cairn/alias/why": {run: (*call).aliasWhy, least: 1, most: 1},
+		"cairn/backup":    {run: (*call).backup, least: 1, most: 1, local: true},
+		"cairn/batch":     {run: (*call).batch, body: true},
+		"cairn/block/rm":  {run: (*call).blockDelete, least: 1, most: -1},
+		"cairn/events":    {run: (*call).events},
+		"cairn/gc":        {run: (*call).evict},
+		"cairn/missing":   {run: (*call).missing, least: 1, most: 1},
+		"cairn/peers":     {run: (*call).peers},
+		"cairn/stats":     {run: (*call).stats},
+		"cairn/sync":      {run: (*call).sync, least: 1, most: 1},
+		"cairn/verify":    {run: (*call).verify},
+	}
+}
