@@ -232,14 +232,30 @@ func TestFlood(t *testing.T) {
 		t.Errorf("got %d wants remembered, want %d at most", l.Asked, limit)
 	}
 	fetch(t, c, all) // and still
-	// The last ones asked for are those remembered, and answered.
+	// Once the flood has been looked at, which may take a while still, the last
+	// ones asked for are those remembered, and answered.
 	s := flood.open(t, server)
-	if _, err := s.Write(appendWants(nil, []entry{{cid: all[0].CID(), priority: 1}}, false)); err != nil {
-		t.Fatal(err)
-	}
+	answered := make(chan struct{})
+	flooding.Go(func() {
+		for {
+			if _, err := s.Write(appendWants(nil, []entry{{cid: all[0].CID(), priority: 1}}, false)); err != nil {
+				t.Error(err)
+				return
+			}
+			select {
+			case <-answered:
+				return
+			case <-t.Context().Done():
+				return
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	})
 	if m := flood.next(t); len(m.blocks) != 1 {
 		t.Errorf("got %+v, want a block", m)
 	}
+	close(answered)
+	flooding.Wait()
 	if err := flood.host.Close(); err != nil {
 		t.Fatal(err)
 	}

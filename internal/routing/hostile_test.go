@@ -1,0 +1,438 @@
+package routing
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	record "github.com/libp2p/go-libp2p-record"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+	"google.golang.org/protobuf/proto"
+)
+
+// quick are limits for sources that never answer.
+var quick = Limits{Lookup: 300 * time.Millisecond, Delegated: 200 * time.Millisecond}
+
+func lineOf(t testing.TB, id peer.ID, addrs ...string) string {
+	t.Helper()
+	b, err := json.Marshal(jsonRecord{Schema: "peer", ID: id.String(), Addrs: addrs})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b) + "\n"
+}
+
+// TestHostileRouters asks delegated routers that do what they shouldn't. What
+// a good one says arrives nonetheless; without it there's an error, in time.
+func TestHostileRouters(t *testing.T) {
+	good := newID(t)
+	lines := func(w http.ResponseWriter) { w.Header().Set("Content-Type", mediaLines) }
+	hang := func(w http.ResponseWriter, r *http.Request) {
+		http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	}
+	goodURL := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		lines(w)
+		io.WriteString(w, lineOf(t, good, "/ip4/127.0.0.1/tcp/1"))
+	}))
+	for _, test := range []struct {
+		name    string
+		handler http.HandlerFunc
+		fails   bool
+	}{
+		{"hangs", hang, true},
+		{"hangs after the header", func(w http.ResponseWriter, r *http.Request) {
+			lines(w)
+			hang(w, r)
+		}, true},
+		{"a line of 10 MB", func(w http.ResponseWriter, r *http.Request) {
+			lines(w)
+			w.Write(bytes.Repeat([]byte{'['}, 10<<20))
+		}, true},
+		{"empty lines for ever", func(w http.ResponseWriter, r *http.Request) {
+			lines(w)
+			for {
+				if _, err := w.Write(bytes.Repeat([]byte{'\n'}, 1<<15)); err != nil {
+					return
+				}
+			}
+		}, true},
+		{"nonsense for ever", func(w http.ResponseWriter, r *http.Request) {
+			lines(w)
+			for {
+				if _, err := io.WriteString(w, "{\"Schema\":\"peer\",\"ID\":\"nobody\"}\n"); err != nil {
+					return
+				}
+			}
+		}, true},
+		{"an error", func(w http.ResponseWriter, r *http.Request) { http.Error(w, strings.Repeat("no ", 1<<20), 500) }, true},
+		{"another type", func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, "<html>") }, true},
+		{"an object of 10 MB", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", mediaObject)
+			io.WriteString(w, `{"Providers":[`)
+			w.Write(bytes.Repeat([]byte("{},"), 4<<20))
+		}, true},
+		{"an object cut short", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", mediaObject)
+			io.WriteString(w, `{"Providers":[`)
+		}, true},
+		{"nothing", func(w http.ResponseWriter, r *http.Request) { lines(w) }, false},
+		{"null", func(w http.ResponseWriter, r *http.Request) {
+			lines(w)
+			io.WriteString(w, "null\n{}\n[]\n\"\"\n")
+		}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			u := serve(t, test.handler)
+			alone := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, Limits: quick})
+			all, err := collect(alone.FindProviders(soon(t), newCID(t)))
+			if len(all) != 0 || (err != nil) != test.fails {
+				t.Errorf("got %v, %v, want nothing, and an error: %v", all, err, test.fails)
+			}
+			both := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u, goodURL}, Limits: quick})
+			all, err = collect(both.FindProviders(soon(t), newCID(t)))
+			if err != nil || len(all) != 1 || all[0].ID != good {
+				t.Errorf("got %v, %v, want the one that the good router told of", all, err)
+			}
+		})
+	}
+}
+
+// TestEndlessRecords takes the first thousand.
+func TestEndlessRecords(t *testing.T) {
+	ids := make([]string, 1100)
+	for i := range ids {
+		ids[i] = lineOf(t, newID(t), "/ip4/127.0.0.1/tcp/1")
+	}
+	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", mediaLines)
+		for i := 0; ; i++ {
+			if _, err := io.WriteString(w, ids[i%len(ids)]); err != nil {
+				return
+			}
+		}
+	}))
+	r := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}})
+	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	if err != nil || len(all) != maxRecords {
+		t.Errorf("got %d providers, %v, want %d", len(all), err, maxRecords)
+	}
+}
+
+// TestAddresses filters what a public source says.
+func TestAddresses(t *testing.T) {
+	id, other := newID(t), newID(t)
+	const public = "/ip4/1.2.3.4/tcp/4001"
+	for _, test := range []struct {
+		addr              string
+		public, near, any bool
+	}{
+		{public, true, true, true},
+		{public + "/p2p/" + id.String(), true, true, true},
+		{public + "/p2p/" + other.String(), false, false, false},
+		{public + "/p2p/" + other.String() + "/p2p-circuit/p2p/" + id.String(), true, true, true},
+		{"/dns4/example.com/tcp/443/wss", true, true, true},
+		{"/dns4/localhost/tcp/443", false, true, true},
+		{"/ip4/192.168.1.1/tcp/4001", false, true, true},
+		{"/ip4/10.0.0.1/udp/4001/quic-v1", false, true, true},
+		{"/ip6/fd00::1/tcp/1", false, true, true},
+		{"/ip4/127.0.0.1/tcp/4001", false, false, true},
+		{"/ip6/::1/tcp/4001", false, false, true},
+		{"/ip6/::ffff:127.0.0.1/tcp/4001", false, false, true},
+		{"/ip4/0.0.0.0/tcp/4001", false, false, false},
+		{"/ip4/224.0.0.1/udp/4001", false, false, false},
+		{"/ip4/1.2.3.4/tcp/0", false, false, false},
+		{"/ip4/1.2.3.4/udp/0/quic-v1", false, false, false},
+		{"/dns4/" + strings.Repeat("a", maxAddr) + "/tcp/1", false, false, false},
+	} {
+		addr := ma.StringCast(test.addr)
+		for s, want := range map[scope]bool{scopePublic: test.public, scopeNear: test.near, scopeAny: test.any} {
+			if got := len(s.clean(id, []ma.Multiaddr{addr})) == 1; got != want {
+				t.Errorf("%.60s in scope %d: got %v, want %v", addr, s, got, want)
+			}
+		}
+	}
+	var many []ma.Multiaddr
+	for i := range 100 {
+		many = append(many, ma.StringCast(fmt.Sprintf("/ip4/1.2.3.4/tcp/%d", 1+i/2)))
+	}
+	if got := scopePublic.clean(id, many); len(got) != maxAddrs || got[0].Equal(got[1]) {
+		t.Errorf("got %v, want %d different ones", got, maxAddrs)
+	}
+	if got := scopePublic.clean(id, []ma.Multiaddr{nil, {}}); len(got) != 0 {
+		t.Errorf("got %v for no address, want none", got)
+	}
+}
+
+// TestPrivateAddresses has a node that is not local asked about peers that are.
+func TestPrivateAddresses(t *testing.T) {
+	liar, honest, shy := newID(t), newID(t), newID(t)
+	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", mediaLines)
+		io.WriteString(w, lineOf(t, liar, "/ip4/127.0.0.1/tcp/5001", "/ip4/192.168.0.1/tcp/80"))
+		io.WriteString(w, lineOf(t, honest, "/ip4/127.0.0.1/tcp/4001", "no address", "/ip4/1.2.3.4/tcp/4001"))
+		io.WriteString(w, lineOf(t, shy))
+	}))
+	h := newSwarm(t).Host()
+	r, err := New(soon(t), Config{Host: h, Mode: ModeDelegated, Delegated: []*url.URL{u}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c := newCID(t)
+	all, err := collect(r.FindProviders(soon(t), c))
+	if err != nil || len(all) != 2 || all[0].ID != honest || len(all[0].Addrs) != 1 || all[1].ID != shy {
+		t.Errorf("got %v, %v, want %v at its public address, and %v", all, err, honest, shy)
+	}
+	for _, id := range []peer.ID{liar, honest} {
+		if got := h.Peerstore().Addrs(id); len(got) != 0 {
+			t.Errorf("got %v in the host's address book, want nothing", got)
+		}
+	}
+	if known := r.cache.get(c, time.Now()); len(known) != 1 || known[0].ID != honest {
+		t.Errorf("got %v in the cache, want %v alone", known, honest)
+	}
+}
+
+// misbehave makes the server answer in its own way.
+func misbehave(s server, answer func(request *pb.Message) *pb.Message) {
+	s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) {
+		defer stream.Close()
+		request, err := readMessage(stream)
+		if err != nil {
+			stream.Reset()
+			return
+		}
+		_ = writeMessage(stream, answer(request))
+	})
+}
+
+// TestHostilePeers has a DHT where some peers hang, and some lie.
+func TestHostilePeers(t *testing.T) {
+	servers := newServers(t, 12)
+	c, giver, liar := newCID(t), servers[5], newID(t)
+	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+		t.Fatal(err)
+	}
+	key, records := newRecords(t, 3)
+	if err := servers[1].dht.PutValue(soon(t), key, records[1]); err != nil {
+		t.Fatal(err)
+	}
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	for i, s := range servers[8:] {
+		misbehave(s, func(request *pb.Message) *pb.Message {
+			m := pb.NewMessage(request.GetType(), request.GetKey(), 0)
+			switch i {
+			case 0: // says it has what is bad, and knows peers that aren't
+				m.ProviderPeers = []*pb.Message_Peer{
+					{Id: []byte(liar), Addrs: [][]byte{ma.StringCast("/ip4/0.0.0.0/tcp/1").Bytes(), []byte("no address")}},
+					{Id: []byte("nobody"), Addrs: [][]byte{{1, 2, 3}}},
+					nil,
+				}
+				m.Record = record.MakePutRecord(key, []byte("no record"))
+			case 1: // knows thousands of peers
+				for j := range 5000 {
+					m.CloserPeers = append(m.CloserPeers, &pb.Message_Peer{Id: fmt.Append(nil, "peer", j)})
+				}
+			case 2: // another answer than was asked for
+				m = pb.NewMessage(pb.Message_PUT_VALUE, []byte("other"), 0)
+				m.Record = record.MakePutRecord("/ipns/other", records[2])
+			case 3:
+				m.Key = bytes.Repeat([]byte{1}, maxAnswer+1)
+			}
+			return m
+		})
+	}
+	all, err := collect(r.FindProviders(soon(t), c))
+	if err != nil || len(all) != 1 || all[0].ID != giver.host.ID() {
+		t.Errorf("got %v, %v, want %v alone", all, err, giver.host.ID())
+	}
+	if got := r.config.Host.Peerstore().Addrs(liar); len(got) != 0 {
+		t.Errorf("got %v in the host's address book, want nothing", got)
+	}
+	if got, err := r.GetValue(soon(t), key); err != nil || !bytes.Equal(got, records[1]) {
+		t.Errorf("got %d bytes, %v, want the record", len(got), err)
+	}
+	// Those that take a record answer without it.
+	if err := r.PutValue(soon(t), key, records[2]); err != nil {
+		t.Errorf("got %v, want nil", err)
+	}
+}
+
+// TestNobodyAnswers is in time, and says why.
+func TestNobodyAnswers(t *testing.T) {
+	servers := newServers(t, 4)
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers), Limits: Limits{Lookup: 500 * time.Millisecond}})
+	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	for _, s := range servers {
+		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { io.Copy(io.Discard, stream) })
+	}
+	began := time.Now()
+	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	if len(all) != 0 || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("hanging: got %v, %v, want nobody and %v", all, err, context.DeadlineExceeded)
+	}
+	t.Logf("given up after %v", time.Since(began))
+	for _, s := range servers {
+		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { stream.Reset() })
+	}
+	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrNoPeers) {
+		t.Errorf("refusing: got %v, want %v", err, ErrNoAnswer)
+	}
+}
+
+// TestNoNetwork has nobody to ask.
+func TestNoNetwork(t *testing.T) {
+	for mode := ModeAuto; mode <= ModeNone; mode++ {
+		r := newRouter(t, Config{Mode: mode})
+		_, err := collect(r.FindProviders(soon(t), newCID(t)))
+		hasDHT := mode.hasWAN() || mode.hasLAN()
+		if hasDHT && !errors.Is(err, ErrNoPeers) || !hasDHT && err != nil {
+			t.Errorf("%s: got %v, want %v if there is a DHT", mode, err, ErrNoPeers)
+		}
+		if err := r.Provide(soon(t), newCID(t)); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
+			t.Errorf("%s: got %v, want an error that says why", mode, err)
+		}
+		if _, err := r.GetValue(soon(t), "/pk/x"); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
+			t.Errorf("%s: got %v, want an error that says why", mode, err)
+		}
+	}
+}
+
+// A finder yields what it was given, or never anything.
+type finder struct {
+	name  string
+	found []Provider
+	hangs bool
+	err   error
+}
+
+func (f finder) Name() string { return f.name }
+
+func (f finder) FindProviders(ctx context.Context, _ cid.Cid) iter.Seq2[Provider, error] {
+	return func(yield func(Provider, error) bool) {
+		if f.hangs {
+			<-ctx.Done()
+		}
+		for _, p := range f.found {
+			if !yield(p, nil) {
+				return
+			}
+		}
+		if f.err != nil {
+			yield(Provider{}, f.err)
+		}
+	}
+}
+
+func (f finder) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[peer.AddrInfo, error] {
+	return func(yield func(peer.AddrInfo, error) bool) {
+		for p, err := range f.FindProviders(ctx, cid.Undef) {
+			if p.ID == id && !yield(p.AddrInfo, err) {
+				return
+			}
+		}
+	}
+}
+
+var _ PeerFinder = finder{}
+
+func TestFinders(t *testing.T) {
+	id := newID(t)
+	at := func(addr string) Provider {
+		return Provider{AddrInfo: peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{ma.StringCast(addr)}}}
+	}
+	bad := errors.New("broken")
+	r := newRouter(t, Config{Mode: ModeNone, Limits: quick, Finders: []Finder{
+		finder{name: "slow", hangs: true},
+		finder{name: "broken", err: bad},
+		finder{name: "good", found: []Provider{
+			{AddrInfo: peer.AddrInfo{ID: id}}, at("/ip4/127.0.0.1/tcp/1"), at("/ip4/127.0.0.1/tcp/1"), {AddrInfo: peer.AddrInfo{ID: id}},
+			at("/ip4/127.0.0.1/tcp/2"), at("/ip4/127.0.0.1/tcp/3"),
+		}},
+	}})
+	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	if err != nil || len(all) != maxTellings || len(all[0].Addrs) != 0 || len(all[1].Addrs) != 1 || all[0].Source != "good" {
+		t.Errorf("got %v, %v, want the provider, and again with each new address, %d times", all, err, maxTellings)
+	}
+	peers, err := collect(r.FindPeer(soon(t), id))
+	if err != nil || len(peers) != 3 {
+		t.Errorf("got %v, %v, want three addresses", peers, err)
+	}
+	r = newRouter(t, Config{Mode: ModeNone, Finders: []Finder{finder{name: "broken", err: bad}}})
+	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, bad) {
+		t.Errorf("got %v, want %v", err, bad)
+	}
+}
+
+func FuzzReadRecords(f *testing.F) {
+	key, _ := newRecords(f, 0)
+	id, _ := isIPNS(key)
+	good := lineOf(f, id, "/ip4/1.2.3.4/tcp/4001", "/ip4/127.0.0.1/tcp/1")
+	f.Add([]byte(good), true)
+	f.Add([]byte("\n\r\n{}\nnull\n"+good+good[:20]), true)
+	f.Add([]byte(`{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"`+id.String()+`","Addrs":null}`), true)
+	f.Add([]byte(`{"Providers":[`+strings.TrimSpace(good)+`],"Peers":[null]}`), false)
+	f.Fuzz(func(t *testing.T, b []byte, lines bool) {
+		media := mediaObject
+		if lines {
+			media = mediaLines
+		}
+		n := 0
+		for p, err := range readRecords(media, bytes.NewReader(b), scopePublic) {
+			if err != nil {
+				break
+			}
+			n++
+			if !validID(p.ID) || len(p.Addrs) > maxAddrs || len(p.Protocols) > maxProtocols {
+				t.Fatalf("got %+v, want it bounded", p)
+			}
+			if slices.ContainsFunc(p.Addrs, func(a ma.Multiaddr) bool { return !scopePublic.allows(a) }) {
+				t.Fatalf("got %v, want public addresses", p.Addrs)
+			}
+			// What is taken can be remembered.
+			if _, err := decodeRow(encodeRow([]cached{{Provider: p, until: time.Unix(1, 0)}})); err != nil {
+				t.Fatalf("got %v for %+v, want a row", err, p)
+			}
+		}
+		if n > maxRecords {
+			t.Fatalf("got %d records, want at most %d", n, maxRecords)
+		}
+	})
+}
+
+func FuzzReadMessage(f *testing.F) {
+	m := pb.NewMessage(pb.Message_GET_PROVIDERS, []byte("key"), 0)
+	m.CloserPeers = []*pb.Message_Peer{{Id: []byte("id"), Addrs: [][]byte{{4, 1, 2, 3, 4}}}}
+	b, err := proto.Marshal(m)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(append([]byte{byte(len(b))}, b...))
+	f.Add([]byte{0xff, 0xff, 0xff, 0x7f})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m, err := readMessage(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		if got := infos(m.GetCloserPeers()); len(got) > maxTraced {
+			t.Fatalf("got %d peers, want at most %d", len(got), maxTraced)
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package routing
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+	"strings"
+
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	// maxLine bounds a line of an answer, in bytes: a record has some 500, and
+	// those that list every address of a big node a few thousand.
+	maxLine = 64 << 10
+
+	// maxBody bounds an answer. maxRecords bounds what is taken of it: no
+	// caller tries more providers, and a router could go on for ever.
+	maxBody    = 4 << 20
+	maxRecords = 1000
+
+	// maxBadLines is how many lines that say nothing are passed over: records
+	// of kinds that are not known yet, or broken ones.
+	maxBadLines = 1000
+
+	// unknownProtocol stands for providers that don't say what they speak
+	// (IPIP-484).
+	unknownProtocol = "unknown"
+)
+
+var (
+	errLine = fmt.Errorf("a line of more than %d bytes", maxLine)
+	errBody = fmt.Errorf("an answer of more than %d bytes", maxBody)
+	errMany = fmt.Errorf("more than %d lines that say nothing", maxBadLines)
+)
+
+// A jsonRecord is a record of /routing/v1: of schema peer, or the older
+// bitswap.
+type jsonRecord struct {
+	Schema    string
+	Protocol  string // of bitswap
+	ID        string
+	Addrs     []string
+	Protocols []string
+}
+
+// provider reads a record; false if it's of no use.
+func (r jsonRecord) provider(s scope) (p Provider, ok bool) {
+	switch r.Schema {
+	case "peer":
+	case "bitswap":
+		r.Protocols = []string{r.Protocol}
+	default:
+		return p, false
+	}
+	if len(r.ID) > 2*maxPeerID {
+		return p, false
+	}
+	id, err := peer.Decode(r.ID)
+	if err != nil {
+		return p, false
+	}
+	p.ID = id
+	var addrs []ma.Multiaddr
+	for _, text := range r.Addrs[:min(len(r.Addrs), 4*maxAddrs)] {
+		if len(text) > 2*maxAddr {
+			continue
+		}
+		if a, err := ma.NewMultiaddr(text); err == nil {
+			addrs = append(addrs, a)
+		}
+	}
+	p.Addrs = s.clean(id, addrs)
+	if len(p.Addrs) == 0 && len(r.Addrs) > 0 {
+		return p, false // it says where it is, and we don't go there
+	}
+	for _, name := range r.Protocols[:min(len(r.Protocols), maxProtocols)] {
+		if name != "" && len(name) <= maxName {
+			p.Protocols = append(p.Protocols, name)
+		}
+	}
+	return p, true
+}
+
+// readLines yields the records of an answer, a line each.
+func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
+	return func(yield func(Provider, error) bool) {
+		body := &io.LimitedReader{R: r, N: maxBody + 1}
+		in := bufio.NewReaderSize(body, maxLine)
+		good, bad := 0, 0
+		for good < maxRecords {
+			line, err := in.ReadSlice('\n')
+			if err == bufio.ErrBufferFull {
+				err = errLine
+			}
+			if body.N == 0 {
+				err = errBody
+			}
+			if err != nil && err != io.EOF {
+				yield(Provider{}, err)
+				return
+			}
+			var record jsonRecord
+			if line = bytes.TrimSpace(line); len(line) > 0 {
+				p, ok := Provider{}, false
+				if json.Unmarshal(line, &record) == nil {
+					p, ok = record.provider(s)
+				}
+				if ok {
+					good++
+					if !yield(p, nil) {
+						return
+					}
+				} else if bad++; bad > maxBadLines {
+					yield(Provider{}, errMany)
+					return
+				}
+			}
+			if err == io.EOF {
+				return
+			}
+		}
+	}
+}
+
+// readObject yields the records of an answer that is one object.
+func readObject(r io.Reader, s scope) iter.Seq2[Provider, error] {
+	return func(yield func(Provider, error) bool) {
+		b, err := io.ReadAll(io.LimitReader(r, maxBody+1))
+		if err == nil && len(b) > maxBody {
+			err = errBody
+		}
+		var object struct{ Providers, Peers []jsonRecord }
+		if err == nil {
+			err = json.Unmarshal(b, &object)
+		}
+		if err != nil {
+			yield(Provider{}, err)
+			return
+		}
+		records := slices.Concat(object.Providers, object.Peers)
+		for _, record := range records[:min(len(records), maxRecords)] {
+			if p, ok := record.provider(s); ok && !yield(p, nil) {
+				return
+			}
+		}
+	}
+}
+
+// readRecords yields the records of an answer of that media type.
+func readRecords(media string, r io.Reader, s scope) iter.Seq2[Provider, error] {
+	switch media {
+	case mediaLines:
+		return readLines(r, s)
+	case mediaObject:
+		return readObject(r, s)
+	}
+	return func(yield func(Provider, error) bool) {
+		yield(Provider{}, errors.New("an answer of type "+strings.ToValidUTF8(media[:min(len(media), maxName)], "?")))
+	}
+}
+
+// speaks applies a filter of protocols to a provider (IPIP-484).
+func speaks(p Provider, filter []string) bool {
+	if len(filter) == 0 {
+		return true
+	}
+	if len(p.Protocols) == 0 {
+		return slices.Contains(filter, unknownProtocol)
+	}
+	return slices.ContainsFunc(p.Protocols, func(name string) bool { return slices.Contains(filter, name) })
+}

@@ -1,0 +1,385 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p-kad-dht/amino"
+	"github.com/libp2p/go-libp2p-kad-dht/provider"
+	"github.com/libp2p/go-libp2p-kad-dht/provider/keystore"
+	"github.com/multiformats/go-multihash"
+)
+
+// A Strategy says which CIDs are announced, besides what Provide is told.
+type Strategy int
+
+const (
+	// StrategyEntities announces the roots of files, directories and shards:
+	// whatever has a name, so that who knows a file finds it, too.
+	StrategyEntities Strategy = iota
+	// StrategyRoots announces the roots of aliases alone.
+	StrategyRoots
+	// StrategyAll announces every block.
+	StrategyAll
+	// StrategyOwn announces what Providing.Own lists.
+	StrategyOwn
+)
+
+var strategies = [...]string{"entities", "roots", "all", "own"}
+
+func (s Strategy) String() string {
+	if s < 0 || int(s) >= len(strategies) {
+		return fmt.Sprintf("strategy %d", int(s))
+	}
+	return strategies[s]
+}
+
+// ParseStrategy reads a strategy by its name.
+func ParseStrategy(name string) (Strategy, error) {
+	if i := slices.Index(strategies[:], name); i >= 0 {
+		return Strategy(i), nil
+	}
+	return 0, fmt.Errorf("routing: no strategy %q; there are %q", name, strategies)
+}
+
+// A List lists what is to be announced, in any order, some of it more than once
+// if need be. After an error it ends.
+type List func(ctx context.Context) iter.Seq2[cid.Cid, error]
+
+// Providing says what is announced, and how often.
+type Providing struct {
+	// Strategy selects one of the lists. Zero: StrategyEntities. Where the
+	// list is nil, only what Provide is told is announced.
+	Strategy                  Strategy
+	Entities, Roots, All, Own List
+	// Interval is how often everything is announced again. 0: 22 hours, as
+	// records are kept for 48.
+	Interval time.Duration
+}
+
+func (p Providing) list() List {
+	return [...]List{p.Entities, p.Roots, p.All, p.Own}[p.Strategy]
+}
+
+func (p Providing) interval() time.Duration {
+	if p.Interval <= 0 {
+		return amino.DefaultReprovideInterval
+	}
+	return p.Interval
+}
+
+func (p Providing) check() error {
+	switch {
+	case p.Strategy < 0 || int(p.Strategy) >= len(strategies):
+		return fmt.Errorf("routing: there is no %s", p.Strategy)
+	case p.Strategy == StrategyOwn && p.Own == nil:
+		return errors.New("routing: StrategyOwn without a list")
+	}
+	return nil
+}
+
+const (
+	// sweepWorkers announce regions of the DHT; sweepPeriodic and sweepBurst
+	// are how many of them are for the schedule and for what is new.
+	sweepWorkers  = 4
+	sweepPeriodic = 2
+	sweepBurst    = 1
+
+	// refreshBatch is how many CIDs of a list are looked up at once in the
+	// keystore. refreshBurst is how many new ones of a list are announced
+	// without waiting for their turn: they wait in memory, 100 bytes each.
+	refreshBatch = 1 << 10
+	refreshBurst = 1 << 16
+)
+
+// An announcer keeps what is announced, and announces it.
+type announcer struct {
+	keys   *keystore.ResettableKeystore
+	sweeps []*provider.SweepingProvider // the internet's first
+	list   List
+	turn   chan struct{} // held while the keystore is refreshed
+}
+
+func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
+	a := &announcer{list: c.Providing.list(), turn: make(chan struct{}, 1)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(fmt.Errorf("routing: start announcing: %w", err), a.close())
+		}
+	}()
+	if a.keys, err = keystore.NewResettableKeystore(newDatastore(c.Datastore, "keys")); err != nil {
+		return a, err
+	}
+	for _, t := range tables {
+		sweep, err := provider.New(
+			provider.WithHost(c.Host),
+			provider.WithKeystore(a.keys),
+			provider.WithDatastore(newDatastore(c.Datastore, "sweep/"+t.source)),
+			provider.WithRouter(t),
+			provider.WithMessageSender(t.dht.MessageSender()),
+			provider.WithSelfAddrs(t.dht.FilteredAddrs),
+			provider.WithAddLocalRecord(func(h multihash.Multihash) error {
+				return t.dht.Provide(context.Background(), cid.NewCidV1(cid.Raw, h), false)
+			}),
+			provider.WithReprovideInterval(c.Providing.interval()),
+			provider.WithMaxWorkers(sweepWorkers),
+			provider.WithDedicatedPeriodicWorkers(sweepPeriodic),
+			provider.WithDedicatedBurstWorkers(sweepBurst),
+			provider.WithDhtType(t.source))
+		if err != nil {
+			return a, err
+		}
+		a.sweeps = append(a.sweeps, sweep)
+	}
+	return a, nil
+}
+
+func (a *announcer) close() error {
+	var errs []error
+	for _, s := range a.sweeps {
+		errs = append(errs, s.Close())
+	}
+	if a.keys != nil {
+		errs = append(errs, a.keys.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Provide announces c now, and keeps it announced until Unprovide, or until a
+// Refresh that doesn't list it. What is to be announced is durable when it
+// returns; an error from then on means that no DHT took it yet, and the sweep
+// will try again.
+func (r *Router) Provide(ctx context.Context, c cid.Cid) error {
+	what := "provide " + c.String()
+	if !c.Defined() {
+		return errors.New("routing: provide: no CID")
+	}
+	if r.announcer == nil {
+		return fmt.Errorf("routing: %s: %w", what, ErrNoSource)
+	}
+	if !r.hold() {
+		return fmt.Errorf("routing: %s: %w", what, ErrClosed)
+	}
+	defer r.running.Done()
+	if _, err := r.announcer.keys.Put(ctx, c.Hash()); err != nil {
+		return fmt.Errorf("routing: %s: %w", what, err)
+	}
+	for _, s := range r.announcer.sweeps {
+		if err := s.AddToSchedule(c.Hash()); err != nil {
+			return fmt.Errorf("routing: %s: %w", what, err)
+		}
+	}
+	var runs []run[struct{}]
+	for _, t := range r.tables {
+		runs = append(runs, run[struct{}]{t.source, func(ctx context.Context, _ func(struct{}) bool) error {
+			return t.provide(ctx, c)
+		}})
+	}
+	return r.all(ctx, what, runs)
+}
+
+// Unprovide ends announcing c. Peers forget it within 48 hours.
+func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
+	if r.announcer == nil {
+		return nil
+	}
+	if !r.hold() {
+		return fmt.Errorf("routing: unprovide %s: %w", c, ErrClosed)
+	}
+	defer r.running.Done()
+	if err := r.announcer.keys.Delete(ctx, c.Hash()); err != nil {
+		return fmt.Errorf("routing: unprovide %s: %w", c, err)
+	}
+	for _, s := range r.announcer.sweeps {
+		if err := s.StopProviding(c.Hash()); err != nil {
+			return fmt.Errorf("routing: unprovide %s: %w", c, err)
+		}
+	}
+	return nil
+}
+
+// Refresh makes the list of the strategy what is announced: what is new there
+// is announced soon, what is not there any more is not. If the list ends with
+// an error, nothing is taken away.
+func (r *Router) Refresh(ctx context.Context) error {
+	a := r.announcer
+	if a == nil || a.list == nil {
+		return nil
+	}
+	if !r.hold() {
+		return fmt.Errorf("routing: refresh what is announced: %w", ErrClosed)
+	}
+	defer r.running.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
+	select {
+	case a.turn <- struct{}{}:
+		defer func() { <-a.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("routing: refresh what is announced: %w", ctx.Err())
+	}
+	if err := a.addNew(ctx); err != nil {
+		return fmt.Errorf("routing: refresh what is announced: %w", err)
+	}
+	if err := a.reset(ctx); err != nil {
+		return fmt.Errorf("routing: refresh what is announced: %w", err)
+	}
+	for _, s := range a.sweeps {
+		if err := s.RefreshSchedule(); err != nil {
+			return fmt.Errorf("routing: refresh what is announced: %w", err)
+		}
+	}
+	return nil
+}
+
+// addNew adds what the list has and the keystore doesn't, and has it announced.
+func (a *announcer) addNew(ctx context.Context) error {
+	burst := 0
+	flush := func(keys []multihash.Multihash) error {
+		added, err := a.keys.Put(ctx, keys...)
+		if err != nil {
+			return err
+		}
+		for _, s := range a.sweeps {
+			if burst < refreshBurst {
+				err = errors.Join(err, s.ProvideOnce(added...))
+			}
+		}
+		burst += len(added)
+		return err
+	}
+	var keys []multihash.Multihash
+	for c, err := range a.list(ctx) {
+		if err != nil {
+			return err
+		}
+		if keys = append(keys, c.Hash()); len(keys) == refreshBatch {
+			if err := flush(keys); err != nil {
+				return err
+			}
+			keys = nil
+		}
+	}
+	if len(keys) == 0 {
+		return ctx.Err()
+	}
+	return flush(keys)
+}
+
+// reset leaves in the keystore what the list has, and what is added meanwhile.
+func (a *announcer) reset(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	keys := make(chan cid.Cid)
+	done := make(chan error, 1)
+	go func() {
+		done <- a.keys.ResetCids(ctx, keys)
+	}()
+	for c, err := range a.list(ctx) {
+		if err != nil {
+			// A list that is cut short must not take anything away: keys stays
+			// open, and the reset ends with its context.
+			cancel()
+			return errors.Join(err, ignoreCanceled(<-done))
+		}
+		select {
+		case keys <- c:
+		case err := <-done:
+			return err
+		}
+	}
+	if err := ctx.Err(); err != nil {
+		return errors.Join(err, ignoreCanceled(<-done))
+	}
+	close(keys)
+	return <-done
+}
+
+func ignoreCanceled(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return nil
+	}
+	return err
+}
+
+// refreshNowAndThen refreshes at the start and once in each interval.
+func (r *Router) refreshNowAndThen() {
+	ticker := time.NewTicker(r.config.Providing.interval())
+	defer ticker.Stop()
+	for {
+		if err := r.Refresh(r.ctx); err != nil && r.ctx.Err() == nil {
+			r.log.Warn("routing: what is announced is not up to date", "err", err)
+		}
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// Stats are how announcing goes.
+type Stats struct {
+	Strategy Strategy
+	// Records is how many CIDs are kept announced. -1: not known just now.
+	Records int64
+	// Online tells whether peers of the DHT can be reached.
+	Online bool
+	// Pending are CIDs that are to be announced at once, and Late the regions
+	// whose turn has passed.
+	Pending, Late int64
+	// Regions is into how many parts of the DHT the CIDs fall: each is one
+	// visit. Visited is how many had theirs within the last interval.
+	Regions, Visited int64
+	// SweepBegan is when the sweep under way began, and Next when the next
+	// region is due. Zero: nothing is due.
+	SweepBegan, Next time.Time
+	// SweepTakes is how long a whole sweep takes, going by the regions visited
+	// within the last interval. 0: there were none yet.
+	SweepTakes time.Duration
+	// Interval is how long it may take, and Fits tells whether that is enough.
+	// It is not known while SweepTakes is 0, and false then, except if there's
+	// nothing to announce.
+	Interval time.Duration
+	Fits     bool
+	// Announced and Failed count CIDs since the start.
+	Announced, Failed int64
+}
+
+// Stats says how announcing goes, in the DHT of the internet if there is one.
+func (r *Router) Stats(ctx context.Context) (Stats, error) {
+	if r.announcer == nil {
+		return Stats{}, fmt.Errorf("routing: stats: %w", ErrNoSource)
+	}
+	s, err := r.announcer.sweeps[0].Stats(ctx)
+	if err != nil {
+		return Stats{}, fmt.Errorf("routing: stats: %w", err)
+	}
+	out := Stats{
+		Strategy:   r.config.Providing.Strategy,
+		Records:    s.Schedule.Keys,
+		Online:     s.Connectivity.Status == "online",
+		Pending:    s.Queues.PendingKeyProvides,
+		Late:       s.Queues.PendingRegionReprovides,
+		Regions:    s.Schedule.Regions,
+		Visited:    s.Operations.Past.RegionReprovidedLastCycle,
+		SweepBegan: s.Timing.CycleStart,
+		Next:       s.Schedule.NextReprovideAt,
+		Interval:   r.config.Providing.interval(),
+		Announced:  s.Operations.Past.KeysProvided,
+		Failed:     s.Operations.Past.KeysFailed,
+	}
+	if out.Visited > 0 {
+		each := s.Operations.Past.RegionReprovideDuration
+		// The workers for what is new have no part in it.
+		out.SweepTakes = each * time.Duration(out.Regions) / (sweepWorkers - sweepBurst)
+	}
+	out.Fits = out.Records == 0 || out.SweepTakes > 0 && out.SweepTakes <= out.Interval
+	return out, nil
+}

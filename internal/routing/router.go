@@ -1,0 +1,214 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/ipfs/boxo/ipns"
+	record "github.com/libp2p/go-libp2p-record"
+)
+
+// saveTimeout bounds the last save of the cache, in Close.
+const saveTimeout = 10 * time.Second
+
+// A Router finds and announces; New makes one.
+type Router struct {
+	config    Config
+	log       *slog.Logger
+	cache     *cache
+	tables    []*table // the internet's before the local network's
+	delegated []*delegated
+	http      *http.Client
+	announcer *announcer // or nil
+	validator record.NamespacedValidator
+
+	ctx     context.Context // ends with Close
+	cancel  context.CancelFunc
+	closing sync.Once
+	failed  error          // what Close returns
+	running sync.WaitGroup // Add only with mu held and closed false
+
+	mu     sync.Mutex // guards closed
+	closed bool
+}
+
+// New makes a router and enters the DHT, in the background. The context is for
+// the making alone.
+func New(ctx context.Context, c Config) (*Router, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	r := &Router{
+		config:    c,
+		log:       c.Logger,
+		cache:     newCache(c.Datastore, c.Limits.Cache, c.Logger),
+		http:      httpClient(c.HTTP),
+		validator: record.NamespacedValidator{"pk": record.PublicKeyValidator{}, "ipns": ipns.Validator{KeyBook: c.Host.Peerstore()}},
+	}
+	r.ctx, r.cancel = context.WithCancel(context.WithoutCancel(ctx))
+	if err := r.start(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
+	}
+	return r, nil
+}
+
+func (r *Router) start(ctx context.Context) error {
+	c := &r.config
+	if err := r.cache.load(ctx, time.Now()); err != nil {
+		return err
+	}
+	if c.Mode.hasHTTP() {
+		scope := scopePublic
+		if c.Local {
+			scope = scopeAny
+		}
+		for _, u := range c.Delegated {
+			r.delegated = append(r.delegated, &delegated{base: u, http: r.http, config: c, scope: scope})
+		}
+	}
+	for _, wan := range []bool{true, false} {
+		if wan && !c.Mode.hasWAN() || !wan && !c.Mode.hasLAN() {
+			continue
+		}
+		t, err := newTable(c, wan)
+		if err != nil {
+			return err
+		}
+		r.tables = append(r.tables, t)
+		if wan && c.Mode == ModeAccelerated {
+			if err := t.addFull(c); err != nil {
+				return err
+			}
+		}
+		if err := t.dht.Bootstrap(ctx); err != nil {
+			return fmt.Errorf("routing: enter the DHT %s: %w", t.source, err)
+		}
+	}
+	if len(r.tables) > 0 {
+		a, err := newAnnouncer(c, r.tables)
+		if err != nil {
+			return err
+		}
+		r.announcer = a
+		r.spawn(r.refreshNowAndThen)
+	}
+	r.spawn(r.saveNowAndThen)
+	return nil
+}
+
+// Ready tells whether the accelerated table answers.
+func (r *Router) Ready() bool {
+	return len(r.tables) > 0 && r.tables[0].ready()
+}
+
+// A Status is how a router is doing.
+type Status struct {
+	Mode Mode
+	// Peers are those in the DHT's routing table, LocalPeers those in the
+	// local network's, AllPeers those of the accelerated table.
+	Peers, LocalPeers, AllPeers int
+	// Server tells whether the node answers for the DHT.
+	Server bool
+	// Ready is what Ready says.
+	Ready bool
+	// Cached is of how many CIDs providers are remembered.
+	Cached int
+}
+
+// Status says how the router is doing.
+func (r *Router) Status() Status {
+	s := Status{Mode: r.config.Mode, Ready: r.Ready()}
+	for _, t := range r.tables {
+		if t.source == "lan" {
+			s.LocalPeers = t.dht.RoutingTable().Size()
+			continue
+		}
+		s.Peers = t.dht.RoutingTable().Size()
+		if t.full != nil {
+			s.AllPeers = len(t.full.Stat())
+		}
+		for _, p := range r.config.Host.Mux().Protocols() {
+			s.Server = s.Server || p == r.config.protocol(true)
+		}
+	}
+	r.cache.mu.Lock()
+	defer r.cache.mu.Unlock()
+	s.Cached = r.cache.order.Len()
+	return s
+}
+
+// saveNowAndThen saves the cache.
+func (r *Router) saveNowAndThen() {
+	ticker := time.NewTicker(saveEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-r.ctx.Done():
+			return
+		case <-ticker.C:
+			if err := r.cache.save(r.ctx); err != nil && r.ctx.Err() == nil {
+				r.log.Warn("routing: the provider cache is not saved", "err", err)
+			}
+		}
+	}
+}
+
+// spawn runs f on a goroutine that Close waits for; false: the router is
+// closed.
+func (r *Router) spawn(f func()) bool {
+	if !r.hold() {
+		return false
+	}
+	go func() {
+		defer r.running.Done()
+		f()
+	}()
+	return true
+}
+
+// hold keeps Close waiting until running.Done is called; false: the router is
+// closed.
+func (r *Router) hold() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return false
+	}
+	r.running.Add(1)
+	return true
+}
+
+// Close ends all look-ups, waits for every goroutine, and saves the cache.
+// Calls after the first return what that one did.
+func (r *Router) Close() error {
+	r.closing.Do(func() {
+		r.mu.Lock()
+		r.closed = true
+		r.mu.Unlock()
+		r.cancel()
+		r.running.Wait()
+		var errs []error
+		if r.announcer != nil {
+			errs = append(errs, r.announcer.close())
+		}
+		for _, t := range r.tables {
+			errs = append(errs, t.close())
+		}
+		if r.config.HTTP == nil {
+			r.http.CloseIdleConnections()
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
+		defer cancel()
+		errs = append(errs, r.cache.save(ctx))
+		if err := errors.Join(errs...); err != nil {
+			r.failed = fmt.Errorf("routing: close: %w", err)
+		}
+	})
+	return r.failed
+}

@@ -1,0 +1,323 @@
+package routing
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/internal/swarm"
+	"github.com/ipfs/boxo/ipns"
+	"github.com/ipfs/boxo/path"
+	kbucket "github.com/libp2p/go-libp2p-kbucket"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+func TestFindsProviders(t *testing.T) {
+	servers := newServers(t, 20)
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	c := newCID(t)
+	giver := servers[7]
+	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+		t.Fatal(err)
+	}
+	var mu sync.Mutex
+	var traced []TraceEvent
+	ctx := WithTrace(soon(t), func(e TraceEvent) {
+		mu.Lock()
+		defer mu.Unlock()
+		traced = append(traced, e)
+	})
+	began := time.Now()
+	p, err := first(r.FindProviders(ctx, c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("first provider after %v, with entering the DHT", time.Since(began))
+	if p.ID != giver.host.ID() || len(p.Addrs) == 0 || p.Source != "dht" {
+		t.Errorf("got %v of %s, want %v of dht", p.AddrInfo, p.Source, giver.host.ID())
+	}
+	// Tracing shows who told, soon after it is known.
+	tells := func(e TraceEvent) bool {
+		return slices.ContainsFunc(e.Providers, func(p peer.AddrInfo) bool { return p.ID == giver.host.ID() })
+	}
+	eventually(t, "traced", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return slices.ContainsFunc(traced, tells)
+	})
+	mu.Lock()
+	events := slices.Clone(traced)
+	mu.Unlock()
+	if e := events[slices.IndexFunc(events, tells)]; e.Source != "dht" || e.Hop < 1 || e.Took <= 0 || e.Err != nil || len(e.Closer) == 0 {
+		t.Errorf("got %+v, want who answered, when, and what", e)
+	}
+	for _, e := range events {
+		want := kbucket.CommonPrefixLen(kbucket.ConvertKey(string(c.Hash())), kbucket.ConvertPeerID(e.Peer))
+		if e.Err == nil && e.Prefix != want {
+			t.Errorf("got a common prefix of %d bits with %v, want %d", e.Prefix, e.Peer, want)
+		}
+	}
+	// Everything else of the package, over the same network.
+	t.Run("again", func(t *testing.T) {
+		began := time.Now()
+		p, err := first(r.FindProviders(soon(t), c))
+		if err != nil || p.ID != giver.host.ID() || p.Source != "cache" {
+			t.Errorf("got %v of %q, %v, want the cached %v", p.ID, p.Source, err, giver.host.ID())
+		}
+		t.Logf("from the cache in %v", time.Since(began))
+		all, err := collect(r.FindProviders(soon(t), c))
+		if err != nil || len(all) != 1 {
+			t.Errorf("got %d providers, %v, want one, once", len(all), err)
+		}
+	})
+	t.Run("nobody", func(t *testing.T) {
+		all, err := collect(r.FindProviders(soon(t), newCID(t)))
+		if err != nil || len(all) != 0 {
+			t.Errorf("got %v, %v, want nobody and no error", all, err)
+		}
+	})
+	t.Run("peer", func(t *testing.T) {
+		id := servers[13].host.ID()
+		p, err := first(r.FindPeer(soon(t), id))
+		if err != nil || p.ID != id || !slices.ContainsFunc(p.Addrs, servers[13].host.Addrs()[0].Equal) {
+			t.Errorf("got %v, %v, want %v at %v", p, err, id, servers[13].host.Addrs())
+		}
+	})
+	t.Run("closest", func(t *testing.T) {
+		all, err := collect(r.ClosestPeers(soon(t), string(c.Hash())))
+		if err != nil || len(all) != 20 {
+			t.Errorf("got %d peers, %v, want 20", len(all), err)
+		}
+		for _, p := range all {
+			if len(p.Addrs) == 0 || p.Source != "dht" {
+				t.Errorf("got %v of %q, want addresses of dht", p.AddrInfo, p.Source)
+			}
+		}
+	})
+	t.Run("provide", func(t *testing.T) {
+		c := newCID(t)
+		if err := r.Provide(soon(t), c); err != nil {
+			t.Fatal(err)
+		}
+		found, err := servers[3].dht.FindProviders(soon(t), c)
+		if err != nil || len(found) == 0 || found[0].ID != r.config.Host.ID() {
+			t.Errorf("got %v, %v, want us", found, err)
+		}
+	})
+}
+
+func TestCancelled(t *testing.T) {
+	servers := newServers(t, 5)
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if _, err := collect(r.FindProviders(ctx, newCID(t))); !errors.Is(err, context.Canceled) {
+		t.Errorf("got %v, want %v", err, context.Canceled)
+	}
+	if err := r.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want %v", err, ErrClosed)
+	}
+	if err := r.Provide(soon(t), newCID(t)); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v, want %v", err, ErrClosed)
+	}
+}
+
+func TestAccelerated(t *testing.T) {
+	servers := newServers(t, 20)
+	r := newRouter(t, Config{Mode: ModeAccelerated, Bootstrap: bootstrap(servers)})
+	c := newCID(t)
+	giver := servers[7]
+	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+		t.Fatal(err)
+	}
+	// Before the table is ready, and then by it.
+	if p, err := first(r.FindProviders(soon(t), c)); err != nil || p.ID != giver.host.ID() {
+		t.Errorf("got %v, %v, want %v", p, err, giver.host.ID())
+	}
+	eventually(t, "ready", r.Ready)
+	if s := r.Status(); !s.Ready || s.AllPeers != len(servers) || s.Mode != ModeAccelerated {
+		t.Errorf("got %+v, want %d peers", s, len(servers))
+	}
+	r.Failed(c, giver.host.ID()) // so that the cache doesn't answer
+	began := time.Now()
+	p, err := first(r.FindProviders(soon(t), c))
+	if err != nil || p.ID != giver.host.ID() || p.Source != "accelerated" {
+		t.Errorf("got %v of %q, %v, want %v of accelerated", p.AddrInfo, p.Source, err, giver.host.ID())
+	}
+	t.Logf("by the accelerated table in %v", time.Since(began))
+	id := servers[11].host.ID()
+	found, err := first(r.FindPeer(soon(t), id))
+	if err != nil || found.ID != id {
+		t.Errorf("got %v, %v, want %v", found, err, id)
+	}
+	for _, a := range found.Addrs {
+		if a.String() == standIn {
+			t.Errorf("got %v, want addresses that peers have", a)
+		}
+	}
+	closest, err := collect(r.ClosestPeers(soon(t), string(c.Hash())))
+	if err != nil || len(closest) != 20 {
+		t.Errorf("got %d peers, %v, want 20", len(closest), err)
+	}
+	mine := newCID(t)
+	if err := r.Provide(soon(t), mine); err != nil {
+		t.Fatal(err)
+	}
+	got, err := servers[3].dht.FindProviders(soon(t), mine)
+	if err != nil || len(got) == 0 || got[0].ID != r.config.Host.ID() {
+		t.Errorf("got %v, %v, want us", got, err)
+	}
+}
+
+// TestLAN has two nodes that nobody introduced but one another.
+func TestLAN(t *testing.T) {
+	a := newRouter(t, Config{Mode: ModeLAN})
+	b := newRouter(t, Config{Mode: ModeLAN, Bootstrap: []peer.AddrInfo{{ID: a.config.Host.ID(), Addrs: a.config.Host.Addrs()}}})
+	c := newCID(t)
+	if err := b.Provide(soon(t), c); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := first(a.FindProviders(soon(t), c)); err != nil || p.ID != b.config.Host.ID() || p.Source != "lan" {
+		t.Errorf("got %v of %q, %v, want the other of lan", p.AddrInfo, p.Source, err)
+	}
+}
+
+// TestServer becomes one when it is reached from outside, and no one before.
+func TestServer(t *testing.T) {
+	for _, c := range []struct {
+		mode          Mode
+		before, after bool
+	}{{ModeAuto, false, true}, {ModeClient, false, false}, {ModeServer, true, true}} {
+		r := newRouter(t, Config{Mode: c.mode})
+		if got := r.Status().Server; got != c.before {
+			t.Errorf("%s: got server %v at first, want %v", c.mode, got, c.before)
+		}
+		emitter, err := r.config.Host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := emitter.Emit(event.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPublic}); err != nil {
+			t.Fatal(err)
+		}
+		emitter.Close()
+		if c.before != c.after {
+			eventually(t, "server", func() bool { return r.Status().Server })
+		} else if got := r.Status().Server; got != c.after {
+			t.Errorf("%s: got server %v, want %v", c.mode, got, c.after)
+		}
+	}
+}
+
+func TestValues(t *testing.T) {
+	servers := newServers(t, 8)
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	key, records := newRecords(t, 3)
+	if _, err := r.GetValue(soon(t), key); !errors.Is(err, ErrNotFound) {
+		t.Errorf("got %v, want %v", err, ErrNotFound)
+	}
+	if err := r.PutValue(soon(t), key, []byte("no record")); err == nil {
+		t.Error("got no error for what is no record, want one")
+	}
+	if err := r.PutValue(soon(t), key, records[1]); err != nil {
+		t.Fatal(err)
+	}
+	got, err := servers[2].dht.GetValue(soon(t), key)
+	if err != nil || !bytes.Equal(got, records[1]) {
+		t.Errorf("got %d bytes, %v, want the record that was put", len(got), err)
+	}
+	if err := servers[5].dht.PutValue(soon(t), key, records[2]); err != nil {
+		t.Fatal(err)
+	}
+	var sequence []uint64
+	for v, err := range r.SearchValue(soon(t), key) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := ipns.UnmarshalRecord(v.Data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _ := rec.Sequence()
+		sequence = append(sequence, n)
+	}
+	if !slices.IsSorted(sequence) || len(sequence) == 0 || sequence[len(sequence)-1] != 2 {
+		t.Errorf("got sequence %v, want it to rise to 2", sequence)
+	}
+	got, err = r.GetValue(soon(t), key)
+	if err != nil || !bytes.Equal(got, records[2]) {
+		t.Errorf("got %d bytes, %v, want the newest", len(got), err)
+	}
+}
+
+// newRecords returns the routing key of a new name, and records with sequence
+// numbers from 0 on.
+func newRecords(t testing.TB, n int) (key string, records [][]byte) {
+	t.Helper()
+	private, err := swarm.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPrivateKey(private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range n {
+		value, err := path.NewPath("/ipfs/" + newCID(t).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec, err := ipns.NewRecord(private, value, uint64(i), time.Now().Add(time.Hour), time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := ipns.MarshalRecord(rec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		records = append(records, data)
+	}
+	return "/ipns/" + string(id), records
+}
+
+// TestCloseEndsAll makes sure that nothing runs on after Close.
+func TestCloseEndsAll(t *testing.T) {
+	parts := []string{"internal/routing.", "go-libp2p-kad-dht"}
+	servers := newServers(t, 4)
+	before, _ := goroutinesOf(parts...)
+	for _, mode := range []Mode{ModeAuto, ModeServer, ModeAccelerated, ModeLAN, ModeDelegated, ModeNone} {
+		s := newSwarm(t)
+		c := Config{Host: s.Host(), Local: true, Mode: mode}
+		if mode.hasWAN() {
+			c.Bootstrap = bootstrap(servers)
+		}
+		r, err := New(soon(t), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		// A look-up that nobody waits for, and one that is given up.
+		go collect(r.FindProviders(context.Background(), newCID(t)))
+		for range r.ClosestPeers(soon(t), "key") {
+			break
+		}
+		if err := r.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Close(); err != nil {
+			t.Errorf("%s: got %v for closing again, want nil", mode, err)
+		}
+		s.Close()
+		eventually(t, "goroutines of "+mode.String()+" ended", func() bool {
+			n, _ := goroutinesOf(parts...)
+			return n <= before
+		})
+	}
+}

@@ -1,0 +1,325 @@
+package routing
+
+import (
+	"context"
+	"flag"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+var (
+	simNodes = flag.Int("nodes", 60, "how many servers the simulated network has")
+	simSweep = flag.Int("sweep", 200, "how many CIDs are swept in it")
+)
+
+// simRTT is a round trip in the simulated network: what peers of the Amino DHT
+// typically are apart.
+const simRTT = 100 * time.Millisecond
+
+// simServers makes a network of kad-dht's servers whose tables are full.
+// Messages are counted by type.
+func simServers(t *testing.T, net *simNet, n int) (servers []simServer, count *[8]atomic.Int64) {
+	t.Helper()
+	count = new([8]atomic.Int64)
+	servers = make([]simServer, n)
+	for i := range servers {
+		h := net.newHost(t)
+		d, err := dht.New(h, dht.Mode(dht.ModeServer),
+			dht.QueryFilter(dht.PublicQueryFilter), dht.RoutingTableFilter(dht.PublicRoutingTableFilter),
+			dht.OnRequestHook(func(_ context.Context, _ network.Stream, m *pb.Message) {
+				count[m.GetType()].Add(1)
+			}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		servers[i] = simServer{h, d}
+	}
+	ctx := t.Context()
+	for i, s := range servers {
+		for range min(i, 3) {
+			other := servers[rand.IntN(i)].host
+			if err := s.host.Connect(ctx, peer.AddrInfo{ID: other.id, Addrs: other.Addrs()}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	synctest.Wait()
+	refreshing := make([]<-chan error, n)
+	for i, s := range servers {
+		refreshing[i] = s.dht.ForceRefresh()
+	}
+	for _, done := range refreshing {
+		<-done
+	}
+	return servers, count
+}
+
+type simServer struct {
+	host *simHost
+	dht  *dht.IpfsDHT
+}
+
+func closeSim(t *testing.T, servers []simServer) {
+	t.Helper()
+	for _, s := range servers {
+		if err := s.dht.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, s := range servers {
+		if err := s.host.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// heap is what is in use after a collection.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestSimulated measures look-ups in a network that looks like the internet:
+// public addresses, 100 ms round trips, all filters on. Time is simulated.
+func TestSimulated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &simNet{rtt: simRTT, hosts: make(map[peer.ID]*simHost)}
+		nodes := *simNodes
+		if testing.Short() {
+			nodes = min(nodes, 25)
+		}
+		servers, count := simServers(t, net, nodes)
+		defer closeSim(t, servers)
+		var bootstrap []peer.AddrInfo
+		for _, s := range servers[:2] {
+			bootstrap = append(bootstrap, peer.AddrInfo{ID: s.host.id, Addrs: s.host.Addrs()})
+		}
+		const lookups = 20
+		cids := newCIDs(t, lookups)
+		for i, c := range cids {
+			if err := servers[(i*7+5)%len(servers)].dht.Provide(t.Context(), c, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, mode := range []Mode{ModeClient, ModeAccelerated} {
+			h := net.newHost(t)
+			r, err := New(t.Context(), Config{Host: h, Mode: mode, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// Until the tables are as full as they get.
+			time.Sleep(2 * time.Minute)
+			synctest.Wait()
+			if mode == ModeAccelerated && !r.Ready() {
+				t.Fatal("the accelerated table is not ready")
+			}
+			lookUp(t, r, servers, cids, count)
+			if mode == ModeClient {
+				sweep(t, r, servers, count)
+			}
+			if err := r.Close(); err != nil {
+				t.Error(err)
+			}
+			synctest.Wait()
+			all := heap()
+			r.tables[0].full = nil
+			withoutFull := heap()
+			r.tables[0].dht = nil
+			t.Logf("%s: %d KiB of heap for the accelerated table, %d KiB for the ordinary one",
+				mode, (all-withoutFull)>>10, (withoutFull-heap())>>10)
+			if err := h.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		leave(t, net, servers, bootstrap, cids)
+	})
+}
+
+// lookUp looks for all the CIDs, and reports.
+func lookUp(t *testing.T, r *Router, servers []simServer, cids []cid.Cid, count *[8]atomic.Int64) {
+	t.Helper()
+	wantSource := "dht"
+	if r.Ready() {
+		wantSource = "accelerated"
+	}
+	var firsts, wholes []time.Duration
+	hops, asked := 0, 0
+	messages := count[pb.Message_GET_PROVIDERS].Load()
+	for i, c := range cids {
+		giver := servers[(i*7+5)%len(servers)].host.id
+		hop := make(map[peer.ID]int)
+		ctx := WithTrace(t.Context(), func(e TraceEvent) {
+			if e.Source != wantSource {
+				return
+			}
+			asked++
+			for range e.Providers {
+				if hop[""] == 0 || e.Hop < hop[""] {
+					hop[""] = e.Hop
+				}
+			}
+		})
+		began := time.Now()
+		n := 0
+		for p, err := range r.FindProviders(ctx, c) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n++; n == 1 {
+				firsts = append(firsts, time.Since(began))
+			}
+			if p.ID != giver || p.Source != wantSource {
+				t.Errorf("got %v of %s, want %v of %s", p.ID, p.Source, giver, wantSource)
+			}
+		}
+		if n != 1 {
+			t.Errorf("got %d providers, want one", n)
+		}
+		wholes = append(wholes, time.Since(began))
+		synctest.Wait()
+		hops += hop[""]
+	}
+	messages = count[pb.Message_GET_PROVIDERS].Load() - messages
+	n := len(cids)
+	slices.Sort(firsts)
+	slices.Sort(wholes)
+	if len(firsts) == 0 {
+		t.Fatal("nothing was found")
+	}
+	t.Logf("%s, %d nodes, %v apart: first provider after %v (median), all after %v; found at hop %.1f, %.1f messages a look-up, %.1f of them traced",
+		wantSource, len(servers), simRTT, firsts[len(firsts)/2], wholes[len(wholes)/2],
+		float64(hops)/float64(n), float64(messages)/float64(n), float64(asked)/float64(n))
+	if asked == 0 || int64(asked) > messages+int64(n)*20 {
+		t.Errorf("got %d questions traced, want about the %d that were asked", asked, messages)
+	}
+}
+
+// sweep announces many CIDs by regions.
+func sweep(t *testing.T, r *Router, servers []simServer, count *[8]atomic.Int64) {
+	t.Helper()
+	cids := newCIDs(t, *simSweep)
+	l := &listing{}
+	l.set(cids, nil)
+	r.announcer.list = l.all
+	found, sent := count[pb.Message_FIND_NODE].Load(), count[pb.Message_ADD_PROVIDER].Load()
+	began := time.Now()
+	if err := r.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for stats(t, r).Announced < int64(len(cids)) {
+		if time.Since(began) > 3*time.Hour {
+			t.Fatalf("got %+v after three hours, want %d announced", stats(t, r), len(cids))
+		}
+		time.Sleep(time.Second)
+	}
+	t.Logf("sweep of %d CIDs: %v, %d look-up messages, %d records sent", len(cids), time.Since(began),
+		count[pb.Message_FIND_NODE].Load()-found, count[pb.Message_ADD_PROVIDER].Load()-sent)
+	for _, c := range cids[:5] {
+		found, err := servers[3].dht.FindProviders(t.Context(), c)
+		if err != nil || len(found) != 1 || found[0].ID != r.config.Host.ID() {
+			t.Errorf("got %v, %v, want us", found, err)
+		}
+	}
+}
+
+// leave lets a fifth of the network go, and looks for what was announced.
+func leave(t *testing.T, net *simNet, servers []simServer, bootstrap []peer.AddrInfo, cids []cid.Cid) {
+	t.Helper()
+	h := net.newHost(t)
+	r, err := New(t.Context(), Config{Host: h, Mode: ModeClient, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Minute)
+	gone := 0
+	for i, s := range servers[2:] {
+		if i%5 == 0 {
+			s.host.leave()
+			gone++
+		}
+	}
+	found := 0
+	for _, c := range cids {
+		if _, err := first(r.FindProviders(t.Context(), c)); err == nil {
+			found++
+		}
+	}
+	t.Logf("with %d of %d nodes gone: %d of %d CIDs found", gone, len(servers), found, len(cids))
+	if found < len(cids)*9/10 {
+		t.Errorf("got %d of %d CIDs, want nine of ten", found, len(cids))
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := h.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestSimulatedLiars has providers that are where nobody should be sent.
+func TestSimulatedLiars(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		net := &simNet{rtt: simRTT, hosts: make(map[peer.ID]*simHost)}
+		servers, _ := simServers(t, net, 8)
+		c := newCID(t)
+		for _, addr := range []string{"/ip4/192.168.1.9/tcp/4001", "/ip4/127.0.0.1/tcp/5001", "/ip4/20.200.0.1/tcp/0"} {
+			liar := net.newHost(t)
+			liar.addr = ma.StringCast(addr)
+			d, err := dht.New(liar, dht.Mode(dht.ModeClient))
+			if err != nil {
+				t.Fatal(err)
+			}
+			servers = append(servers, simServer{liar, d})
+			if err := liar.Connect(t.Context(), peer.AddrInfo{ID: servers[0].host.id, Addrs: servers[0].host.Addrs()}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			time.Sleep(time.Minute)
+			if err := d.Provide(t.Context(), c, true); err != nil {
+				t.Fatal(err)
+			}
+		}
+		defer closeSim(t, servers)
+		if err := servers[5].dht.Provide(t.Context(), c, true); err != nil {
+			t.Fatal(err)
+		}
+		h := net.newHost(t)
+		defer h.Close()
+		r, err := New(t.Context(), Config{Host: h, Mode: ModeClient, Bootstrap: []peer.AddrInfo{{ID: servers[0].host.id, Addrs: servers[0].host.Addrs()}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		time.Sleep(time.Minute) // kad-dht's sweep can't be closed while it measures the network, in simulated time
+		told := 0
+		all, err := collect(r.FindProviders(WithTrace(t.Context(), func(e TraceEvent) { told = max(told, len(e.Providers)) }), c))
+		if err != nil || len(all) != 1 || all[0].ID != servers[5].host.id {
+			t.Errorf("got %v, %v, want the honest one alone", all, err)
+		}
+		if told != 4 {
+			t.Errorf("got %d providers told of by a peer, want 4: nobody lied", told)
+		}
+		for _, s := range servers[8:] {
+			for _, a := range h.Peerstore().Addrs(s.host.id) {
+				if !scopePublic.allows(a) {
+					t.Errorf("got %v in the address book, want public addresses", a)
+				}
+			}
+		}
+	})
+}

@@ -1,0 +1,314 @@
+package routing
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ipfs/go-cid"
+	dht "github.com/libp2p/go-libp2p-kad-dht"
+	"github.com/libp2p/go-libp2p-kad-dht/amino"
+	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
+	kb "github.com/libp2p/go-libp2p-kbucket"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/core/routing"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+const (
+	// lanExtension tells the DHT of the local network from the other (Kubo).
+	lanExtension protocol.ID = "/lan"
+
+	// kadProtocol ends the protocol id of each DHT.
+	kadProtocol protocol.ID = "/kad/1.0.0"
+
+	// firstPeer is how long a look-up waits for the first peer of the DHT
+	// while it is being entered, and firstPeerPoll how often it looks.
+	firstPeer     = 10 * time.Second
+	firstPeerPoll = 20 * time.Millisecond
+)
+
+// A table is one DHT, with what knows all of it, if there is that.
+type table struct {
+	source string
+	scope  scope
+	dht    *dht.IpfsDHT
+	full   *fullrt.FullRT // or nil
+	enters bool           // there are peers to enter it by
+}
+
+// A dhtRouter is what is used of either of the two.
+type dhtRouter interface {
+	dhtFinder
+	dhtPutter
+}
+
+type dhtFinder interface {
+	FindProvidersAsync(ctx context.Context, c cid.Cid, count int) <-chan peer.AddrInfo
+	FindPeer(ctx context.Context, id peer.ID) (peer.AddrInfo, error)
+	GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error)
+	SearchValue(ctx context.Context, key string, options ...routing.Option) (<-chan []byte, error)
+}
+
+type dhtPutter interface {
+	PutValue(ctx context.Context, key string, value []byte, options ...routing.Option) error
+	Provide(ctx context.Context, c cid.Cid, announce bool) error
+}
+
+var (
+	_ dhtRouter = (*dht.IpfsDHT)(nil)
+	_ dhtRouter = (*fullrt.FullRT)(nil)
+)
+
+func (t *table) ready() bool { return t.full != nil && t.full.Ready() }
+
+// router returns the one that answers for the table now, and its name.
+func (t *table) router() (dhtRouter, string) {
+	if t.ready() {
+		return t.full, "accelerated"
+	}
+	return t.dht, t.source
+}
+
+// GetClosestPeers is what the sweep walks by.
+func (t *table) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
+	router, _ := t.router()
+	return router.GetClosestPeers(ctx, key)
+}
+
+func newTable(c *Config, wan bool) (*table, error) {
+	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0}
+	mode := dht.ModeServer
+	options := []dht.Option{dht.ProtocolPrefix(c.Prefix), dht.WithCustomMessageSender(senderOf())}
+	if wan {
+		options = append(options, dht.EnableOptimisticProvide())
+		switch c.Mode {
+		case ModeAuto, ModeAccelerated:
+			mode = dht.ModeAuto
+		case ModeClient:
+			mode = dht.ModeClient
+		}
+	} else {
+		t.source, t.scope = "lan", scopeNear
+		options = append(options, dht.ProtocolExtension(lanExtension))
+		if c.Mode == ModeClient {
+			mode = dht.ModeClient
+		}
+	}
+	if wan || c.Mode == ModeLAN {
+		options = append(options, dht.BootstrapPeers(c.Bootstrap...))
+	} else {
+		t.enters = false
+	}
+	switch {
+	case c.Local:
+		t.scope = scopeAny
+	case wan:
+		options = append(options,
+			dht.QueryFilter(dht.PublicQueryFilter),
+			dht.RoutingTableFilter(dht.PublicRoutingTableFilter),
+			dht.RoutingTablePeerDiversityFilter(dht.NewRTPeerDiversityFilter(
+				c.Host, amino.DefaultMaxPeersPerIPGroupPerCpl, amino.DefaultMaxPeersPerIPGroup)))
+	default:
+		options = append(options,
+			dht.QueryFilter(dht.PrivateQueryFilter),
+			dht.RoutingTableFilter(dht.PrivateRoutingTableFilter))
+	}
+	options = append(options,
+		dht.Mode(mode),
+		dht.AddressFilter(t.scope.filter),
+		dht.Datastore(newDatastore(c.Datastore, "dht/"+t.source)))
+	var err error
+	if t.dht, err = dht.New(c.Host, options...); err != nil {
+		return nil, fmt.Errorf("routing: start the DHT %s: %w", t.source, err)
+	}
+	return t, nil
+}
+
+func (t *table) close() error {
+	var errs []error
+	if t.full != nil {
+		errs = append(errs, t.full.Close())
+	}
+	return errors.Join(append(errs, t.dht.Close())...)
+}
+
+// wait returns when there's somebody to ask, or with ErrNoPeers.
+func (t *table) wait(ctx context.Context) error {
+	if t.dht.RoutingTable().Size() > 0 || t.ready() {
+		return nil
+	}
+	if !t.enters {
+		return ErrNoPeers
+	}
+	ctx, cancel := context.WithTimeout(ctx, firstPeer)
+	defer cancel()
+	ticker := time.NewTicker(firstPeerPoll)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ErrNoPeers
+		case <-ticker.C:
+			if t.dht.RoutingTable().Size() > 0 || t.ready() {
+				return nil
+			}
+		}
+	}
+}
+
+// lookUp runs f, which asks the DHT for a key. If f says that nothing was found
+// although nobody answered, that's an error.
+func (t *table) lookUp(ctx context.Context, key string, f func(context.Context, dhtRouter, string) (found bool, err error)) error {
+	empty := t.wait(ctx)
+	router, source := t.router()
+	ctx, l, end := begin(ctx, source, key, func() []peer.ID {
+		return t.dht.RoutingTable().NearestPeers(kb.ConvertKey(key), amino.DefaultBucketSize)
+	})
+	defer end()
+	found, err := f(ctx, router, source)
+	switch {
+	case found:
+		return nil
+	case empty != nil:
+		return empty
+	case errors.Is(err, kb.ErrLookupFailure):
+		return ErrNoPeers
+	case err != nil && !errors.Is(err, routing.ErrNotFound):
+		return err
+	case ctx.Err() != nil:
+		return ctx.Err()
+	}
+	return l.failed()
+}
+
+func (t *table) providers(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
+	return t.lookUp(ctx, string(c.Hash()), func(ctx context.Context, router dhtRouter, source string) (found bool, _ error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		for p := range router.FindProvidersAsync(ctx, c, 0) {
+			found = true
+			if ctx.Err() != nil {
+				continue // it ends soon
+			}
+			if p, ok := t.provider(p); ok && !emit(Provider{AddrInfo: p, Source: source}) {
+				cancel()
+			}
+		}
+		return found, nil
+	})
+}
+
+// provider filters what somebody said of a provider. One that is only where we
+// don't go is none.
+func (t *table) provider(p peer.AddrInfo) (peer.AddrInfo, bool) {
+	if !validID(p.ID) {
+		return p, false
+	}
+	clean := t.scope.clean(p.ID, p.Addrs)
+	if len(clean) == 0 {
+		clean = t.addrs(p.ID)
+	}
+	if len(clean) == 0 && len(p.Addrs) > 0 {
+		return p, false
+	}
+	return peer.AddrInfo{ID: p.ID, Addrs: clean}, true
+}
+
+// addrs are those that the host knows.
+func (t *table) addrs(id peer.ID) []ma.Multiaddr {
+	return t.scope.clean(id, t.dht.Host().Peerstore().Addrs(id))
+}
+
+func (t *table) findPeer(ctx context.Context, id peer.ID, emit func(Peer) bool) error {
+	return t.lookUp(ctx, string(id), func(ctx context.Context, router dhtRouter, source string) (bool, error) {
+		p, err := router.FindPeer(ctx, id)
+		if err != nil {
+			return false, err
+		}
+		p.Addrs = t.scope.clean(id, withoutStandIn(p.Addrs))
+		if len(p.Addrs) > 0 {
+			emit(Peer{AddrInfo: p, Source: source})
+		}
+		return true, nil
+	})
+}
+
+func (t *table) closest(ctx context.Context, key string, emit func(Peer) bool) error {
+	return t.lookUp(ctx, key, func(ctx context.Context, router dhtRouter, source string) (bool, error) {
+		ids, err := router.GetClosestPeers(ctx, key)
+		for _, id := range ids {
+			if !validID(id) {
+				continue
+			}
+			if !emit(Peer{peer.AddrInfo{ID: id, Addrs: t.addrs(id)}, source}) {
+				break
+			}
+		}
+		return len(ids) > 0, err
+	})
+}
+
+func (t *table) values(ctx context.Context, key string, emit func(Value) bool) error {
+	return t.lookUp(ctx, key, func(ctx context.Context, router dhtRouter, source string) (found bool, _ error) {
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
+		values, err := router.SearchValue(ctx, key)
+		if err != nil {
+			return false, err
+		}
+		for v := range values {
+			found = true
+			if ctx.Err() == nil && !emit(Value{v, source}) {
+				cancel()
+			}
+		}
+		return found, nil
+	})
+}
+
+// put and provide wait for the first peer, too: who publishes right after the
+// start wants it to be done.
+func (t *table) put(ctx context.Context, key string, value []byte) error {
+	if err := t.wait(ctx); err != nil {
+		return err
+	}
+	router, _ := t.router()
+	return router.PutValue(ctx, key, value)
+}
+
+func (t *table) provide(ctx context.Context, c cid.Cid) error {
+	// Where we look for it ourselves, whatever becomes of the rest.
+	if err := t.dht.Provide(ctx, c, false); err != nil {
+		return err
+	}
+	if err := t.wait(ctx); err != nil {
+		return err
+	}
+	if len(t.dht.FilteredAddrs()) == 0 {
+		return fmt.Errorf("this node has no address that peers of the DHT %s could reach", t.source)
+	}
+	router, _ := t.router()
+	return router.Provide(ctx, c, true)
+}
+
+// protocol is that of the DHT's messages.
+func (c *Config) protocol(wan bool) protocol.ID {
+	if wan {
+		return c.Prefix + kadProtocol
+	}
+	return c.Prefix + lanExtension + kadProtocol
+}
+
+// isIPNS returns whose name a key is.
+func isIPNS(key string) (peer.ID, bool) {
+	rest, ok := strings.CutPrefix(key, "/ipns/")
+	if !ok {
+		return "", false
+	}
+	id, err := peer.IDFromBytes([]byte(rest))
+	return id, err == nil
+}
