@@ -17,6 +17,7 @@ var (
 	fullFlag   = flag.Bool("full", false, "measure at full size")
 	reportFlag = flag.String("report", "", "write the table to this `file`")
 	fileFlag   = flag.Int64("file", 0, "`bytes` of the large file (0: as the size of the run has it)")
+	roundsFlag = flag.Int("rounds", 0, "`number` of times that each side is measured, of which the best counts (0: as the size of the run has it)")
 	blocksFlag = flag.Int("blocks", 0, "`number` of blocks in the large store (0: as the size of the run has it)")
 )
 
@@ -54,6 +55,9 @@ var (
 )
 
 func (s sizes) flagged() sizes {
+	if *roundsFlag > 0 {
+		s.rounds = *roundsFlag
+	}
 	if *fileFlag > 0 {
 		s.file = *fileFlag
 	}
