@@ -68,7 +68,7 @@ type Config struct {
 	IdleTimeout time.Duration
 	// ReaskTimeout is how long a peer that owes answers may send nothing at
 	// all before it is told once more what is wanted; the time doubles each
-	// time. Zero means 15 s.
+	// time. Zero means 5 s.
 	ReaskTimeout time.Duration
 }
 
@@ -98,7 +98,7 @@ const (
 
 	defaultStallTimeout = 30 * time.Second
 	defaultIdleTimeout  = 5 * time.Second
-	defaultReaskTimeout = 15 * time.Second
+	defaultReaskTimeout = 5 * time.Second
 
 	// openTimeout is how long a stream may take to open, a dial included.
 	openTimeout = 30 * time.Second

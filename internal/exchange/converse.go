@@ -190,7 +190,8 @@ func (w *worker) room() int {
 	}
 	ahead := 2 * w.s.rate.now(time.Now()) * w.latency.value
 	bytes := min(max(int64(ahead), minAhead), maxAhead)
-	return max(min(w.window, int(bytes/size)), 2)
+	answers := max(maxAnswers*(answerSize+size/2)/size, maxAnswers)
+	return max(min(w.window, int(min(bytes/size, answers))), 2)
 }
 
 // take takes wants from the frontier for a source, as many as there's room for.

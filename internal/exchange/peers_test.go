@@ -161,6 +161,7 @@ type answerer struct {
 	sent  int
 	bytes int
 	asked []cid.Cid
+	most  int // that were wanted at a time
 	limit int // after how many blocks it dies; 0: never
 	mute  bool
 	lie   func(c cid.Cid) []block.Block // sent in place of the block
@@ -208,6 +209,7 @@ func (t *talk) reply(ctx context.Context, r Reply) {
 func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 	t.mu.Lock()
 	t.asked = append(t.asked, cids...)
+	t.most = max(t.most, len(t.asked)-t.sent)
 	mute := t.mute
 	t.mu.Unlock()
 	if mute {

@@ -29,25 +29,31 @@ type session struct {
 	changed *sync.Cond // on mu: there's something new to do
 	f       frontier
 	// seen are the blocks with links that need no second look.
-	seen       map[string]struct{}
-	batch      *store.Batch
-	batchBytes int64
-	batchSince time.Time
-	committing bool
-	workers    []*worker
-	streams    int // how many DAGs are being streamed
-	finding    int // how many look for sources still
-	over       bool
-	err        error
-	counts     Progress
-	rate       rate
+	seen        map[string]struct{}
+	batch       *store.Batch
+	batchBytes  int64
+	batchBlocks int
+	batchSince  time.Time
+	batchFull   int64 // how many bytes are enough for a commit
+	committing  bool
+	workers     []*worker
+	streams     int // how many DAGs are being streamed
+	finding     int // how many look for sources still
+	over        bool
+	err         error
+	counts      Progress
+	rate        rate
 }
 
 const (
-	// commitBytes and commitEvery bound what a crash makes a session fetch
-	// again.
-	commitBytes = 64 << 20
-	commitEvery = 2 * time.Second
+	// commitBytes, commitBlocks and commitEvery bound what a crash makes a
+	// session fetch again, and how much is left to do when all has come. The
+	// first commit is of firstBytes, as most DAGs are small; each one after it
+	// may have twice as many, as larger ones are faster.
+	commitBytes  = 64 << 20
+	firstBytes   = 4 << 20
+	commitBlocks = 2 << 10
+	commitEvery  = 2 * time.Second
 )
 
 func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
@@ -57,7 +63,7 @@ func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
 	s := &session{
 		x: x, root: root, o: o, selects: o.Selection.Selector(), pinned: o.Alias != "" || !o.NoPin,
 		start: time.Now(), finished: make(chan struct{}),
-		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(),
+		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(), batchFull: firstBytes,
 	}
 	s.changed = sync.NewCond(&s.mu)
 	return s, nil
@@ -298,11 +304,13 @@ func (s *session) uncalledFor(ctx context.Context, b block.Block) verdict {
 // commitSome makes durable what came, from time to time, beside what goes on.
 func (s *session) commitSome(ctx context.Context, size int64) {
 	s.batchBytes += size
-	if !s.pinned || s.committing || s.batchBytes < commitBytes && time.Since(s.batchSince) < commitEvery {
+	s.batchBlocks++
+	if !s.pinned || s.committing || s.batchBytes < s.batchFull && s.batchBlocks < commitBlocks && time.Since(s.batchSince) < commitEvery {
 		return
 	}
 	full := s.batch
-	s.batch, s.batchBytes, s.batchSince = s.x.c.Store.Batch(), 0, time.Now()
+	s.batch, s.batchBytes, s.batchBlocks, s.batchSince = s.x.c.Store.Batch(), 0, 0, time.Now()
+	s.batchFull = min(2*s.batchFull, commitBytes)
 	s.committing = true
 	s.commits.Go(func() {
 		err := full.Commit(context.WithoutCancel(ctx))

@@ -82,6 +82,87 @@ func TestSyncGoesOn(t *testing.T) {
 	}
 }
 
+// Where several parts are missing, each is streamed, and none of the streams is
+// taken to be short because of the others.
+func TestParts(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(200)
+	whole := newNode("node", b.theirs)
+	for name, g := range map[string]*gateway{"a gateway": {name: "gateway", blocks: b.theirs}, "a node": whole.gateway} {
+		src := Source(g)
+		if g == whole.gateway {
+			src = whole
+		}
+		t.Run(name, func(t *testing.T) {
+			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+			top, err := b.theirs.Get(t.Context(), root)
+			b.check(err)
+			b.check(b.ours.Put(t.Context(), top))
+			p, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+			b.check(err)
+			b.whole(b.ours, root)
+			if err := p.Sources[0].Err; err != nil {
+				t.Errorf("got the error %v of a source that sent all", err)
+			}
+			if g.streams != 4 || len(whole.asked.asked) > 0 {
+				t.Errorf("got %d streams and %d questions, want 4 and none", g.streams, len(whole.asked.asked))
+			}
+		})
+	}
+}
+
+// A source isn't asked for more at a time than it has streams to answer by,
+// even if the blocks are small.
+func TestAnswers(t *testing.T) {
+	b := newBench(t)
+	root := b.file(64<<20, 9)
+	src := &answerer{name: "peer", blocks: b.theirs}
+	src.delay = time.Millisecond
+	_, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+	b.check(err)
+	b.whole(b.ours, root)
+	if want := maxAnswers; src.most > want || src.most < want/2 {
+		t.Errorf("got %d blocks of 64 KiB wanted at a time, want %d at most, and half of it at least", src.most, want)
+	}
+}
+
+// What came first is durable before all has come: a crash doesn't take it.
+func TestCommitsEarly(t *testing.T) {
+	b := newBench(t)
+	root := b.file(16<<20, 10)
+	disk := crashfs.New(1)
+	o := store.Options{FS: disk}
+	ours, err := store.Open(t.Context(), "repo", o)
+	b.check(err)
+	defer ours.Close()
+	src := &gateway{name: "gateway", blocks: b.theirs}
+	s, err := New(Config{Store: ours}).newSession(root, Options{From: []Source{src}, Alias: "got"})
+	b.check(err)
+	src.pace = func() {
+		if src.sent != 100 { // 6.25 MiB
+			return
+		}
+		for done := false; !done; runtime.Gosched() {
+			s.mu.Lock()
+			done = !s.committing
+			if s.batchFull == firstBytes {
+				t.Error("got no commit after 6 MiB")
+			}
+			s.mu.Unlock()
+		}
+		o.FS = disk.CrashKeeping(0)
+	}
+	if err := s.run(t.Context()); err == nil {
+		t.Fatal("got no error from a store without power")
+	}
+	after, err := store.Open(t.Context(), "repo", o)
+	b.check(err)
+	defer after.Close()
+	if has, err := after.Has(t.Context(), root); !has || err != nil {
+		t.Errorf("the root after the crash: got %v, %v, want true", has, err)
+	}
+}
+
 // Sources that fail in the midst of it, while others go on.
 func TestSyncBesideFailures(t *testing.T) {
 	b := newBench(t)

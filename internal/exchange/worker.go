@@ -49,6 +49,13 @@ const (
 	// servers keep of a peer's wants (1,024), less a reserve.
 	startWindow = 16
 	maxWindow   = 1000
+	// maxAnswers is how many answers may be under way from a source. Today's
+	// bitswap servers put blocks into one until it has answerSize bytes, send
+	// each on a stream of its own, which stays open for a round trip, and lose
+	// those for which their host's limit leaves no stream; 128 to a peer is
+	// the least that go-libp2p gives.
+	maxAnswers = 96
+	answerSize = 16 << 10
 	// minAhead and maxAhead bound the bytes that a source is asked for ahead
 	// of what came: enough for its rate times its latency.
 	minAhead = 4 << 20
@@ -72,6 +79,10 @@ const (
 
 // findSources begins to ask all that are known, and to look for more.
 func (s *session) findSources(ctx context.Context) {
+	// One that fails at once isn't the last.
+	s.mu.Lock()
+	s.finding++
+	s.mu.Unlock()
 	for _, src := range s.o.From {
 		s.join(ctx, src, true)
 	}
@@ -98,9 +109,7 @@ func (s *session) findSources(ctx context.Context) {
 			})
 		}
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.checkStuck()
+	s.found()
 }
 
 // look runs what looks for sources.
@@ -110,11 +119,16 @@ func (s *session) look(f func()) {
 	s.mu.Unlock()
 	s.group.Go(func() {
 		f()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		s.finding--
-		s.checkStuck()
+		s.found()
 	})
+}
+
+// found takes note that one who looked for sources is done.
+func (s *session) found() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.finding--
+	s.checkStuck()
 }
 
 // join adds a source, unless it's there already.
@@ -309,6 +323,7 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	s.f.unqueue(t)
 	t.asked = append(t.asked, asking{w, time.Now()})
 	w.asked++
+	others := s.f.links.n
 	var have []cid.Cid
 	if block.Equal(t.cid, s.root) {
 		have = s.have
@@ -344,7 +359,7 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	case !arrived:
 		w.noStream = !w.noAsk
 		w.fail(fmt.Errorf("a DAG was sent without its root %s", t.cid))
-	case s.f.linkWants > 0 && s.f.links.n > 0:
+	case s.f.links.n > others:
 		// It ended as if that were all. What is missing, single questions
 		// show.
 		w.noStream = !w.noAsk
