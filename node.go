@@ -34,9 +34,27 @@ type Config struct {
 	// others shall find). Empty: nowhere; the node calls others, and they may
 	// ask it over the connections that it opened.
 	Listen []string
-	// Bootstrap are peers to connect to at once, as multiaddrs that end with
-	// their ids.
+	// Bootstrap are peers to connect to at once, and to enter the DHT by, as
+	// multiaddrs that end with their ids. Empty: none (DefaultBootstrap, for
+	// the public network).
 	Bootstrap []string
+	// Routing says who is asked for providers, peers and records. Empty:
+	// RoutingAuto.
+	Routing RoutingMode
+	// Delegated are routers to ask over HTTP, as URLs without /routing/v1.
+	// Empty: none (DefaultDelegated, for the public one).
+	Delegated []string
+	// Finders are asked for providers, too.
+	Finders []Finder
+	// Providing says what a node that listens announces by itself. Empty:
+	// ProvideEntities. What Provide is told is announced in any case.
+	Providing ProvideStrategy
+	// ProvideList, if not nil, lists what is announced in place of that, in any
+	// order. It is called once in 22 hours, and when the network starts.
+	ProvideList func(ctx context.Context) iter.Seq2[cid.Cid, error]
+	// ProvideFetched announces the roots that came as a cache, too (Fetch, and
+	// SyncOptions.NoPin), until the list is read again.
+	ProvideFetched bool
 	// PSK is the pre-shared key, 32 bytes, of a private network: the node talks
 	// to nobody who hasn't got it. Nil: the public network.
 	PSK []byte
@@ -46,7 +64,7 @@ type Config struct {
 	// MDNS finds peers in the local network, and is found by them.
 	MDNS bool
 	// Connections is how many connections there may be. Zero: 96, which a home
-	// router bears.
+	// router bears; with RoutingAccelerated, 320.
 	Connections int
 	// UserAgent is what the node calls itself among peers. Empty: "cairn".
 	UserAgent string

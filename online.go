@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"net/http"
 	"net/url"
 	"os"
@@ -14,10 +15,10 @@ import (
 
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
+	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/cairn-ipfs/cairn/store"
-	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
@@ -32,11 +33,19 @@ type online struct {
 	swarm    *swarm.Swarm
 	bitswap  *bitswap.Bitswap
 	serving  func() error // ends answering over streams
+	routing  *routing.Router
 	exchange *exchange.Exchange
 	peers    *exchange.Peers
 	web      *http.Transport // to gateways
-	dialling sync.WaitGroup
-	stop     context.CancelFunc
+	strange  *http.Client    // to gateways that somebody told of
+	// announces tells whether there's a DHT to announce in; announcer is nil if
+	// nothing is announced by itself.
+	announces bool
+	announcer *announcer
+	local     bool
+	log       *slog.Logger
+	running   sync.WaitGroup
+	stop      context.CancelFunc
 }
 
 // online returns the node's network, and starts it with the first call.
@@ -61,11 +70,15 @@ func (n *Node) online(ctx context.Context) (*online, error) {
 
 func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	c := n.config
-	gateways, err := parseGateways(c.Gateways)
+	gateways, err := parseURLs(c.Gateways, "a gateway")
 	if err != nil {
 		return nil, err
 	}
 	bootstrap, err := parsePeers(c.Bootstrap)
+	if err != nil {
+		return nil, err
+	}
+	router, err := n.routingConfig(bootstrap)
 	if err != nil {
 		return nil, err
 	}
@@ -77,9 +90,17 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if listen == nil {
 		listen = []string{}
 	}
-	net := &online{web: trustless.NewHTTPTransport(nil)}
+	connections := c.Connections
+	if connections == 0 && router.Mode == routing.ModeAccelerated {
+		connections = acceleratedConnections
+	}
+	net := &online{web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger}
+	if net.log == nil {
+		net.log = slog.New(slog.DiscardHandler)
+	}
+	net.announces = router.Mode != routing.ModeDelegated && router.Mode != routing.ModeNone
 	net.swarm, err = swarm.New(ctx, swarm.Config{
-		Identity: id, Listen: listen, PSK: c.PSK, Connections: c.Connections, Local: c.Local, MDNS: c.MDNS,
+		Identity: id, Listen: listen, PSK: c.PSK, Connections: connections, Local: c.Local, MDNS: c.MDNS,
 		UserAgent: c.UserAgent, Addresses: addressBook{n.store}, Logger: c.Logger,
 	})
 	if err != nil {
@@ -90,6 +111,10 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		return nil, errors.Join(err, net.swarm.Close())
 	}
 	net.serving = trustless.Serve(net.swarm.Host(), trustless.WithWellKnown(n.Gateway()), trustless.ServeConfig{})
+	router.Host = net.swarm.Host()
+	if net.routing, err = routing.New(ctx, router); err != nil {
+		return nil, errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
+	}
 	net.peers = &exchange.Peers{Host: net.swarm.Host(), Bitswap: net.bitswap, Connect: net.swarm.Connect}
 	fallback := make([]exchange.Source, len(gateways))
 	for i, u := range gateways {
@@ -97,17 +122,18 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	}
 	net.exchange = exchange.New(exchange.Config{
 		Store: n.store, Logger: c.Logger, Arrived: net.bitswap.Have, Fallback: fallback, FallbackDelay: c.FallbackDelay,
-		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[exchange.Source] { return net.peers.Connected() },
+		Sources: net.findSources, Ended: net.learn,
 	})
-	dialCtx, stop := context.WithCancel(context.Background())
+	running, stop := context.WithCancel(context.Background())
 	net.stop = stop
 	for _, p := range bootstrap {
-		net.dialling.Go(func() {
-			if err := net.swarm.Connect(dialCtx, p); err != nil && c.Logger != nil {
-				c.Logger.Info("connecting to a bootstrap peer", "peer", p.ID, "error", err)
+		net.running.Go(func() {
+			if err := net.swarm.Connect(running, p); err != nil {
+				net.log.Info("connecting to a bootstrap peer", "peer", p.ID, "error", err)
 			}
 		})
 	}
+	n.startAnnouncing(running, net)
 	return net, nil
 }
 
@@ -118,9 +144,11 @@ func (net *online) gateway(u *url.URL) *exchange.Gateway {
 // close ends what was started, in reverse order.
 func (net *online) close() error {
 	net.stop()
-	net.dialling.Wait()
+	net.running.Wait()
+	err := net.routing.Close()
 	net.web.CloseIdleConnections()
-	return errors.Join(net.serving(), net.bitswap.Close(), net.swarm.Close())
+	net.strange.CloseIdleConnections()
+	return errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
 }
 
 // parsePeers reads addresses of peers, with their ids.
@@ -137,22 +165,6 @@ func parsePeers(addrs []string) ([]peer.AddrInfo, error) {
 		all = append(all, m)
 	}
 	return peer.AddrInfosFromP2pAddrs(all...)
-}
-
-// parseGateways reads addresses of gateways.
-func parseGateways(addrs []string) ([]*url.URL, error) {
-	var all []*url.URL
-	for _, a := range addrs {
-		u, err := url.Parse(a)
-		if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			err = errors.New("a gateway is an http or https URL")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w: %s: %w", ErrAddress, a, err)
-		}
-		all = append(all, u)
-	}
-	return all, nil
 }
 
 // identityFile holds the private key by which the node is known, as Kubo

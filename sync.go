@@ -89,6 +89,9 @@ func (n *Node) Sync(ctx context.Context, root cid.Cid, o SyncOptions) iter.Seq2[
 			return
 		}
 		for p, err := range net.exchange.Sync(ctx, root, xo) {
+			if p.Done && o.NoPin {
+				n.fetched(net, root)
+			}
 			if !yield(newProgress(p), err) {
 				return
 			}
@@ -130,7 +133,7 @@ func (net *online) sources(addrs []string) ([]exchange.Source, error) {
 	var all []exchange.Source
 	for _, a := range addrs {
 		if strings.HasPrefix(a, "http://") || strings.HasPrefix(a, "https://") {
-			urls, err := parseGateways([]string{a})
+			urls, err := parseURLs([]string{a}, "a gateway")
 			if err != nil {
 				return nil, err
 			}
@@ -152,7 +155,7 @@ func newProgress(p exchange.Progress) SyncProgress {
 		Wanted: p.Wanted, Rate: p.Rate, Left: p.Left, Done: p.Done,
 	}
 	for _, s := range p.Sources {
-		out.Sources = append(out.Sources, SyncSource(s))
+		out.Sources = append(out.Sources, SyncSource{Name: s.Name, Blocks: s.Blocks, Bytes: s.Bytes, Err: s.Err})
 	}
 	return out
 }
@@ -167,7 +170,18 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if err != nil {
 		return block.Block{}, err
 	}
-	return net.exchange.Fetch(ctx, c, exchange.Options{})
+	b, err := net.exchange.Fetch(ctx, c, exchange.Options{})
+	if err == nil {
+		n.fetched(net, c)
+	}
+	return b, err
+}
+
+// fetched has a root announced that came as a cache, if that's configured.
+func (n *Node) fetched(net *online, root cid.Cid) {
+	if n.config.ProvideFetched && net.announcer != nil {
+		net.announcer.cameAsCache(root)
+	}
 }
 
 // Gateway returns a handler that serves what is here, to anybody, as a

@@ -31,6 +31,9 @@ type Config struct {
 	// those who wait for it can be answered. It must return at once. Nil:
 	// nobody is told.
 	Arrived func(cids ...cid.Cid)
+	// Ended is told of each session that has ended, and what came from whom. It
+	// must return at once. Nil: nobody is told.
+	Ended func(root cid.Cid, sources []SourceProgress)
 	// Logger is told of sources that fail. Nil: nobody is.
 	Logger *slog.Logger
 }
@@ -110,6 +113,7 @@ type Progress struct {
 
 // SourceProgress is what came from one source.
 type SourceProgress struct {
+	Source        Source
 	Name          string
 	Blocks, Bytes int64
 	// Err is why it isn't asked any more; nil while it is.
@@ -160,6 +164,9 @@ func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, e
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
+	if x.c.Ended != nil {
+		defer func() { x.c.Ended(s.root, s.progress().Sources) }()
+	}
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for {

@@ -34,8 +34,17 @@ var bitswapProtocols = []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0
 // Peer returns a peer as a source. It's connected to when it's asked.
 func (p *Peers) Peer(id peer.ID) Source { return &peerSource{p: p, id: id} }
 
+// Found returns a peer as a source that connect connects to when it's asked.
+func (p *Peers) Found(id peer.ID, connect func(context.Context) error) Source {
+	return &peerSource{p: p, id: id, call: connect}
+}
+
+// maxConnected is how many connected peers a session begins with: half of those
+// that it asks, so that there is room for who is found to have it.
+const maxConnected = maxSources / 2
+
 // Connected yields the peers that the host is connected to directly, and that
-// speak what is needed: not more than a session would ask.
+// speak what is needed.
 func (p *Peers) Connected() iter.Seq[Source] {
 	return func(yield func(Source) bool) {
 		n := 0
@@ -44,7 +53,7 @@ func (p *Peers) Connected() iter.Seq[Source] {
 			if p.Host.Network().Connectedness(id) != network.Connected || !s.speaks(bitswapProtocols...) && !s.speaks(trustless.StreamProtocol) {
 				continue
 			}
-			if n++; n > maxSources || !yield(s) {
+			if n++; n > maxConnected || !yield(s) {
 				return
 			}
 		}
@@ -54,8 +63,9 @@ func (p *Peers) Connected() iter.Seq[Source] {
 // A peerSource streams DAGs as a trustless gateway over libp2p streams, and is
 // asked for blocks by bitswap.
 type peerSource struct {
-	p  *Peers
-	id peer.ID
+	p    *Peers
+	id   peer.ID
+	call func(context.Context) error // nil: Peers.Connect
 }
 
 var (
@@ -74,6 +84,9 @@ func (s *peerSource) speaks(protocols ...protocol.ID) bool {
 func (s *peerSource) connect(ctx context.Context) error {
 	if s.p.Host.Network().Connectedness(s.id) == network.Connected {
 		return nil
+	}
+	if s.call != nil {
+		return s.call(ctx)
 	}
 	connect := s.p.Connect
 	if connect == nil {

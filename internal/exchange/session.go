@@ -375,7 +375,7 @@ func (s *session) progress() Progress {
 	p.Rate = s.rate.now(time.Now())
 	p.Left = s.left(p)
 	for _, w := range s.workers {
-		p.Sources = append(p.Sources, SourceProgress{Name: w.src.Name(), Blocks: w.blocks, Bytes: w.bytes, Err: w.err})
+		p.Sources = append(p.Sources, SourceProgress{Source: w.src, Name: w.src.Name(), Blocks: w.blocks, Bytes: w.bytes, Err: w.err})
 	}
 	return p
 }

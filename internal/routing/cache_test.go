@@ -119,13 +119,13 @@ func TestCacheAcrossRestarts(t *testing.T) {
 		t.Errorf("got %v, %v, want %v of the cache", got, err, p)
 	}
 	r.Failed(c, p.ID)
-	if all, err := collect(r.FindProviders(soon(t), c)); err != nil || len(all) != 0 {
-		t.Errorf("got %v, %v, want nobody", all, err)
+	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
+		t.Errorf("got %v, %v, want nobody, and nobody to ask", all, err)
 	}
 	r = newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store, Limits: Limits{Cache: -1}})
 	r.Worked(c, p)
-	if all, err := collect(r.FindProviders(soon(t), c)); err != nil || len(all) != 0 {
-		t.Errorf("got %v, %v without a cache, want nobody", all, err)
+	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
+		t.Errorf("got %v, %v without a cache, want nobody, and nobody to ask", all, err)
 	}
 }
 

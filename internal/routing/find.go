@@ -25,7 +25,8 @@ type found struct {
 // most.
 // What the cache remembers comes first. The look-up ends when the caller stops
 // ranging, with the context, or after Limits.Lookup. Nothing yielded, and no
-// error: nobody has it. An error is the last thing yielded.
+// error: nobody has it. An error is the last thing yielded; ErrNoSource: nothing
+// is remembered, and there's nobody to ask.
 func (r *Router) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
 		if !c.Defined() {
@@ -38,9 +39,14 @@ func (r *Router) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provide
 				known = append(known, found{Provider: p})
 			}
 		}
+		runs := r.providerRuns(c)
+		if len(runs)+len(known) == 0 {
+			yield(Provider{}, fmt.Errorf("routing: find providers of %s: %w", c, ErrNoSource))
+			return
+		}
 		self := r.config.Host.ID()
 		told := make(map[peer.ID]*tellings)
-		for f, err := range race(ctx, r, "find providers of "+c.String(), known, r.providerRuns(c)) {
+		for f, err := range race(ctx, r, "find providers of "+c.String(), known, runs) {
 			if err != nil {
 				yield(Provider{}, err)
 				return
@@ -155,8 +161,13 @@ func (r *Router) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[Peer, error
 				known = append(known, p)
 			}
 		}
+		runs := r.peerRuns(id)
+		if len(runs)+len(known) == 0 {
+			yield(Peer{}, fmt.Errorf("routing: find the peer %s: %w", id, ErrNoSource))
+			return
+		}
 		seen := make(map[string]bool)
-		for p, err := range race(ctx, r, "find the peer "+id.String(), known, r.peerRuns(id)) {
+		for p, err := range race(ctx, r, "find the peer "+id.String(), known, runs) {
 			if err != nil {
 				yield(Peer{}, err)
 				return

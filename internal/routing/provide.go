@@ -139,13 +139,15 @@ func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
 	return a, nil
 }
 
+// close ends announcing. What was being read meanwhile says that it was
+// interrupted, which is no failure.
 func (a *announcer) close() error {
 	var errs []error
 	for _, s := range a.sweeps {
-		errs = append(errs, s.Close())
+		errs = append(errs, ignoreCanceled(s.Close()))
 	}
 	if a.keys != nil {
-		errs = append(errs, a.keys.Close())
+		errs = append(errs, ignoreCanceled(a.keys.Close()))
 	}
 	return errors.Join(errs...)
 }
@@ -224,7 +226,7 @@ func (r *Router) Refresh(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("routing: refresh what is announced: %w", ctx.Err())
 	}
-	if err := a.addNew(ctx); err != nil {
+	if err := a.addNew(ctx, a.list); err != nil {
 		return fmt.Errorf("routing: refresh what is announced: %w", err)
 	}
 	if err := a.reset(ctx); err != nil {
@@ -238,8 +240,27 @@ func (r *Router) Refresh(ctx context.Context) error {
 	return nil
 }
 
+// Add announces soon what the list has and what is not announced yet, until a
+// Refresh that doesn't list it.
+func (r *Router) Add(ctx context.Context, list List) error {
+	if r.announcer == nil {
+		return fmt.Errorf("routing: add to what is announced: %w", ErrNoSource)
+	}
+	if !r.hold() {
+		return fmt.Errorf("routing: add to what is announced: %w", ErrClosed)
+	}
+	defer r.running.Done()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.ctx, cancel)()
+	if err := r.announcer.addNew(ctx, list); err != nil {
+		return fmt.Errorf("routing: add to what is announced: %w", err)
+	}
+	return nil
+}
+
 // addNew adds what the list has and the keystore doesn't, and has it announced.
-func (a *announcer) addNew(ctx context.Context) error {
+func (a *announcer) addNew(ctx context.Context, list List) error {
 	burst := 0
 	flush := func(keys []multihash.Multihash) error {
 		added, err := a.keys.Put(ctx, keys...)
@@ -255,7 +276,7 @@ func (a *announcer) addNew(ctx context.Context) error {
 		return err
 	}
 	var keys []multihash.Multihash
-	for c, err := range a.list(ctx) {
+	for c, err := range list(ctx) {
 		if err != nil {
 			return err
 		}
