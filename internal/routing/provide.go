@@ -295,32 +295,54 @@ func (a *announcer) addNew(ctx context.Context, list List) error {
 
 // reset leaves in the keystore what the list has, and what is added meanwhile.
 func (a *announcer) reset(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	// The keystore's worker hangs for good if a reset is cancelled before it
+	// has begun, that is before it takes the first key. So it has a context of
+	// its own.
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
 	keys := make(chan cid.Cid)
 	done := make(chan error, 1)
 	go func() {
-		done <- a.keys.ResetCids(ctx, keys)
+		done <- a.keys.ResetCids(running, keys)
 	}()
-	for c, err := range a.list(ctx) {
-		if err != nil {
-			// A list that is cut short must not take anything away: keys stays
-			// open, and the reset ends with its context.
-			cancel()
-			return errors.Join(err, ignoreCanceled(<-done))
-		}
+	send := func(c cid.Cid) (ended bool, err error) {
 		select {
 		case keys <- c:
+			return false, nil
 		case err := <-done:
-			return err
+			return true, err
 		}
 	}
-	if err := ctx.Err(); err != nil {
+	begun := false
+	// A list that is cut short must not take anything away: keys stays open, and
+	// the reset ends with its context.
+	abort := func(err error) error {
+		if !begun {
+			if ended, rerr := send(nothing); ended {
+				return errors.Join(err, rerr)
+			}
+		}
+		stop()
 		return errors.Join(err, ignoreCanceled(<-done))
+	}
+	for c, err := range a.list(ctx) {
+		if err := errors.Join(err, ctx.Err()); err != nil {
+			return abort(err)
+		}
+		if ended, err := send(c); ended {
+			return err
+		}
+		begun = true
+	}
+	if err := ctx.Err(); err != nil {
+		return abort(err)
 	}
 	close(keys)
 	return <-done
 }
+
+// nothing is the CID of no bytes at all.
+var nothing = cid.NewCidV1(cid.Raw, multihash.Multihash{multihash.IDENTITY, 0})
 
 func ignoreCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
