@@ -2,12 +2,25 @@ package cairn_test
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"iter"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"path/filepath"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
 )
 
 // dhtOf opens a node that others enter the DHT by.
@@ -76,5 +89,414 @@ func TestSyncThroughTheDHT(t *testing.T) {
 	found, err := providers(t, ours, added.CID)
 	if err != nil || len(found) == 0 || found[0].ID != want || found[0].Source != "cache" {
 		t.Errorf("providers afterwards: got %v, %v, want %s from the cache first", found, err, want)
+	}
+}
+
+func TestFindPeers(t *testing.T) {
+	ctx := t.Context()
+	hub, at := dhtOf(t)
+	theirs, _ := listening(t, cairn.Config{Bootstrap: []string{at}})
+	ours := calling(t, cairn.Config{Bootstrap: []string{at}})
+	id, err := theirs.ID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	hubID, err := hub.ID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a peer is found", func() bool {
+		for p, err := range ours.FindPeer(ctx, id) {
+			return err == nil && p.ID == id && len(p.Addrs) > 0
+		}
+		return false
+	})
+	asked := 0
+	traced := cairn.WithTrace(ctx, func(e cairn.TraceEvent) {
+		if asked++; e.Hop == 0 || e.Peer == "" {
+			t.Errorf("a question: got %+v", e)
+		}
+	})
+	closest := make(map[peer.ID]bool)
+	for p, err := range ours.ClosestPeers(traced, []byte(id)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		closest[p.ID] = true
+	}
+	if !closest[hubID] || asked == 0 {
+		t.Errorf("the closest peers: got %v after %d questions, want %s among them", closest, asked, hubID)
+	}
+	s, err := ours.RoutingStatus(ctx)
+	if err != nil || s.Mode != cairn.RoutingAuto || s.Peers == 0 || s.Server {
+		t.Errorf("status: got %+v, %v", s, err)
+	}
+	if s, err := hub.RoutingStatus(ctx); err != nil || s.Mode != cairn.RoutingServer || !s.Server {
+		t.Errorf("status of the server: got %+v, %v", s, err)
+	}
+}
+
+func TestRecords(t *testing.T) {
+	ctx := t.Context()
+	_, hub := dhtOf(t)
+	theirs := calling(t, cairn.Config{Bootstrap: []string{hub}})
+	ours := calling(t, cairn.Config{Bootstrap: []string{hub}})
+	_, public, err := crypto.GenerateEd25519Key(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	value, err := crypto.MarshalPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := peer.IDFromPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := "/pk/" + id.String()
+	if _, err := ours.GetRecord(ctx, key); !errors.Is(err, cairn.ErrNoRecord) {
+		t.Errorf("get what nobody put: got %v, want ErrNoRecord", err)
+	}
+	if err := theirs.PutRecord(ctx, key, []byte("forged")); err == nil {
+		t.Error("put a record that isn't valid: got no error")
+	}
+	if err := theirs.PutRecord(ctx, key, value); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := ours.GetRecord(ctx, key); err != nil || !bytes.Equal(got, value) {
+		t.Errorf("get: got %x, %v, want %x", got, err, value)
+	}
+	for _, bad := range []string{"", "/x/y", "/ipns/x", "/pk/"} {
+		if _, err := ours.GetRecord(ctx, bad); !errors.Is(err, cairn.ErrAddress) {
+			t.Errorf("get %q: got %v, want ErrAddress", bad, err)
+		}
+	}
+}
+
+// What is set while there is no network, or before a crash, is announced when
+// there is one.
+func TestProvideAfterwards(t *testing.T) {
+	ctx := t.Context()
+	_, hub := dhtOf(t)
+	dir := t.TempDir()
+	before, err := cairn.Open(ctx, cairn.Config{Dir: dir, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	added, err := before.Add(ctx, bytes.NewReader([]byte("before")), cairn.AddOptions{Alias: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := before.Close(); err != nil {
+		t.Fatal(err)
+	}
+	ours := calling(t, cairn.Config{Bootstrap: []string{hub}})
+	theirs, _ := listening(t, cairn.Config{Dir: dir, Bootstrap: []string{hub}, Providing: cairn.ProvideRoots})
+	isFound := func(c cid.Cid) func() bool {
+		return func() bool {
+			found, _ := providers(t, ours, c)
+			return len(found) > 0
+		}
+	}
+	eventually(t, "a root of before is found", isFound(added.CID))
+	// Once it's online, a new version is announced, too.
+	next, err := theirs.Add(ctx, bytes.NewReader([]byte("after")), cairn.AddOptions{Alias: "x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a new root is found", isFound(next.CID))
+	// And what one says oneself, though it has no alias.
+	b, err := block.New(block.Raw, []byte("told"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Put(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Provide(ctx, b.CID()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "what Provide was told is found", isFound(b.CID()))
+	if err := theirs.Close(); err != nil {
+		t.Fatal(err)
+	}
+	theirs, _ = listening(t, cairn.Config{Dir: dir, Bootstrap: []string{hub}, Providing: cairn.ProvideNone})
+	records := func(want int64) func() bool {
+		return func() bool {
+			s, err := theirs.ProvideStats(ctx)
+			if err != nil || s.Strategy != cairn.ProvideNone || s.Interval != 22*time.Hour {
+				t.Fatalf("stats: got %+v, %v", s, err)
+			}
+			return s.Records == want
+		}
+	}
+	eventually(t, "announcing nothing but what Provide was told", records(1))
+	if err := theirs.Unprovide(ctx, b.CID()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "announcing nothing", records(0))
+}
+
+func TestProvideStrategies(t *testing.T) {
+	ctx := t.Context()
+	tree := fstest.MapFS{
+		"a/large": {Data: randomBytes(3<<20, 1)}, "a/small": {Data: []byte("small")}, "b": {Data: []byte("b")},
+	}
+	own, err := block.New(block.Raw, []byte("own"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ownList := func(context.Context) iter.Seq2[cid.Cid, error] {
+		return func(yield func(cid.Cid, error) bool) { yield(own.CID(), nil) }
+	}
+	for _, c := range []struct {
+		config cairn.Config
+		want   int64
+	}{
+		{cairn.Config{Providing: cairn.ProvideRoots}, 1},
+		{cairn.Config{}, 5},
+		{cairn.Config{Providing: cairn.ProvideAll}, 8},
+		{cairn.Config{Providing: cairn.ProvideNone}, 0},
+		{cairn.Config{ProvideList: ownList}, 1},
+	} {
+		// With what is there from the start, and with what is added.
+		for _, early := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s/%d/%v", c.config.Providing, c.want, early), func(t *testing.T) {
+				c.config.Dir = filepath.Join(t.TempDir(), "repo")
+				c.config.Offline = early
+				n, _ := cairn.Open(ctx, c.config)
+				if early {
+					if _, err := n.AddFS(ctx, tree, cairn.AddOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := n.Close(); err != nil {
+					t.Fatal(err)
+				}
+				_, hub := dhtOf(t)
+				c.config.Offline, c.config.Bootstrap = false, []string{hub}
+				n, _ = listening(t, c.config)
+				if !early {
+					if _, err := n.AddFS(ctx, tree, cairn.AddOptions{}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				eventually(t, "what is announced", func() bool {
+					s, err := n.ProvideStats(ctx)
+					if err != nil {
+						t.Fatal(err)
+					}
+					return s.Records == c.want
+				})
+			})
+		}
+	}
+	if n, err := cairn.Open(ctx, cairn.Config{Local: true, Listen: loopback, Providing: "some"}); err == nil {
+		n.Close()
+		t.Error("a strategy that isn't one: got no error")
+	}
+}
+
+// A cache is announced if that is wanted.
+func TestProvideFetched(t *testing.T) {
+	ctx := t.Context()
+	hub, at := dhtOf(t)
+	n, _ := listening(t, cairn.Config{Bootstrap: []string{at}, ProvideFetched: true, Providing: cairn.ProvideRoots})
+	b, err := block.New(block.Raw, []byte("fetched"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := hub.Put(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Connect(ctx, at); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Fetch(ctx, b.CID()); err != nil {
+		t.Fatal(err)
+	}
+	id, _ := n.ID(ctx)
+	eventually(t, "the one who fetched is found", func() bool {
+		found, _ := providers(t, hub, b.CID())
+		return len(found) > 0 && found[0].ID == id
+	})
+}
+
+// A mapFinder is a central database.
+type mapFinder struct {
+	name  string
+	finds func(ctx context.Context, c cid.Cid, yield func(cairn.Provider, error) bool)
+}
+
+func (f mapFinder) Name() string { return f.name }
+
+func (f mapFinder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[cairn.Provider, error] {
+	return func(yield func(cairn.Provider, error) bool) { f.finds(ctx, c, yield) }
+}
+
+// hanging is a Finder that never says anything.
+var hanging = mapFinder{"hanging", func(ctx context.Context, _ cid.Cid, _ func(cairn.Provider, error) bool) { <-ctx.Done() }}
+
+// providerAt is a provider at addresses.
+func providerAt(t *testing.T, addrs ...string) cairn.Provider {
+	t.Helper()
+	var p cairn.Provider
+	for _, a := range addrs {
+		m, err := multiaddr.NewMultiaddr(a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at, id := peer.SplitAddr(m)
+		if id != "" {
+			p.ID = id
+		}
+		p.Addrs = append(p.Addrs, at)
+	}
+	if p.ID == "" {
+		_, public, err := crypto.GenerateEd25519Key(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p.ID, err = peer.IDFromPublicKey(public); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// httpAddr is the multiaddr of a test's server.
+func httpAddr(t *testing.T, s *httptest.Server) string {
+	t.Helper()
+	u, err := url.Parse(s.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("/ip4/%s/tcp/%s/http", u.Hostname(), u.Port())
+}
+
+// Sessions take whoever is found: peers and gateways; one whose first address
+// is old; one that hasn't got it; with others that hang or fail meanwhile.
+func TestSyncFromFound(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	added, err := theirs.Add(ctx, bytes.NewReader(randomBytes(3<<20, 2)), cairn.AddOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	gateway := httptest.NewServer(theirs.Gateway())
+	defer gateway.Close()
+	_, empty := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	id, _ := theirs.ID(ctx)
+	old := providerAt(t, "/ip4/127.0.0.1/tcp/1/p2p/"+id.String())
+	broken := mapFinder{"broken", func(_ context.Context, _ cid.Cid, yield func(cairn.Provider, error) bool) {
+		yield(cairn.Provider{}, errors.New("the database is down"))
+	}}
+	for _, c := range []struct {
+		name  string
+		tells []cairn.Provider
+	}{
+		{"a peer", []cairn.Provider{providerAt(t, addr)}},
+		{"an old address first", []cairn.Provider{old, providerAt(t, addr)}},
+		{"a gateway", []cairn.Provider{providerAt(t, httpAddr(t, gateway))}},
+		{"one that hasn't got it", []cairn.Provider{providerAt(t, empty), providerAt(t, addr)}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			table := mapFinder{"table", func(ctx context.Context, _ cid.Cid, yield func(cairn.Provider, error) bool) {
+				for _, p := range c.tells {
+					if !yield(p, nil) {
+						return
+					}
+				}
+				<-ctx.Done()
+			}}
+			n := calling(t, cairn.Config{Routing: cairn.RoutingNone, Finders: []cairn.Finder{broken, hanging, table}})
+			p, err := sync(t, n, added.CID, cairn.SyncOptions{})
+			if err != nil || !p.Done || p.Blocks != 4 {
+				t.Fatalf("sync: got %+v, %v, want 4 blocks", p, err)
+			}
+			last := c.tells[len(c.tells)-1]
+			for found, err := range n.FindProviders(ctx, added.CID) {
+				if err != nil || found.Source != "cache" || found.ID != last.ID {
+					t.Errorf("afterwards: got %v, %v, want %s from the cache", found, err, last.ID)
+				}
+				break
+			}
+		})
+	}
+}
+
+// Nobody to ask is an answer, and soon; so is that nobody answers.
+func TestNobodyToAsk(t *testing.T) {
+	k, err := block.New(block.Raw, []byte("nowhere"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	offline, err := cairn.Open(t.Context(), cairn.Config{Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer offline.Close()
+	stuck := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }))
+	defer stuck.Close()
+	failing := httptest.NewServer(http.NotFoundHandler())
+	defer failing.Close()
+	for _, c := range []struct {
+		name          string
+		n             *cairn.Node
+		find, provide error
+	}{
+		{"offline", offline, cairn.ErrOffline, cairn.ErrOffline},
+		{"none", calling(t, cairn.Config{Routing: cairn.RoutingNone}), cairn.ErrNoRouting, cairn.ErrNoRouting},
+		{"delegated to nobody", calling(t, cairn.Config{Routing: cairn.RoutingDelegated}), cairn.ErrNoRouting, cairn.ErrNoRouting},
+		{"an empty table", calling(t, cairn.Config{}), cairn.ErrNoPeers, cairn.ErrNoPeers},
+		{"a router that knows nothing", calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{failing.URL}}), nil, cairn.ErrNoRouting},
+		{"a hanging router", calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{stuck.URL}}), context.DeadlineExceeded, cairn.ErrNoRouting},
+		{"a hanging finder", calling(t, cairn.Config{Routing: cairn.RoutingNone, Finders: []cairn.Finder{hanging}}), context.DeadlineExceeded, cairn.ErrNoRouting},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer cancel()
+			var got error
+			for p, err := range c.n.FindProviders(ctx, k.CID()) {
+				if got = err; err == nil {
+					t.Errorf("found %v", p)
+				}
+			}
+			if !errors.Is(got, c.find) {
+				t.Errorf("find: got %v, want %v", got, c.find)
+			}
+			if err := c.n.Provide(t.Context(), k.CID()); !errors.Is(err, c.provide) {
+				t.Errorf("provide: got %v, want %v", err, c.provide)
+			}
+			if _, err := c.n.ProvideStats(t.Context()); c.provide != cairn.ErrNoPeers && !errors.Is(err, c.provide) {
+				t.Errorf("stats: got %v, want %v", err, c.provide)
+			}
+		})
+	}
+}
+
+func TestBadRouting(t *testing.T) {
+	for _, bad := range []cairn.Config{{Routing: "psychic"}, {Delegated: []string{"ftp://x"}}, {Delegated: []string{"x"}}} {
+		bad.Local, bad.Listen = true, loopback
+		if n, err := cairn.Open(t.Context(), bad); err == nil {
+			n.Close()
+			t.Errorf("%+v: got no error", bad)
+		}
+	}
+	for _, name := range []string{"auto", "client", "server", "accelerated", "delegated", "lan", "none"} {
+		if m, err := cairn.ParseRoutingMode(name); err != nil || string(m) != name {
+			t.Errorf("the mode %s: got %q, %v", name, m, err)
+		}
+	}
+	if m, err := cairn.ParseRoutingMode(""); err != nil || m != cairn.RoutingAuto {
+		t.Errorf("no mode: got %q, %v, want auto", m, err)
+	}
+	if _, err := cairn.ParseRoutingMode("psychic"); err == nil {
+		t.Error("the mode psychic: got no error")
+	}
+	for _, a := range cairn.DefaultBootstrap() {
+		if _, err := peer.AddrInfoFromString(a); err != nil {
+			t.Errorf("%s: %v", a, err)
+		}
 	}
 }

@@ -1,0 +1,104 @@
+package cairn
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/multiformats/go-multiaddr"
+)
+
+func TestGatewayURL(t *testing.T) {
+	for _, c := range []struct{ addr, want string }{
+		{"/dns4/example.org/tcp/443/https", "https://example.org:443/"},
+		{"/dns/example.org/tcp/443/tls/http", "https://example.org:443/"},
+		{"/dns/example.org/tcp/443/tls/sni/example.org/http", "https://example.org:443/"},
+		{"/dns/example.org/tcp/443/tls/sni/other.org/http", ""},
+		{"/ip6/2001:db8::1/tcp/8080/http", "http://[2001:db8::1]:8080/"},
+		{"/ip4/192.0.2.1/tcp/4001", ""},
+		{"/ip4/192.0.2.1/tcp/4001/ws", ""},
+		{"/dns4/example.org/tcp/443/tls/ws", ""},
+		{"/ip4/192.0.2.1/udp/4001/quic-v1", ""},
+		{"/dns4/example.org/https", ""},
+		{"/dns4/a.org/dns4/b.org/tcp/443/https", ""},
+	} {
+		m, err := multiaddr.NewMultiaddr(c.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if u := gatewayURL(m); u != nil {
+			got = u.String()
+		}
+		if got != c.want {
+			t.Errorf("%s: got %q, want %q", c.addr, got, c.want)
+		}
+	}
+}
+
+func TestSplitAddrs(t *testing.T) {
+	var addrs []multiaddr.Multiaddr
+	for _, s := range []string{
+		"/dns4/a.org/tcp/80/http", "/dns4/a.org/tcp/443/https", "/dns4/b.org/tcp/443/https", "/dns4/c.org/tcp/443/https", "/ip4/192.0.2.1/tcp/4001",
+	} {
+		addrs = append(addrs, multiaddr.StringCast(s))
+	}
+	urls, others := splitAddrs(addrs, false)
+	if len(urls) != maxGateways || urls[0].Scheme != "https" || len(others) != 1 {
+		t.Errorf("got %v, %v, want two gateways by https, and one address", urls, others)
+	}
+	if urls, _ := splitAddrs(addrs, true); urls[0].Scheme != "http" {
+		t.Errorf("in a local network: got %v, want the first as it is", urls)
+	}
+}
+
+// A gateway that a stranger told of can't get us to call our own network, by an
+// address, by a name, or by a redirect.
+func TestStrangers(t *testing.T) {
+	called := 0
+	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called++ }))
+	defer inside.Close()
+	for _, u := range []string{inside.URL, strings.Replace(inside.URL, "127.0.0.1", "localhost", 1)} {
+		if _, err := strangers(false).Get(u); !errors.Is(err, errNotPublic) {
+			t.Errorf("%s: got %v, want %v", u, err, errNotPublic)
+		}
+	}
+	for _, ip := range []string{
+		"10.0.0.1:443", "192.168.1.1:443", "169.254.169.254:80", "100.64.0.1:443", "0.0.0.0:1", "224.0.0.1:1",
+		"[::1]:443", "[fe80::1%eth0]:443", "[fc00::1]:443", "[::ffff:127.0.0.1]:443", "[::]:1", "nonsense",
+	} {
+		if err := publicOnly("tcp", ip, nil); err == nil {
+			t.Errorf("%s: got no error", ip)
+		}
+	}
+	for _, ip := range []string{"1.1.1.1:443", "[2606:4700:4700::1111]:443"} {
+		if err := publicOnly("tcp", ip, nil); err != nil {
+			t.Errorf("%s: %v", ip, err)
+		}
+	}
+	leads := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/here" {
+			return
+		}
+		to := "/here"
+		if r.URL.Path == "/away" {
+			to = inside.URL
+		}
+		http.Redirect(w, r, to, http.StatusFound)
+	}))
+	defer leads.Close()
+	client := strangers(true)
+	if _, err := client.Get(leads.URL + "/away"); err == nil {
+		t.Error("a redirect to another host: got no error")
+	}
+	resp, err := client.Get(leads.URL + "/near")
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if called != 0 {
+		t.Errorf("the one inside was called %d times", called)
+	}
+}
