@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"iter"
+	"slices"
 	"strings"
 	"time"
 
@@ -139,6 +140,10 @@ type RoutingStatus struct {
 	// Cached is of how many CIDs providers are remembered.
 	Cached int
 }
+
+// Bootstrap are the peers by which the node enters the network, as it was
+// configured.
+func (n *Node) Bootstrap() []string { return slices.Clone(n.config.Bootstrap) }
 
 // RoutingStatus says how finding is doing.
 func (n *Node) RoutingStatus(ctx context.Context) (RoutingStatus, error) {
