@@ -201,18 +201,30 @@ func (n *Node) addOne(ctx context.Context, o AddOptions, add func(*Adder) (Added
 // of them are there, or none. Make one with Node.Adder; end it with Commit or
 // Discard. It is for one goroutine.
 type Adder struct {
-	node    *Node // nil for NewHasher's
 	put     block.Putter
+	keep    keeper // of what is put; nil where nothing is kept here
 	options unixfs.Options
 	alias   string
 	noPin   bool
 	noCopy  bool
 	rehash  bool
 
+	// node and batch are those of Node.Adder, nil elsewhere.
+	node   *Node
 	batch  *store.Batch
 	caches []*statCache // of the trees added
 	roots  []cid.Cid
 }
+
+// A keeper is a Putter that keeps what was put, all or nothing.
+type keeper interface {
+	block.Putter
+	Alias(name string, root cid.Cid, o store.AliasOptions)
+	Commit(ctx context.Context) error
+	Discard()
+}
+
+var _ keeper = (*store.Batch)(nil)
 
 // Adder begins to add.
 func (n *Node) Adder(o AddOptions) (*Adder, error) {
@@ -221,7 +233,26 @@ func (n *Node) Adder(o AddOptions) (*Adder, error) {
 		return nil, err
 	}
 	a.node, a.batch = n, n.store.Batch()
-	a.put = a.batch.Borrow()
+	a.put, a.keep = a.batch.Borrow(), a.batch
+	return a, nil
+}
+
+// NewAdder returns an Adder that belongs to no node: it gives its blocks to put,
+// and reads all files that it adds. If put has the methods Alias, Commit and
+// Discard, too, as a store.Batch does, it's the Adder's to end: Commit names the
+// roots in it and commits it, Discard discards it. Else Commit and Discard do
+// nothing, and what is kept is for the caller to say. Without a copy
+// (AddOptions.NoCopy) only Node.Adder adds.
+func NewAdder(put block.Putter, o AddOptions) (*Adder, error) {
+	if o.NoCopy {
+		return nil, errors.New("cairn: add: without a copy only a node can keep files")
+	}
+	a, err := newAdder(o)
+	if err != nil {
+		return nil, err
+	}
+	a.put = put
+	a.keep, _ = put.(keeper)
 	return a, nil
 }
 
@@ -325,27 +356,27 @@ func (a *Adder) added(r unixfs.Result, err error) (Added, error) {
 // Commit makes the change: everything added is kept, each under pin/CID, or the
 // one under AddOptions.Alias. When it returns nil, it's on disk.
 func (a *Adder) Commit(ctx context.Context) error {
-	if a.node == nil {
+	if a.keep == nil {
 		return nil
 	}
 	for _, root := range a.roots {
 		switch {
 		case a.alias != "":
-			a.batch.Alias(a.alias, root, store.AliasOptions{})
+			a.keep.Alias(a.alias, root, store.AliasOptions{})
 		case !a.noPin:
-			a.batch.Alias(PinName(root), root, store.AliasOptions{})
+			a.keep.Alias(PinName(root), root, store.AliasOptions{})
 		}
 	}
-	return errors.Join(a.batch.Commit(ctx), a.close())
+	return errors.Join(a.keep.Commit(ctx), a.close())
 }
 
 // Discard ends the Adder without the change; after Commit it does nothing. Blocks
 // that were added stay as a cache.
 func (a *Adder) Discard() {
-	if a.node == nil {
+	if a.keep == nil {
 		return
 	}
-	a.batch.Discard()
+	a.keep.Discard()
 	// What was held for this change goes at the latest when the node closes.
 	_ = a.close()
 }

@@ -43,7 +43,8 @@
 // Equal files under an equal profile get equal CIDs, those that Kubo gives.
 // AddPath reads only what has changed since it last added the same folder, and
 // with NoCopy leaves the bytes where they are. An Adder adds many things as one
-// change, and tells of progress; NewHasher tells CIDs and keeps nothing.
+// change, and tells of progress; NewAdder's puts into whatever takes blocks, and
+// NewHasher's tells CIDs and keeps nothing.
 //
 // They are read with OpenFile, an io.ReadSeekCloser and io.ReaderAt that reads
 // ahead, and with FS, which everything takes that takes an fs.FS:

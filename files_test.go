@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/block/blocktest"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -218,6 +219,51 @@ func TestAdder(t *testing.T) {
 	ok(t, err)
 	if _, err = a.Add(ctx, strings.NewReader("2")); err == nil {
 		t.Error("a second root under one alias: got no error")
+	}
+}
+
+// TestNewAdder adds to whatever takes blocks; where that can keep things, the
+// Adder ends it.
+func TestNewAdder(t *testing.T) {
+	ctx := t.Context()
+	hasher, err := NewHasher(AddOptions{})
+	ok(t, err)
+	want, err := hasher.Add(ctx, strings.NewReader("x"))
+	ok(t, err)
+
+	var mem blocktest.Mem
+	a, err := NewAdder(&mem, AddOptions{})
+	ok(t, err)
+	got, err := a.Add(ctx, strings.NewReader("x"))
+	ok(t, err)
+	a.Discard()
+	if b, err := mem.Get(ctx, want.CID); err != nil || string(b.Data()) != "x" || got != want {
+		t.Errorf("got %+v and %q, %v; want %+v", got, b.Data(), err, want)
+	}
+
+	n := open(t, Config{})
+	for _, name := range []string{"", "named"} {
+		a, err = NewAdder(n.Batch(), AddOptions{Alias: name})
+		ok(t, err)
+		_, err = a.Add(ctx, strings.NewReader("x"))
+		ok(t, err)
+		ok(t, a.Commit(ctx))
+		if name == "" {
+			name = PinName(want.CID)
+		}
+		if c, _, err := n.Resolve(ctx, name); err != nil || c != want.CID {
+			t.Errorf("%s: got %s, %v, want %s", name, c, err, want.CID)
+		}
+	}
+	batch := n.Batch()
+	a, err = NewAdder(batch, AddOptions{})
+	ok(t, err)
+	a.Discard()
+	if err := batch.Commit(ctx); err == nil {
+		t.Error("commit of a batch whose Adder was discarded: got no error")
+	}
+	if _, err := NewAdder(&mem, AddOptions{NoCopy: true}); err == nil {
+		t.Error("without a copy: got no error")
 	}
 }
 
