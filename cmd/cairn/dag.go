@@ -221,7 +221,12 @@ func (a *app) dagExport(ctx context.Context, s repo, name string, file io.WriteS
 	var written atomic.Int64
 	defer a.progress("exporting", func() (int64, int64) { return written.Load(), 0 })()
 	if file != nil {
-		return cairn.ExportCARv2(ctx, s, countingSeeker{countingWriter{file, &written}, file}, root)
+		blocks, err := s.ReadDAG(ctx, root)
+		if err != nil {
+			return err
+		}
+		defer blocks.Close()
+		return cairn.ExportCARv2(ctx, blocks, countingSeeker{countingWriter{file, &written}, file}, root)
 	}
 	return s.ExportCAR(ctx, countingWriter{w, &written}, root)
 }

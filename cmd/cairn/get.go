@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
@@ -62,9 +63,14 @@ func (a *app) get(ctx context.Context, s repo, name, output string, overwrite bo
 	if output == "" {
 		output = nameOf(name, c)
 	}
+	blocks, err := s.ReadDAG(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer blocks.Close()
 	var done unixfs.Progress
-	stop := a.progressOf(ctx, s, c, &done)
-	err = unixfs.Export(ctx, s, c, output, unixfs.ExportOptions{Overwrite: overwrite, Progress: &done})
+	stop := a.progressOf(ctx, blocks, c, &done)
+	err = unixfs.Export(ctx, blocks, c, output, unixfs.ExportOptions{Overwrite: overwrite, Progress: &done})
 	stop()
 	if err != nil {
 		return err
@@ -92,9 +98,9 @@ func nameOf(name string, c cid.Cid) string {
 
 // progressOf shows how far the writing of what c names has come. How much there
 // is to write is known of a file.
-func (a *app) progressOf(ctx context.Context, s repo, c cid.Cid, done *unixfs.Progress) (stop func()) {
+func (a *app) progressOf(ctx context.Context, get block.Getter, c cid.Cid, done *unixfs.Progress) (stop func()) {
 	total := int64(0)
-	if info, err := unixfs.Stat(ctx, s, c); err == nil {
+	if info, err := unixfs.Stat(ctx, get, c); err == nil {
 		total = info.Size
 	}
 	return a.progress("writing", func() (int64, int64) { return done.Bytes.Load(), total })
@@ -109,8 +115,13 @@ func (a *app) getArchive(ctx context.Context, s repo, name, output string, overw
 	inside := nameOf(name, c)
 	var done unixfs.Progress
 	write := func(w io.Writer) error {
-		defer a.progressOf(ctx, s, c, &done)()
-		return unixfs.ExportTar(ctx, s, c, inside, w, unixfs.ExportOptions{Progress: &done})
+		blocks, err := s.ReadDAG(ctx, c)
+		if err != nil {
+			return err
+		}
+		defer blocks.Close()
+		defer a.progressOf(ctx, blocks, c, &done)()
+		return unixfs.ExportTar(ctx, blocks, c, inside, w, unixfs.ExportOptions{Progress: &done})
 	}
 	if output == "-" {
 		if a.outTerminal {

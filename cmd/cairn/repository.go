@@ -20,6 +20,7 @@ import (
 type repo interface {
 	blockKeeper
 	nameKeeper
+	reading
 	upkeep
 	transfer
 	network
@@ -47,11 +48,23 @@ type upkeep interface {
 	Backup(ctx context.Context, dir string) error
 }
 
+// reading is for all that is below a root.
+type reading interface {
+	// ReadDAG is for who wants most of its blocks, about depth first.
+	ReadDAG(ctx context.Context, root cid.Cid) (dagReader, error)
+	Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error
+	ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error
+}
+
+// A dagReader gets blocks until it's closed.
+type dagReader interface {
+	block.Getter
+	Close()
+}
+
 // transfer is what goes through many blocks, and is done where they are.
 type transfer interface {
 	Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error)
-	Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error
-	ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error
 	StatDAG(ctx context.Context, root cid.Cid) (rpc.DAGStat, error)
 	Sync(ctx context.Context, root cid.Cid, o cairn.SyncOptions) iter.Seq2[cairn.SyncProgress, error]
 }
@@ -94,6 +107,13 @@ func (o opened) Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error
 	return rpc.AddTo(ctx, o.node, r)
 }
 
+func (o opened) ReadDAG(context.Context, cid.Cid) (dagReader, error) { return openedReader{o}, nil }
+
+// openedReader gets blocks from where they are, which costs nothing to begin.
+type openedReader struct{ block.Getter }
+
+func (openedReader) Close() {}
+
 func (o opened) Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error {
 	return rpc.CatFrom(ctx, o, w, c, offset, length, size)
 }
@@ -133,6 +153,10 @@ type asked struct {
 }
 
 func (d *asked) NewBatch() batch { return d.Batch() }
+
+func (d *asked) ReadDAG(ctx context.Context, root cid.Cid) (dagReader, error) {
+	return d.DAG(ctx, root)
+}
 
 func (d *asked) Dir(ctx context.Context) (string, error) {
 	if d.dir != "" {
