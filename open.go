@@ -32,7 +32,7 @@ var (
 // ctx; close it when done. Errors: block.ErrNotFound, here and in reading, where
 // a block isn't here; ErrNotFile; block.ErrMalformed; block.ErrUnknownCodec.
 func (n *Node) OpenFile(ctx context.Context, c cid.Cid) (*File, error) {
-	f, err := unixfs.Open(ctx, n, c)
+	f, err := unixfs.Open(ctx, n.store, c)
 	if err != nil {
 		return nil, err
 	}

@@ -426,7 +426,7 @@ func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
 		if !t.here(r, entry) || !t.keeps(mh, r) {
 			continue
 		}
-		b, err := t.e.s.readAt(t.e.ctx, node{mh, r.refs[0].codec}.cid(), r.loc)
+		b, err := t.e.s.readAt(t.e.ctx, node{mh, r.refs[0].codec}.cid(), r.loc, nil)
 		if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
 			continue // apply looks again, and takes note
 		}

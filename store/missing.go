@@ -392,7 +392,7 @@ func (s *Store) linksOf(ctx context.Context, n node, f ref) ([]node, error) {
 		}
 		// Collapsed meanwhile.
 	}
-	b, err := s.get(ctx, n.cid())
+	b, err := s.get(ctx, n.cid(), nil)
 	if err != nil {
 		return nil, err
 	}

@@ -61,14 +61,21 @@ func (s *Store) locate(mh string) (freshBlock, error) {
 // block.ErrNotFound; block.ErrDamaged, after which the block is no longer here
 // and, if live, wanted.
 func (s *Store) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
-	b, err := s.get(ctx, c)
+	return s.GetInto(ctx, c, nil)
+}
+
+// GetInto is Get for who reads many blocks, one after another: it may read the
+// bytes into memory, where that is long enough, and the block is one until the
+// memory is used again.
+func (s *Store) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
+	b, err := s.get(ctx, c, memory)
 	if err != nil {
 		return block.Block{}, fmt.Errorf("store: get %s: %w", c, err)
 	}
 	return b, nil
 }
 
-func (s *Store) get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (s *Store) get(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
 	if err := s.begin(ctx); err != nil {
 		return block.Block{}, err
 	}
@@ -99,7 +106,7 @@ func (s *Store) get(ctx context.Context, c cid.Cid) (block.Block, error) {
 			s.damaged(mh, f.loc)
 			return block.Block{}, err
 		}
-		b, err := s.readAt(ctx, c, f.loc)
+		b, err := s.readAt(ctx, c, f.loc, memory)
 		if errors.Is(err, pack.ErrGone) {
 			last = f.loc
 			continue
@@ -113,11 +120,16 @@ func (s *Store) get(ctx context.Context, c cid.Cid) (block.Block, error) {
 }
 
 // readAt reads and checks the block at l. Bytes that aren't what they were are
-// block.ErrDamaged; a pack that has been removed is pack.ErrGone.
-func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc) (block.Block, error) {
+// block.ErrDamaged; a pack that has been removed is pack.ErrGone. The bytes lie
+// in memory, where that is long enough and they come from a pack.
+func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc, memory []byte) (block.Block, error) {
 	switch l.kind {
 	case locPack:
-		data := make([]byte, l.size)
+		data := memory
+		if len(data) < l.size {
+			data = make([]byte, l.size)
+		}
+		data = data[:l.size:l.size]
 		err := s.packs.ReadAt(l.pack, data, l.off+int64(l.head))
 		if errors.Is(err, io.ErrUnexpectedEOF) {
 			return block.Block{}, fmt.Errorf("%w: %w", block.ErrDamaged, err)

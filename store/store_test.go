@@ -221,3 +221,26 @@ func TestPowerLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestGetInto reads into memory of the caller's, where that is long enough, and
+// not where the block isn't in a pack.
+func TestGetInto(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	b := h.leaf("a block")
+	h.ok(s.Put(h.ctx, b))
+	h.ok(s.Flush(h.ctx))
+	for size := range 2 * b.Size() {
+		memory := make([]byte, size)
+		got, err := s.GetInto(h.ctx, b.CID(), memory)
+		if err != nil || string(got.Data()) != "a block" || cap(got.Data()) != b.Size() {
+			t.Errorf("%d bytes: got %q, %v", size, got.Data(), err)
+		}
+		if into := size > 0 && &got.Data()[0] == &memory[0]; into != (size >= b.Size()) {
+			t.Errorf("%d bytes: got %v for reading into them", size, into)
+		}
+	}
+	if _, err := s.GetInto(h.ctx, h.leaf("absent").CID(), nil); !errors.Is(err, block.ErrNotFound) {
+		t.Errorf("got %v, want ErrNotFound", err)
+	}
+}

@@ -191,7 +191,7 @@ func (s *Store) checkEntries(ctx context.Context, id pack.ID, entries []car.Inde
 // checkBlock hashes one block.
 func (s *Store) checkBlock(ctx context.Context, mh string, r *row, report func(checked) error) error {
 	c := node{mh, r.refs[0].codec}.cid()
-	b, err := s.readAt(ctx, c, r.loc)
+	b, err := s.readAt(ctx, c, r.loc, nil)
 	if err == nil {
 		_, err = block.Verify(c, b.Data())
 	}

@@ -302,7 +302,7 @@ func (c *committer) read(n node, l loc) (block.Block, error) {
 			}
 		}
 	}
-	return c.s.readAt(c.s.ctx, n.cid(), l)
+	return c.s.readAt(c.s.ctx, n.cid(), l, nil)
 }
 
 // lose takes note that the bytes at l are not what they were. A block that is

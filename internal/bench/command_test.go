@@ -3,19 +3,14 @@ package bench_test
 import (
 	"os"
 	"os/exec"
-	"path/filepath"
 )
 
 // command measures the command as it is shipped.
 func command(s *stage) []row {
-	if !s.command {
+	name := s.built()
+	if name == "" {
 		return nil
 	}
-	name := filepath.Join(s.TempDir(), "cairn.exe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", name, "github.com/cairn-ipfs/cairn/cmd/cairn")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	build.Stderr = os.Stderr
-	s.check(build.Run())
 	info, err := os.Stat(name)
 	s.check(err)
 	var times []float64

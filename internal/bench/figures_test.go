@@ -78,6 +78,7 @@ var figures = []figure{
 	{"add-tree", addTree},
 	{"add-again", addAgain},
 	{"cat", catFile},
+	{"cat-daemon", catDaemon},
 	{"list", listMany},
 	{"alias", aliasAgain},
 	{"put-while-evicting", putWhileEvicting},
@@ -87,6 +88,7 @@ var figures = []figure{
 	{"far", farAway},
 	{"fan", fan},
 	{"rest", atRest},
+	{"ready", ready},
 	{"command", command},
 }
 

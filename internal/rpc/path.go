@@ -25,7 +25,12 @@ func (c *call) getter() getter { return getter{c.node, c.flag("offline", false)}
 
 // Get implements block.Getter.
 func (g getter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
-	b, err := g.node.Get(ctx, c)
+	return g.GetInto(ctx, c, nil)
+}
+
+// GetInto is Get as store.Store has it, for files that are read.
+func (g getter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
+	b, err := g.node.Store().GetInto(ctx, c, memory)
 	if g.offline || !errors.Is(err, block.ErrNotFound) {
 		return b, err
 	}

@@ -14,13 +14,33 @@ import (
 // systems, in bytes.
 const maxSocketPath = 100
 
+// socketBuffer is how many bytes may be on their way through a Unix socket. With
+// the system's own 200 KiB or so, each side waits for the other all the time.
+const socketBuffer = 1 << 20
+
 // dialUnix connects to a Unix socket, however long its path is.
 func dialUnix(ctx context.Context, d *net.Dialer, path string) (conn net.Conn, err error) {
 	err = shortly(path, func(path string) error {
 		conn, err = d.DialContext(ctx, "unix", path)
 		return err
 	})
+	if u, ok := conn.(*net.UnixConn); ok {
+		// The system may allow less, which is no harm.
+		_ = u.SetWriteBuffer(socketBuffer)
+	}
 	return conn, err
+}
+
+// A unixListener accepts connections with room for what is sent.
+type unixListener struct{ *net.UnixListener }
+
+func (l unixListener) Accept() (net.Conn, error) {
+	conn, err := l.AcceptUnix()
+	if err != nil {
+		return nil, err
+	}
+	_ = conn.SetWriteBuffer(socketBuffer)
+	return conn, nil
 }
 
 // ListenUnix listens on a Unix socket at path that only the same user may
@@ -51,7 +71,7 @@ func ListenUnix(path string) (net.Listener, error) {
 		_ = l.Close()
 		return nil, fmt.Errorf("listen at unix:%s: %w", path, err)
 	}
-	return l, nil
+	return unixListener{l}, nil
 }
 
 // shortly calls do with a path that a socket's address can hold. On Linux a

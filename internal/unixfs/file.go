@@ -97,6 +97,8 @@ func (f *File) piece() error {
 			return io.EOF
 		}
 		f.stream = newLeafStream(f.ctx, f.loader, f.root, uint64(f.pos), f.root.size, firstAhead)
+		// Each piece is read, or written, before the next one is asked for.
+		f.stream.into, _ = f.loader.get.(intoGetter)
 	}
 	rest, err := f.stream.next()
 	if err != nil {

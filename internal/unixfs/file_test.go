@@ -56,7 +56,11 @@ func TestFileModel(t *testing.T) {
 		if err != nil {
 			rt.Fatal(err)
 		}
-		f, err := Open(t.Context(), m, r.CID)
+		var get block.Getter = m
+		if rapid.Bool().Draw(rt, "into memory of the file's") {
+			get = &lending{memory: m, used: make(map[*byte]bool)}
+		}
+		f, err := Open(t.Context(), get, r.CID)
 		if err != nil {
 			rt.Fatal(err)
 		}
@@ -104,6 +108,30 @@ func TestFileModel(t *testing.T) {
 			},
 		})
 	})
+}
+
+// TestFileUsesMemoryAgain reads a file through memory of a few leaves.
+func TestFileUsesMemoryAgain(t *testing.T) {
+	p := V1Profile()
+	p.ChunkSize = 1000
+	data := streamBytes(t, "again", 500_500)
+	m := &lending{memory: newMemory(), used: make(map[*byte]bool)}
+	r, err := Import(t.Context(), m, bytes.NewReader(data), Options{Profile: p})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(t.Context(), m, r.CID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var out bytes.Buffer
+	if _, err := f.WriteTo(&out); err != nil || !bytes.Equal(out.Bytes(), data) {
+		t.Errorf("got %d bytes, %v, want the %d of the file", out.Len(), err, len(data))
+	}
+	if len(m.used) > readAhead+1 || len(m.used) == 0 {
+		t.Errorf("got memory for %d leaves, want %d at most", len(m.used), readAhead+1)
+	}
 }
 
 // TestFileForms reads files as other tools lay them out.

@@ -37,6 +37,17 @@ type leafStream struct {
 	frames  []streamFrame
 	ahead   []*piece
 	waiting sync.WaitGroup
+	// into is set where leaves may be read into memory that is used again: free
+	// is that which waits for it, using holds what next returned last.
+	into  intoGetter
+	free  [][]byte
+	using []byte
+}
+
+// An intoGetter is a Getter that can read a block into memory of the caller's,
+// if that is long enough. The block is one until the memory is used again.
+type intoGetter interface {
+	GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error)
 }
 
 // A piece is a child that has its turn soon.
@@ -45,6 +56,8 @@ type piece struct {
 	begin uint64 // in the file
 	size  uint64
 	depth int
+	// memory is where it may be read into, if it isn't nil.
+	memory []byte
 	// done is closed once node and err are there; nil if nobody asked yet.
 	done chan struct{}
 	node *fileNode
@@ -75,8 +88,13 @@ func (s *leafStream) close() {
 	s.waiting.Wait()
 }
 
-// next returns the next bytes, which belong to a block, or io.EOF at the end.
+// next returns the next bytes, which belong to a block, or io.EOF at the end. If
+// into is set, they are there until the next call.
 func (s *leafStream) next() ([]byte, error) {
+	if s.using != nil {
+		s.free = append(s.free, s.using)
+		s.using = nil
+	}
 	// The root is there already, with what it holds itself.
 	if root := s.frames[0]; s.pos < s.end && s.pos < uint64(len(root.node.data)) {
 		return s.own(root.node, 0), nil
@@ -92,6 +110,7 @@ func (s *leafStream) next() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
+		s.using = p.memory // of a leaf, whose bytes are all that comes of it
 		if node.size != p.size {
 			return nil, fmt.Errorf("%s: %w: %d bytes of a file, but its parent says %d", p.cid, block.ErrMalformed, node.size, p.size)
 		}
@@ -152,8 +171,9 @@ func (s *leafStream) look() {
 		}
 		s.asked++
 		p.done = make(chan struct{})
+		p.memory = s.memory(p)
 		s.waiting.Go(func() {
-			p.node, p.err = s.loader.load(s.ctx, p.cid)
+			p.node, p.err = s.load(p)
 			close(p.done)
 		})
 	}
@@ -193,9 +213,48 @@ func (s *leafStream) following() *piece {
 // take waits for a piece.
 func (s *leafStream) take(p *piece) (*fileNode, error) {
 	if p.done == nil {
-		return s.loader.load(s.ctx, p.cid)
+		p.memory = s.memory(p)
+		return s.load(p)
 	}
 	<-p.done
 	s.asked--
 	return p.node, p.err
+}
+
+// memory is where a piece may be read into. Its size is what its parent says.
+func (s *leafStream) memory(p *piece) []byte {
+	if s.into == nil || p.cid.Type() != block.Raw || p.size > block.MaxSize {
+		return nil
+	}
+	for len(s.free) > 0 {
+		last := len(s.free) - 1
+		m := s.free[last]
+		s.free = s.free[:last]
+		if uint64(len(m)) >= p.size {
+			return m
+		}
+	}
+	return make([]byte, p.size)
+}
+
+// load gets a piece. What lies in its memory nobody else remembers.
+func (s *leafStream) load(p *piece) (*fileNode, error) {
+	if p.memory == nil {
+		return s.loader.load(s.ctx, p.cid)
+	}
+	n, err := load(s.ctx, lender{s.into, p.memory}, p.cid)
+	if err != nil {
+		return nil, err
+	}
+	return fileNodeOf(p.cid, n)
+}
+
+// A lender gets a block into memory.
+type lender struct {
+	into   intoGetter
+	memory []byte
+}
+
+func (l lender) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+	return l.into.GetInto(ctx, c, l.memory)
 }
