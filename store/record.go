@@ -2,8 +2,10 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -293,4 +295,65 @@ func (c *committer) place(n node, l loc) error {
 		r.loc = l
 		r.ref(n.codec)
 	})
+}
+
+// refersOf reads the records of a pack for what they say of references to
+// backings: unlike aliases these are in no table.
+func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error) {
+	if !v.records || v.kind != kindLinks {
+		return nil, nil
+	}
+	var changes []recordChange
+	for sec, err := range s.packs.Sections(v.id, pack.Start, v.end) {
+		if err != nil {
+			// Damaged: what can't be read can't be carried on.
+			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			return changes, ctx.Err()
+		}
+		if !isRecord(sec.CID) {
+			continue
+		}
+		data := make([]byte, sec.Size)
+		err := s.packs.ReadAt(v.id, data, sec.Offset+int64(sec.Head))
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			return nil, err
+		}
+		var rec record
+		if err == nil {
+			rec, err = parseRecord(data)
+		}
+		if err != nil {
+			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			continue
+		}
+		for _, ch := range rec.changes {
+			if ch.kind == recordRefer {
+				changes = append(changes, ch)
+			}
+		}
+	}
+	return changes, ctx.Err()
+}
+
+// carryOn tells again what an old record told of a backing, if it still holds.
+func (c *committer) carryOn(ch recordChange) error {
+	if len(ch.key) == 0 {
+		return nil
+	}
+	n, err := parseNode([]byte(ch.key[1:]))
+	if err != nil {
+		return nil // a damaged record; it was no use
+	}
+	told, err := parseRow(ch.value)
+	if err != nil {
+		return nil
+	}
+	r, err := c.row(n.mh)
+	if err != nil {
+		return err
+	}
+	if r.loc == told.loc {
+		c.record.refer(n, r.loc)
+	}
+	return nil
 }

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+
+	"github.com/cairn-ipfs/cairn/internal/pack"
 )
 
 // Stats is what a store holds.
@@ -45,4 +47,35 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 		st.FreeBytes = du.AvailBytes
 	}
 	return st, nil
+}
+
+// usage sums up the packs.
+func (c *committer) usage() usage {
+	var u usage
+	for _, info := range c.infos {
+		if c.gone[info.id] {
+			continue
+		}
+		u.packs++
+		u.disk += info.size
+		u.liveBlocks += info.liveBlocks
+		u.liveBytes += info.liveBytes
+		u.cacheBlocks += info.cacheBlocks
+		u.cacheBytes += info.cacheBytes
+		u.deadBytes += info.end - pack.Start - info.liveBytes - info.cacheBytes
+		if info.state == packTorn && !c.isSealing(info.id) {
+			u.torn++
+		}
+	}
+	return u
+}
+
+// usage is how the packs' space is used.
+type usage struct {
+	packs                   int
+	disk                    int64
+	liveBlocks, liveBytes   int64
+	cacheBlocks, cacheBytes int64
+	deadBytes               int64
+	torn                    int // packs that wait to be sealed
 }
