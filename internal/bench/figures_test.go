@@ -24,19 +24,20 @@ var (
 // Sizes of what is measured.
 type sizes struct {
 	rounds  int
-	file    int64  // bytes of the large file
-	tree    string // below GOROOT: the source tree
-	live    int    // blocks of the DAG that is aliased again
-	garbage int64  // bytes that are evicted beside puts
-	beside  int    // live blocks, and garbage, of a collection
-	blocks  int    // blocks of the large store
-	fresh   int    // blocks put before a crash
-	asked   int    // questions for absent blocks
-	calls   int    // how often what is short is timed
-	entries int    // of the large directory
-	chained int    // blocks of the long chain
-	wan     int64  // bytes of the file that is sent over a slow line
-	command bool   // whether the command is built and run
+	file    int64         // bytes of the large file
+	tree    string        // below GOROOT: the source tree
+	live    int           // blocks of the DAG that is aliased again
+	garbage int64         // bytes that are evicted beside puts
+	beside  int           // live blocks, and garbage, of a collection
+	blocks  int           // blocks of the large store
+	fresh   int           // blocks put before a crash
+	asked   int           // questions for absent blocks
+	calls   int           // how often what is short is timed
+	entries int           // of the large directory
+	chained int           // blocks of the long chain
+	wan     int64         // bytes of the file that is sent over a slow line
+	idle    time.Duration // for which two connected nodes are watched; 0: they are not
+	command bool          // whether the command is built and run
 }
 
 var (
@@ -46,11 +47,11 @@ var (
 	}
 	small = sizes{
 		rounds: 3, file: 64 << 20, tree: "src/crypto", live: 12_800, garbage: 64 << 20,
-		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, entries: 100_000, chained: 1000, wan: 8 << 20, command: true,
+		beside: 20_000, blocks: 100_000, fresh: 20_000, asked: 100_000, calls: 20, entries: 100_000, chained: 1000, wan: 8 << 20, idle: 45 * time.Second, command: true,
 	}
 	full = sizes{
 		rounds: 3, file: 1 << 30, tree: "src", live: 12_800, garbage: 1 << 30,
-		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, entries: 1_000_000, chained: 10_000, wan: 64 << 20, command: true,
+		beside: 1_000_000, blocks: 4_000_000, fresh: 100_000, asked: 1_000_000, calls: 100, entries: 1_000_000, chained: 10_000, wan: 64 << 20, idle: 2 * time.Minute, command: true,
 	}
 )
 
@@ -88,6 +89,7 @@ var figures = []figure{
 	{"far", farAway},
 	{"fan", fan},
 	{"rest", atRest},
+	{"idle", idle},
 	{"ready", ready},
 	{"command", command},
 }
