@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // loopback is where nodes of tests listen.
@@ -197,6 +199,73 @@ func TestSyncFromGateway(t *testing.T) {
 		if root, ok, _ := n.Resolve(ctx, cairn.PinName(added.CID)); !ok || root != added.CID {
 			t.Errorf("the pin: got %s, %v", root, ok)
 		}
+	}
+}
+
+// TestBanLasts bans a peer, opens the node again, and takes it back.
+func TestBanLasts(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{})
+	id, err := theirs.ID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	reopened := func(want []peer.ID, change func(*cairn.Node) error) {
+		t.Helper()
+		n := calling(t, cairn.Config{Dir: dir})
+		if got, err := n.Banned(ctx); err != nil || !slices.Equal(got, want) {
+			t.Errorf("banned: got %v, %v, want %v", got, err, want)
+		}
+		if _, err := n.Connect(ctx, addr); (err == nil) != (len(want) == 0) {
+			t.Errorf("connect, with %v banned: got %v", want, err)
+		}
+		if err := errors.Join(change(n), n.Close()); err != nil {
+			t.Error(err)
+		}
+	}
+	reopened(nil, func(n *cairn.Node) error { return n.Ban(ctx, id) })
+	reopened([]peer.ID{id}, func(n *cairn.Node) error { return n.Unban(ctx, id) })
+	reopened(nil, func(n *cairn.Node) error { return nil })
+}
+
+// TestTopicValid joins a topic of which one message is refused.
+func TestTopicValid(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{})
+	ours := calling(t, cairn.Config{})
+	if _, err := ours.Connect(ctx, addr); err != nil {
+		t.Fatal(err)
+	}
+	id, err := ours.ID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	strict, err := theirs.Topic(ctx, "news", cairn.TopicOptions{Valid: func(_ context.Context, m cairn.Message) bool {
+		return m.From == id && string(m.Data) != "bad"
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer strict.Close()
+	topic, err := ours.Topic(ctx, "news", cairn.TopicOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer topic.Close()
+	for _, data := range []string{"bad", "good"} {
+		if n, err := topic.Broadcast(ctx, []byte(data)); n != 1 || err != nil {
+			t.Errorf("broadcast: got %d, %v", n, err)
+		}
+	}
+	for m, err := range strict.Messages(ctx) {
+		if err != nil || string(m.Data) != "good" {
+			t.Errorf("got %q, %v, want what is good", m.Data, err)
+		}
+		break
+	}
+	if err := strict.Publish(ctx, []byte("bad")); err == nil {
+		t.Error("publish what is refused: got no error")
 	}
 }
 

@@ -121,6 +121,11 @@ func (n *Node) AddExternal(ctx context.Context, addr string) error {
 	return net.swarm.AddExternal(addr)
 }
 
+// RemoveExternal takes back what AddExternal told.
+func (n *Node) RemoveExternal(ctx context.Context, addr string) error {
+	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.RemoveExternal(addr) })
+}
+
 // AddAddr notes where a peer is to be found: a multiaddr that ends with its id.
 func (n *Node) AddAddr(ctx context.Context, addr string) (peer.ID, error) {
 	net, err := n.online(ctx)
@@ -165,14 +170,21 @@ func (n *Node) Disconnect(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Disconnect(id) })
 }
 
-// Ban closes the connections to a peer, and accepts and opens none until Unban.
+// Ban closes the connections to a peer, and accepts and opens none until Unban,
+// also after the node is opened again.
 func (n *Node) Ban(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Ban(id) })
 }
 
 // Unban takes a Ban back.
 func (n *Node) Unban(ctx context.Context, id peer.ID) error {
-	return n.withSwarm(ctx, func(s *swarm.Swarm) error { s.Unban(id); return nil })
+	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Unban(id) })
+}
+
+// Banned lists the peers that are banned.
+func (n *Node) Banned(ctx context.Context) (all []peer.ID, err error) {
+	err = n.withSwarm(ctx, func(s *swarm.Swarm) error { all = s.Banned(); return nil })
+	return all, err
 }
 
 // Protect keeps the connection to a peer, whose addresses are known, and opens
@@ -271,13 +283,28 @@ type Message struct {
 // A Topic is a subject that peers send each other messages about.
 type Topic struct{ topic *swarm.Topic }
 
+// TopicOptions say how a topic is joined. The zero value is fine.
+type TopicOptions struct {
+	// Valid, if not nil, is asked about each message, also our own: one that it
+	// refuses is neither delivered nor passed on to others. Several goroutines
+	// call it, with a context that ends after ten seconds; it must not keep the
+	// data.
+	Valid func(ctx context.Context, m Message) bool
+}
+
 // Topic joins a topic. Close it when done.
-func (n *Node) Topic(ctx context.Context, name string) (*Topic, error) {
+func (n *Node) Topic(ctx context.Context, name string, o TopicOptions) (*Topic, error) {
 	net, err := n.online(ctx)
 	if err != nil {
 		return nil, err
 	}
-	t, err := net.swarm.Topic(name)
+	var so swarm.TopicOptions
+	if valid := o.Valid; valid != nil {
+		so.Valid = func(ctx context.Context, m swarm.Message) bool {
+			return valid(ctx, Message{From: m.From, Data: m.Data})
+		}
+	}
+	t, err := net.swarm.Topic(name, so)
 	if err != nil {
 		return nil, err
 	}

@@ -124,7 +124,7 @@ func TestPush(t *testing.T) {
 	// What is wrong isn't taken, and does no harm.
 	mallory := newSwarm(t)
 	connect(t, mallory, bob.swarm)
-	topic, err := mallory.Topic(name.Topic())
+	topic, err := mallory.Topic(name.Topic(), swarm.TopicOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

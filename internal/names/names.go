@@ -39,7 +39,7 @@ var _ Topic = (*swarm.Topic)(nil)
 // SwarmTopics is a Config's Topics over a swarm.
 func SwarmTopics(s *swarm.Swarm) func(name string) (Topic, error) {
 	return func(name string) (Topic, error) {
-		t, err := s.Topic(name)
+		t, err := s.Topic(name, swarm.TopicOptions{})
 		if err != nil {
 			return nil, err
 		}

@@ -2,6 +2,7 @@ package swarm
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -42,6 +43,9 @@ type Address struct {
 const (
 	// maxPeers bounds the book: ten times what a node is connected to.
 	maxPeers = 1024
+	// maxBanned bounds those that are banned, which the operator, or a program of
+	// his, says one by one.
+	maxBanned = 16_384
 	// maxAddresses bounds what is kept of one peer. A well connected one has
 	// about ten.
 	maxAddresses = 16
@@ -71,17 +75,61 @@ type bookEntry struct {
 	failed    time.Time
 }
 
-// A book holds addresses of peers.
+// A book holds addresses of peers, and who is banned.
 type book struct {
-	mu    sync.Mutex // guards what follows
-	peers map[peer.ID]*bookEntry
-	dirty map[peer.ID]struct{} // changed since it was taken to be saved
+	saving sync.Mutex // one save at a time, so that the latest is the last
+
+	mu     sync.Mutex // guards what follows
+	peers  map[peer.ID]*bookEntry
+	banned map[peer.ID]struct{}
+	dirty  map[peer.ID]struct{} // changed since it was taken to be saved
 	// keep says whose entry is not to be dropped for want of room.
 	keep func(peer.ID) bool
 }
 
 func newBook(keep func(peer.ID) bool) *book {
-	return &book{peers: make(map[peer.ID]*bookEntry), dirty: make(map[peer.ID]struct{}), keep: keep}
+	return &book{
+		peers: make(map[peer.ID]*bookEntry), banned: make(map[peer.ID]struct{}), dirty: make(map[peer.ID]struct{}), keep: keep,
+	}
+}
+
+// ban notes that a peer is banned. It tells whether there was room for that.
+func (b *book) ban(id peer.ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, already := b.banned[id]; already {
+		return true
+	}
+	if len(b.banned) >= maxBanned {
+		return false
+	}
+	b.banned[id] = struct{}{}
+	b.dirty[id] = struct{}{}
+	return true
+}
+
+func (b *book) unban(id peer.ID) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if _, banned := b.banned[id]; banned {
+		delete(b.banned, id)
+		b.dirty[id] = struct{}{}
+	}
+}
+
+// isBanned tells whether a peer is banned.
+func (b *book) isBanned(id peer.ID) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	_, banned := b.banned[id]
+	return banned
+}
+
+// bans returns who is banned, in order.
+func (b *book) bans() []peer.ID {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Sorted(maps.Keys(b.banned))
 }
 
 // entry returns the peer's, made if it must be; b.mu is held.

@@ -249,28 +249,28 @@ func TestAddressStoreFails(t *testing.T) {
 }
 
 func FuzzAddressRecord(f *testing.F) {
-	good, err := encodeAddresses([]Address{{Addr: at(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}})
+	good, err := encodeRecord([]Address{{Addr: at(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}}, true)
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.Add(good)
-	f.Add([]byte(`[]`))
-	f.Add([]byte(`[{"addr":"/ip4/1.2.3.4/udp/1/quic-v1","source":"x","failures":-1}]`))
+	f.Add([]byte(`{"banned":true}`))
+	f.Add([]byte(`{"addresses":[{"addr":"/ip4/1.2.3.4/udp/1/quic-v1","source":"x","failures":-1}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		addresses, err := decodeAddresses(data)
+		addresses, banned, err := decodeRecord(data)
 		if err != nil {
 			return
 		}
-		again, err := encodeAddresses(addresses)
+		again, err := encodeRecord(addresses, banned)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if len(again) > MaxRecord {
 			t.Fatalf("%d bytes, want %d at most", len(again), MaxRecord)
 		}
-		back, err := decodeAddresses(again)
-		if err != nil || len(back) != len(addresses) {
-			t.Fatalf("got %v, %v, want %v", back, err, addresses)
+		back, still, err := decodeRecord(again)
+		if err != nil || len(back) != len(addresses) || still != banned {
+			t.Fatalf("got %v, %v, %v, want %v, %v", back, still, err, addresses, banned)
 		}
 		for i := range back {
 			if !back[i].Addr.Equal(addresses[i].Addr) || !back[i].Confirmed.Equal(addresses[i].Confirmed) {
@@ -278,4 +278,60 @@ func FuzzAddressRecord(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestBanIsKept bans peers, of which one is known by addresses too, and opens the
+// swarm again, without closing it in good order.
+func TestBanIsKept(t *testing.T) {
+	store := newMemory()
+	a, b := local(t, Config{Addresses: store}), local(t, Config{})
+	stranger := somebody(t)
+	connect(t, a, b)
+	for _, id := range []peer.ID{b.ID(), stranger, stranger} {
+		if err := a.Ban(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := local(t, Config{Addresses: store})
+	if got, want := again.Banned(), slices.Sorted(slices.Values([]peer.ID{b.ID(), stranger})); !slices.Equal(got, want) {
+		t.Errorf("banned: got %v, want %v", got, want)
+	}
+	if err := again.Connect(soon(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
+		t.Errorf("connect: got %v, want %v", err, ErrBanned)
+	}
+	if err := again.Unban(b.ID()); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Unban(stranger); err != nil || store.records[stranger] != nil {
+		t.Errorf("unban: got %v and the record %q, want none", err, store.records[stranger])
+	}
+	last := local(t, Config{Addresses: store})
+	if got := last.Banned(); len(got) != 0 {
+		t.Errorf("banned after Unban: got %v, want nobody", got)
+	}
+	if err := last.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+		t.Errorf("connect by the book after Unban: %v", err)
+	}
+	for _, bad := range []peer.ID{"", last.ID()} {
+		if err := last.Ban(bad); err == nil {
+			t.Errorf("ban of %q: got no error", string(bad))
+		}
+	}
+}
+
+// TestBansAreBounded refuses what is beyond the bound, and says so.
+func TestBansAreBounded(t *testing.T) {
+	b := newBook(func(peer.ID) bool { return false })
+	for i := range maxBanned {
+		if !b.ban(peer.ID(fmt.Sprint(i))) {
+			t.Fatalf("ban %d: got no room", i)
+		}
+	}
+	if b.ban("one more") || !b.ban("0") || b.isBanned("one more") {
+		t.Errorf("got room for more than %d", maxBanned)
+	}
+	b.unban("0")
+	if !b.ban("one more") {
+		t.Error("got no room after an unban")
+	}
 }

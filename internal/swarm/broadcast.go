@@ -123,7 +123,12 @@ func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
 	if err != nil {
 		return err
 	}
-	s.gossip.deliver(topic, Message{From: from, Via: from, Data: data, Direct: true})
+	m := Message{From: from, Via: from, Data: data, Direct: true}
+	ctx, cancel := context.WithTimeout(s.ctx, validationTimeout)
+	defer cancel()
+	if s.gossip.valid(ctx, topic, m) {
+		s.gossip.deliver(topic, m)
+	}
 	return nil
 }
 

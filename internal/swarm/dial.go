@@ -73,7 +73,7 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 	if s.ctx.Err() != nil {
 		return ErrClosed
 	}
-	if s.gater.isBanned(p.ID) {
+	if s.book.isBanned(p.ID) {
 		return ErrBanned
 	}
 	if s.net.Connectedness(p.ID) == network.Connected {
@@ -131,17 +131,35 @@ func (s *Swarm) Disconnect(id peer.ID) error {
 	return nil
 }
 
-// Ban refuses a peer from now on, in both directions, and closes its
-// connections. It is forgotten on Close.
+// Ban refuses a peer from now on, in both directions, also after a restart if
+// there is an AddressStore, and closes its connections.
 func (s *Swarm) Ban(id peer.ID) error {
-	s.gater.ban(id)
-	return s.Disconnect(id)
+	if err := id.Validate(); err != nil || id == s.ID() {
+		return fmt.Errorf("swarm: ban %q: it is no peer", string(id))
+	}
+	if !s.book.ban(id) {
+		return fmt.Errorf("swarm: ban %s: %d are banned already", id, maxBanned)
+	}
+	return errors.Join(s.Disconnect(id), s.saveBook())
 }
 
 // Unban lets a peer connect again.
-func (s *Swarm) Unban(id peer.ID) {
-	s.gater.unban(id)
+func (s *Swarm) Unban(id peer.ID) error {
+	s.book.unban(id)
 	s.wake(id, true)
+	return s.saveBook()
+}
+
+// Banned lists the peers that are banned, in the order of their ids, at most
+// 16,384.
+func (s *Swarm) Banned() []peer.ID { return s.book.bans() }
+
+// saveBook saves what has changed, where there's a place for it.
+func (s *Swarm) saveBook() error {
+	if s.config.Addresses == nil {
+		return nil
+	}
+	return s.book.save(s.ctx, s.config.Addresses)
 }
 
 // Prune forgets the peers of the address book that neither answered nor were

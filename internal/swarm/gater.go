@@ -17,39 +17,20 @@ type gater struct {
 	// most is how many connections may be open; inbound ones leave some room
 	// for those that we want ourselves.
 	most, mostInbound int
+	isBanned          func(peer.ID) bool
 
-	mu     sync.Mutex // guards what follows
-	banned map[peer.ID]struct{}
-	open   map[network.Conn]struct{} // let through, and not closed yet
+	mu   sync.Mutex                // guards what follows
+	open map[network.Conn]struct{} // let through, and not closed yet
 }
 
-func newGater(self peer.ID, most int) *gater {
+func newGater(self peer.ID, most int, isBanned func(peer.ID) bool) *gater {
 	return &gater{
 		self:        self,
 		most:        most,
 		mostInbound: most - most/8,
-		banned:      make(map[peer.ID]struct{}),
+		isBanned:    isBanned,
 		open:        make(map[network.Conn]struct{}),
 	}
-}
-
-func (g *gater) ban(id peer.ID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.banned[id] = struct{}{}
-}
-
-func (g *gater) unban(id peer.ID) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.banned, id)
-}
-
-func (g *gater) isBanned(id peer.ID) bool {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	_, banned := g.banned[id]
-	return banned
 }
 
 // full tells whether one more connection of ours would be refused.
@@ -108,9 +89,12 @@ func (g *gater) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	if c.Stat().Direction == network.DirInbound {
 		most = g.mostInbound
 	}
+	if g.isBanned(c.RemotePeer()) {
+		return false, 0
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, banned := g.banned[c.RemotePeer()]; banned || !g.room(most) {
+	if !g.room(most) {
 		return false, 0
 	}
 	g.open[c] = struct{}{}

@@ -99,13 +99,9 @@ func (s *Swarm) checkFree(addr ma.Multiaddr) error {
 // AddExternal announces an address at which peers outside reach the swarm, such
 // as that of a port forwarded by hand. Peers hear of it within seconds.
 func (s *Swarm) AddExternal(addr string) error {
-	parsed, err := ma.NewMultiaddr(addr)
+	parsed, err := s.parseExternal(addr)
 	if err != nil {
 		return fmt.Errorf("swarm: add external address %s: %w", addr, err)
-	}
-	parsed, id := peer.SplitAddr(parsed)
-	if parsed == nil || (id != "" && id != s.ID()) {
-		return fmt.Errorf("swarm: add external address %s: not an address of %s", addr, s.ID())
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,8 +112,43 @@ func (s *Swarm) AddExternal(addr string) error {
 		return fmt.Errorf("swarm: add external address %s: there are %d already", addr, maxExternal)
 	}
 	s.external = append(s.external, parsed)
-	s.events.send(Event{Kind: EventExternal, Addr: parsed})
+	if !slices.ContainsFunc(s.reached, parsed.Equal) {
+		s.events.send(Event{Kind: EventExternal, Addr: parsed})
+	}
 	return nil
+}
+
+// RemoveExternal takes back what AddExternal announced. One that wasn't is no
+// error.
+func (s *Swarm) RemoveExternal(addr string) error {
+	parsed, err := s.parseExternal(addr)
+	if err != nil {
+		return fmt.Errorf("swarm: remove external address %s: %w", addr, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := slices.IndexFunc(s.external, parsed.Equal)
+	if i < 0 {
+		return nil
+	}
+	s.external = slices.Delete(s.external, i, i+1)
+	if !slices.ContainsFunc(s.reached, parsed.Equal) {
+		s.events.send(Event{Kind: EventNotExternal, Addr: parsed})
+	}
+	return nil
+}
+
+// parseExternal reads an address of ours, with our id or without.
+func (s *Swarm) parseExternal(addr string) (ma.Multiaddr, error) {
+	parsed, err := ma.NewMultiaddr(addr)
+	if err != nil {
+		return nil, err
+	}
+	parsed, id := peer.SplitAddr(parsed)
+	if parsed == nil || (id != "" && id != s.ID()) {
+		return nil, fmt.Errorf("not an address of %s", s.ID())
+	}
+	return parsed, nil
 }
 
 // announced is what peers are told: what the host found, and what the operator
@@ -137,16 +168,17 @@ func (s *Swarm) announced(found []ma.Multiaddr) []ma.Multiaddr {
 // reachable learns at which addresses AutoNAT found the swarm.
 func (s *Swarm) reachable(now []ma.Multiaddr) {
 	s.mu.Lock()
-	before := s.reached
+	defer s.mu.Unlock()
+	before := slices.Concat(s.reached, s.external)
 	s.reached = slices.Clone(now)
-	s.mu.Unlock()
 	for _, addr := range now {
 		if !slices.ContainsFunc(before, addr.Equal) {
 			s.events.send(Event{Kind: EventExternal, Addr: addr})
 		}
 	}
+	after := slices.Concat(now, s.external)
 	for _, addr := range before {
-		if !slices.ContainsFunc(now, addr.Equal) {
+		if !slices.ContainsFunc(after, addr.Equal) {
 			s.events.send(Event{Kind: EventNotExternal, Addr: addr})
 		}
 	}

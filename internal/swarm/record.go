@@ -21,7 +21,7 @@ type AddressStore interface {
 	SaveAddresses(ctx context.Context, records []AddressRecord) error
 }
 
-// An AddressRecord is what the book knows of one peer.
+// An AddressRecord is what the book knows of one peer, and whether it is banned.
 type AddressRecord struct {
 	Peer peer.ID
 	// Data are at most MaxRecord bytes, for the book alone to read.
@@ -29,8 +29,15 @@ type AddressRecord struct {
 }
 
 // MaxRecord bounds the data of an AddressRecord, in bytes: as many addresses as
-// the book keeps, of the length it allows, as text, whose names are longer than their codes.
-const MaxRecord = maxAddresses * (8*maxAddress + 256)
+// the book keeps, of the length it allows, as text, whose names are longer than their codes, and
+// what stands around them.
+const MaxRecord = maxAddresses*(8*maxAddress+256) + 64
+
+// A storedPeer is what a record holds.
+type storedPeer struct {
+	Banned    bool            `json:"banned,omitempty"`
+	Addresses []storedAddress `json:"addresses,omitempty"`
+}
 
 // A storedAddress is an Address within a record, times in Unix seconds.
 type storedAddress struct {
@@ -55,10 +62,10 @@ func toUnix(t time.Time) int64 {
 	return t.Unix()
 }
 
-func encodeAddresses(addresses []Address) ([]byte, error) {
-	stored := make([]storedAddress, 0, len(addresses))
+func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
+	stored := storedPeer{Banned: banned}
 	for _, a := range addresses {
-		stored = append(stored, storedAddress{
+		stored.Addresses = append(stored.Addresses, storedAddress{
 			Addr: a.Addr.String(), Source: a.Source,
 			Confirmed: toUnix(a.Confirmed), Failures: a.Failures, Failed: toUnix(a.Failed),
 		})
@@ -66,33 +73,32 @@ func encodeAddresses(addresses []Address) ([]byte, error) {
 	return json.Marshal(stored)
 }
 
-// decodeAddresses reads a record's data. It takes them to be hostile.
-func decodeAddresses(data []byte) ([]Address, error) {
+// decodeRecord reads a record's data. It takes them to be hostile.
+func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 	if len(data) > MaxRecord {
-		return nil, fmt.Errorf("%d bytes, more than %d", len(data), MaxRecord)
+		return nil, false, fmt.Errorf("%d bytes, more than %d", len(data), MaxRecord)
 	}
-	var stored []storedAddress
+	var stored storedPeer
 	if err := json.Unmarshal(data, &stored); err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	if len(stored) > maxAddresses {
-		return nil, fmt.Errorf("%d addresses, more than %d", len(stored), maxAddresses)
+	if n := len(stored.Addresses); n > maxAddresses {
+		return nil, false, fmt.Errorf("%d addresses, more than %d", n, maxAddresses)
 	}
-	addresses := make([]Address, 0, len(stored))
-	for _, s := range stored {
+	for _, s := range stored.Addresses {
 		addr, err := ma.NewMultiaddr(s.Addr)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		if len(addr.Bytes()) > maxAddress || len(s.Source) > maxSource || s.Failures < 0 {
-			return nil, fmt.Errorf("address %.40s… is out of bounds", s.Addr)
+			return nil, false, fmt.Errorf("address %.40s… is out of bounds", s.Addr)
 		}
 		addresses = append(addresses, Address{
 			Addr: addr, Source: s.Source,
 			Confirmed: fromUnix(s.Confirmed), Failures: s.Failures, Failed: fromUnix(s.Failed),
 		})
 	}
-	return addresses, nil
+	return addresses, stored.Banned, nil
 }
 
 // load reads the store. A record that can't be read is left out, with a call of
@@ -104,7 +110,7 @@ func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.I
 		if err != nil {
 			return fmt.Errorf("swarm: load the address book: %w", err)
 		}
-		addresses, err := decodeAddresses(r.Data)
+		addresses, banned, err := decodeRecord(r.Data)
 		if err == nil {
 			err = r.Peer.Validate()
 		}
@@ -112,8 +118,14 @@ func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.I
 			skipped(r.Peer, err)
 			continue
 		}
+		if banned {
+			b.banned[r.Peer] = struct{}{}
+		}
+		if len(addresses) == 0 {
+			continue
+		}
 		if len(b.peers) >= maxPeers {
-			b.dirty[r.Peer] = struct{}{} // removes it from the store
+			b.dirty[r.Peer] = struct{}{} // removes them from the store
 			continue
 		}
 		e := &bookEntry{addresses: addresses}
@@ -131,6 +143,8 @@ func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.I
 
 // save writes what has changed. If that fails, it is still to be saved.
 func (b *book) save(ctx context.Context, store AddressStore) error {
+	b.saving.Lock()
+	defer b.saving.Unlock()
 	b.mu.Lock()
 	dirty := b.dirty
 	b.dirty = make(map[peer.ID]struct{})
@@ -138,8 +152,12 @@ func (b *book) save(ctx context.Context, store AddressStore) error {
 	var err error
 	for id := range dirty {
 		r := AddressRecord{Peer: id}
-		if e := b.peers[id]; e != nil && len(e.addresses) > 0 {
-			if r.Data, err = encodeAddresses(e.addresses); err != nil {
+		var addresses []Address
+		if e := b.peers[id]; e != nil {
+			addresses = e.addresses
+		}
+		if _, banned := b.banned[id]; banned || len(addresses) > 0 {
+			if r.Data, err = encodeRecord(addresses, banned); err != nil {
 				break
 			}
 		}

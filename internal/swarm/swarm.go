@@ -157,7 +157,7 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.gater = newGater(id, c.Connections)
+	s.gater = newGater(id, c.Connections, s.book.isBanned)
 	low := max(1, c.Connections*2/3)
 	if s.trimmer, err = connmgr.NewConnManager(low, c.Connections, connmgr.WithGracePeriod(grace)); err != nil {
 		return nil, err
@@ -219,7 +219,7 @@ func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
 func (s *Swarm) notifiee() network.Notifiee {
 	return &network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
-			if s.gater.isBanned(c.RemotePeer()) { // since it was let through
+			if s.book.isBanned(c.RemotePeer()) { // since it was let through
 				s.spawn(func() { c.Close() })
 				return
 			}

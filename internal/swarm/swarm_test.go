@@ -240,9 +240,30 @@ func TestListenOnAndAddrs(t *testing.T) {
 		t.Errorf("addresses: got %v, want %s among them", got, want)
 	}
 	for _, bad := range []string{"", "/ip4/1.2.3", "/ip4/203.0.113.5/tcp/4001/p2p/12D3KooWJ6MeKyZHyuBJMBTkXrMAfHAiE5uGwEgQxuBjWEeWNzFA"} {
-		if err := s.AddExternal(bad); err == nil {
+		if s.AddExternal(bad) == nil || s.RemoveExternal(bad) == nil {
 			t.Errorf("external address %q: got no error", bad)
 		}
+	}
+
+	// One that AutoNAT found stays one until both say otherwise.
+	s.reachable([]ma.Multiaddr{ma.StringCast(external), ma.StringCast("/ip4/203.0.113.6/tcp/4001")})
+	if e := events(EventExternal, ""); e.Addr.String() == external {
+		t.Errorf("event: got %s for the second time", e.Addr)
+	}
+	s.reachable(nil)
+	if e := events(EventNotExternal, ""); e.Addr.String() == external {
+		t.Errorf("event: got that %s is no longer external, but AddExternal says so", e.Addr)
+	}
+	for range 2 {
+		if err := s.RemoveExternal(external + "/p2p/" + s.ID().String()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if e := events(EventNotExternal, ""); e.Addr.String() != external {
+		t.Errorf("event: got %s, want %s", e.Addr, external)
+	}
+	if got := s.Addrs(); slices.ContainsFunc(got, func(a ma.Multiaddr) bool { return strings.HasPrefix(a.String(), external) }) {
+		t.Errorf("addresses after it was removed: got %v", got)
 	}
 }
 
@@ -286,7 +307,9 @@ func TestBan(t *testing.T) {
 	if got := a.Peer(b.ID()).Connections; got != 0 {
 		t.Errorf("connections with a banned peer: got %d, want 0", got)
 	}
-	a.Unban(b.ID())
+	if err := a.Unban(b.ID()); err != nil {
+		t.Fatal(err)
+	}
 	connect(t, b, a)
 }
 
@@ -458,7 +481,7 @@ func TestEvents(t *testing.T) {
 
 func TestClosed(t *testing.T) {
 	s := local(t, Config{})
-	topic, err := s.Topic("t")
+	topic, err := s.Topic("t", TopicOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -473,7 +496,7 @@ func TestClosed(t *testing.T) {
 		t.Error("a message after Close")
 	}
 	_, broadcast := s.Broadcast(ctx, "t", nil)
-	_, open := s.Topic("u")
+	_, open := s.Topic("u", TopicOptions{})
 	for name, err := range map[string]error{
 		"connect": s.Connect(ctx, other.AddrInfo()), "protect": s.Protect(other.ID()),
 		"publish": topic.Publish(ctx, nil), "broadcast": broadcast, "topic": open,
@@ -546,7 +569,7 @@ func TestNothingIsLeft(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, s := range []*Swarm{a, b} {
-			if _, err := s.Topic("left"); err != nil {
+			if _, err := s.Topic("left", TopicOptions{}); err != nil {
 				t.Fatal(err)
 			}
 			s.Events(context.Background())

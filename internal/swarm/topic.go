@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"sync"
+	"time"
 
 	pubsub "github.com/libp2p/go-libp2p-pubsub"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -31,6 +32,12 @@ const (
 	maxQueued      = 1024
 	maxQueuedBytes = 4 * MaxMessage
 
+	// maxValidating is how many messages are validated at a time, of one topic
+	// and of all; those beyond are dropped. Each may have MaxMessage bytes.
+	maxValidating = 64
+	// validationTimeout bounds what a TopicOptions.Valid may take.
+	validationTimeout = 10 * time.Second
+
 	// subscriptionBuffer is how many messages pubsub may hand over before we
 	// have queued the first. Queueing is quick.
 	subscriptionBuffer = 64
@@ -52,10 +59,20 @@ type Message struct {
 	Lost uint64
 }
 
+// TopicOptions say how a topic is opened. The zero value is fine.
+type TopicOptions struct {
+	// Valid, if not nil, is asked about each message, also our own: one that it
+	// refuses is neither delivered here nor passed on. Of a topic that is open
+	// more than once, all have to agree. Several goroutines call it, with a
+	// context that ends after ten seconds; it must not keep the data.
+	Valid func(ctx context.Context, m Message) bool
+}
+
 // A Topic is a subscription; Swarm.Topic makes one, and Close ends it.
 type Topic struct {
-	s    *Swarm
-	name string
+	s     *Swarm
+	name  string
+	valid func(context.Context, Message) bool // nil: anything is
 
 	mu     sync.Mutex // guards what follows
 	queued []Message
@@ -82,15 +99,16 @@ type joined struct {
 
 	left chan struct{} // closed when the topic may be joined again
 
-	// readers is guarded by gossip.mu. When the last one is gone the topic is
-	// being left.
-	readers map[*Topic]struct{}
+	// What follows is guarded by gossip.mu. When the last reader is gone the
+	// topic is being left. Validating: pubsub asks gossip.valid.
+	readers    map[*Topic]struct{}
+	validating bool
 }
 
 // Topic subscribes to a topic of gossipsub, and to broadcasts of that name.
 // What others send from now on waits for Messages, up to a bound. The first
 // topic starts gossipsub. A topic may be opened more than once.
-func (s *Swarm) Topic(name string) (*Topic, error) {
+func (s *Swarm) Topic(name string, o TopicOptions) (*Topic, error) {
 	if name == "" || len(name) > maxTopicName {
 		return nil, fmt.Errorf("swarm: topic %.40q: the name has %d bytes, want 1 to %d", name, len(name), maxTopicName)
 	}
@@ -104,19 +122,25 @@ func (s *Swarm) Topic(name string) (*Topic, error) {
 		g.mu.Lock()
 		j = g.topics[name]
 	}
-	if j == nil {
-		var err error
-		if j, err = s.join(name); err != nil {
-			return nil, fmt.Errorf("swarm: topic %q: %w", name, err)
-		}
+	var err error
+	switch {
+	case j == nil:
+		j, err = s.join(name, o.Valid != nil)
+	case o.Valid != nil && !j.validating:
+		err = s.validate(name)
+		j.validating = err == nil
 	}
-	t := &Topic{s: s, name: name, change: make(chan struct{}, 1), gone: make(chan struct{})}
+	if err != nil {
+		return nil, fmt.Errorf("swarm: topic %q: %w", name, err)
+	}
+	t := &Topic{s: s, name: name, valid: o.Valid, change: make(chan struct{}, 1), gone: make(chan struct{})}
 	j.readers[t] = struct{}{}
 	return t, nil
 }
 
-// join subscribes; s.gossip.mu is held.
-func (s *Swarm) join(name string) (_ *joined, err error) {
+// join subscribes; s.gossip.mu is held. What comes is validated from the first
+// message on, if it's to be.
+func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
 	g := &s.gossip
 	if s.ctx.Err() != nil {
 		return nil, ErrClosed
@@ -131,11 +155,22 @@ func (s *Swarm) join(name string) (_ *joined, err error) {
 			// connected to. Else they go to those of the mesh alone, which
 			// takes a second to form, and what is published before is lost.
 			pubsub.WithFloodPublish(true),
+			pubsub.WithValidateThrottle(maxValidating),
 			pubsub.WithLogger(s.log))
 		if err != nil {
 			return nil, err
 		}
 		g.topics = make(map[string]*joined)
+	}
+	if validating {
+		if err := s.validate(name); err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, g.pubsub.UnregisterTopicValidator(name))
+			}
+		}()
 	}
 	topic, err := g.pubsub.Join(name)
 	if err != nil {
@@ -149,6 +184,7 @@ func (s *Swarm) join(name string) (_ *joined, err error) {
 	j := &joined{
 		topic: topic, subscription: subscription, cancel: cancel,
 		done: make(chan struct{}), left: make(chan struct{}), readers: make(map[*Topic]struct{}),
+		validating: validating,
 	}
 	if !s.spawn(func() { s.pump(ctx, j) }) {
 		cancel()
@@ -157,6 +193,35 @@ func (s *Swarm) join(name string) (_ *joined, err error) {
 	}
 	g.topics[name] = j
 	return j, nil
+}
+
+// validate has pubsub ask about the messages of a topic.
+func (s *Swarm) validate(name string) error {
+	ask := func(ctx context.Context, via peer.ID, m *pubsub.Message) bool {
+		return s.gossip.valid(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
+	}
+	return s.gossip.pubsub.RegisterTopicValidator(name, ask,
+		pubsub.WithValidatorConcurrency(maxValidating), pubsub.WithValidatorTimeout(validationTimeout))
+}
+
+// valid asks all who have the topic open.
+func (g *gossip) valid(ctx context.Context, name string, m Message) bool {
+	g.mu.Lock()
+	var all []func(context.Context, Message) bool
+	if j := g.topics[name]; j != nil {
+		for t := range j.readers {
+			if t.valid != nil {
+				all = append(all, t.valid)
+			}
+		}
+	}
+	g.mu.Unlock()
+	for _, valid := range all {
+		if !valid(ctx, m) {
+			return false
+		}
+	}
+	return true
 }
 
 // pump hands what comes by gossip to the readers.
@@ -322,6 +387,9 @@ func (t *Topic) Close() error {
 	<-j.done
 	err := j.topic.Close()
 	g.mu.Lock()
+	if j.validating {
+		err = errors.Join(err, g.pubsub.UnregisterTopicValidator(t.name))
+	}
 	delete(g.topics, t.name)
 	close(j.left)
 	g.mu.Unlock()

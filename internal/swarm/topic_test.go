@@ -15,7 +15,7 @@ import (
 
 func open(t testing.TB, s *Swarm, name string) *Topic {
 	t.Helper()
-	topic, err := s.Topic(name)
+	topic, err := s.Topic(name, TopicOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,10 +120,119 @@ func TestTopic(t *testing.T) {
 	eventually(t, "the last one is back", func() bool { return len(topics[1].Peers()) == 2 })
 }
 
+// TestValid: what the one in the middle refuses comes neither to it nor to the
+// one behind.
+func TestValid(t *testing.T) {
+	line := three(t)
+	polite := TopicOptions{Valid: func(_ context.Context, m Message) bool {
+		return m.From != "" && m.Via != "" && !bytes.HasPrefix(m.Data, []byte("rude"))
+	}}
+	first, middle, last := open(t, line[0], "news"), open(t, line[1], "news"), open(t, line[2], "news")
+	strict, err := line[1].Topic("news", polite)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the messages get through", func() bool {
+		if err := first.Publish(soon(t), []byte("test")); err != nil {
+			t.Fatal(err)
+		}
+		_, ok := last.next()
+		return ok
+	})
+	// until sends messages until one of the last kind is there, and returns what
+	// came by then.
+	until := func(kinds ...string) (seen map[string]bool) {
+		seen = make(map[string]bool)
+		for n := 0; ; n++ {
+			for _, kind := range kinds {
+				if err := first.Publish(soon(t), fmt.Appendf(nil, "%s %d", kind, n)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want := fmt.Sprintf("%s %d", kinds[len(kinds)-1], n)
+			for m, err := range last.Messages(soon(t)) {
+				if err != nil {
+					t.Fatal(err)
+				}
+				kind, _, _ := strings.Cut(string(m.Data), " ")
+				seen[kind] = true
+				if string(m.Data) == want {
+					break
+				}
+			}
+			if n == 20 {
+				return seen
+			}
+		}
+	}
+	if seen := until("rude", "kind"); seen["rude"] || !seen["kind"] {
+		t.Errorf("behind the one that refuses: got %v, want what is kind alone", seen)
+	}
+	for _, topic := range []*Topic{middle, strict} {
+		for m, ok := topic.next(); ok; m, ok = topic.next() {
+			if bytes.HasPrefix(m.Data, []byte("rude")) {
+				t.Errorf("at the one that refuses: got %q", m.Data)
+			}
+		}
+	}
+	if err := strict.Publish(soon(t), []byte("rude, and ours")); err == nil {
+		t.Error("our own, refused: got no error")
+	}
+	for _, data := range []string{"rude", "kind"} {
+		if n, err := line[0].Broadcast(soon(t), "news", []byte(data)); n != 1 || err != nil {
+			t.Fatalf("broadcast: got %d, %v", n, err)
+		}
+	}
+	for m, err := range strict.Messages(soon(t)) {
+		if err != nil || m.Direct && string(m.Data) != "kind" {
+			t.Errorf("a broadcast: got %q, %v", m.Data, err)
+		}
+		if m.Direct {
+			break
+		}
+	}
+	// The others in the same swarm are asked as long as they are there.
+	if err := strict.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if seen := until("rude"); !seen["rude"] {
+		t.Error("when nobody refuses: nothing came")
+	}
+}
+
+// TestValidFromTheFirst opens a topic with a validator first, and again, which a
+// topic that is left must allow.
+func TestValidFromTheFirst(t *testing.T) {
+	a, b := local(t, Config{}), local(t, Config{})
+	connect(t, a, b)
+	for range 3 {
+		topic, err := b.Topic("x", TopicOptions{Valid: func(_ context.Context, m Message) bool { return string(m.Data) == "good" }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender := open(t, a, "x")
+		eventually(t, "a message gets through", func() bool {
+			for _, data := range []string{"bad", "good"} {
+				if err := sender.Publish(soon(t), []byte(data)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			m, ok := topic.next()
+			if ok && string(m.Data) != "good" {
+				t.Errorf("got %q", m.Data)
+			}
+			return ok
+		})
+		if err := errors.Join(topic.Close(), sender.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestTopicRefuses(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
 	for _, name := range []string{"", strings.Repeat("x", maxTopicName+1)} {
-		if _, err := s.Topic(name); err == nil {
+		if _, err := s.Topic(name, TopicOptions{}); err == nil {
 			t.Errorf("topic %.10q: got no error", name)
 		}
 		if _, err := s.Broadcast(soon(t), name, nil); err == nil {
@@ -259,7 +368,7 @@ func TestManyTopics(t *testing.T) {
 	for i := range 16 {
 		go func() {
 			for range 4 {
-				topic, err := a.Topic(fmt.Sprint("topic ", i%4))
+				topic, err := a.Topic(fmt.Sprint("topic ", i%4), TopicOptions{})
 				if err == nil {
 					err = topic.Publish(context.Background(), []byte("x"))
 				}
