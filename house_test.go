@@ -187,6 +187,7 @@ var dependencies = map[string]string{
 	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
 	"github.com/ipfs/go-cid":                "CIDs",
 	"github.com/ipfs/go-datastore":          "tests: what boxo's blockstore stands on",
+	"github.com/ipfs/go-log/v2":             "what the DHT and boxo would write to stderr by themselves",
 	"github.com/ipld/go-car/v2":             "tests: the reference for CARs",
 	"github.com/ipld/go-codec-dagpb":        "tests: the reference for dag-pb",
 	"github.com/ipld/go-ipld-prime":         "tests: the reference for dag-cbor and dag-json",

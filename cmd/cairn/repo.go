@@ -57,6 +57,7 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 	}
 	c.Logger = c.Store.Logger
 	c.UserAgent = agent
+	defer takeLibraryLogs(c.Logger)()
 	n, err := cairn.Open(ctx, c)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", c.Dir, err)
