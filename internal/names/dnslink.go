@@ -76,6 +76,8 @@ type Link struct {
 	Path string
 	// TTL is how long that may still be cached.
 	TTL time.Duration
+	// From is FromDNS or FromStatic.
+	From string
 }
 
 // A DNSLink reads the links of domains, and caches them.
@@ -205,7 +207,7 @@ func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
 		return Link{}, fmt.Errorf("names: %w", err)
 	}
 	if p, ok := d.static[name]; ok {
-		return Link{Domain: name, Path: p, TTL: maxTTL}, nil
+		return Link{Domain: name, Path: p, TTL: maxTTL, From: FromStatic}, nil
 	}
 	if !strings.Contains(name, ".") {
 		return Link{}, fmt.Errorf("names: %.100q: %w: it is neither the name of a key nor a domain", domain, ErrInvalid)
@@ -220,7 +222,7 @@ func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
 			if c.path == "" {
 				return fail(ErrNotFound)
 			}
-			return Link{Domain: name, Path: c.path, TTL: ttl}, nil
+			return Link{Domain: name, Path: c.path, TTL: ttl, From: FromDNS}, nil
 		}
 		delete(d.cache, name)
 	}
@@ -250,7 +252,7 @@ func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
 	case call.err != nil:
 		return fail(call.err)
 	}
-	return Link{Domain: name, Path: call.path, TTL: call.ttl}, nil
+	return Link{Domain: name, Path: call.path, TTL: call.ttl, From: FromDNS}, nil
 }
 
 // leave ends a call when nobody waits for it any more, and then waits until it

@@ -100,18 +100,18 @@ func (s *memoryStore) PutValue(_ context.Context, key string, value []byte) erro
 	return nil
 }
 
-func (s *memoryStore) SearchValue(_ context.Context, key string) iter.Seq2[[]byte, error] {
+func (s *memoryStore) SearchValue(_ context.Context, key string) iter.Seq2[Found, error] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.searches++
 	values, fail := s.m[key], s.fail
-	return func(yield func([]byte, error) bool) {
+	return func(yield func(Found, error) bool) {
 		if fail != nil {
-			yield(nil, fail)
+			yield(Found{}, fail)
 			return
 		}
 		for _, v := range values {
-			if !yield(v, nil) {
+			if !yield(Found{v, "memory"}, nil) {
 				return
 			}
 		}
@@ -148,14 +148,14 @@ func (s *hangingStore) wait(ctx context.Context) error {
 
 func (s *hangingStore) PutValue(ctx context.Context, _ string, _ []byte) error { return s.wait(ctx) }
 
-func (s *hangingStore) SearchValue(ctx context.Context, _ string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
+func (s *hangingStore) SearchValue(ctx context.Context, _ string) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
 		for _, raw := range s.raw {
-			if !yield(raw, nil) {
+			if !yield(Found{Data: raw}, nil) {
 				return
 			}
 		}
-		yield(nil, s.wait(ctx))
+		yield(Found{}, s.wait(ctx))
 	}
 }
 
@@ -164,9 +164,9 @@ type noisyStore struct{ raw []byte }
 
 func (s noisyStore) PutValue(context.Context, string, []byte) error { return nil }
 
-func (s noisyStore) SearchValue(context.Context, string) iter.Seq2[[]byte, error] {
-	return func(yield func([]byte, error) bool) {
-		for yield(s.raw, nil) {
+func (s noisyStore) SearchValue(context.Context, string) iter.Seq2[Found, error] {
+	return func(yield func(Found, error) bool) {
+		for yield(Found{Data: s.raw}, nil) {
 		}
 	}
 }

@@ -32,7 +32,8 @@ type feed struct {
 
 // openFeed subscribes to the topic of a name, unless it is open.
 func (n *Names) openFeed(name Name) error {
-	if n.c.Topics == nil {
+	topics := n.net.Load().Topics
+	if topics == nil {
 		return nil
 	}
 	n.mu.Lock()
@@ -41,7 +42,7 @@ func (n *Names) openFeed(name Name) error {
 	if open {
 		return nil
 	}
-	topic, err := n.c.Topics(name.Topic())
+	topic, err := topics(name.Topic())
 	if err != nil {
 		return fmt.Errorf("names: topic of %s: %w", name, err)
 	}
@@ -95,7 +96,7 @@ func (n *Names) listen(name Name, topic Topic) {
 		case <-n.ctx.Done():
 			return
 		}
-		_, _, err = n.accept(n.ctx, name, m.Data, false)
+		_, _, err = n.accept(n.ctx, name, m.Data, fromTopic+m.From.String(), false)
 		<-n.verifying
 		if err != nil {
 			n.log.Debug("names: a record was refused", "name", name, "peer", m.From, "err", err)
@@ -171,20 +172,20 @@ func (n *Names) ask(ctx context.Context, l *lookup, name Name, id peer.ID) {
 }
 
 func (n *Names) fetch(ctx context.Context, l *lookup, name Name, id peer.ID) {
-	raw, err := FetchRecord(ctx, n.c.Host, id, name)
+	raw, err := FetchRecord(ctx, n.net.Load().Host, id, name)
 	if err != nil {
 		if !errors.Is(err, ErrNotFound) {
 			l.fail(err)
 		}
 		return
 	}
-	n.take(ctx, l, name, raw)
+	n.take(ctx, l, name, raw, fromPeer+id.String())
 }
 
 // askable are the connected peers that a look-up asks: the topic's, and others
 // that speak the fetch protocol.
 func (n *Names) askable(name Name) []peer.ID {
-	h := n.c.Host
+	h := n.net.Load().Host
 	if h == nil {
 		return nil
 	}

@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"filippo.io/age"
@@ -55,20 +53,7 @@ type keyFile struct {
 	sealed []byte
 }
 
-// readFile reads a key's file. It fails with fs.ErrNotExist, ErrInvalid.
-func readFile(path string) (keyFile, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return keyFile{}, err
-	}
-	defer f.Close()
-	data, err := io.ReadAll(io.LimitReader(f, 2*maxKeyData+1))
-	if err != nil {
-		return keyFile{}, err
-	}
-	return parseFile(data)
-}
-
+// parseFile reads what a key's file holds. It fails with ErrInvalid.
 func parseFile(data []byte) (keyFile, error) {
 	if rest, ok := bytes.CutPrefix(data, []byte(sealedPrefix)); ok {
 		line, sealed, ok := bytes.Cut(rest, []byte("\n"))
@@ -145,35 +130,4 @@ func marshalFile(id Name, key crypto.PrivKey, passphrase string, workFactor int)
 		err = w.Close()
 	}
 	return out.Bytes(), err
-}
-
-// writeFile makes a file durably, whole or not at all.
-func writeFile(dir, file string, data []byte) error {
-	f, err := os.CreateTemp(dir, tempPrefix+"*") // with mode 0600
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), filepath.Join(dir, file))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return syncDir(dir)
-}
-
-// syncDir makes what happened to a folder's entries durable.
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -32,7 +30,8 @@ const (
 
 // A KeysConfig says where keys are.
 type KeysConfig struct {
-	// Dir is the folder, made if it isn't there.
+	// Dir is the folder, made if it isn't there. "": the keys are in memory,
+	// and gone with the process.
 	Dir string
 	// Self is the node's identity, which is the key "self". nil: there is none.
 	Self crypto.PrivKey
@@ -44,13 +43,14 @@ type KeysConfig struct {
 	WorkFactor int
 }
 
-// Keys is a folder of private keys, each with a name. The folder's mode is
-// 0700, the files' 0600, and each is written whole or not at all.
+// Keys is a folder of private keys, each with a name. On disk the folder's mode
+// is 0700, the files' 0600, and each is written whole or not at all.
 type Keys struct {
 	c    KeysConfig
 	self Name
 
-	mu sync.RWMutex // guards the folder
+	mu     sync.RWMutex // guards what follows
+	folder keyFolder
 }
 
 // A KeyInfo says what key there is.
@@ -73,20 +73,15 @@ func OpenKeys(c KeysConfig) (*Keys, error) {
 			return nil, err
 		}
 	}
-	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("names: keys: %w", err)
+	if c.Dir == "" {
+		k.folder = &memoryFolder{}
+		return k, nil
 	}
-	if err := os.Chmod(c.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("names: keys: %w", err)
-	}
-	// What a crash left half written may be half a key.
-	left, err := filepath.Glob(filepath.Join(c.Dir, tempPrefix+"*"))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
-	}
+	folder, err := openDiskFolder(c.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("names: keys: %w", err)
 	}
+	k.folder = folder
 	return k, nil
 }
 
@@ -124,7 +119,28 @@ func checkNewName(name string) error {
 	return checkKeyName(name)
 }
 
-func (k *Keys) path(name string) string { return filepath.Join(k.c.Dir, fileName(name)) }
+// file reads the file of a key; k.mu is held. It fails with fs.ErrNotExist,
+// ErrInvalid.
+func (k *Keys) file(name string) (keyFile, error) {
+	data, err := k.folder.read(fileName(name))
+	if err != nil {
+		return keyFile{}, err
+	}
+	return parseFile(data)
+}
+
+// free says whether no key has that name, nor a file that can't be read; k.mu
+// is held. It fails with ErrExists.
+func (k *Keys) free(name string) error {
+	_, err := k.folder.read(fileName(name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return errors.Join(ErrExists, err)
+	}
+	return ErrExists
+}
 
 // Generate makes a key, an Ed25519 key. Errors: ErrExists, ErrInvalid.
 func (k *Keys) Generate(name string) (KeyInfo, error) {
@@ -175,11 +191,10 @@ func (k *Keys) add(operation, name string, key crypto.PrivKey) (KeyInfo, error) 
 	if n >= maxKeys {
 		return fail(fmt.Errorf("there are %d keys already", n))
 	}
-	// The name may belong to a file that can't be read.
-	if _, err := os.Lstat(k.path(name)); !errors.Is(err, fs.ErrNotExist) {
-		return fail(errors.Join(ErrExists, err))
+	if err := k.free(name); err != nil {
+		return fail(err)
 	}
-	if err := writeFile(k.c.Dir, fileName(name), data); err != nil {
+	if err := k.folder.write(fileName(name), data); err != nil {
 		return fail(err)
 	}
 	return KeyInfo{Name: name, ID: id, Encrypted: k.c.Passphrase != ""}, nil
@@ -210,20 +225,20 @@ func (k *Keys) list() iter.Seq2[KeyInfo, error] {
 		if k.c.Self != nil && !yield(KeyInfo{Name: SelfKey, ID: k.self}, nil) {
 			return
 		}
-		entries, err := os.ReadDir(k.c.Dir)
+		files, err := k.folder.list()
 		if err != nil {
 			yield(KeyInfo{}, fmt.Errorf("names: list keys: %w", err))
 			return
 		}
 		var names []string
-		for _, entry := range entries {
-			if name, ok := nameOfFile(entry.Name()); ok && name != SelfKey {
+		for _, file := range files {
+			if name, ok := nameOfFile(file); ok && name != SelfKey {
 				names = append(names, name)
 			}
 		}
 		slices.Sort(names)
 		for _, name := range names {
-			f, err := readFile(k.path(name))
+			f, err := k.file(name)
 			if err != nil {
 				err = fmt.Errorf("names: key %q: %w", name, err)
 			}
@@ -249,7 +264,7 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 			if info == self {
 				return self, keyFile{id: k.self, key: k.c.Self}, nil
 			}
-			f, err := readFile(k.path(info.Name))
+			f, err := k.file(info.Name)
 			if err != nil {
 				return fail(err)
 			}
@@ -264,7 +279,7 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 	if len(nameOrID) > maxKeyName || nameOrID == SelfKey || nameOrID == "" {
 		return fail(ErrNotFound)
 	}
-	f, err := readFile(k.path(nameOrID))
+	f, err := k.file(nameOrID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(ErrNotFound)
@@ -322,14 +337,10 @@ func (k *Keys) Rename(nameOrID, to string) (KeyInfo, error) {
 	if err != nil || info.Name == to {
 		return info, err
 	}
-	if _, err := os.Lstat(k.path(to)); !errors.Is(err, fs.ErrNotExist) {
-		return KeyInfo{}, fmt.Errorf("names: rename key %q to %q: %w", info.Name, to, errors.Join(ErrExists, err))
+	if err := k.free(to); err != nil {
+		return KeyInfo{}, fmt.Errorf("names: rename key %q to %q: %w", info.Name, to, err)
 	}
-	err = os.Rename(k.path(info.Name), k.path(to))
-	if err == nil {
-		err = syncDir(k.c.Dir)
-	}
-	if err != nil {
+	if err := k.folder.rename(fileName(info.Name), fileName(to)); err != nil {
 		return KeyInfo{}, fmt.Errorf("names: rename key %q: %w", info.Name, err)
 	}
 	info.Name = to
@@ -345,11 +356,7 @@ func (k *Keys) Remove(nameOrID string) (KeyInfo, error) {
 	if err != nil {
 		return KeyInfo{}, err
 	}
-	err = os.Remove(k.path(info.Name))
-	if err == nil {
-		err = syncDir(k.c.Dir)
-	}
-	if err != nil {
+	if err := k.folder.remove(fileName(info.Name)); err != nil {
 		return KeyInfo{}, fmt.Errorf("names: remove key %q: %w", info.Name, err)
 	}
 	return info, nil

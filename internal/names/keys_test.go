@@ -86,8 +86,19 @@ func listed(t *testing.T, k *Keys) []KeyInfo {
 }
 
 func TestKeys(t *testing.T) {
-	self, selfName := newKey(t)
-	k := testKeys(t, KeysConfig{Self: self})
+	self, _ := newKey(t)
+	t.Run("disk", func(t *testing.T) { keysWork(t, testKeys(t, KeysConfig{Self: self}), self) })
+	t.Run("memory", func(t *testing.T) {
+		k, err := OpenKeys(KeysConfig{Self: self, WorkFactor: 4})
+		if err != nil {
+			t.Fatal(err)
+		}
+		keysWork(t, k, self)
+	})
+}
+
+func keysWork(t *testing.T, k *Keys, self crypto.PrivKey) {
+	selfName := nameOf(t, self)
 	site, err := k.Generate("site")
 	if err != nil {
 		t.Fatal(err)

@@ -34,6 +34,9 @@ const (
 	refreshPause = 10 * time.Second
 )
 
+// errNobodyToAsk: there is neither a store nor a peer that could have a record.
+var errNobodyToAsk = errors.New("there is nobody to ask")
+
 // errSame ends an update that has nothing to change.
 var errSame = errors.New("the same")
 
@@ -89,9 +92,17 @@ func (n *Names) search(l *lookup, name Name) {
 		l.fail(ctx.Err())
 		return
 	}
+	err := n.online(ctx)
+	stores, peers := n.net.Load().Stores, n.askable(name)
+	if err == nil && len(stores)+len(peers) == 0 {
+		err = errNobodyToAsk
+	}
+	if err != nil {
+		l.fail(err)
+	}
 	// Whoever doesn't end with the context is left behind; Close waits for it.
 	var sources sync.WaitGroup
-	for _, store := range n.c.Stores {
+	for _, store := range stores {
 		sources.Add(1)
 		if !n.spawn(func() {
 			defer sources.Done()
@@ -100,7 +111,7 @@ func (n *Names) search(l *lookup, name Name) {
 			sources.Done()
 		}
 	}
-	for _, id := range n.askable(name) {
+	for _, id := range peers {
 		sources.Add(1)
 		if !n.spawn(func() {
 			defer sources.Done()
@@ -122,7 +133,7 @@ func (n *Names) search(l *lookup, name Name) {
 
 func (n *Names) searchStore(ctx context.Context, l *lookup, name Name, store ValueStore) {
 	found := 0
-	for raw, err := range store.SearchValue(ctx, name.RoutingKey()) {
+	for value, err := range store.SearchValue(ctx, name.RoutingKey()) {
 		if ctx.Err() != nil {
 			return
 		}
@@ -134,13 +145,13 @@ func (n *Names) searchStore(ctx context.Context, l *lookup, name Name, store Val
 			l.fail(err)
 			continue
 		}
-		n.take(ctx, l, name, raw)
+		n.take(ctx, l, name, value.Data, value.Source)
 	}
 }
 
 // take accepts a record that a look-up found.
-func (n *Names) take(ctx context.Context, l *lookup, name Name, raw []byte) {
-	record, better, err := n.accept(ctx, name, raw, l.done != nil)
+func (n *Names) take(ctx context.Context, l *lookup, name Name, raw []byte, from string) {
+	record, better, err := n.accept(ctx, name, raw, from, l.done != nil)
 	l.mu.Lock()
 	if record != nil {
 		l.any, l.highest = true, max(l.highest, record.sequence)

@@ -66,7 +66,7 @@ func TestModel(t *testing.T) {
 	}
 	rapid.Check(t, func(rt *rapid.T) {
 		state, store := &memoryState{}, &memoryStore{}
-		c := Config{Stores: []ValueStore{store}, State: state}
+		c := Config{Network: Network{Stores: []ValueStore{store}}, State: state}
 		open := func() *Names {
 			n, err := New(t.Context(), c)
 			if err != nil {

@@ -2,10 +2,12 @@ package names
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -23,7 +25,14 @@ type ValueStore interface {
 	// SearchValue yields the records that it finds, as they come, until it has
 	// looked everywhere. They need not be valid. Errors don't end it. That
 	// there is none is no error.
-	SearchValue(ctx context.Context, key string) iter.Seq2[[]byte, error]
+	SearchValue(ctx context.Context, key string) iter.Seq2[Found, error]
+}
+
+// A Found is a record as a ValueStore has it.
+type Found struct {
+	Data []byte
+	// Source says who had it, for who asks where a record is from.
+	Source string
 }
 
 // A Topic is a subscription to a topic of pubsub; *swarm.Topic is one.
@@ -47,9 +56,9 @@ func SwarmTopics(s *swarm.Swarm) func(name string) (Topic, error) {
 	}
 }
 
-// A Config says what Names has to work with. The zero Config resolves what was
-// put in by hand.
-type Config struct {
+// A Network is what Names finds and spreads records over. The zero Network is
+// none.
+type Network struct {
 	// Stores are where records are looked for and put.
 	Stores []ValueStore
 
@@ -59,6 +68,19 @@ type Config struct {
 	// Host answers, and asks connected peers, by the fetch protocol. nil: no
 	// fetch protocol.
 	Host host.Host
+}
+
+// A Config says what Names has to work with. The zero Config resolves what was
+// put in by hand.
+type Config struct {
+	// Network is the one that is there from the start. Zero: there is none
+	// until Join.
+	Network Network
+
+	// Online is called before a record is looked up or sent: it brings the
+	// network about, and lets Names Join it. If it fails, only what is here
+	// counts. nil: the network is what it is.
+	Online func(ctx context.Context) error
 
 	// State keeps sequences and records. nil: they are lost on Close, and then
 	// a name could be rolled back.
@@ -92,6 +114,7 @@ type Names struct {
 	c     Config
 	log   *slog.Logger
 	table *table
+	net   atomic.Pointer[Network] // never nil; replaced once, by Join
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -105,15 +128,15 @@ type Names struct {
 
 	mu      sync.Mutex // guards what follows
 	closed  bool
+	joined  bool
 	lookups map[Name]*lookup
 	feeds   map[Name]*feed
 
 	running sync.WaitGroup
 }
 
-// New makes a Names, with what the state remembers, and subscribes to the
-// topics of the names that are published and followed here. The context is for
-// the making alone.
+// New makes a Names, with what the state remembers, and joins the network of the
+// Config, if there is one. The context is for the making alone.
 func New(ctx context.Context, c Config) (*Names, error) {
 	if c.LookupTime == 0 {
 		c.LookupTime = 30 * time.Second
@@ -145,18 +168,50 @@ func New(ctx context.Context, c Config) (*Names, error) {
 		n.publishing[i] = make(chan struct{}, 1)
 	}
 	n.ctx, n.cancel = context.WithCancel(context.Background())
-	if c.Host != nil {
-		c.Host.SetStreamHandler(fetchProtocol, n.answer)
-	}
-	for _, name := range t.names() {
-		if err := n.openFeed(name); err != nil {
-			log.Warn("names: can't hear of new records", "name", name, "err", err)
+	n.net.Store(&Network{})
+	if c.Network.Host != nil || c.Network.Topics != nil || c.Network.Stores != nil {
+		if err := n.Join(c.Network); err != nil {
+			return nil, errors.Join(err, n.Close())
 		}
 	}
-	if c.Host != nil && c.Topics != nil {
+	return n, nil
+}
+
+// Join gives Names its network, once. From then on it looks names up there,
+// answers by the fetch protocol, and is subscribed to the topics of the names
+// that are published and followed here. The network must live until Close.
+func (n *Names) Join(net Network) error {
+	n.mu.Lock()
+	if n.closed || n.joined {
+		defer n.mu.Unlock()
+		if n.closed {
+			return ErrClosed
+		}
+		return errors.New("names: join a network: there is one already")
+	}
+	n.joined = true
+	n.net.Store(&net)
+	if net.Host != nil {
+		net.Host.SetStreamHandler(fetchProtocol, n.answer)
+	}
+	n.mu.Unlock()
+	for _, name := range n.table.names() {
+		if err := n.openFeed(name); err != nil {
+			n.log.Warn("names: can't hear of new records", "name", name, "err", err)
+		}
+	}
+	if net.Host != nil && net.Topics != nil {
 		n.spawn(n.watchPeers)
 	}
-	return n, nil
+	return nil
+}
+
+// online makes sure that there is the network, if there can be one.
+func (n *Names) online(ctx context.Context) error {
+	if n.c.Online == nil {
+		return nil
+	}
+	return n.c.Online(ctx)
 }
 
 // Close ends all that is under way and waits for it. Calls after the first do
@@ -168,8 +223,8 @@ func (n *Names) Close() error {
 	feeds := n.feeds
 	n.feeds = make(map[Name]*feed)
 	n.mu.Unlock()
-	if !closed && n.c.Host != nil {
-		n.c.Host.RemoveStreamHandler(fetchProtocol)
+	if h := n.net.Load().Host; !closed && h != nil {
+		h.RemoveStreamHandler(fetchProtocol)
 	}
 	n.cancel()
 	var failed error
@@ -205,8 +260,8 @@ func (n *Names) spawnLocked(f func()) bool {
 //
 // asked: it came in answer to a look-up, so the record that is here already is
 // fresh once more. What comes unasked doesn't say that: else whoever repeats an
-// old record would keep us from asking for the new one.
-func (n *Names) accept(ctx context.Context, name Name, raw []byte, asked bool) (best *Record, better bool, err error) {
+// old record would keep us from asking for the new one. from says who had it.
+func (n *Names) accept(ctx context.Context, name Name, raw []byte, from string, asked bool) (best *Record, better bool, err error) {
 	// Of most records that come one has the bytes here already.
 	now := time.Now()
 	_, held := n.table.get(name)
@@ -215,7 +270,7 @@ func (n *Names) accept(ctx context.Context, name Name, raw []byte, asked bool) (
 			return held, false, err
 		}
 		if asked {
-			err = n.heard(ctx, name, held, now)
+			err = n.heard(ctx, name, held, from, now)
 		}
 		return held, false, err
 	}
@@ -228,7 +283,7 @@ func (n *Names) accept(ctx context.Context, name Name, raw []byte, asked bool) (
 	}
 	if held != nil && record.Compare(held) == 0 {
 		if asked {
-			err = n.heard(ctx, name, held, now)
+			err = n.heard(ctx, name, held, from, now)
 		}
 		return held, false, err
 	}
@@ -240,7 +295,7 @@ func (n *Names) accept(ctx context.Context, name Name, raw []byte, asked bool) (
 			best, better = held, false
 			return r, held, errSame
 		}
-		r.seen, r.highest, r.raw, r.heard = true, record.sequence, record.raw, now
+		r.seen, r.highest, r.raw, r.heard, r.from = true, record.sequence, record.raw, now, from
 		best, better = record, true
 		return r, record, nil
 	})
@@ -262,12 +317,12 @@ func rollback(r *Record, highest uint64) error {
 
 // heard notes that a record is still the one that others have. That is kept in
 // memory alone: after a restart it is asked for again.
-func (n *Names) heard(ctx context.Context, name Name, record *Record, now time.Time) error {
+func (n *Names) heard(ctx context.Context, name Name, record *Record, from string, now time.Time) error {
 	err := n.table.update(ctx, name, false, func(r row, held *Record) (row, *Record, error) {
 		if held != record {
 			return r, held, errSame
 		}
-		r.heard = now
+		r.heard, r.from = now, from
 		return r, held, nil
 	})
 	if err == errSame {

@@ -15,8 +15,8 @@ import (
 func TestPublishAndResolve(t *testing.T) {
 	store := &memoryStore{}
 	key, name := newKey(t)
-	alice := newNames(t, Config{Stores: []ValueStore{store}})
-	bob := newNames(t, Config{Stores: []ValueStore{store}})
+	alice := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}})
+	bob := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}})
 	for i, value := range []string{pathA, pathB, pathB} {
 		r, err := alice.Publish(t.Context(), key, Publication{Value: value, Metadata: map[string]any{"_n": i}})
 		if err != nil || r.Sequence() != uint64(i) {
@@ -53,7 +53,7 @@ func TestPublishAbove(t *testing.T) {
 	state, store := &memoryState{}, &memoryStore{}
 	store.add(name, mustRecord(t, key, Fields{Sequence: 7}).Bytes(),
 		mustRecord(t, key, Fields{Sequence: 12, Validity: time.Now().Add(-time.Minute)}).Bytes())
-	n := newNames(t, Config{Stores: []ValueStore{store}, State: state})
+	n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
 	r, err := n.Publish(t.Context(), key, Publication{Value: pathA})
 	if err != nil || r.Sequence() != 13 {
 		t.Fatalf("Publish: got %v, %v, want the sequence 13, above an expired one", r, err)
@@ -72,8 +72,8 @@ func TestPublishAbove(t *testing.T) {
 	if r, err = again.Publish(t.Context(), key, Publication{Value: pathB, Offline: true}); err != nil || r.Sequence() != 21 {
 		t.Errorf("Publish after a restart: got %v, %v, want 21", r, err)
 	}
-	if _, err := again.Publish(t.Context(), key, Publication{Value: pathB, Sequence: MaxSequence}); err != nil {
-		t.Fatal(err)
+	if _, err := again.Publish(t.Context(), key, Publication{Value: pathB, Sequence: MaxSequence}); !errors.Is(err, ErrNotSent) {
+		t.Fatalf("Publish with nobody there: got %v, want ErrNotSent", err)
 	}
 	if _, err := again.Publish(t.Context(), key, Publication{Value: pathB}); !errors.Is(err, ErrRollback) {
 		t.Errorf("Publish after the last sequence: got %v, want ErrRollback", err)
@@ -83,7 +83,7 @@ func TestPublishAbove(t *testing.T) {
 func TestPublishIsDurableFirst(t *testing.T) {
 	key, _ := newKey(t)
 	state, store := &memoryState{fail: errors.New("disk full")}, &memoryStore{}
-	n := newNames(t, Config{Stores: []ValueStore{store}, State: state})
+	n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
 	if _, err := n.Publish(t.Context(), key, Publication{Value: pathA}); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("Publish: got %v, want the disk's error", err)
 	}
@@ -127,7 +127,7 @@ func TestRefused(t *testing.T) {
 				if tt.want == context.DeadlineExceeded {
 					stores = []ValueStore{&hangingStore{}}
 				}
-				n := newNames(t, Config{Stores: stores, State: state, LookupTime: time.Minute})
+				n := newNames(t, Config{Network: Network{Stores: stores}, State: state, LookupTime: time.Minute})
 				for call, get := range map[string]func(context.Context, Name) (*Record, error){"Record": n.Record, "Latest": n.Latest} {
 					within(t, time.Minute, func() {
 						_, err := get(t.Context(), name)
@@ -161,7 +161,7 @@ func TestHanging(t *testing.T) {
 		r := mustRecord(t, key, Fields{Sequence: 3, TTL: time.Minute})
 		_, other := newKey(t)
 		deaf := &hangingStore{raw: [][]byte{r.Bytes()}, release: make(chan struct{})}
-		n, err := New(t.Context(), Config{Stores: []ValueStore{deaf}, LookupTime: 30 * time.Second, SendTime: 5 * time.Second})
+		n, err := New(t.Context(), Config{Network: Network{Stores: []ValueStore{deaf}}, LookupTime: 30 * time.Second, SendTime: 5 * time.Second})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -206,13 +206,13 @@ func TestRollback(t *testing.T) {
 	older, newer := mustRecord(t, key, Fields{Sequence: 4}), mustRecord(t, key, Fields{Sequence: 5})
 	state, store := &memoryState{}, &memoryStore{}
 	store.add(name, newer.Bytes())
-	n := newNames(t, Config{Stores: []ValueStore{store}, State: state})
+	n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
 	got, err := n.Record(t.Context(), name)
 	wantRecord(t, "Record", got, err, newer)
 
 	store.clear(name)
 	store.add(name, older.Bytes())
-	for _, n := range []*Names{n, newNames(t, Config{Stores: []ValueStore{store}, State: state})} {
+	for _, n := range []*Names{n, newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})} {
 		_, err := n.Put(t.Context(), name, older.Bytes())
 		if !errors.Is(err, ErrRollback) || !strings.Contains(err.Error(), "sequence 4") || !strings.Contains(err.Error(), "5") {
 			t.Errorf("Put: got %v, want ErrRollback with both sequences", err)
@@ -234,7 +234,7 @@ func TestRollbackAfterExpiry(t *testing.T) {
 		key, name := newKey(t)
 		state, store := &memoryState{}, &memoryStore{}
 		store.add(name, mustRecord(t, key, Fields{Sequence: 5, Validity: time.Now().Add(time.Hour)}).Bytes())
-		n := newNames(t, Config{Stores: []ValueStore{store}, State: state})
+		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
 		if _, err := n.Record(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
@@ -253,7 +253,7 @@ func TestFreshness(t *testing.T) {
 		old := mustRecord(t, key, Fields{Sequence: 1, TTL: 10 * time.Minute, Validity: time.Now().Add(24 * time.Hour)})
 		new := mustRecord(t, key, Fields{Sequence: 2, TTL: 10 * time.Minute, Validity: time.Now().Add(24 * time.Hour)})
 		store := &memoryStore{}
-		n := newNames(t, Config{Stores: []ValueStore{store}})
+		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}})
 		searched := 0
 		want := func(what string, record *Record, searches int) {
 			t.Helper()
@@ -308,7 +308,7 @@ func TestUnaskedIsNotFresh(t *testing.T) {
 		old, new := mustRecord(t, key, Fields{Sequence: 1, TTL: time.Minute}), mustRecord(t, key, Fields{Sequence: 2})
 		store := &memoryStore{}
 		store.add(name, new.Bytes())
-		n := newNames(t, Config{Stores: []ValueStore{store}})
+		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}})
 		for range 4 {
 			if _, err := n.Put(t.Context(), name, old.Bytes()); err != nil {
 				t.Fatal(err)
@@ -331,7 +331,7 @@ func TestRepublish(t *testing.T) {
 		other, followed := newKey(t)
 		store, state := &memoryStore{}, &memoryState{}
 		theirs := mustRecord(t, other, Fields{Sequence: 9, Validity: time.Now().Add(40 * 24 * time.Hour)})
-		c := Config{Stores: []ValueStore{store}, State: state, Key: func(n Name) (crypto.PrivKey, error) {
+		c := Config{Network: Network{Stores: []ValueStore{store}}, State: state, Key: func(n Name) (crypto.PrivKey, error) {
 			if n != name {
 				return nil, ErrNotFound
 			}
@@ -437,7 +437,7 @@ func TestRenewElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
 		store := &memoryStore{}
-		n := newNames(t, Config{Stores: []ValueStore{store}, Key: func(Name) (crypto.PrivKey, error) { return key, nil }})
+		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, Key: func(Name) (crypto.PrivKey, error) { return key, nil }})
 		if _, err := n.Publish(t.Context(), key, Publication{Value: pathA}); err != nil {
 			t.Fatal(err)
 		}
@@ -461,7 +461,7 @@ func TestChain(t *testing.T) {
 		t.Fatal(err)
 	}
 	dnslink.static["first.example.com"] = "" // set below
-	n := newNames(t, Config{Stores: []ValueStore{store}, DNSLink: dnslink})
+	n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, DNSLink: dnslink})
 	publish := func(value string) Name {
 		t.Helper()
 		key, name := newKey(t)
@@ -517,8 +517,8 @@ func TestBound(t *testing.T) {
 	n.table.bound = 10 * (entryCost + 1000)
 	put := func() Name {
 		key, name := newKey(t)
-		if _, err := n.Put(t.Context(), name, mustRecord(t, key, Fields{}).Bytes()); err != nil {
-			t.Fatal(err)
+		if _, err := n.Put(t.Context(), name, mustRecord(t, key, Fields{}).Bytes()); !errors.Is(err, ErrNotSent) {
+			t.Fatalf("got %v, want ErrNotSent", err)
 		}
 		return name
 	}

@@ -93,7 +93,7 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 		if err != nil {
 			return r, nil, err
 		}
-		r.own, r.seen, r.highest, r.raw = true, true, record.sequence, record.raw
+		r.own, r.seen, r.highest, r.raw, r.from = true, true, record.sequence, record.raw, FromHere
 		r.heard, r.sent, r.lifetime = now, time.Time{}, p.Lifetime
 		return r, record, nil
 	})
@@ -113,7 +113,7 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 // Errors: ErrInvalid, ErrExpired, ErrRollback; with ErrNotSent the record is
 // here, and nobody took it.
 func (n *Names) Put(ctx context.Context, name Name, raw []byte) (*Record, error) {
-	record, _, err := n.accept(ctx, name, raw, false)
+	record, _, err := n.accept(ctx, name, raw, FromUser, false)
 	if err != nil {
 		return nil, err
 	}
@@ -147,13 +147,15 @@ func (n *Names) highest(ctx context.Context, name Name) (sequence uint64, some b
 
 // send puts a record into all stores and on its topic.
 func (n *Names) send(ctx context.Context, record *Record) error {
-	n.spread(ctx, record)
-	if len(n.c.Stores) > 0 {
-		if err := n.store(ctx, record); err != nil {
-			return fmt.Errorf("names: send the record of %s: %w: %w", record.name, ErrNotSent, err)
-		}
+	err := n.online(ctx)
+	if err == nil {
+		n.spread(ctx, record)
+		err = n.store(ctx, record)
 	}
-	err := n.table.update(ctx, record.name, true, func(r row, held *Record) (row, *Record, error) {
+	if err != nil {
+		return fmt.Errorf("names: send the record of %s: %w: %w", record.name, ErrNotSent, err)
+	}
+	err = n.table.update(ctx, record.name, true, func(r row, held *Record) (row, *Record, error) {
 		if !r.kept() || string(r.raw) != string(record.raw) {
 			return r, held, errSame
 		}
@@ -166,14 +168,25 @@ func (n *Names) send(ctx context.Context, record *Record) error {
 	return nil
 }
 
-// store puts a record into all stores at once; it fails if none takes it.
+// errNobody: there is neither a store nor a peer to send a record to.
+var errNobody = errors.New("there is nobody to send it to")
+
+// store puts a record into all stores at once; it fails if none takes it. Where
+// there are none, the peers of the topic have to do.
 func (n *Names) store(ctx context.Context, record *Record) error {
+	stores := n.net.Load().Stores
+	if len(stores) == 0 {
+		if f := n.feed(record.name); f == nil || len(f.topic.Peers()) == 0 {
+			return errNobody
+		}
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, n.c.SendTime)
 	defer cancel()
 	// A store that doesn't end with the context is left behind; Close waits
 	// for it.
-	results := make(chan error, len(n.c.Stores))
-	for _, store := range n.c.Stores {
+	results := make(chan error, len(stores))
+	for _, store := range stores {
 		if !n.spawn(func() {
 			ctx, cancel := context.WithTimeout(n.ctx, n.c.SendTime)
 			defer cancel()
@@ -184,7 +197,7 @@ func (n *Names) store(ctx context.Context, record *Record) error {
 	}
 	took := false
 	var errs []error
-	for range n.c.Stores {
+	for range stores {
 		select {
 		case err := <-results:
 			took = took || err == nil

@@ -101,7 +101,7 @@ func (n *Names) renew(ctx context.Context, name Name) (*Record, error) {
 		if renewed, err = NewRecord(key, f); err != nil {
 			return r, held, err
 		}
-		r.raw, r.heard, r.sent = renewed.raw, now, time.Time{}
+		r.raw, r.heard, r.sent, r.from = renewed.raw, now, time.Time{}, FromHere
 		return r, renewed, nil
 	})
 	if err == errSame {
@@ -127,7 +127,11 @@ func (n *Names) Run(ctx context.Context) error {
 				continue
 			}
 			err := n.Republish(ctx, d)
-			if err != nil && !errors.Is(err, context.Canceled) {
+			switch {
+			case err == nil, errors.Is(err, context.Canceled):
+			case errors.Is(err, errNobody):
+				n.log.Debug("names: a record waits for somebody to send it to", "name", d.Name)
+			default:
 				n.log.Warn("names: a record can't be republished", "name", d.Name, "err", err)
 			}
 		}

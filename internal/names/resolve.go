@@ -38,7 +38,22 @@ type Step struct {
 	Value string
 	// Record is the IPNS record; nil for a domain.
 	Record *Record
+	// From is who had that, and Heard when; of a domain Heard is zero.
+	From  string
+	Heard time.Time
 }
+
+// What Step.From is, besides the Source of a Found, "peer ID" and "pubsub ID".
+const (
+	FromHere   = "here"       // it was published here
+	FromState  = "remembered" // it was in the State
+	FromUser   = "put"        // by Names.Put
+	FromDNS    = "dns"        // a DNSLink
+	FromStatic = "static"     // a DNSLink of DNSConfig.Static
+
+	fromPeer  = "peer "   // whom we asked
+	fromTopic = "pubsub " // who published it
+)
 
 // Resolve follows a path, /ipns/NAME or /ipns/DOMAIN with or without more
 // after it, through names and domains until it reaches one that doesn't change.
@@ -113,7 +128,8 @@ func (n *Names) step(ctx context.Context, label string, get func(context.Context
 			return Step{}, 0, err
 		}
 		_, fresh := n.held(name)
-		return Step{Name: name.String(), Value: value, Record: record}, fresh, nil
+		r, _ := n.table.get(name)
+		return Step{Name: name.String(), Value: value, Record: record, From: r.from, Heard: r.heard}, fresh, nil
 	}
 	if n.c.DNSLink == nil {
 		if _, err := domainOf(label); err == nil {
@@ -125,5 +141,5 @@ func (n *Names) step(ctx context.Context, label string, get func(context.Context
 	if err != nil {
 		return Step{}, 0, err
 	}
-	return Step{Name: link.Domain, Value: link.Path, Record: nil}, link.TTL, nil
+	return Step{Name: link.Domain, Value: link.Path, From: link.From}, link.TTL, nil
 }

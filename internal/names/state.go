@@ -41,6 +41,8 @@ type row struct {
 	heard, sent time.Time
 	// lifetime is that of own records.
 	lifetime time.Duration
+	// from is who had the record when it was heard of. It isn't written down.
+	from string
 }
 
 // kept: the row stays for as long as the operator wants it to.
@@ -118,6 +120,7 @@ func loadRows(ctx context.Context, state State) (map[Name]row, error) {
 		if err != nil {
 			return nil, fmt.Errorf("names: load state of %s: %w", name, err)
 		}
+		r.from = FromState
 		rows[name] = r
 	}
 	return rows, nil

@@ -1,0 +1,146 @@
+package names
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/internal/simnet"
+)
+
+// TestJoin has a Names that gets its network with the first question that needs
+// one, and not before.
+func TestJoin(t *testing.T) {
+	state, store := &memoryState{}, &memoryStore{}
+	down := errors.New("the line is down")
+	var asked atomic.Int64
+	var up atomic.Bool
+	var once sync.Once
+	var n *Names
+	n = newNames(t, Config{State: state, Online: func(context.Context) error {
+		asked.Add(1)
+		if !up.Load() {
+			return down
+		}
+		var err error
+		once.Do(func() { err = n.Join(Network{Stores: []ValueStore{store}}) })
+		return err
+	}})
+	key, name := newKey(t)
+	r, err := n.Publish(t.Context(), key, Publication{Value: pathA})
+	if !errors.Is(err, ErrNotSent) || !errors.Is(err, down) || r == nil {
+		t.Fatalf("Publish: got %v, %v, want a record and ErrNotSent", r, err)
+	}
+	before := asked.Load()
+	got, err := n.Resolve(t.Context(), "/ipns/"+name.String()+"/a")
+	if err != nil || got.Path != pathA+"/a" || len(got.Steps) != 1 || got.Steps[0].From != FromHere || got.Steps[0].Heard.IsZero() {
+		t.Errorf("Resolve of what is here: got %+v, %v", got, err)
+	}
+	if after := asked.Load(); after != before {
+		t.Error("it asked for the network, though it knew")
+	}
+	other, otherName := newKey(t)
+	if _, err := n.Resolve(t.Context(), "/ipns/"+otherName.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, down) {
+		t.Errorf("Resolve without a network: got %v, want ErrNotFound and why", err)
+	}
+
+	up.Store(true)
+	store.add(otherName, mustRecord(t, other, Fields{Value: pathB}).Bytes())
+	got, err = n.Resolve(t.Context(), "/ipns/"+otherName.String())
+	if err != nil || got.Path != pathB || got.Steps[0].From != "memory" {
+		t.Errorf("Resolve with one: got %+v, %v", got, err)
+	}
+	// What waited is sent.
+	for d := range n.Due(time.Now()) {
+		if err := n.Republish(t.Context(), d); err != nil {
+			t.Errorf("Republish: %v", err)
+		}
+	}
+	if taken := store.taken(); len(taken) != 1 || string(taken[0]) != string(r.Bytes()) {
+		t.Errorf("sent: got %d records, want the one", len(taken))
+	}
+	if err := n.Join(Network{}); err == nil {
+		t.Error("joined twice")
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Join(Network{}); !errors.Is(err, ErrClosed) {
+		t.Errorf("Join after Close: got %v, want ErrClosed", err)
+	}
+	// After a restart it is remembered, and said so.
+	again := newNames(t, Config{State: state})
+	if got, err := again.Resolve(t.Context(), "/ipns/"+name.String()); err != nil || got.Steps[0].From != FromState {
+		t.Errorf("after a restart: got %+v, %v", got, err)
+	}
+}
+
+// TestNobodyToAsk expects an answer at once where nobody could give one.
+func TestNobodyToAsk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNames(t, Config{})
+		_, name := newKey(t)
+		within(t, time.Millisecond, func() {
+			if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, errNobodyToAsk) {
+				t.Errorf("got %v, want ErrNotFound, and that there is nobody", err)
+			}
+		})
+	})
+}
+
+// TestRoundTrips resolves a name whose publisher is connected, 50 ms away: that
+// takes two round trips at most, one for the question and one if the protocol
+// has to be agreed on.
+func TestRoundTrips(t *testing.T) {
+	const rtt = 50 * time.Millisecond
+	synctest.Test(t, func(t *testing.T) {
+		line := simnet.New(simnet.Link{RTT: rtt})
+		defer line.Close()
+		there, here := line.Host(t), line.Host(t)
+		alice, err := New(t.Context(), Config{Network: Network{Host: there}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		bob, err := New(t.Context(), Config{Network: Network{Host: here}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, name := newKey(t)
+		want, err := alice.Publish(t.Context(), key, Publication{Value: pathA})
+		if !errors.Is(err, ErrNotSent) {
+			t.Fatal(err)
+		}
+		here.Peerstore().AddAddrs(there.ID(), there.Addrs(), time.Hour)
+		if _, err := here.Network().DialPeer(t.Context(), there.ID()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second) // of the bubble: they have told each other who they are
+		begin := time.Now()
+		got, err := bob.Resolve(t.Context(), "/ipns/"+name.String())
+		if took := time.Since(begin); took > 2*rtt {
+			t.Errorf("it took %v, want %v at most", took, 2*rtt)
+		} else {
+			t.Logf("it took %v", took)
+		}
+		if err != nil || got.Path != pathA || !strings.HasPrefix(got.Steps[0].From, fromPeer+there.ID().String()) {
+			t.Errorf("got %+v, %v, want %s", got, err, pathA)
+		}
+		wantRecord(t, "the record", got.Steps[0].Record, err, want)
+		within(t, time.Millisecond, func() {
+			if _, err := bob.Resolve(t.Context(), "/ipns/"+name.String()); err != nil {
+				t.Error(err)
+			}
+		})
+		for _, close := range []func() error{bob.Close, alice.Close, here.Close, there.Close} {
+			if err := close(); err != nil {
+				t.Error(err)
+			}
+		}
+		line.Close()
+	})
+}
