@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -74,6 +75,13 @@ type Config struct {
 	Gateways      []string
 	FallbackDelay time.Duration
 
+	// KeyPassphrase encrypts the private keys that are made or taken in, but for
+	// the node's identity, and opens those that are encrypted. Empty: keys are
+	// not encrypted.
+	KeyPassphrase string
+	// DNS says how domains are resolved to content.
+	DNS DNS
+
 	// Store has the settings of the block store: how much space its cache may
 	// take, links of codecs of your own, backings. Its Logger is replaced by
 	// the one above, if that is set; "file" is a backing of the node's own.
@@ -90,6 +98,8 @@ type Node struct {
 
 	netMu     sync.Mutex // guards the following, and starting the network
 	net       *online
+	named     *naming
+	keys      *names.Keys
 	netClosed bool
 }
 
@@ -115,14 +125,17 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 // background work and waits for it. It may be called again.
 func (n *Node) Close() error {
 	n.netMu.Lock()
-	net := n.net
-	n.net, n.netClosed = nil, true
+	net, named := n.net, n.named
+	n.net, n.named, n.netClosed = nil, nil, true
 	n.netMu.Unlock()
-	var err error
-	if net != nil {
-		err = net.close()
+	var errs []error
+	if named != nil { // which stands on the network
+		errs = append(errs, named.close())
 	}
-	return errors.Join(err, n.store.Close())
+	if net != nil {
+		errs = append(errs, net.close())
+	}
+	return errors.Join(append(errs, n.store.Close())...)
 }
 
 // Store is the node's block store, with all that the node itself has no short

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
+	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
@@ -86,6 +87,10 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if err != nil {
 		return nil, err
 	}
+	named, err := n.openNaming(ctx)
+	if err != nil {
+		return nil, err
+	}
 	listen := c.Listen
 	if listen == nil {
 		listen = []string{}
@@ -124,6 +129,9 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		Store: n.store, Logger: c.Logger, Arrived: net.bitswap.Have, Fallback: fallback, FallbackDelay: c.FallbackDelay,
 		Sources: net.findSources, Ended: net.learn,
 	})
+	if err := named.join(names.Network{Topics: names.SwarmTopics(net.swarm), Host: net.swarm.Host()}); err != nil {
+		return nil, errors.Join(err, net.routing.Close(), net.serving(), net.bitswap.Close(), net.swarm.Close())
+	}
 	running, stop := context.WithCancel(context.Background())
 	net.stop = stop
 	for _, p := range bootstrap {

@@ -198,34 +198,57 @@ func domainOf(s string) (string, error) {
 	return domain, nil
 }
 
+// Known is Lookup for what is known without asking. Errors: ErrNotFound,
+// ErrInvalid.
+func (d *DNSLink) Known(domain string) (Link, error) {
+	name, link, known, err := d.known(domain)
+	if err == nil && !known {
+		err = fmt.Errorf("names: DNSLink of %s: %w here", name, ErrNotFound)
+	}
+	return link, err
+}
+
+// known tells what is known of a domain: its link, or, by an error, that it has
+// none.
+func (d *DNSLink) known(domain string) (name string, link Link, known bool, err error) {
+	if name, err = domainOf(strings.TrimPrefix(domain, linkLabel)); err != nil {
+		return "", Link{}, false, fmt.Errorf("names: %w", err)
+	}
+	if p, ok := d.static[name]; ok {
+		return name, Link{Domain: name, Path: p, TTL: maxTTL, From: FromStatic}, true, nil
+	}
+	if !strings.Contains(name, ".") {
+		return "", Link{}, false, fmt.Errorf("names: %.100q: %w: it is neither the name of a key nor a domain", domain, ErrInvalid)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.cache[name]
+	if !ok {
+		return name, Link{}, false, nil
+	}
+	ttl := time.Until(c.expires)
+	switch {
+	case ttl <= 0:
+		delete(d.cache, name)
+		return name, Link{}, false, nil
+	case c.path == "":
+		return "", Link{}, false, fmt.Errorf("names: DNSLink of %s: %w", name, ErrNotFound)
+	}
+	return name, Link{Domain: name, Path: c.path, TTL: ttl, From: FromDNS}, true, nil
+}
+
 // Lookup returns where a domain leads: the link of _dnslink.DOMAIN, or, where
 // there is none, of DOMAIN itself. Errors: ErrNotFound, ErrInvalid, which is
 // also for domains with more links than one; what the resolver failed with.
 func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
-	name, err := domainOf(strings.TrimPrefix(domain, linkLabel))
-	if err != nil {
-		return Link{}, fmt.Errorf("names: %w", err)
-	}
-	if p, ok := d.static[name]; ok {
-		return Link{Domain: name, Path: p, TTL: maxTTL, From: FromStatic}, nil
-	}
-	if !strings.Contains(name, ".") {
-		return Link{}, fmt.Errorf("names: %.100q: %w: it is neither the name of a key nor a domain", domain, ErrInvalid)
+	name, link, known, err := d.known(domain)
+	if err != nil || known {
+		return link, err
 	}
 	fail := func(err error) (Link, error) {
 		return Link{}, fmt.Errorf("names: DNSLink of %s: %w", name, err)
 	}
 	d.mu.Lock()
-	if c, ok := d.cache[name]; ok {
-		if ttl := time.Until(c.expires); ttl > 0 {
-			d.mu.Unlock()
-			if c.path == "" {
-				return fail(ErrNotFound)
-			}
-			return Link{Domain: name, Path: c.path, TTL: ttl, From: FromDNS}, nil
-		}
-		delete(d.cache, name)
-	}
 	call := d.calls[name]
 	if call == nil {
 		if len(d.calls) >= maxDNSAsking+maxDNSCalls {

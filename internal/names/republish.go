@@ -12,8 +12,10 @@ const (
 	// dueEvery is how often Run looks for what is due.
 	dueEvery = time.Minute
 
-	// retryAfter is how long after a failure Run tries a name again.
+	// retryAfter is how long after a failure Run tries a name again, and
+	// retrySoon if nobody has its record yet.
 	retryAfter = 10 * time.Minute
+	retrySoon  = dueEvery / 2
 )
 
 // A Due is a name whose record is to be sent again.
@@ -123,7 +125,11 @@ func (n *Names) Run(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return nil
 			}
-			if !n.table.try(d.Name, toSend, retryAfter) {
+			pause := retryAfter
+			if r, _ := n.table.get(d.Name); r.sent.IsZero() {
+				pause = retrySoon
+			}
+			if !n.table.try(d.Name, toSend, pause) {
 				continue
 			}
 			err := n.Republish(ctx, d)

@@ -60,16 +60,54 @@ const (
 // It reads as Record does. Errors: those of Record and DNSLink.Lookup,
 // ErrTooDeep, ErrInvalid.
 func (n *Names) Resolve(ctx context.Context, p string) (Resolution, error) {
-	return n.resolve(ctx, p, n.Record)
+	return n.resolve(ctx, p, n.Record, n.link)
 }
 
 // ResolveLatest is Resolve for who acts on the answer: it waits for all
 // look-ups of names to end, as Latest does.
 func (n *Names) ResolveLatest(ctx context.Context, p string) (Resolution, error) {
-	return n.resolve(ctx, p, n.Latest)
+	return n.resolve(ctx, p, n.Latest, n.link)
 }
 
-func (n *Names) resolve(ctx context.Context, p string, get func(context.Context, Name) (*Record, error)) (Resolution, error) {
+// ResolveHere is Resolve by what is known here, asking nobody: valid records,
+// however long ago they were heard of, and links of domains that are static or
+// cached. Errors: ErrNotFound for what isn't here, ErrTooDeep, ErrInvalid.
+func (n *Names) ResolveHere(ctx context.Context, p string) (Resolution, error) {
+	return n.resolve(ctx, p, n.Here, func(_ context.Context, domain string) (Link, error) {
+		if n.c.DNSLink == nil {
+			return Link{}, errNoDNS(domain)
+		}
+		return n.c.DNSLink.Known(domain)
+	})
+}
+
+// Here returns the record of a name that is here, asking nobody. It fails with
+// ErrNotFound.
+func (n *Names) Here(_ context.Context, name Name) (*Record, error) {
+	if record, _ := n.held(name); record != nil {
+		return record, nil
+	}
+	return nil, fmt.Errorf("names: record of %s: %w here", name, ErrNotFound)
+}
+
+// link asks for the link of a domain.
+func (n *Names) link(ctx context.Context, domain string) (Link, error) {
+	if n.c.DNSLink == nil {
+		return Link{}, errNoDNS(domain)
+	}
+	return n.c.DNSLink.Lookup(ctx, domain)
+}
+
+func errNoDNS(domain string) error {
+	if _, err := domainOf(domain); err != nil {
+		return err
+	}
+	return fmt.Errorf("%w: %q: domains are not resolved here", ErrNotFound, domain)
+}
+
+func (n *Names) resolve(
+	ctx context.Context, p string, get func(context.Context, Name) (*Record, error), link func(context.Context, string) (Link, error),
+) (Resolution, error) {
 	fail := func(err error) (Resolution, error) {
 		return Resolution{}, fmt.Errorf("names: resolve %.200s: %w", p, err)
 	}
@@ -90,7 +128,10 @@ func (n *Names) resolve(ctx context.Context, p string, get func(context.Context,
 			return fail(fmt.Errorf("%w: more than %d", ErrTooDeep, maxSteps))
 		}
 		label := firstName(at)
-		step, ttl, err := n.step(ctx, label, get)
+		step, ttl, err := n.step(ctx, label, get, link)
+		if err != nil && len(r.Steps) == 0 {
+			return Resolution{}, err // which names what was asked for
+		}
 		if err != nil {
 			return fail(err)
 		}
@@ -116,30 +157,26 @@ func firstName(p string) string {
 }
 
 // step takes one name.
-func (n *Names) step(ctx context.Context, label string, get func(context.Context, Name) (*Record, error)) (Step, time.Duration, error) {
+func (n *Names) step(
+	ctx context.Context, label string, get func(context.Context, Name) (*Record, error), link func(context.Context, string) (Link, error),
+) (Step, time.Duration, error) {
 	name, err := ParseName(label)
-	if err == nil {
-		record, err := get(ctx, name)
+	if err != nil {
+		l, err := link(ctx, label)
 		if err != nil {
 			return Step{}, 0, err
 		}
-		value, err := record.Value()
-		if err != nil {
-			return Step{}, 0, err
-		}
-		_, fresh := n.held(name)
-		r, _ := n.table.get(name)
-		return Step{Name: name.String(), Value: value, Record: record, From: r.from, Heard: r.heard}, fresh, nil
+		return Step{Name: l.Domain, Value: l.Path, From: l.From}, l.TTL, nil
 	}
-	if n.c.DNSLink == nil {
-		if _, err := domainOf(label); err == nil {
-			return Step{}, 0, fmt.Errorf("%w: %q: domains are not resolved here", ErrNotFound, label)
-		}
-		return Step{}, 0, err
-	}
-	link, err := n.c.DNSLink.Lookup(ctx, label)
+	record, err := get(ctx, name)
 	if err != nil {
 		return Step{}, 0, err
 	}
-	return Step{Name: link.Domain, Value: link.Path, From: link.From}, link.TTL, nil
+	value, err := record.Value()
+	if err != nil {
+		return Step{}, 0, err
+	}
+	_, fresh := n.held(name)
+	r, _ := n.table.get(name)
+	return Step{Name: name.String(), Value: value, Record: record, From: r.from, Heard: r.heard}, fresh, nil
 }

@@ -1,0 +1,145 @@
+package cairn
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"path/filepath"
+
+	"github.com/cairn-ipfs/cairn/internal/names"
+	"github.com/cairn-ipfs/cairn/store"
+)
+
+// Errors of keys; ErrNameNotFound says that there is no such key.
+var (
+	// ErrKeyExists: a key of that name is there, or that key under another name.
+	ErrKeyExists = names.ErrExists
+	// ErrPassphrase: the key is encrypted, and Config.KeyPassphrase is empty or
+	// another one.
+	ErrPassphrase = names.ErrPassphrase
+)
+
+// SelfKey is the name of the node's identity among the keys.
+const SelfKey = names.SelfKey
+
+// keysDir is the folder of a repository that holds the keys.
+const keysDir = "keys"
+
+// A Key says what private key there is.
+type Key struct {
+	// Name is what the key is called here.
+	Name string
+	// ID is the IPNS name that belongs to the key: k51…
+	ID string
+	// Encrypted: it takes the passphrase to use it.
+	Encrypted bool
+}
+
+func newKey(k names.KeyInfo) Key { return Key{k.Name, k.ID.String(), k.Encrypted} }
+
+// A KeyFormat is how a private key is written outside of the repository.
+type KeyFormat int
+
+const (
+	// KeyProtobuf is the protobuf of libp2p's peer id specification.
+	KeyProtobuf = KeyFormat(names.FormatProtobuf)
+	// KeyPEM is PKCS #8 in PEM.
+	KeyPEM = KeyFormat(names.FormatPEM)
+)
+
+// Keys are the node's private keys, by which names are signed: files in the
+// folder keys of the repository, each for its owner alone, encrypted where
+// Config.KeyPassphrase says so. Those of a node in memory are in memory. A key
+// is named by what it is called here, or by its id.
+type Keys struct{ keys *names.Keys }
+
+// Keys opens the node's keys. The node's identity is the one called SelfKey.
+func (n *Node) Keys() (*Keys, error) {
+	n.netMu.Lock()
+	defer n.netMu.Unlock()
+	k, err := n.openKeys()
+	if err != nil {
+		return nil, err
+	}
+	return &Keys{k}, nil
+}
+
+// openKeys opens the keys with the first call; n.netMu is held.
+func (n *Node) openKeys() (*names.Keys, error) {
+	if n.netClosed {
+		return nil, store.ErrClosed
+	}
+	if n.keys != nil {
+		return n.keys, nil
+	}
+	self, err := n.identity()
+	if err != nil {
+		return nil, err
+	}
+	dir := n.store.Dir()
+	if dir != "" {
+		dir = filepath.Join(dir, keysDir)
+	}
+	n.keys, err = names.OpenKeys(names.KeysConfig{Dir: dir, Self: self, Passphrase: n.config.KeyPassphrase})
+	return n.keys, err
+}
+
+// Generate makes a key. Errors: ErrKeyExists, ErrNameInvalid.
+func (k *Keys) Generate(name string) (Key, error) { return keyOf(k.keys.Generate(name)) }
+
+// Import takes in a key that Export wrote, in either format. Errors:
+// ErrKeyExists, ErrNameInvalid.
+func (k *Keys) Import(name string, data []byte) (Key, error) { return keyOf(k.keys.Import(name, data)) }
+
+// Export writes a key, not encrypted. Errors: ErrNameNotFound, ErrPassphrase.
+func (k *Keys) Export(nameOrID string, f KeyFormat) ([]byte, error) {
+	return k.keys.Export(nameOrID, names.Format(f))
+}
+
+// Info says what key has that name or id. Errors: ErrNameNotFound.
+func (k *Keys) Info(nameOrID string) (Key, error) { return keyOf(k.keys.Info(nameOrID)) }
+
+// Rename gives a key another name. Errors: ErrNameNotFound, ErrKeyExists,
+// ErrNameInvalid.
+func (k *Keys) Rename(nameOrID, to string) (Key, error) { return keyOf(k.keys.Rename(nameOrID, to)) }
+
+// Remove removes a key for good. What it signed stays valid until it expires.
+// Errors: ErrNameNotFound; ErrKeyExists for the node's identity, which stays.
+func (k *Keys) Remove(nameOrID string) (Key, error) { return keyOf(k.keys.Remove(nameOrID)) }
+
+func keyOf(k names.KeyInfo, err error) (Key, error) {
+	if err != nil {
+		return Key{}, err
+	}
+	return newKey(k), nil
+}
+
+// List lists the keys: SelfKey first, then the others by name. A file that
+// can't be read gives an error that names its key, and the list goes on.
+func (k *Keys) List() iter.Seq2[Key, error] {
+	return func(yield func(Key, error) bool) {
+		for info, err := range k.keys.List() {
+			if !yield(newKey(info), err) {
+				return
+			}
+		}
+	}
+}
+
+// nameOf reads a name: in any form that names are written in, or as what a key
+// is called here.
+func (n *Node) nameOf(s string) (names.Name, error) {
+	name, err := names.ParseName(s)
+	if err == nil {
+		return name, nil
+	}
+	keys, kerr := n.Keys()
+	if kerr != nil {
+		return names.Name{}, kerr
+	}
+	info, kerr := keys.keys.Info(s)
+	if errors.Is(kerr, names.ErrNotFound) {
+		return names.Name{}, fmt.Errorf("%w, and no key is called so", err)
+	}
+	return info.ID, kerr
+}
