@@ -109,6 +109,18 @@ func ParseNameRecord(name string, raw []byte) (NameRecord, error) {
 	return newNameRecord(r), nil
 }
 
+// InspectNameRecord tells what a record says without knowing of which name it is,
+// and so without knowing who signed it: Name is empty. Errors: ErrNameInvalid.
+func InspectNameRecord(raw []byte) (NameRecord, error) {
+	f, err := names.Inspect(raw)
+	if err != nil {
+		return NameRecord{}, err
+	}
+	return NameRecord{
+		Value: f.Value, Sequence: f.Sequence, Validity: f.Validity, TTL: f.TTL, Metadata: f.Metadata, Raw: append([]byte{}, raw...),
+	}, nil
+}
+
 // A naming is the half of a node that is about names. It is made with the first
 // call, and joins the network when that starts.
 type naming struct {

@@ -137,21 +137,11 @@ func ParseRecord(name Name, data []byte) (*Record, error) {
 	if r.signed = signedPart(r.raw); r.signed == nil {
 		return fail(ipns.ErrDataMissing)
 	}
-	if r.validity, err = r.record.Validity(); err != nil {
+	f, err := fieldsOf(r.record)
+	if err != nil {
 		return fail(err)
 	}
-	if r.sequence, err = r.record.Sequence(); err != nil {
-		return fail(err)
-	}
-	if r.sequence > MaxSequence {
-		return fail(errors.New("a negative sequence"))
-	}
-	if r.ttl, err = r.record.TTL(); err != nil {
-		return fail(err)
-	}
-	if r.ttl < 0 {
-		return fail(errors.New("a negative TTL"))
-	}
+	r.sequence, r.validity, r.ttl = f.Sequence, f.Validity, f.TTL
 	// A value for somebody else's use is no fault of the record's.
 	if value, err := r.record.Value(); err != nil {
 		r.valueErr = fmt.Errorf("names: value of %s: %w: %w", name, ErrInvalid, err)
@@ -159,6 +149,53 @@ func ParseRecord(name Name, data []byte) (*Record, error) {
 		r.value = value.String()
 	}
 	return r, nil
+}
+
+// fieldsOf reads what a record says, but for its value and metadata.
+func fieldsOf(r *ipns.Record) (f Fields, err error) {
+	if f.Validity, err = r.Validity(); err != nil {
+		return f, err
+	}
+	if f.Sequence, err = r.Sequence(); err != nil {
+		return f, err
+	}
+	if f.Sequence > MaxSequence {
+		return f, errors.New("a negative sequence")
+	}
+	if f.TTL, err = r.TTL(); err != nil {
+		return f, err
+	}
+	if f.TTL < 0 {
+		return f, errors.New("a negative TTL")
+	}
+	return f, nil
+}
+
+// Inspect tells what the bytes of a record say, without its name and so without
+// knowing who signed them. The value is empty if it's no path. It fails with
+// ErrInvalid.
+func Inspect(data []byte) (Fields, error) {
+	if len(data) > MaxRecord {
+		return Fields{}, fmt.Errorf("names: a record of %d bytes: %w: the limit is %d", len(data), ErrInvalid, MaxRecord)
+	}
+	r, err := ipns.UnmarshalRecord(data)
+	if err != nil {
+		return Fields{}, fmt.Errorf("names: record: %w: %w", ErrInvalid, err)
+	}
+	f, err := fieldsOf(r)
+	if err != nil {
+		return Fields{}, fmt.Errorf("names: record: %w: %w", ErrInvalid, err)
+	}
+	if value, err := r.Value(); err == nil {
+		f.Value = value.String()
+	}
+	for key, v := range metadataOf(r) {
+		if f.Metadata == nil {
+			f.Metadata = make(map[string]any)
+		}
+		f.Metadata[key] = v
+	}
+	return f, nil
 }
 
 // signedPart finds the bytes that the signature covers: like a decoder, the
@@ -211,9 +248,11 @@ func (r *Record) Valid(now time.Time) error {
 
 // Metadata lists the further signed fields that are scalars, as string,
 // []byte, int64 or bool.
-func (r *Record) Metadata() iter.Seq2[string, any] {
+func (r *Record) Metadata() iter.Seq2[string, any] { return metadataOf(r.record) }
+
+func metadataOf(r *ipns.Record) iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
-		for key, v := range r.record.MetadataEntries() {
+		for key, v := range r.MetadataEntries() {
 			var value any
 			var err error
 			switch v.Kind() {

@@ -264,6 +264,23 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestInspect reads records whoever signed them.
+func TestInspect(t *testing.T) {
+	key, _ := newKey(t)
+	good := mustRecord(t, key, Fields{Value: pathB, Sequence: 3, TTL: time.Minute, Metadata: map[string]any{"_x": "y"}})
+	f, err := Inspect(good.Bytes())
+	if err != nil || f.Value != pathB || f.Sequence != 3 || f.TTL != time.Minute || !f.Validity.Equal(good.Validity()) || f.Metadata["_x"] != "y" || len(f.Metadata) != 1 {
+		t.Errorf("got %+v, %v", f, err)
+	}
+	for what, data := range map[string][]byte{
+		"nothing": nil, "noise": []byte("noise"), "cut": good.Bytes()[:50], "too long": make([]byte, MaxRecord+1),
+	} {
+		if f, err := Inspect(data); !errors.Is(err, ErrInvalid) {
+			t.Errorf("%s: got %+v, %v, want ErrInvalid", what, f, err)
+		}
+	}
+}
+
 func FuzzRecord(f *testing.F) {
 	key, name := newKey(f)
 	good := mustRecord(f, key, Fields{Sequence: 3, Metadata: map[string]any{"_x": "y"}})
@@ -273,9 +290,13 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte{0x4a, 0x03, 0xa1, 0x61, 0x61})
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		signedPart(raw)
+		fields, ierr := Inspect(raw)
 		r, err := ParseRecord(name, raw)
 		if err != nil {
 			return
+		}
+		if ierr != nil || fields.Sequence != r.sequence || !fields.Validity.Equal(r.validity) || fields.Value != r.value {
+			t.Errorf("inspected %x: got %+v, %v", raw, fields, ierr)
 		}
 		// Nobody else has the key: it says what the good one says.
 		if r.Compare(good) != 0 {

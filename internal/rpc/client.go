@@ -357,6 +357,23 @@ func (c *Client) copyBody(ctx context.Context, resp *http.Response, w io.Writer)
 	return n, trailerError(resp.Trailer)
 }
 
+// read asks, and returns the answer's bytes, so many at most.
+func (c *Client) read(ctx context.Context, r request, most int) ([]byte, error) {
+	resp, err := c.do(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, int64(most)+1))
+	switch {
+	case err != nil:
+		return nil, c.cut(ctx, err)
+	case len(data) > most:
+		return nil, fmt.Errorf("%s: the daemon's answer has more than %d bytes", r.verb, most)
+	}
+	return data, trailerError(resp.Trailer)
+}
+
 type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }

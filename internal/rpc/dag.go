@@ -5,7 +5,6 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -16,7 +15,7 @@ func (c *call) dagGet() error {
 	if err != nil {
 		return badRequest("option output-codec: %w", err)
 	}
-	root, path, err := parsePath(c.args[0])
+	root, path, err := c.content(c.args[0])
 	if err != nil {
 		return err
 	}
@@ -84,7 +83,7 @@ func (c *call) dagPut() error {
 }
 
 func (c *call) dagResolve() error {
-	root, path, err := parsePath(c.args[0])
+	root, path, err := c.content(c.args[0])
 	if err != nil {
 		return err
 	}
@@ -99,21 +98,4 @@ func (c *call) dagResolve() error {
 		Cid     link
 		RemPath string
 	}{link{found.Block.String()}, found.Rest})
-}
-
-// resolve is for paths of /ipfs, which it follows through directories.
-func (c *call) resolve() error {
-	root, path, err := parsePath(c.args[0])
-	if err != nil {
-		return err
-	}
-	at := root
-	if path != "" {
-		e, err := unixfs.Resolve(c.ctx, c.getter(), root, path)
-		if err != nil {
-			return err
-		}
-		at = e.CID
-	}
-	return c.value(struct{ Path string }{"/ipfs/" + at.String()})
 }

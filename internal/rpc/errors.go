@@ -66,6 +66,14 @@ var codes = []struct {
 	{"no-peers", cairn.ErrNoPeers},
 	{"no-answer", cairn.ErrNoAnswer},
 	{"no-record", cairn.ErrNoRecord},
+	{"name-not-found", cairn.ErrNameNotFound},
+	{"name-invalid", cairn.ErrNameInvalid},
+	{"name-expired", cairn.ErrNameExpired},
+	{"name-loop", cairn.ErrNameLoop},
+	{"rollback", cairn.ErrRollback},
+	{"not-sent", cairn.ErrNotSent},
+	{"key-exists", cairn.ErrKeyExists},
+	{"passphrase", cairn.ErrPassphrase},
 	{"not-exist", fs.ErrNotExist},
 	{"exist", fs.ErrExist},
 	{"permission", fs.ErrPermission},
@@ -166,7 +174,7 @@ func shapeOf(err error) (errorShape, int) {
 	shape := errorShape{Message: kuboMessage(err), Type: "error", Cairn: &errorDetail{err.Error(), codesOf(err)}}
 	status := http.StatusInternalServerError
 	switch {
-	case errors.Is(err, ErrBadRequest):
+	case errors.Is(err, ErrBadRequest), errors.Is(err, cairn.ErrNameInvalid) && !errors.Is(err, cairn.ErrNameNotFound):
 		shape.Code, status = 1, http.StatusBadRequest
 	case errors.Is(err, ErrForbidden):
 		shape.Code, status = 4, http.StatusForbidden

@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"io"
 	"iter"
 	"mime"
@@ -62,6 +63,45 @@ func (c *call) parts() iter.Seq2[part, error] {
 			}
 		}
 	}
+}
+
+// onePart reads the one file of a body.
+func (c *call) onePart(most int) (data []byte, err error) {
+	found := false
+	for p, err := range c.parts() {
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			return nil, badRequest("more than one file, where one is wanted")
+		}
+		found = true
+		if data, err = io.ReadAll(io.LimitReader(p, int64(most)+1)); err != nil {
+			return nil, err
+		}
+		if len(data) > most {
+			return nil, badRequest("a file of more than %d bytes", most)
+		}
+	}
+	if !found {
+		return nil, badRequest("no file, where one is wanted")
+	}
+	return data, nil
+}
+
+// file makes the request's body a form of one file.
+func (r *request) file(name string, data []byte) error {
+	var form bytes.Buffer
+	w := multipart.NewWriter(&form)
+	part, err := w.CreateFormFile("file", name)
+	if err == nil {
+		_, err = part.Write(data)
+	}
+	if err == nil {
+		err = w.Close()
+	}
+	r.body, r.content, r.ends = &form, w.FormDataContentType(), true
+	return err
 }
 
 // A formBody is a multipart body that knows how it has to end. Package multipart

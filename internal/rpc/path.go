@@ -43,8 +43,8 @@ func (g getter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Bl
 
 // parsePath reads CID, CID/path, /ipfs/CID/path and ipfs://CID/path.
 func parsePath(s string) (root cid.Cid, path string, err error) {
-	if strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://") {
-		return cid.Undef, "", badRequest("%.200s: names are not looked up by this version", s)
+	if isName(s) {
+		return cid.Undef, "", badRequest("%.200s: a name, where a CID is wanted", s)
 	}
 	for _, prefix := range []string{"/ipfs/", "ipfs://", "/ipld/"} {
 		if rest, found := strings.CutPrefix(s, prefix); found {
@@ -60,9 +60,29 @@ func parsePath(s string) (root cid.Cid, path string, err error) {
 	return root, strings.Trim(path, "/"), nil
 }
 
-// place returns the CID that an argument leads to, through directories.
+// isName tells whether an argument is the path of a name, /ipns/…
+func isName(s string) bool {
+	return strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://")
+}
+
+// content is parsePath for arguments that may have names in them, which are
+// looked up, unless the request says offline.
+func (c *call) content(arg string) (root cid.Cid, path string, err error) {
+	if !isName(arg) {
+		return parsePath(arg)
+	}
+	offline := c.flag("offline", false)
+	if c.bad != nil {
+		return cid.Undef, "", c.bad
+	}
+	r, err := c.node.ResolveName(c.ctx, arg, cairn.ResolveOptions{Offline: offline})
+	return r.Root, r.Rest, err
+}
+
+// place returns the CID that an argument leads to, through names and
+// directories.
 func (c *call) place(get block.Getter, arg string) (cid.Cid, error) {
-	root, path, err := parsePath(arg)
+	root, path, err := c.content(arg)
 	if err != nil || path == "" {
 		return root, err
 	}

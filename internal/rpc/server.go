@@ -90,6 +90,9 @@ type verb struct {
 	// local: it touches the daemon's file system, and is answered over a Unix
 	// socket only.
 	local bool
+	// secret: it takes or gives private keys, and is answered within this
+	// machine only.
+	secret bool
 }
 
 // ServeHTTP answers one request.
@@ -163,6 +166,8 @@ func (c *call) prepare(name string, v verb) error {
 		return badRequest("%s: takes %d arguments at most, got %d", name, v.most, len(c.args))
 	case v.local && !c.unix:
 		return forbidden("%s: this is answered over the Unix socket only", name)
+	case v.secret && !within(c.r):
+		return forbidden("%s: private keys stay within this machine", name)
 	}
 	if timeout := c.duration("timeout", 0); timeout > 0 {
 		c.ctx, c.cancel = context.WithTimeout(c.ctx, timeout)

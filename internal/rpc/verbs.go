@@ -30,6 +30,20 @@ func verbs() map[string]verb {
 		"cid/base32": {run: (*call).cidBase32, least: 1, most: -1},
 		"cid/codecs": {run: (*call).cidCodecs},
 
+		"key/gen":    {run: (*call).keyGen, least: 1, most: 1},
+		"key/list":   {run: (*call).keyList},
+		"key/rename": {run: (*call).keyRename, least: 2, most: 2},
+		"key/rm":     {run: (*call).keyRm, least: 1, most: -1},
+		"key/export": {run: (*call).keyExport, least: 1, most: 1, secret: true},
+		"key/import": {run: (*call).keyImport, least: 1, most: 1, body: true, secret: true},
+
+		"name/publish": {run: (*call).namePublish, least: 1, most: 1},
+		"name/resolve": {run: (*call).nameResolve, most: 1},
+		"name/inspect": {run: (*call).nameInspect, body: true},
+		"name/get":     {run: (*call).nameGet, least: 1, most: 1},
+		"name/put":     {run: (*call).namePut, least: 1, most: 1, body: true},
+		"dns":          {run: (*call).dns, least: 1, most: 1},
+
 		"pin/add":    {run: (*call).pinAdd, least: 1, most: -1},
 		"pin/ls":     {run: (*call).pinLs, most: -1},
 		"pin/rm":     {run: (*call).pinRm, least: 1, most: -1},
@@ -69,6 +83,11 @@ func verbs() map[string]verb {
 		"cairn/provide/stats":  {run: (*call).provideStats},
 		"cairn/routing":        {run: (*call).routingStatus},
 		"cairn/unprovide":      {run: (*call).unprovide, least: 1, most: 1},
+
+		"cairn/name/publish": {run: (*call).publishName, least: 1, most: 1},
+		"cairn/name/resolve": {run: (*call).resolveName, least: 1, most: 1},
+		"cairn/name/record":  {run: (*call).nameRecord, least: 1, most: 1},
+		"cairn/name/put":     {run: (*call).putNameRecord, least: 1, most: 1, body: true},
 
 		"cairn/add":       {run: (*call).addPaths, body: true, least: 1, most: -1},
 		"cairn/alias/set": {run: (*call).aliasSet, least: 2, most: 2},
