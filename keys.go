@@ -129,17 +129,16 @@ func (k *Keys) List() iter.Seq2[Key, error] {
 // nameOf reads a name: in any form that names are written in, or as what a key
 // is called here.
 func (n *Node) nameOf(s string) (names.Name, error) {
-	name, err := names.ParseName(s)
-	if err == nil {
+	if name, err := names.ParseName(s); err == nil {
 		return name, nil
 	}
-	keys, kerr := n.Keys()
-	if kerr != nil {
-		return names.Name{}, kerr
+	keys, err := n.Keys()
+	if err != nil {
+		return names.Name{}, err
 	}
-	info, kerr := keys.keys.Info(s)
-	if errors.Is(kerr, names.ErrNotFound) {
-		return names.Name{}, fmt.Errorf("%w, and no key is called so", err)
+	info, err := keys.keys.Info(s)
+	if errors.Is(err, names.ErrNotFound) {
+		return names.Name{}, fmt.Errorf("%.200q: %w: no key is called so, and it is no name", s, ErrNameNotFound)
 	}
-	return info.ID, kerr
+	return info.ID, err
 }

@@ -53,6 +53,19 @@ type DNS struct {
 	Static map[string]string
 }
 
+// Check says whether a node could be opened with that. Errors: ErrNameInvalid.
+func (d DNS) Check() error {
+	l, err := d.open()
+	if err != nil {
+		return err
+	}
+	return l.Close()
+}
+
+func (d DNS) open() (*names.DNSLink, error) {
+	return names.NewDNSLink(names.DNSConfig{Servers: d.Servers, DoH: d.DoH, Static: d.Static})
+}
+
 // A NameRecord is what the owner of a name signed.
 type NameRecord struct {
 	// Name is the IPNS name: k51…
@@ -145,9 +158,8 @@ func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
 	if n.named != nil {
 		return n.named, nil
 	}
-	d := n.config.DNS
 	m := &naming{stop: func() {}}
-	if m.dns, err = names.NewDNSLink(names.DNSConfig{Servers: d.Servers, DoH: d.DoH, Static: d.Static}); err != nil {
+	if m.dns, err = n.config.DNS.open(); err != nil {
 		return nil, err
 	}
 	m.names, err = names.New(ctx, names.Config{

@@ -188,7 +188,7 @@ func TestNameRecordsRefused(t *testing.T) {
 		"cut":       {name, good[:len(good)/2], cairn.ErrNameInvalid},
 		"oversized": {name, append(bytes.Clone(good), make([]byte, cairn.MaxNameRecord)...), cairn.ErrNameInvalid},
 		"nothing":   {name, nil, cairn.ErrNameInvalid},
-		"no name":   {"hello", good, cairn.ErrNameInvalid},
+		"no name":   {"hello", good, cairn.ErrNameNotFound},
 	} {
 		if _, err := n.PutNameRecord(ctx, c.name, c.raw); !errors.Is(err, c.want) || errors.Is(err, cairn.ErrNotSent) {
 			t.Errorf("%s: got %v, want %v", what, err, c.want)
@@ -327,7 +327,7 @@ func TestDNSLinks(t *testing.T) {
 		{in: "/ipns/nothing.example", want: cairn.ErrNameNotFound},
 		{in: "/ipns/ring.example", want: cairn.ErrNameLoop},
 		{in: "/ipns/not a domain", want: cairn.ErrNameInvalid},
-		{in: "no-such-key", want: cairn.ErrNameInvalid},
+		{in: "no-such-key", want: cairn.ErrNameNotFound},
 		{in: "/ipfs/nonsense", want: cairn.ErrNameInvalid},
 		{in: pathA, path: pathA},
 	} {

@@ -85,7 +85,7 @@ func (n *Node) ResolveName(ctx context.Context, path string, o ResolveOptions) (
 		if !strings.Contains(label, ".") {
 			name, err := n.nameOf(label)
 			if err != nil {
-				return Resolution{}, fmt.Errorf("resolve %.200s: %w", path, err)
+				return Resolution{}, err
 			}
 			label = name.String()
 		}

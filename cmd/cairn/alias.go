@@ -25,7 +25,7 @@ What the name stood for before becomes garbage, unless something else keeps it.`
 		ValidArgsFunction: a.completeRef(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := find(cmd.Context(), s, args[1])
+				c, err := findLatest(cmd.Context(), s, args[1])
 				if err == nil {
 					err = a.keep(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
 				}

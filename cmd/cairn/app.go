@@ -19,6 +19,7 @@ type app struct {
 	repo, config, logLevel string
 	daemonAddress          string
 	offline                bool
+	passphraseFile         string // of commands that use keys
 
 	set settings // see config.go; loaded before a command runs
 }
@@ -49,8 +50,8 @@ func (a *app) root() *cobra.Command {
   cairn cat CID              reads it back
   cairn alias set NAME CID   keeps what CID names, under a name
 
-A CID can be given as CID, /ipfs/CID/path, ipfs://CID/path, or by the name of
-an alias. The repository is made on first use.
+A CID can be given as CID, /ipfs/CID/path, ipfs://CID/path, /ipns/NAME/path, or by
+the name of an alias. The repository is made on first use.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 130 interrupted.`,
@@ -81,6 +82,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		&cobra.Group{ID: "keeping", Title: "Keeping:"},
 		&cobra.Group{ID: "node", Title: "The node:"},
 		&cobra.Group{ID: "moving", Title: "Moving:"},
+		&cobra.Group{ID: "names", Title: "Names:"},
 		&cobra.Group{ID: "itself", Title: "Cairn itself:"},
 	)
 	grouped(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand(), a.statCommand())
@@ -90,6 +92,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 	grouped(root, "node", a.serveCommand(), a.idCommand(), a.peersCommand(), a.connectCommand(), a.disconnectCommand(),
 		a.pingCommand(), a.shutdownCommand())
 	grouped(root, "moving", a.syncCommand())
+	grouped(root, "names", a.keyCommand(), a.nameCommand())
 	grouped(root, "itself", a.initCommand(), a.configCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("itself")
 	root.SetCompletionCommandGroupID("itself")

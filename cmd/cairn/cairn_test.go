@@ -47,6 +47,7 @@ func runScripts(t *testing.T, setup func(*testscript.Env) error, files ...string
 			e.Setenv("CAIRN_SWARM_LISTEN", "off")
 			e.Setenv("CAIRN_API_ADDR", "off")
 			e.Setenv("CAIRN_GATEWAY_ADDR", "off")
+			e.Setenv("CAIRN_DNS_SERVERS", "off")
 			e.Values[daemonsKey{}] = make(map[string]*daemon)
 			if err := os.Mkdir(home, 0o755); err != nil || setup == nil {
 				return err
@@ -85,12 +86,17 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture puts what a command printed into a variable: capture CID.
+// capture puts what a command printed, or its first word, into a variable:
+// capture CID [word].
 func capture(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: capture VARIABLE")
+	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "word" {
+		ts.Fatalf("usage: capture VARIABLE [word]")
 	}
-	ts.Setenv(args[0], strings.TrimSpace(ts.ReadFile("stdout")))
+	text := strings.TrimSpace(ts.ReadFile("stdout"))
+	if len(args) == 2 {
+		text, _, _ = strings.Cut(text, " ")
+	}
+	ts.Setenv(args[0], text)
 }
 
 // random makes a file of random bytes, the same for the same seed:
@@ -406,7 +412,19 @@ func TestParseRef(t *testing.T) {
 			t.Errorf("%s: got %s and %q, want %s and %q", tt.in, r.root, r.path, c, tt.path)
 		}
 	}
-	if _, ok, err := parseRef("https://gateway.example/ipns/example.org"); !ok || err == nil {
-		t.Errorf("/ipns/ by a gateway: got %v, %v, want a refusal", ok, err)
+	for in, want := range map[string]string{
+		"/ipns/example.org/a":                              "/ipns/example.org/a",
+		"ipns://example.org":                               "/ipns/example.org",
+		"https://gateway.example/ipns/example.org/a%20b?x": "/ipns/example.org/a b",
+		"http://k51x.ipns.localhost:8080/a":                "/ipns/k51x/a",
+		"/ipfs/" + c:                                       "",
+		"example.org":                                      "",
+	} {
+		if _, ok, err := parseRef(in); want != "" && (ok && err == nil) {
+			t.Errorf("%s: read as a CID", in)
+		}
+		if got, ok := namePath(in); ok != (want != "") || ok && got != want {
+			t.Errorf("%s: got %q, %v, want %q", in, got, ok, want)
+		}
 	}
 }

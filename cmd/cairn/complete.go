@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -30,9 +31,23 @@ func (a *app) completeRef(most int) completion {
 	}
 }
 
-// aliasNames are the aliases that begin so, none where the repository can't be
-// read just now: a completion has nobody to complain to.
+// aliasNames are the aliases that begin so.
 func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
+	return a.offered(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
+		for alias, err := range s.Aliases(ctx, begun) {
+			if err != nil || !offer(alias.Name) {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// offered are the names among those that list offers that begin so, none where
+// the repository can't be read just now: a completion has nobody to complain to.
+func (a *app) offered(
+	cmd *cobra.Command, begun string, list func(ctx context.Context, s repo, offer func(string) bool) error,
+) (names []string) {
 	if a.loadSettings() != nil {
 		return nil
 	}
@@ -43,17 +58,14 @@ func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
 	if _, err := os.Stat(filepath.Join(dir, "format")); err != nil {
 		return nil
 	}
-	var names []string
 	_ = a.withRepo(cmd.Context(), func(s repo) error {
-		for alias, err := range s.Aliases(cmd.Context(), begun) {
-			if err != nil || len(names) == maxCompletions {
-				return err
+		return list(cmd.Context(), s, func(name string) bool {
+			// Tabs and line ends have a meaning there.
+			if strings.HasPrefix(name, begun) && !strings.ContainsAny(name, "\t\n") {
+				names = append(names, name)
 			}
-			if !strings.ContainsAny(alias.Name, "\t\n") { // which have a meaning there
-				names = append(names, alias.Name)
-			}
-		}
-		return nil
+			return len(names) < maxCompletions
+		})
 	})
 	return names
 }

@@ -4,12 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 
 	"github.com/BurntSushi/toml"
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 )
 
@@ -33,7 +35,15 @@ var keys = []key{
 		return err
 	}},
 	{"api.addr", "127.0.0.1:5001", "where a daemon's API listens, besides its Unix socket: HOST:PORT, :PORT on this machine, or off", checkAddr},
+	{"dns.doh", "", "DNS over HTTPS, by suffixes of domains: eth=https://…, .=https://… for all others", func(s string) error {
+		return checkDNS(func(c *cairn.DNS, pairs map[string]string) { c.DoH = pairs }, s)
+	}},
+	{"dns.links", "", "DNSLinks that are known without asking: DOMAIN=/ipfs/CID or /ipns/NAME, divided by commas", func(s string) error {
+		return checkDNS(func(c *cairn.DNS, pairs map[string]string) { c.Static = pairs }, s)
+	}},
+	{"dns.servers", "", "DNS servers for DNSLinks: HOST:PORT, divided by commas, or off; none: the system's", checkServers},
 	{"gateway.addr", "127.0.0.1:8080", "where a daemon's gateway listens: HOST:PORT, :PORT on this machine, or off", checkAddr},
+	{"key.passphrase-file", "", "a file whose first line encrypts the private keys, in the place of $CAIRN_KEY_PASSPHRASE", nil},
 	{"log.level", "warn", "what is logged: debug, info, warn or error", func(s string) error {
 		_, err := parseLevel(s)
 		return err
@@ -102,6 +112,67 @@ func (s settings) list(name string) []string {
 	return strings.FieldsFunc(s[name].text, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
+// pairs is a list of KEY=VALUE.
+func (s settings) pairs(name string) map[string]string {
+	all, err := parsePairs(s[name].text)
+	if err != nil {
+		return nil
+	}
+	return all
+}
+
+// parsePairs reads KEY=VALUE, divided by commas or spaces.
+func parsePairs(s string) (map[string]string, error) {
+	all := make(map[string]string)
+	for _, pair := range (settings{"": value{text: s}}).list("") {
+		key, v, found := strings.Cut(pair, "=")
+		if !found || key == "" || v == "" {
+			return nil, fmt.Errorf("%q is no KEY=VALUE", pair)
+		}
+		all[key] = v
+	}
+	return all, nil
+}
+
+// dns says how domains are resolved.
+func (s settings) dns() cairn.DNS {
+	d := cairn.DNS{DoH: s.pairs("dns.doh"), Static: s.pairs("dns.links")}
+	switch servers := s.list("dns.servers"); {
+	case len(servers) == 1 && servers[0] == "off":
+		d.Servers = []string{}
+	case len(servers) > 0:
+		d.Servers = servers
+	}
+	return d
+}
+
+// checkDNS checks pairs that set puts where they belong.
+func checkDNS(set func(*cairn.DNS, map[string]string), s string) error {
+	pairs, err := parsePairs(s)
+	if err != nil {
+		return err
+	}
+	var d cairn.DNS
+	set(&d, pairs)
+	return d.Check()
+}
+
+func checkServers(s string) error {
+	if s == "off" {
+		return nil
+	}
+	for _, server := range (settings{"": value{text: s}}).list("") {
+		_, port, err := net.SplitHostPort(server)
+		if err == nil {
+			_, err = strconv.ParseUint(port, 10, 16)
+		}
+		if err != nil {
+			return fmt.Errorf("%q is no DNS server: say HOST:PORT", server)
+		}
+	}
+	return nil
+}
+
 func (s settings) size(name string) int64 {
 	n, err := parseSize(s[name].text)
 	if err != nil {
@@ -161,6 +232,9 @@ func (a *app) loadSettings() error {
 		}
 		if k.name == "log.level" && a.logLevel != "" {
 			v = value{a.logLevel, "--log-level"}
+		}
+		if k.name == "key.passphrase-file" && a.passphraseFile != "" {
+			v = value{a.passphraseFile, "--passphrase-file"}
 		}
 		if err := k.checked(v.text); err != nil {
 			return fmt.Errorf("%s (from %s): %w", k.name, v.origin, err)

@@ -33,7 +33,7 @@ func (a *app) configShowCommand() *cobra.Command {
 					Variable string `json:"variable"`
 					Help     string `json:"help"`
 				}{k.name, v.text, v.origin, k.variable(), k.help}
-				if err := a.show(shown, "%-16s = %-16q # %s: %s", k.name, v.text, v.origin, k.help); err != nil {
+				if err := a.show(shown, "%-19s = %-16q # %s: %s", k.name, v.text, v.origin, k.help); err != nil {
 					return err
 				}
 			}

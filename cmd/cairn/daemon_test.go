@@ -21,7 +21,7 @@ import (
 // localScripts are those about what is not done through a daemon: the making,
 // locking and rebuilding of repositories, what needs none, and scripts that start
 // their own daemons.
-var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "served"}
+var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "served", "keysecret", "namepeers"}
 
 // TestScriptsByDaemon runs the scripts again, with a daemon that serves the
 // repository, asked over its Unix socket, and over TCP.
@@ -135,7 +135,8 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	env := os.Environ()
 	for _, variable := range []string{
-		"HOME", "PATH", "NO_COLOR", "CAIRN_SWARM_LISTEN", "CAIRN_API_ADDR", "CAIRN_GATEWAY_ADDR", "NOTIFY_SOCKET",
+		"HOME", "PATH", "NO_COLOR", "CAIRN_SWARM_LISTEN", "CAIRN_API_ADDR", "CAIRN_GATEWAY_ADDR", "CAIRN_DNS_SERVERS", "CAIRN_KEY_PASSPHRASE",
+		"NOTIFY_SOCKET",
 	} {
 		env = append(env, variable+"="+ts.Getenv(variable))
 	}

@@ -10,10 +10,23 @@ import (
 	"path/filepath"
 )
 
-// writeWhole makes a file that is there whole or not at all: it is written
+// writeWhole is writeFile for files that everybody may read.
+func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
+	return writeFile(path, overwrite, 0o644, write)
+}
+
+// writing writes data.
+func writing(data []byte) func(*os.File) error {
+	return func(w *os.File) error {
+		_, err := w.Write(data)
+		return err
+	}
+}
+
+// writeFile makes a file that is there whole or not at all: it is written
 // beside its place, synced, and renamed. Unless overwrite is set, a file that
 // is there stays, and the error wraps fs.ErrExist.
-func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
+func writeFile(path string, overwrite bool, mode fs.FileMode, write func(*os.File) error) error {
 	if !overwrite {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("write %s: %w", path, fs.ErrExist)
@@ -25,7 +38,7 @@ func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
 	}
 	err = write(f)
 	if err == nil {
-		err = f.Chmod(0o644)
+		err = f.Chmod(mode)
 	}
 	if err == nil {
 		err = f.Sync()

@@ -24,7 +24,7 @@ func (a *app) pinAddCommand() *cobra.Command {
 				pins := make(map[string]cid.Cid)
 				var order []string
 				for _, name := range args {
-					c, err := find(cmd.Context(), s, name)
+					c, err := findLatest(cmd.Context(), s, name)
 					if err != nil {
 						return fmt.Errorf("pin add: %w", err)
 					}

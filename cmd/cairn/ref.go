@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -19,15 +20,24 @@ type ref struct {
 	path string // without a slash in front; empty for the root itself
 }
 
+// namePath reads the forms of names, /ipns/NAME/path, ipns://NAME/path, and the
+// URLs of gateways, and returns the first. It tells whether s has one of them.
+func namePath(s string) (path string, ok bool) {
+	if path, isURL := fromGateway(s); isURL {
+		s = path
+	}
+	if rest, found := strings.CutPrefix(s, "ipns://"); found {
+		s = "/ipns/" + rest
+	}
+	return s, strings.HasPrefix(s, "/ipns/")
+}
+
 // parseRef reads the forms that need no repository: CID, CID/path,
 // /ipfs/CID/path, ipfs://CID/path, and the URLs of gateways, of which nothing
 // but the path counts. It tells whether s has one of them.
 func parseRef(s string) (r ref, ok bool, err error) {
 	if path, isURL := fromGateway(s); isURL {
 		s = path
-	}
-	if strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://") {
-		return ref{}, true, fmt.Errorf("%s: names are looked up on the network, which this version doesn't use", s)
 	}
 	rest := withoutScheme(s)
 	first, path, _ := strings.Cut(rest, "/")
@@ -70,9 +80,17 @@ func withoutScheme(s string) string {
 	return s
 }
 
-// findRef reads all forms: those of parseRef, and an alias by its name, with a
-// path after it or not.
+// findRef reads all forms: those of parseRef and namePath, and an alias by its
+// name, with a path after it or not. The first answer to a name counts.
 func findRef(ctx context.Context, s repo, name string) (ref, error) {
+	return findRefAs(ctx, s, name, cairn.ResolveOptions{})
+}
+
+func findRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (ref, error) {
+	if path, isName := namePath(name); isName {
+		r, err := s.ResolveName(ctx, path, o)
+		return ref{r.Root, r.Rest}, err
+	}
 	r, ok, perr := parseRef(name)
 	if ok {
 		return r, perr
@@ -95,9 +113,19 @@ func findRef(ctx context.Context, s repo, name string) (ref, error) {
 	return ref{}, fmt.Errorf("%q: %w, and no CID", name, store.ErrNoAlias)
 }
 
-// find returns the CID that a name leads to.
+// find returns the CID that a name leads to, for reading.
 func find(ctx context.Context, s repo, name string) (cid.Cid, error) {
-	r, err := findRef(ctx, s, name)
+	return findAs(ctx, s, name, cairn.ResolveOptions{})
+}
+
+// findLatest is find for who keeps what is found: an /ipns/ name's last record
+// counts, however long it takes to hear of all.
+func findLatest(ctx context.Context, s repo, name string) (cid.Cid, error) {
+	return findAs(ctx, s, name, cairn.ResolveOptions{Latest: true})
+}
+
+func findAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (cid.Cid, error) {
+	r, err := findRefAs(ctx, s, name, o)
 	if err != nil || r.path == "" {
 		return r.root, err
 	}

@@ -58,6 +58,10 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 	c.Logger = c.Store.Logger
 	c.UserAgent = agent
 	defer takeLibraryLogs(c.Logger)()
+	c.DNS = a.set.dns()
+	if c.KeyPassphrase, err = a.passphrase(); err != nil {
+		return err
+	}
 	n, err := cairn.Open(ctx, c)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", c.Dir, err)
@@ -79,6 +83,9 @@ func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
 	}
 	if d != nil {
 		defer d.Close()
+		if a.passphraseFile != "" {
+			return conflict("--passphrase-file: a daemon has its own, which cairn serve is given")
+		}
 		return do(d)
 	}
 	return a.withNode(ctx, cairn.Config{Offline: a.offline, Bootstrap: a.set.list("swarm.bootstrap")}, func(n *cairn.Node) error {

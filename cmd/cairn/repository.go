@@ -24,6 +24,9 @@ type repo interface {
 	upkeep
 	transfer
 	network
+	keyring
+	keyCarrier
+	namer
 }
 
 type blockKeeper interface {
@@ -75,6 +78,27 @@ type network interface {
 	Connect(ctx context.Context, addr string) (peer.ID, error)
 	Disconnect(ctx context.Context, id peer.ID) error
 	Ping(ctx context.Context, target string, count int, interval time.Duration) iter.Seq2[time.Duration, error]
+}
+
+type keyring interface {
+	Keys(ctx context.Context) iter.Seq2[cairn.Key, error]
+	GenerateKey(ctx context.Context, name string) (cairn.Key, error)
+	RenameKey(ctx context.Context, nameOrID, to string) (cairn.Key, error)
+	RemoveKeys(ctx context.Context, all []string, dryRun bool) ([]cairn.Key, error)
+}
+
+// keyCarrier is for private keys, which a daemon gives and takes within its
+// machine only.
+type keyCarrier interface {
+	ExportKey(ctx context.Context, nameOrID string, f cairn.KeyFormat) ([]byte, error)
+	ImportKey(ctx context.Context, name string, data []byte) (cairn.Key, error)
+}
+
+type namer interface {
+	PublishName(ctx context.Context, key, path string, o cairn.PublishOptions) (cairn.NameRecord, error)
+	ResolveName(ctx context.Context, path string, o cairn.ResolveOptions) (cairn.Resolution, error)
+	NameRecord(ctx context.Context, name string, o cairn.ResolveOptions) (cairn.NameRecord, error)
+	PutNameRecord(ctx context.Context, name string, raw []byte) (cairn.NameRecord, error)
 }
 
 // A batch is a change of several things at once, or of none.
@@ -144,6 +168,62 @@ func (o opened) Disconnect(ctx context.Context, id peer.ID) error { return o.nod
 
 func (o opened) Ping(ctx context.Context, target string, count int, interval time.Duration) iter.Seq2[time.Duration, error] {
 	return rpc.PingFrom(ctx, o.node, target, count, interval)
+}
+
+func (o opened) Keys(context.Context) iter.Seq2[cairn.Key, error] {
+	return func(yield func(cairn.Key, error) bool) {
+		keys, err := o.node.Keys()
+		if err != nil {
+			yield(cairn.Key{}, err)
+			return
+		}
+		keys.List()(yield)
+	}
+}
+
+func (o opened) GenerateKey(_ context.Context, name string) (cairn.Key, error) {
+	return withKeys(o, func(k *cairn.Keys) (cairn.Key, error) { return k.Generate(name) })
+}
+
+func (o opened) RenameKey(_ context.Context, nameOrID, to string) (cairn.Key, error) {
+	return withKeys(o, func(k *cairn.Keys) (cairn.Key, error) { return k.Rename(nameOrID, to) })
+}
+
+func (o opened) RemoveKeys(_ context.Context, all []string, dryRun bool) ([]cairn.Key, error) {
+	return withKeys(o, func(k *cairn.Keys) ([]cairn.Key, error) { return rpc.RemoveKeys(k, all, dryRun) })
+}
+
+func (o opened) ExportKey(_ context.Context, nameOrID string, f cairn.KeyFormat) ([]byte, error) {
+	return withKeys(o, func(k *cairn.Keys) ([]byte, error) { return k.Export(nameOrID, f) })
+}
+
+func (o opened) ImportKey(_ context.Context, name string, data []byte) (cairn.Key, error) {
+	return withKeys(o, func(k *cairn.Keys) (cairn.Key, error) { return k.Import(name, data) })
+}
+
+func withKeys[T any](o opened, do func(*cairn.Keys) (T, error)) (T, error) {
+	keys, err := o.node.Keys()
+	if err != nil {
+		var none T
+		return none, err
+	}
+	return do(keys)
+}
+
+func (o opened) PublishName(ctx context.Context, key, path string, po cairn.PublishOptions) (cairn.NameRecord, error) {
+	return o.node.PublishName(ctx, key, path, po)
+}
+
+func (o opened) ResolveName(ctx context.Context, path string, ro cairn.ResolveOptions) (cairn.Resolution, error) {
+	return o.node.ResolveName(ctx, path, ro)
+}
+
+func (o opened) NameRecord(ctx context.Context, name string, ro cairn.ResolveOptions) (cairn.NameRecord, error) {
+	return o.node.NameRecord(ctx, name, ro)
+}
+
+func (o opened) PutNameRecord(ctx context.Context, name string, raw []byte) (cairn.NameRecord, error) {
+	return o.node.PutNameRecord(ctx, name, raw)
 }
 
 // asked is the repository that a daemon has open.

@@ -89,6 +89,7 @@ alone; port 0 is any that is free, and "off" is none.
 	fl.StringArrayVar(&bootstrap, "bootstrap", nil, "connect at once to the peer at this `address` (may be repeated; key swarm.bootstrap)")
 	fl.StringVar(&api, "api", "", "serve the API at this `address`, too (key api.addr)")
 	fl.StringVar(&gateway, "gateway", "", "serve the gateway at this `address` (key gateway.addr)")
+	a.passphraseFlag(cmd)
 	return cmd
 }
 

@@ -31,7 +31,7 @@ before an error or an interruption stays: run it again, and it goes on.`,
 				return conflict("sync: --only-from needs --from")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := findRef(cmd.Context(), s, args[0])
+				r, err := findRefAs(cmd.Context(), s, args[0], cairn.ResolveOptions{Latest: true})
 				if err != nil {
 					return fmt.Errorf("sync: %w", err)
 				}

@@ -151,6 +151,9 @@ func explain(err error) (status int, hint string) {
 	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, &path) {
 		status = exitNotFound // of a DAG; a file on disk is no content
 	}
+	if status == exitNotFound && errors.Is(err, cairn.ErrOffline) {
+		hint = "leave out --offline, to ask others"
+	}
 	var h *hintedError
 	if errors.As(err, &h) {
 		hint = h.hint
@@ -175,6 +178,14 @@ var explanations = []struct {
 	{store.ErrEvictionHeld, exitRefused, "check with cairn alias ls that no alias is missing, then run cairn gc --confirm"},
 	{rpc.ErrNoDaemon, exitFailed, "cairn serve starts one"},
 	{rpc.ErrForbidden, exitRefused, ""},
+	{cairn.ErrNotSent, exitFailed, "it is kept here, and a daemon (cairn serve) sends it when it is online"},
+	{cairn.ErrNameNotFound, exitNotFound, "connect to somebody who has it (cairn connect), or ask again later"},
+	{cairn.ErrPassphrase, exitRefused, "say it in $CAIRN_KEY_PASSPHRASE, or name its file with --passphrase-file"},
+	{cairn.ErrKeyExists, exitFailed, "cairn key ls lists the keys that there are"},
+	{cairn.ErrRollback, exitRefused, "a newer record was seen; cairn name inspect NAME tells what it says"},
+	{cairn.ErrNameExpired, exitRefused, "only the owner of the name can make a new one"},
+	{cairn.ErrNameLoop, exitFailed, "their owners have to put that right"},
+	{cairn.ErrNameInvalid, exitRefused, ""},
 	{cairn.ErrNoSource, exitNotFound, "name somebody who has it with --from, or connect to a peer"},
 	{cairn.ErrOffline, exitFailed, "leave out --offline"},
 	{cairn.ErrAddress, exitFailed, "an address ends with the peer's id: /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"},

@@ -1,0 +1,170 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) keyCommand() *cobra.Command {
+	g := group("key", "Hold the private keys that names are signed with",
+		a.keyGenCommand(), a.keyLsCommand(), a.keyRmCommand(), a.keyRenameCommand(), a.keyExportCommand(), a.keyImportCommand())
+	g.Long = `The keys are files in the repository, in the folder keys, readable for their owner
+alone. The node's identity is the key "self". A key is named by what it is called
+here, or by its id, k51…, which is the name that it signs for.
+
+With a passphrase, from $CAIRN_KEY_PASSPHRASE or the first line of the file that
+--passphrase-file names (key.passphrase-file), keys are encrypted when they are
+made or imported, and opened when they are used. A daemon has its own: it is
+started with it.`
+	a.passphraseFlag(g)
+	return g
+}
+
+// passphraseFlag is for commands that use private keys.
+func (a *app) passphraseFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVar(&a.passphraseFile, "passphrase-file", "", "read the keys' passphrase from this `file` (key key.passphrase-file)")
+}
+
+// A shownKey is a key in JSON.
+type shownKey struct {
+	Name      string `json:"name"`
+	ID        string `json:"id"`
+	Encrypted bool   `json:"encrypted"`
+}
+
+func (a *app) showKey(k cairn.Key) error {
+	return a.show(shownKey{k.Name, k.ID, k.Encrypted}, "%s %s", k.ID, printable(k.Name))
+}
+
+// keyFailed says what failed, and where keys are listed.
+func keyFailed(what string, err error) error {
+	if errors.Is(err, cairn.ErrNameNotFound) {
+		err = hinted(err, "cairn key ls lists the keys that there are")
+	}
+	return fmt.Errorf("%s: %w", what, err)
+}
+
+func (a *app) keyGenCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "gen NAME",
+		Short: "Make a key",
+		Long: `Makes an Ed25519 key that is called NAME here, and prints its id, which is the
+name to publish with it.`,
+		Args: arguments(1, 1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				k, err := s.GenerateKey(cmd.Context(), args[0])
+				if err != nil {
+					return keyFailed("key gen", err)
+				}
+				return a.showKey(k)
+			})
+		},
+	}
+}
+
+func (a *app) keyLsCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "ls",
+		Short: "List the keys",
+		Long: `Lists the keys by their ids and names, the node's identity first. A key's file
+that can't be read is told of at the end, and the exit status isn't 0 then.`,
+		Args: arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				var failed []error
+				for k, err := range s.Keys(cmd.Context()) {
+					if err != nil {
+						failed = append(failed, err)
+						continue
+					}
+					if err := a.showKey(k); err != nil {
+						return err
+					}
+				}
+				if len(failed) > 0 {
+					return fmt.Errorf("key ls: %w", errors.Join(failed...))
+				}
+				return nil
+			})
+		},
+	}
+}
+
+func (a *app) keyRmCommand() *cobra.Command {
+	var dryRun bool
+	cmd := &cobra.Command{
+		Use:   "rm NAME…",
+		Short: "Remove keys for good",
+		Long: `Removes keys, all of them or none. What they signed stays valid until it expires,
+but nobody can publish under their names any more. Those who want to keep a key
+elsewhere export it first.`,
+		Args:              arguments(1, -1),
+		ValidArgsFunction: a.completeKeys(-1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				gone, err := s.RemoveKeys(cmd.Context(), args, dryRun)
+				if err != nil {
+					return keyFailed("key rm", err)
+				}
+				for _, k := range gone {
+					done := "removed"
+					if dryRun {
+						done = "would remove"
+					}
+					err := a.show(struct {
+						shownKey
+						DryRun bool `json:"dryRun"`
+					}{shownKey{k.Name, k.ID, k.Encrypted}, dryRun}, "%s %s %s", done, k.ID, printable(k.Name))
+					if err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
+	return cmd
+}
+
+func (a *app) keyRenameCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "rename NAME NEW",
+		Short:             "Call a key something else",
+		Long:              `Gives a key another name here. Its id, and so what it publishes, stays the same.`,
+		Args:              arguments(2, 2),
+		ValidArgsFunction: a.completeKeys(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				k, err := s.RenameKey(cmd.Context(), args[0], args[1])
+				if err != nil {
+					return keyFailed("key rename", err)
+				}
+				return a.showKey(k)
+			})
+		},
+	}
+}
+
+// completeKeys offers the names of keys, for commands that take at most so many;
+// below zero, any number.
+func (a *app) completeKeys(most int) completion {
+	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
+		if most >= 0 && len(args) >= most {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return a.offered(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
+			for k, err := range s.Keys(ctx) {
+				if err == nil && !offer(k.Name) {
+					break
+				}
+			}
+			return nil
+		}), cobra.ShellCompDirectiveNoFileComp
+	}
+}
