@@ -172,8 +172,11 @@ func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
 			return keys.keys.PrivateKey(name)
 		},
 		Online: func(ctx context.Context) error {
-			_, err := n.online(ctx)
-			return err
+			net, err := n.online(ctx)
+			if err != nil {
+				return err
+			}
+			return net.entry.wait(ctx)
 		},
 	})
 	if err != nil {

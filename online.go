@@ -45,6 +45,7 @@ type online struct {
 	announcer *announcer
 	local     bool
 	log       *slog.Logger
+	entry     *entry
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -99,7 +100,9 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if connections == 0 && router.Mode == routing.ModeAccelerated {
 		connections = acceleratedConnections
 	}
-	net := &online{web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger}
+	net := &online{
+		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, entry: newEntry(len(bootstrap)),
+	}
 	if net.log == nil {
 		net.log = slog.New(slog.DiscardHandler)
 	}
@@ -136,7 +139,9 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	net.stop = stop
 	for _, p := range bootstrap {
 		net.running.Go(func() {
-			if err := net.swarm.Connect(running, p); err != nil {
+			err := net.swarm.Connect(running, p)
+			net.entry.tried(err)
+			if err != nil {
 				net.log.Info("connecting to a bootstrap peer", "peer", p.ID, "error", err)
 			}
 		})
