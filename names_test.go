@@ -306,16 +306,24 @@ func dnsServer(t *testing.T, texts map[string]string) (addr string) {
 
 func TestDNSLinks(t *testing.T) {
 	ctx := t.Context()
-	texts := map[string]string{
+	identity, public, err := crypto.GenerateEd25519Key(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := names.NameOf(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := dnsServer(t, map[string]string{
 		"_dnslink.plain.example.": pathA + "/docs",
 		"_dnslink.ring.example.":  "/ipns/ring2.example",
 		"_dnslink.ring2.example.": "/ipns/ring.example/x",
-	}
-	n := calling(t, cairn.Config{DNS: cairn.DNS{
-		Servers: []string{dnsServer(t, texts)}, Static: map[string]string{"fixed.example": pathB},
+		"_dnslink.key.example.":   "/ipns/" + id.String(),
+	})
+	n := calling(t, cairn.Config{Identity: identity, DNS: cairn.DNS{
+		Servers: []string{server}, Static: map[string]string{"fixed.example": pathB},
 	}})
-	id := unsent(t, n, "", pathB, cairn.PublishOptions{}).Name
-	texts["_dnslink.key.example."] = "/ipns/" + id
+	unsent(t, n, "", pathB, cairn.PublishOptions{})
 	for _, c := range []struct {
 		in, path, from string
 		steps          int

@@ -88,6 +88,7 @@ var figures = []figure{
 	{"sync", syncing},
 	{"far", farAway},
 	{"fan", fan},
+	{"names", naming},
 	{"rest", atRest},
 	{"idle", idle},
 	{"ready", ready},
