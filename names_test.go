@@ -5,12 +5,16 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
+	gosync "sync"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -55,7 +59,7 @@ func awaitName(t *testing.T, n *cairn.Node, want cairn.NameRecord) {
 // it, and hears of the next version.
 func TestNamesOfTwoNodes(t *testing.T) {
 	ctx := t.Context()
-	alice, addr := listening(t, cairn.Config{})
+	alice, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
 	keys, err := alice.Keys()
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +80,7 @@ func TestNamesOfTwoNodes(t *testing.T) {
 		t.Errorf("the record is valid for %v, and may be cached for %v", left, first.TTL)
 	}
 
-	bob := calling(t, cairn.Config{})
+	bob := calling(t, cairn.Config{Routing: cairn.RoutingNone})
 	if _, err := bob.Connect(ctx, addr); err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +141,128 @@ func TestNamesOfTwoNodes(t *testing.T) {
 	}
 	if r, err := bob.PutNameRecord(ctx, key.ID, first.Raw); err != nil && !errors.Is(err, cairn.ErrNotSent) || r.Value != first.Value {
 		t.Errorf("after it was forgotten: got %+v, %v", r, err)
+	}
+}
+
+// A record stays where content routing keeps it when its publisher has gone.
+func TestNamesInTheDHT(t *testing.T) {
+	ctx := t.Context()
+	hub, addr := dhtOf(t)
+	id, err := hub.ID(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := calling(t, cairn.Config{Bootstrap: []string{addr}})
+	keys, err := alice.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := keys.Generate("site")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := alice.PublishName(ctx, "site", pathA, cairn.PublishOptions{})
+	if err != nil || first.Sequence != 0 {
+		t.Fatalf("publish: got %+v, %v", first, err)
+	}
+	pem, err := keys.Export("site", cairn.KeyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := alice.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	bob := calling(t, cairn.Config{Bootstrap: []string{addr}})
+	r, err := bob.ResolveName(ctx, key.ID, cairn.ResolveOptions{})
+	if err != nil || r.Path != pathA || !bytes.Equal(r.Steps[0].Record.Raw, first.Raw) {
+		t.Fatalf("resolve: got %+v, %v", r, err)
+	}
+	if from := r.Steps[0].From; from != "dht" && from != "lan" {
+		t.Errorf("resolved from %q, want the DHT", from)
+	}
+	// Who has the key signs above what is there.
+	carol := calling(t, cairn.Config{Bootstrap: []string{addr}})
+	theirs, err := carol.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := theirs.Import("site", pem); err != nil {
+		t.Fatal(err)
+	}
+	second, err := carol.PublishName(ctx, "site", pathB, cairn.PublishOptions{})
+	if err != nil || second.Sequence != first.Sequence+1 {
+		t.Fatalf("publish again: got %+v, %v", second, err)
+	}
+	if r, err := bob.ResolveName(ctx, key.ID, cairn.ResolveOptions{Latest: true}); err != nil || r.Path != pathB {
+		t.Errorf("resolve again: got %+v, %v", r, err)
+	}
+	if _, err := bob.PutNameRecord(ctx, key.ID, first.Raw); !errors.Is(err, cairn.ErrRollback) {
+		t.Errorf("put the old one: got %v, want ErrRollback", err)
+	}
+	if _, err := bob.ResolveName(ctx, id.String(), cairn.ResolveOptions{}); !errors.Is(err, cairn.ErrNameNotFound) {
+		t.Errorf("a name that was never published: got %v, want ErrNameNotFound", err)
+	}
+}
+
+// A delegated router takes records and gives them, and one that is broken does
+// no harm.
+func TestNamesByDelegatedRouter(t *testing.T) {
+	ctx := t.Context()
+	var mu gosync.Mutex
+	records := make(map[string][]byte)
+	router := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		name, found := strings.CutPrefix(r.URL.Path, "/routing/v1/ipns/")
+		body, err := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case !found || err != nil:
+			w.WriteHeader(http.StatusBadRequest)
+		case r.Method == http.MethodPut:
+			records[name] = body
+		case records[name] == nil:
+			w.WriteHeader(http.StatusNotFound)
+		default:
+			w.Header().Set("Content-Type", "application/vnd.ipfs.ipns-record")
+			w.Write(records[name])
+		}
+	}))
+	defer router.Close()
+	broken := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			w.WriteHeader(http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/vnd.ipfs.ipns-record")
+		w.Write([]byte("no record"))
+	}))
+	defer broken.Close()
+	config := cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{router.URL, broken.URL}}
+	alice := calling(t, config)
+	first, err := alice.PublishName(ctx, "", pathA, cairn.PublishOptions{})
+	if err != nil {
+		t.Fatalf("publish: got %+v, %v", first, err)
+	}
+	bob := calling(t, config)
+	r, err := bob.ResolveName(ctx, first.Name, cairn.ResolveOptions{})
+	if err != nil || r.Path != pathA || !strings.Contains(router.URL, r.Steps[0].From) {
+		t.Errorf("resolve: got %+v, %v", r, err)
+	}
+	second, err := alice.PublishName(ctx, "", pathB, cairn.PublishOptions{})
+	if err != nil || second.Sequence != first.Sequence+1 {
+		t.Errorf("publish again: got %+v, %v", second, err)
+	}
+	if r, err := bob.ResolveName(ctx, first.Name, cairn.ResolveOptions{Latest: true}); err != nil || r.Path != pathB {
+		t.Errorf("resolve again: got %+v, %v", r, err)
+	}
+	router.Close()
+	stranded := calling(t, config)
+	if _, err := stranded.ResolveName(ctx, first.Name, cairn.ResolveOptions{}); !errors.Is(err, cairn.ErrNameNotFound) {
+		t.Errorf("resolve without the router: got %v, want ErrNameNotFound", err)
+	}
+	if r, err := stranded.PublishName(ctx, "", pathA, cairn.PublishOptions{}); !errors.Is(err, cairn.ErrNotSent) || r.Value != pathA {
+		t.Errorf("publish without the router: got %+v, %v, want ErrNotSent", r, err)
 	}
 }
 

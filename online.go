@@ -15,7 +15,6 @@ import (
 
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
-	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
@@ -132,7 +131,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		Store: n.store, Logger: c.Logger, Arrived: net.bitswap.Have, Fallback: fallback, FallbackDelay: c.FallbackDelay,
 		Sources: net.findSources, Ended: net.learn,
 	})
-	if err := named.join(names.Network{Topics: names.SwarmTopics(net.swarm), Host: net.swarm.Host()}); err != nil {
+	if err := named.join(net.nameNetwork(router.Mode)); err != nil {
 		return nil, errors.Join(err, net.routing.Close(), net.serving(), net.bitswap.Close(), net.swarm.Close())
 	}
 	running, stop := context.WithCancel(context.Background())

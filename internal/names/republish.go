@@ -133,12 +133,8 @@ func (n *Names) Run(ctx context.Context) error {
 				continue
 			}
 			err := n.Republish(ctx, d)
-			switch {
-			case err == nil, errors.Is(err, context.Canceled):
-			case errors.Is(err, errNobody):
-				n.log.Debug("names: a record waits for somebody to send it to", "name", d.Name)
-			default:
-				n.log.Warn("names: a record can't be republished", "name", d.Name, "err", err)
+			if err != nil && !errors.Is(err, context.Canceled) {
+				n.log.Info("names: a record can't be republished", "name", d.Name, "err", err)
 			}
 		}
 		select {
