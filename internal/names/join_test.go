@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/libp2p/go-libp2p/core/crypto"
+
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 )
 
@@ -142,5 +144,40 @@ func TestRoundTrips(t *testing.T) {
 			}
 		}
 		line.Close()
+	})
+}
+
+// TestKeyGone goes on sending a record whose key is gone, no more often than
+// others, until it expires.
+func TestKeyGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key, _ := newKey(t)
+		store := &memoryStore{}
+		n := newNames(t, Config{
+			Network: Network{Stores: []ValueStore{store}},
+			Key:     func(Name) (crypto.PrivKey, error) { return nil, ErrNotFound },
+		})
+		mine, err := n.Publish(t.Context(), key, Publication{Value: pathA, Lifetime: 4 * 24 * time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ran := make(chan error)
+		go func() { ran <- n.Run(ctx) }()
+		time.Sleep(10 * 24 * time.Hour)
+		cancel()
+		if err := <-ran; err != nil {
+			t.Errorf("Run: %v", err)
+		}
+		taken := store.taken()
+		for _, raw := range taken {
+			if string(raw) != string(mine.Bytes()) {
+				t.Error("something else was sent")
+			}
+		}
+		// At once, and then every twelve hours for four days.
+		if len(taken) < 7 || len(taken) > 9 {
+			t.Errorf("it was sent %d times, want 8", len(taken))
+		}
 	})
 }

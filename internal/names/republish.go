@@ -46,25 +46,30 @@ func (n *Names) Due(now time.Time) iter.Seq[Due] {
 }
 
 // Republish does what is due. Before a record is renewed the name is looked up,
-// so that what another node published with the key isn't missed.
+// so that what another node published with the key isn't missed. One that can't
+// be renewed, since its key is gone, say, is sent as it is until it expires.
 func (n *Names) Republish(ctx context.Context, d Due) error {
+	var failed error
 	if d.Renew {
 		renewed, err := n.renew(ctx, d.Name)
-		if err != nil {
-			return fmt.Errorf("names: renew %s: %w", d.Name, err)
-		}
 		if renewed != nil {
 			return n.send(ctx, renewed)
 		}
+		if err != nil {
+			failed = fmt.Errorf("names: renew %s: %w", d.Name, err)
+		}
 	}
-	_, record := n.table.get(d.Name)
+	r, record := n.table.get(d.Name)
 	if record == nil {
 		return fmt.Errorf("names: republish %s: %w", d.Name, ErrNotFound)
 	}
-	if err := record.Valid(time.Now()); err != nil {
-		return err
+	if failed != nil && time.Since(r.sent) < n.c.Rebroadcast {
+		return failed
 	}
-	return n.send(ctx, record)
+	if err := record.Valid(time.Now()); err != nil {
+		return errors.Join(failed, err)
+	}
+	return errors.Join(failed, n.send(ctx, record))
 }
 
 // renew signs the best record of an own name anew. It returns nil if that is
@@ -75,11 +80,11 @@ func (n *Names) renew(ctx context.Context, name Name) (*Record, error) {
 		return nil, err
 	}
 	defer done()
-	floor, some, err := n.highest(ctx, name)
+	key, err := n.c.Key(name)
 	if err != nil {
 		return nil, err
 	}
-	key, err := n.c.Key(name)
+	floor, some, err := n.highest(ctx, name)
 	if err != nil {
 		return nil, err
 	}
