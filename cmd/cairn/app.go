@@ -91,7 +91,7 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		a.statsCommand(), a.backupCommand(), a.rebuildCommand())
 	grouped(root, "node", a.serveCommand(), a.idCommand(), a.peersCommand(), a.connectCommand(), a.disconnectCommand(),
 		a.pingCommand(), a.shutdownCommand())
-	grouped(root, "moving", a.syncCommand())
+	grouped(root, "moving", a.syncCommand(), a.findCommand(), a.provideCommand(), a.routingCommand())
 	grouped(root, "names", a.keyCommand(), a.nameCommand())
 	grouped(root, "itself", a.initCommand(), a.configCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("itself")

@@ -48,6 +48,8 @@ func runScripts(t *testing.T, setup func(*testscript.Env) error, files ...string
 			e.Setenv("CAIRN_API_ADDR", "off")
 			e.Setenv("CAIRN_GATEWAY_ADDR", "off")
 			e.Setenv("CAIRN_DNS_SERVERS", "off")
+			e.Setenv("CAIRN_SWARM_BOOTSTRAP", "none")
+			e.Setenv("CAIRN_ROUTING_ROUTERS", "none")
 			e.Values[daemonsKey{}] = make(map[string]*daemon)
 			if err := os.Mkdir(home, 0o755); err != nil || setup == nil {
 				return err

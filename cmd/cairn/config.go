@@ -48,6 +48,16 @@ var keys = []key{
 		_, err := parseLevel(s)
 		return err
 	}},
+	{"routing.fetched", "false", "whether what came as a cache is announced, too: true or false", checkBool},
+	{"routing.mode", "auto", "who is asked for providers: auto, client, server, accelerated, delegated, lan or none", func(s string) error {
+		_, err := cairn.ParseRoutingMode(s)
+		return err
+	}},
+	{"routing.provide", "entities", "what is announced of what aliases keep: roots, entities (files and directories), all or none", func(s string) error {
+		_, err := cairn.ParseProvideStrategy(s)
+		return err
+	}},
+	{"routing.routers", publicOnes, "routers to ask over HTTP: URLs divided by commas, public, or none", checkRouters},
 	{"store.cache-size", "32MiB", "memory for the index's cache", checkSize},
 	{"store.max-cached", "0", "blocks kept that no alias needs; 0: as many as there is space for", func(s string) error {
 		_, err := strconv.ParseUint(s, 10, 63)
@@ -59,7 +69,7 @@ var keys = []key{
 	{"store.pack-size", "64MiB", "where a pack is sealed and the next one begins", checkSize},
 	{"store.reserve", "64MiB", "free disk space below which nothing more is taken in", checkSize},
 	{"store.target", "0B", "what all packs may take on disk before garbage is evicted; 0B: no limit", checkSize},
-	{"swarm.bootstrap", "", "peers to connect to at once, divided by commas", nil},
+	{"swarm.bootstrap", publicOnes, "peers to connect to at once and enter the DHT by: addresses divided by commas, public, or none", checkBootstrap},
 	{"swarm.listen", ":4001", "where a daemon listens for peers: multiaddrs divided by commas, :PORT for all kinds, or off", checkListen},
 }
 
@@ -85,13 +95,8 @@ func findKey(name string) (key, error) {
 	return key{}, hinted(fmt.Errorf("%q is no key of the configuration", name), "cairn config show lists them")
 }
 
-// checked checks a value; a key without a check takes any.
-func (k key) checked(text string) error {
-	if k.check == nil {
-		return nil
-	}
-	return k.check(text)
-}
+// checked checks a value.
+func (k key) checked(text string) error { return k.check(text) }
 
 // variable is the key's environment variable.
 func (k key) variable() string {
@@ -109,7 +114,7 @@ func (s settings) text(name string) string { return s[name].text }
 
 // list is a text whose parts are divided by commas.
 func (s settings) list(name string) []string {
-	return strings.FieldsFunc(s[name].text, func(r rune) bool { return r == ',' || r == ' ' })
+	return fields(s[name].text)
 }
 
 // pairs is a list of KEY=VALUE.

@@ -21,7 +21,7 @@ import (
 // localScripts are those about what is not done through a daemon: the making,
 // locking and rebuilding of repositories, what needs none, and scripts that start
 // their own daemons.
-var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "served", "keysecret", "namepeers"}
+var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "routing", "served", "keysecret", "namepeers"}
 
 // TestScriptsByDaemon runs the scripts again, with a daemon that serves the
 // repository, asked over its Unix socket, and over TCP.
@@ -91,6 +91,8 @@ func launch(env []string, dir string, args ...string) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{process: exec.Command(path, append([]string{"--json"}, args...)...), drained: make(chan struct{})}
+	// Nobody outside is asked for anything, unless env says otherwise.
+	env = append([]string{"CAIRN_SWARM_BOOTSTRAP=none", "CAIRN_ROUTING_ROUTERS=none"}, env...)
 	d.process.Dir, d.process.Env, d.process.Stderr = dir, env, &d.stderr
 	out, err := d.process.StdoutPipe()
 	if err != nil {
@@ -135,7 +137,8 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	name := args[0]
 	env := os.Environ()
 	for _, variable := range []string{
-		"HOME", "PATH", "NO_COLOR", "CAIRN_SWARM_LISTEN", "CAIRN_API_ADDR", "CAIRN_GATEWAY_ADDR", "CAIRN_DNS_SERVERS", "CAIRN_KEY_PASSPHRASE",
+		"HOME", "PATH", "NO_COLOR", "CAIRN_SWARM_LISTEN", "CAIRN_API_ADDR", "CAIRN_GATEWAY_ADDR", "CAIRN_SWARM_BOOTSTRAP", "CAIRN_ROUTING_ROUTERS",
+		"CAIRN_DNS_SERVERS", "CAIRN_KEY_PASSPHRASE",
 		"NOTIFY_SOCKET",
 	} {
 		env = append(env, variable+"="+ts.Getenv(variable))

@@ -77,6 +77,11 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 // daemon that --daemon names, or the one that serves the repository; else it is
 // opened here, for as long as do runs.
 func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
+	return a.withRepoAs(ctx, a.nodeConfig(nil, false), do)
+}
+
+// withRepoAs is withRepo, with a config for where no daemon is asked.
+func (a *app) withRepoAs(ctx context.Context, c cairn.Config, do func(repo) error) error {
 	d, err := a.daemon()
 	if err != nil {
 		return err
@@ -88,7 +93,7 @@ func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
 		}
 		return do(d)
 	}
-	return a.withNode(ctx, cairn.Config{Offline: a.offline, Bootstrap: a.set.list("swarm.bootstrap")}, func(n *cairn.Node) error {
+	return a.withNode(ctx, c, func(n *cairn.Node) error {
 		return do(opened{n.Store(), n})
 	})
 }

@@ -27,6 +27,7 @@ type repo interface {
 	keyring
 	keyCarrier
 	namer
+	finding
 }
 
 type blockKeeper interface {
@@ -99,6 +100,20 @@ type namer interface {
 	ResolveName(ctx context.Context, path string, o cairn.ResolveOptions) (cairn.Resolution, error)
 	NameRecord(ctx context.Context, name string, o cairn.ResolveOptions) (cairn.NameRecord, error)
 	PutNameRecord(ctx context.Context, name string, raw []byte) (cairn.NameRecord, error)
+}
+
+// finding is about who has what. Of trace see rpc.Client.
+type finding interface {
+	FindProviders(ctx context.Context, c cid.Cid, trace func(cairn.TraceEvent)) iter.Seq2[cairn.Provider, error]
+	FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.FoundPeer, error]
+	announcing
+}
+
+type announcing interface {
+	Provide(ctx context.Context, c cid.Cid) error
+	Unprovide(ctx context.Context, c cid.Cid) error
+	RoutingStatus(ctx context.Context) (cairn.RoutingStatus, error)
+	ProvideStats(ctx context.Context) (cairn.ProvideStats, error)
 }
 
 // A batch is a change of several things at once, or of none.
@@ -224,6 +239,33 @@ func (o opened) NameRecord(ctx context.Context, name string, ro cairn.ResolveOpt
 
 func (o opened) PutNameRecord(ctx context.Context, name string, raw []byte) (cairn.NameRecord, error) {
 	return o.node.PutNameRecord(ctx, name, raw)
+}
+
+func (o opened) FindProviders(ctx context.Context, c cid.Cid, trace func(cairn.TraceEvent)) iter.Seq2[cairn.Provider, error] {
+	return o.node.FindProviders(traced(ctx, trace), c)
+}
+
+func (o opened) FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.FoundPeer, error] {
+	return o.node.FindPeer(traced(ctx, trace), id)
+}
+
+func traced(ctx context.Context, trace func(cairn.TraceEvent)) context.Context {
+	if trace == nil {
+		return ctx
+	}
+	return cairn.WithTrace(ctx, trace)
+}
+
+func (o opened) Provide(ctx context.Context, c cid.Cid) error { return o.node.Provide(ctx, c) }
+
+func (o opened) Unprovide(ctx context.Context, c cid.Cid) error { return o.node.Unprovide(ctx, c) }
+
+func (o opened) RoutingStatus(ctx context.Context) (cairn.RoutingStatus, error) {
+	return o.node.RoutingStatus(ctx)
+}
+
+func (o opened) ProvideStats(ctx context.Context) (cairn.ProvideStats, error) {
+	return o.node.ProvideStats(ctx)
 }
 
 // asked is the repository that a daemon has open.

@@ -34,8 +34,14 @@ const (
 )
 
 func (a *app) serveCommand() *cobra.Command {
-	var listen, bootstrap []string
+	var listen []string
 	var api, gateway string
+	flags := []keyFlag{
+		{"bootstrap", "swarm.bootstrap", "connect at once to these peers, by their `addresses`, divided by commas; public, or none"},
+		{"routing", "routing.mode", "whom to ask for providers: `MODE` is auto, client, server, accelerated, delegated, lan or none"},
+		{"delegated-routers", "routing.routers", "routers to ask over HTTP: `URLs`, divided by commas; public, or none"},
+		{"provide", "routing.provide", "announce `WHAT` of what aliases keep: roots, entities, all or none"},
+	}
 	cmd := &cobra.Command{
 		Use:     "serve",
 		Aliases: []string{"daemon"},
@@ -52,12 +58,12 @@ alone; port 0 is any that is free, and "off" is none.
 --listen takes multiaddrs, :PORT for all kinds at that port, or "off".`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := a.takeKeyFlags(cmd, flags); err != nil {
+				return err
+			}
 			fl := cmd.Flags()
 			if !fl.Changed("listen") {
 				listen = a.set.list("swarm.listen")
-			}
-			if !fl.Changed("bootstrap") {
-				bootstrap = a.set.list("swarm.bootstrap")
 			}
 			if !fl.Changed("api") {
 				api = a.set.text("api.addr")
@@ -75,8 +81,7 @@ alone; port 0 is any that is free, and "off" is none.
 			if err != nil {
 				return usage(fmt.Errorf("serve: %w", err))
 			}
-			c := cairn.Config{Offline: a.offline, Listen: addrs, Local: local, Bootstrap: bootstrap}
-			return a.withNode(cmd.Context(), c, func(n *cairn.Node) error {
+			return a.withNode(cmd.Context(), a.nodeConfig(addrs, local), func(n *cairn.Node) error {
 				if err := a.serve(cmd.Context(), n, api, gateway); err != nil {
 					return fmt.Errorf("serve: %w", err)
 				}
@@ -86,7 +91,9 @@ alone; port 0 is any that is free, and "off" is none.
 	}
 	fl := cmd.Flags()
 	fl.StringArrayVar(&listen, "listen", nil, "listen for peers at this `address` (may be repeated; key swarm.listen)")
-	fl.StringArrayVar(&bootstrap, "bootstrap", nil, "connect at once to the peer at this `address` (may be repeated; key swarm.bootstrap)")
+	addKeyFlags(cmd, flags)
+	completeFlag(cmd, "routing", "auto", "client", "server", "accelerated", "delegated", "lan", "none")
+	completeFlag(cmd, "provide", "roots", "entities", "all", "none")
 	fl.StringVar(&api, "api", "", "serve the API at this `address`, too (key api.addr)")
 	fl.StringVar(&gateway, "gateway", "", "serve the gateway at this `address` (key gateway.addr)")
 	a.passphraseFlag(cmd)

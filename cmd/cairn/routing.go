@@ -1,0 +1,120 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/spf13/cobra"
+)
+
+func (a *app) routingCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "routing",
+		Short: "Tell how finding and announcing are doing",
+		Args:  arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				status, err := s.RoutingStatus(cmd.Context())
+				if err != nil {
+					return fmt.Errorf("routing: %w", err)
+				}
+				stats, err := s.ProvideStats(cmd.Context())
+				announces := !errors.Is(err, cairn.ErrNoRouting)
+				if err != nil && announces {
+					return fmt.Errorf("routing: %w", err)
+				}
+				return a.routing(status, stats, announces)
+			})
+		},
+	}
+}
+
+func (a *app) routing(status cairn.RoutingStatus, stats cairn.ProvideStats, announces bool) error {
+	if a.json {
+		shown := struct {
+			rpc.RoutingShape
+			Providing *rpc.ProvideShape `json:"providing"`
+		}{RoutingShape: rpc.ShapeOfRouting(status)}
+		if announces {
+			s := rpc.ShapeOfProviding(stats)
+			shown.Providing = &s
+		}
+		return a.show(shown, "")
+	}
+	rows := [][2]string{
+		{"mode", string(status.Mode)},
+		{"peers", fmt.Sprintf("%d in the DHT, %d in the local network's", status.Peers, status.LocalPeers)},
+	}
+	switch {
+	case status.Ready:
+		rows = append(rows, [2]string{"table", fmt.Sprintf("%d peers, look-ups take one step", status.AllPeers)})
+	case status.Mode == cairn.RoutingAccelerated:
+		rows = append(rows, [2]string{"table", "being filled"})
+	}
+	rows = append(rows,
+		[2]string{"answers", yes(status.Server, "for the DHT", "nobody: it is a client of the DHT")},
+		[2]string{"remembered", fmt.Sprintf("providers of %d CIDs", status.Cached)})
+	if announces {
+		rows = append(rows, providing(stats)...)
+	} else {
+		rows = append(rows, [2]string{"announced", "nothing, in this mode"})
+	}
+	for _, row := range rows {
+		if err := a.show(nil, "%-11s %s", row[0], row[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func yes(is bool, yes, no string) string {
+	if is {
+		return yes
+	}
+	return no
+}
+
+// providing says how announcing goes, and whether it can be kept up.
+func providing(s cairn.ProvideStats) [][2]string {
+	what := fmt.Sprintf("%d CIDs", s.Records)
+	if s.Records < 0 {
+		what = "being counted"
+	}
+	strategy := string(s.Strategy)
+	if strategy == "" {
+		strategy = "a list of the program's own"
+	}
+	sweep := fmt.Sprintf("%d of %d regions within the last %s", s.Visited, s.Regions, hours(s.Interval))
+	switch {
+	case s.Records == 0:
+		sweep = "nothing to do"
+	case s.SweepTakes == 0:
+		sweep += ", none measured yet"
+	case s.Fits:
+		sweep += fmt.Sprintf("; all take %s: that fits", hours(s.SweepTakes))
+	default:
+		sweep += fmt.Sprintf("; all would take %s: that does NOT fit, some records will lapse", hours(s.SweepTakes))
+	}
+	return [][2]string{
+		{"announced", what + " (" + strategy + ")"},
+		{"pending", fmt.Sprintf("%d, and %d regions late; %d announced and %d failed since the start", s.Pending, s.Late, s.Announced, s.Failed)},
+		{"sweep", sweep},
+	}
+}
+
+// hours prints a duration without seconds, if it is long.
+func hours(d time.Duration) string {
+	switch {
+	case d >= time.Hour && d%time.Hour == 0:
+		return fmt.Sprintf("%dh", d/time.Hour)
+	case d >= time.Hour:
+		d = d.Round(time.Minute)
+		return fmt.Sprintf("%dh%dm", d/time.Hour, d%time.Hour/time.Minute)
+	case d >= time.Second:
+		return d.Round(time.Second).String()
+	}
+	return d.Round(time.Millisecond).String()
+}
