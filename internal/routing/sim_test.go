@@ -5,6 +5,7 @@ import (
 	"flag"
 	"math/rand/v2"
 	"runtime"
+	"runtime/metrics"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -85,6 +86,14 @@ func closeSim(t *testing.T, servers []simServer) {
 	}
 }
 
+// cpu is how long the process has computed, without collecting garbage.
+func cpu() time.Duration {
+	runtime.GC() // which has it counted
+	sample := []metrics.Sample{{Name: "/cpu/classes/user:cpu-seconds"}}
+	metrics.Read(sample)
+	return time.Duration(sample[0].Value.Float64() * float64(time.Second)).Round(time.Millisecond)
+}
+
 // heap is what is in use after a collection.
 func heap() int64 {
 	var m runtime.MemStats
@@ -118,6 +127,7 @@ func TestSimulated(t *testing.T) {
 		}
 		for _, mode := range []Mode{ModeClient, ModeAccelerated} {
 			h := net.newHost(t)
+			busy := cpu()
 			r, err := New(t.Context(), Config{Host: h, Mode: mode, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
 			if err != nil {
 				t.Fatal(err)
@@ -125,6 +135,7 @@ func TestSimulated(t *testing.T) {
 			// Until the tables are as full as they get.
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
+			t.Logf("%s: %v of CPU for everybody while its tables are filled", mode, cpu()-busy)
 			if mode == ModeAccelerated && !r.Ready() {
 				t.Fatal("the accelerated table is not ready")
 			}

@@ -1,0 +1,242 @@
+package main
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/binary"
+	"flag"
+	"fmt"
+	"io"
+	"math/bits"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p"
+	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/host"
+	p2pnet "github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"google.golang.org/protobuf/proto"
+)
+
+var update = flag.Bool("update", false, "write the output of commands into docs/routing.md")
+
+// A street is a DHT laid out so that a look-up takes four steps: the houses of
+// each block know those of the next, which are nearer to what is looked for, and
+// the last know who has it. One is shut, and one is slow.
+type street struct {
+	target cid.Cid
+	blocks [][]house
+	has    peer.AddrInfo
+}
+
+type house struct {
+	host host.Host
+	info peer.AddrInfo
+}
+
+// sharedBits are those that each block's houses have in common with the target.
+var sharedBits = [][]int{{2}, {5, 4}, {8, 7}, {11, 10}}
+
+// identityFor makes the first key, of those that follow from a seed, whose peer
+// id has so many bits in common with the target.
+func identityFor(t *testing.T, target []byte, seed uint64, want int) crypto.PrivKey {
+	t.Helper()
+	key := sha256.Sum256(target)
+	for i := uint64(0); ; i++ {
+		var secret [ed25519.SeedSize]byte
+		binary.BigEndian.PutUint64(secret[:], seed)
+		binary.BigEndian.PutUint64(secret[8:], i)
+		k, err := crypto.UnmarshalEd25519PrivateKey(ed25519.NewKeyFromSeed(secret[:]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		id, err := peer.IDFromPrivateKey(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := sha256.Sum256([]byte(id))
+		if shared(at[:], key[:]) == want {
+			return k
+		}
+	}
+}
+
+func shared(a, b []byte) (n int) {
+	for i := range a {
+		d := a[i] ^ b[i]
+		n += bits.LeadingZeros8(d)
+		if d != 0 {
+			break
+		}
+	}
+	return n
+}
+
+func newStreet(t *testing.T) *street {
+	t.Helper()
+	b, err := block.New(block.Raw, []byte("what is looked for"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &street{target: b.CID()}
+	for i, row := range sharedBits {
+		var houses []house
+		for j, n := range row {
+			h, err := libp2p.New(libp2p.Identity(identityFor(t, s.target.Hash(), uint64(10*i+j), n)),
+				libp2p.ListenAddrStrings("/ip4/127.0.0.1/tcp/0"), libp2p.DisableRelay(), libp2p.DisableMetrics())
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { h.Close() })
+			houses = append(houses, house{h, peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()}})
+		}
+		s.blocks = append(s.blocks, houses)
+	}
+	id, err := peer.IDFromPrivateKey(identityFor(t, s.target.Hash(), 100, 0))
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.has = peer.AddrInfo{ID: id, Addrs: s.blocks[0][0].info.Addrs}
+	for i, houses := range s.blocks {
+		for j, h := range houses {
+			shut, slow := i == 2 && j == 1, i == 2 && j == 0 // the one that is left
+			h.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream p2pnet.Stream) {
+				defer stream.Close()
+				request, err := readMessage(stream)
+				if err != nil || shut {
+					stream.Reset()
+					return
+				}
+				if slow {
+					time.Sleep(200 * time.Millisecond) // the way is long
+				}
+				_ = writeMessage(stream, s.answer(i, request)) // who has left needs none
+			})
+		}
+	}
+	return s
+}
+
+// answer is what the houses of a block say.
+func (s *street) answer(i int, request *pb.Message) *pb.Message {
+	m := pb.NewMessage(request.GetType(), request.GetKey(), 0)
+	if !bytes.Equal(request.GetKey(), s.target.Hash()) {
+		return m
+	}
+	if i+1 < len(s.blocks) {
+		var next []peer.AddrInfo
+		for _, h := range s.blocks[i+1] {
+			next = append(next, h.info)
+		}
+		m.CloserPeers = pb.RawPeerInfosToPBPeers(next)
+	} else if request.GetType() == pb.Message_GET_PROVIDERS {
+		m.ProviderPeers = pb.RawPeerInfosToPBPeers([]peer.AddrInfo{s.has})
+	}
+	return m
+}
+
+func readMessage(r io.Reader) (*pb.Message, error) {
+	length, err := binary.ReadUvarint(oneByte{r})
+	if err != nil || length > p2pnet.MessageSizeMax {
+		return nil, fmt.Errorf("a message of %d bytes: %w", length, err)
+	}
+	data := make([]byte, length)
+	if _, err := io.ReadFull(r, data); err != nil {
+		return nil, err
+	}
+	m := new(pb.Message)
+	return m, proto.Unmarshal(data, m)
+}
+
+// oneByte reads bytes one by one, and none too many.
+type oneByte struct{ io.Reader }
+
+func (r oneByte) ReadByte() (byte, error) {
+	var b [1]byte
+	_, err := io.ReadFull(r, b[:])
+	return b[0], err
+}
+
+func writeMessage(w io.Writer, m *pb.Message) error {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(append(binary.AppendUvarint(nil, uint64(len(data))), data...))
+	return err
+}
+
+// What differs from run to run.
+var (
+	aTime = regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b *`)
+	aPort = regexp.MustCompile(`/tcp/\d+`)
+)
+
+// TestFindTrace follows a look-up that takes four steps, and holds what the
+// command prints against docs/routing.md.
+func TestFindTrace(t *testing.T) {
+	s := newStreet(t)
+	dir := filepath.Join(t.TempDir(), "repo")
+	first := s.blocks[0][0].info
+	d, err := launch(os.Environ(), t.TempDir(), "--repo", dir, "serve", "--api", "off", "--gateway", "off",
+		"--listen", "/ip4/127.0.0.1/tcp/0", "--bootstrap", first.Addrs[0].String()+"/p2p/"+first.ID.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { d.end(os.Kill) })
+	path, err := exec.LookPath("cairn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(path, "--repo", dir, "find", "--trace", s.target.String()).CombinedOutput()
+	if err != nil {
+		t.Fatalf("find: %v: %s", err, out)
+	}
+	got := aPort.ReplaceAllString(string(out), "/tcp/4001")
+	got = aTime.ReplaceAllStringFunc(got, func(s string) string {
+		at := "12ms"
+		if strings.HasSuffix(s, " ") {
+			return fmt.Sprintf("%-*s", max(len(strings.TrimRight(s, " "))+1, 9), at)
+		}
+		return at
+	})
+	holdAgainstDocs(t, "cairn find --trace "+s.target.String(), got)
+}
+
+// holdAgainstDocs expects a command and its output in docs/routing.md.
+func holdAgainstDocs(t *testing.T, command, output string) {
+	t.Helper()
+	const file = "../../docs/routing.md"
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := strings.Index(string(text), "$ "+command+"\n")
+	if begin < 0 {
+		t.Fatalf("%s has no %q", file, command)
+	}
+	begin += len("$ " + command + "\n")
+	length := strings.Index(string(text)[begin:], "```")
+	if length < 0 {
+		t.Fatalf("%s: the output of %q has no end", file, command)
+	}
+	if string(text)[begin:begin+length] == output {
+		return
+	}
+	if !*update {
+		t.Fatalf("%s: got\n%s\nwant\n%s\n(go test ./cmd/cairn -run %s -update writes it)", command, output, string(text)[begin:begin+length], t.Name())
+	}
+	if err := os.WriteFile(file, []byte(string(text)[:begin]+output+string(text)[begin+length:]), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
