@@ -80,6 +80,16 @@
 // Protect and Ban are about who the node talks to, Topic about messages, Gateway
 // is an http.Handler that serves what is here to anybody.
 //
+// # Finding
+//
+// With Config.Bootstrap (DefaultBootstrap, for the public network), peers and
+// providers are found in the DHT; with Config.Delegated, by routers over HTTP;
+// with Config.Finders, as you like. Sync and Fetch ask whoever is found.
+// FindProviders and FindPeer tell as they find, WithTrace how. A node that
+// listens announces what its aliases keep (Config.Providing); Provide announces
+// one thing more, ProvideStats tells whether it can be kept up. What nobody
+// configured is asked of nobody: a zero Config calls no one.
+//
 // # Errors
 //
 // Errors are tested with errors.Is: block.ErrNotFound for a block that isn't
@@ -90,6 +100,6 @@
 //
 // A Node may be used by any number of goroutines, and there is no global state:
 // two nodes in one process know nothing of each other. It finds peers of the
-// local network if it's told to (Config.MDNS); it doesn't ask the DHT yet.
+// local network if it's told to (Config.MDNS).
 // docs/architecture.md tells how the packages stand on each other.
 package cairn

@@ -16,8 +16,9 @@ func (a *app) syncCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "sync CID",
 		Short: "Get a DAG from whoever has it, and keep it",
-		Long: `Gets what is missing of the DAG below CID, from connected peers and those that
---from names: peers, by an address that ends with their id, or gateways, by URL.
+		Long: `Gets what is missing of the DAG below CID, from connected peers, from whoever is
+found to have it, and from those that --from names: peers, by an address that
+ends with their id, or gateways, by URL.
 Every block is checked. When the command ends with status 0, all of it is here
 and on disk, and kept, under the alias pin/CID, or that of --alias. What came
 before an error or an interruption stays: run it again, and it goes on.`,

@@ -191,7 +191,7 @@ var explanations = []struct {
 	{cairn.ErrNoPeers, exitFailed, "connect to one with cairn connect, or name some in the key swarm.bootstrap"},
 	{cairn.ErrNoAnswer, exitFailed, "is this machine on the network? cairn peers lists whom it reaches"},
 	{cairn.ErrNoRouting, exitFailed, "the key routing.mode says who is asked: cairn config set routing.mode auto"},
-	{cairn.ErrNoSource, exitNotFound, "name somebody who has it with --from, or connect to a peer"},
+	{cairn.ErrNoSource, exitNotFound, "name somebody who has it with --from, or connect to a peer; cairn find tells who is known to have it"},
 	{cairn.ErrOffline, exitFailed, "leave out --offline"},
 	{cairn.ErrAddress, exitFailed, "an address ends with the peer's id: /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo…"},
 	{block.ErrNotFound, exitNotFound, "this command looks in the repository only"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p-kad-dht/crawler"
 	"github.com/libp2p/go-libp2p-kad-dht/fullrt"
 	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/peerstore"
 	"github.com/libp2p/go-libp2p/core/protocol"
@@ -31,7 +34,8 @@ const (
 
 // addFull gives the table what knows the whole network.
 func (t *table) addFull(c *Config) error {
-	crawl, err := crawler.NewDefaultCrawler(c.Host,
+	short := &shortHost{Host: c.Host, opened: make(map[peer.ID]bool)}
+	crawl, err := crawler.NewDefaultCrawler(short,
 		crawler.WithProtocols([]protocol.ID{c.protocol(true)}),
 		crawler.WithParallelism(crawlers),
 		crawler.WithCustomMessageSender(senderOf()))
@@ -39,7 +43,7 @@ func (t *table) addFull(c *Config) error {
 		return fmt.Errorf("routing: start the accelerated DHT: %w", err)
 	}
 	options := []fullrt.Option{
-		fullrt.WithCrawler(&seededCrawler{crawl: crawl, table: t, bootstrap: c.Bootstrap}),
+		fullrt.WithCrawler(&seededCrawler{crawl: crawl, host: short, table: t, bootstrap: c.Bootstrap}),
 		// It takes few of the options, and none of the defaults.
 		fullrt.DHTOption(
 			dht.BucketSize(amino.DefaultBucketSize),
@@ -61,6 +65,7 @@ func (t *table) addFull(c *Config) error {
 // again for an hour.
 type seededCrawler struct {
 	crawl     crawler.Crawler
+	host      *shortHost
 	table     *table
 	bootstrap []peer.AddrInfo
 }
@@ -91,11 +96,53 @@ func (s *seededCrawler) Run(ctx context.Context, known []*peer.AddrInfo, good cr
 		s.crawl.Run(ctx, seeds, func(p peer.ID, peers []*peer.AddrInfo) {
 			answered.Add(1)
 			good(p, peers)
-		}, bad)
+			s.host.done(p)
+		}, func(p peer.ID, err error) {
+			bad(p, err)
+			s.host.done(p)
+		})
 		if answered.Load() > 0 {
 			return
 		}
 		pause.Reset(crawlAgain)
+	}
+}
+
+// A shortHost closes the connections that a crawl opened as soon as it is done
+// with a peer: thousands would be open before the connection manager looks, and
+// nobody else could connect.
+type shortHost struct {
+	host.Host
+
+	mu     sync.Mutex // guards what follows
+	opened map[peer.ID]bool
+}
+
+func (h *shortHost) Connect(ctx context.Context, p peer.AddrInfo) error {
+	if h.Network().Connectedness(p.ID) != network.Connected {
+		h.mu.Lock()
+		h.opened[p.ID] = true
+		h.mu.Unlock()
+	}
+	return h.Host.Connect(ctx, p)
+}
+
+// done closes the connections to a peer, if nobody else has come to use them.
+func (h *shortHost) done(id peer.ID) {
+	h.mu.Lock()
+	opened := h.opened[id]
+	delete(h.opened, id)
+	h.mu.Unlock()
+	if !opened {
+		return
+	}
+	for _, c := range h.Network().ConnsToPeer(id) {
+		used := slices.ContainsFunc(c.GetStreams(), func(s network.Stream) bool {
+			return !strings.HasSuffix(string(s.Protocol()), string(kadProtocol)) && !strings.HasPrefix(string(s.Protocol()), "/ipfs/id/")
+		})
+		if !used {
+			_ = c.Close() // it is open or it isn't
+		}
 	}
 }
 
