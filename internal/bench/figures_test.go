@@ -118,7 +118,7 @@ func TestFigures(t *testing.T) {
 		fmt.Print("\n", report(rows))
 	}
 	if *reportFlag != "" && !t.Failed() {
-		if err := os.WriteFile(*reportFlag, []byte(report(rows)), 0o644); err != nil {
+		if err := os.WriteFile(*reportFlag, []byte(report(rows)+networks(*reportFlag)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -103,7 +103,22 @@ func quantity(v float64, unit string) string {
 	return text + " " + unit
 }
 
-// report is docs/performance.md.
+// networks is the section at the end of the page that is there, which package
+// internal/routing writes.
+func networks(path string) string {
+	const heading = "## Networks of many\n"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		return "" // there's no page yet
+	}
+	_, tail, found := strings.Cut(string(page), heading)
+	if !found {
+		return ""
+	}
+	return "\n" + heading + tail
+}
+
+// report is docs/performance.md, but for what networks returns.
 func report(rows []row) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, `# How fast it is

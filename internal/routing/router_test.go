@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"slices"
 	"sync"
 	"testing"
@@ -319,5 +320,40 @@ func TestCloseEndsAll(t *testing.T) {
 			n, _ := goroutinesOf(parts...)
 			return n <= before
 		})
+	}
+}
+
+// TestShortHost closes what a crawl opened, and nothing else.
+func TestShortHost(t *testing.T) {
+	servers := newServers(t, 3)
+	ours := newSwarm(t).Host()
+	h := &shortHost{Host: ours, opened: make(map[peer.ID]bool)}
+	before, used, idle := servers[0].host, servers[1].host, servers[2].host
+	if err := ours.Connect(soon(t), peer.AddrInfo{ID: before.ID(), Addrs: before.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range servers {
+		if err := h.Connect(soon(t), peer.AddrInfo{ID: s.host.ID(), Addrs: s.host.Addrs()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	used.SetStreamHandler("/use", func(s network.Stream) { io.Copy(io.Discard, s) })
+	stream, err := ours.NewStream(soon(t), used.ID(), "/use")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Reset()
+	for _, s := range servers {
+		h.done(s.host.ID())
+		h.done(s.host.ID()) // and once more, as it's known by several ways
+	}
+	for _, c := range []struct {
+		what string
+		id   peer.ID
+		want network.Connectedness
+	}{{"opened before", before.ID(), network.Connected}, {"used", used.ID(), network.Connected}, {"idle", idle.ID(), network.NotConnected}} {
+		if got := ours.Network().Connectedness(c.id); got != c.want {
+			t.Errorf("%s: got %v, want %v", c.what, got, c.want)
+		}
 	}
 }

@@ -3,10 +3,14 @@ package routing
 import (
 	"context"
 	"flag"
+	"fmt"
+	"iter"
 	"math/rand/v2"
+	"os"
 	"runtime"
 	"runtime/metrics"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -23,7 +27,63 @@ import (
 var (
 	simNodes = flag.Int("nodes", 60, "how many servers the simulated network has")
 	simSweep = flag.Int("sweep", 200, "how many CIDs are swept in it")
+	simCIDs  = flag.Int("lookups", 20, "how many CIDs are looked for in it")
+	simWrite = flag.String("report", "", "the page whose last section the figures replace: docs/performance.md")
 )
+
+// A simTable collects the figures, those of the ordinary table beside those of
+// the accelerated one.
+type simTable struct {
+	what  []string
+	cells map[string]*[2]string
+}
+
+func (s *simTable) set(mode Mode, what, figure string, args ...any) {
+	if s.cells == nil {
+		s.cells = make(map[string]*[2]string)
+	}
+	if s.cells[what] == nil {
+		s.what = append(s.what, what)
+		s.cells[what] = new([2]string)
+	}
+	column := 0
+	if mode == ModeAccelerated {
+		column = 1
+	}
+	s.cells[what][column] = fmt.Sprintf(figure, args...)
+}
+
+// simHeading begins the section of docs/performance.md.
+const simHeading = "## Networks of many\n"
+
+func (s *simTable) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, simHeading+`
+Written by `+"`make bench-network`"+`: a simulated network of %d servers of kad-dht that looks like the Amino DHT (public addresses,
+%v round trips, all filters on), and a node of ours in it. Time is simulated, so it's the same on every machine; CPU and
+memory are real. Medians of %d look-ups, one after another.
+
+| | ordinary table | accelerated |
+|---|---|---|
+`, *simNodes, simRTT, *simCIDs)
+	for _, what := range s.what {
+		fmt.Fprintf(&b, "| %s | %s | %s |\n", what, s.cells[what][0], s.cells[what][1])
+	}
+	return b.String()
+}
+
+// write puts the figures into a page.
+func (s *simTable) write(t *testing.T, path string) {
+	t.Helper()
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, _, _ := strings.Cut(string(page), simHeading)
+	if err := os.WriteFile(path, []byte(strings.TrimRight(head, "\n")+"\n\n"+s.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
 
 // simRTT is a round trip in the simulated network: what peers of the Amino DHT
 // typically are apart.
@@ -118,8 +178,8 @@ func TestSimulated(t *testing.T) {
 		for _, s := range servers[:2] {
 			bootstrap = append(bootstrap, peer.AddrInfo{ID: s.host.id, Addrs: s.host.Addrs()})
 		}
-		const lookups = 20
-		cids := newCIDs(t, lookups)
+		cids := newCIDs(t, *simCIDs)
+		figures := new(simTable)
 		for i, c := range cids {
 			if err := servers[(i*7+5)%len(servers)].dht.Provide(t.Context(), c, true); err != nil {
 				t.Fatal(err)
@@ -135,13 +195,15 @@ func TestSimulated(t *testing.T) {
 			// Until the tables are as full as they get.
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			t.Logf("%s: %v of CPU for everybody while its tables are filled", mode, cpu()-busy)
+			if mode == ModeAccelerated {
+				figures.set(mode, "CPU while the table is filled, of all nodes together", "%v", cpu()-busy)
+			}
 			if mode == ModeAccelerated && !r.Ready() {
 				t.Fatal("the accelerated table is not ready")
 			}
-			lookUp(t, r, servers, cids, count)
+			lookUp(t, r, figures, servers, cids, count)
 			if mode == ModeClient {
-				sweep(t, r, servers, count)
+				sweep(t, r, figures, servers, count)
 			}
 			if err := r.Close(); err != nil {
 				t.Error(err)
@@ -150,19 +212,23 @@ func TestSimulated(t *testing.T) {
 			all := heap()
 			r.tables[0].full = nil
 			withoutFull := heap()
-			r.tables[0].dht = nil
-			t.Logf("%s: %d KiB of heap for the accelerated table, %d KiB for the ordinary one",
-				mode, (all-withoutFull)>>10, (withoutFull-heap())>>10)
+			if mode == ModeAccelerated {
+				figures.set(mode, "heap of the table", "%d KiB", (all-withoutFull)>>10)
+			}
 			if err := h.Close(); err != nil {
 				t.Error(err)
 			}
 		}
-		leave(t, net, servers, bootstrap, cids)
+		leave(t, net, figures, servers, bootstrap, cids)
+		t.Logf("\n%s", figures)
+		if *simWrite != "" && !t.Failed() {
+			figures.write(t, *simWrite)
+		}
 	})
 }
 
 // lookUp looks for all the CIDs, and reports.
-func lookUp(t *testing.T, r *Router, servers []simServer, cids []cid.Cid, count *[8]atomic.Int64) {
+func lookUp(t *testing.T, r *Router, figures *simTable, servers []simServer, cids []cid.Cid, count *[8]atomic.Int64) {
 	t.Helper()
 	wantSource := "dht"
 	if r.Ready() {
@@ -212,16 +278,54 @@ func lookUp(t *testing.T, r *Router, servers []simServer, cids []cid.Cid, count 
 	if len(firsts) == 0 {
 		t.Fatal("nothing was found")
 	}
-	t.Logf("%s, %d nodes, %v apart: first provider after %v (median), all after %v; found at hop %.1f, %.1f messages a look-up, %.1f of them traced",
-		wantSource, len(servers), simRTT, firsts[len(firsts)/2], wholes[len(wholes)/2],
-		float64(hops)/float64(n), float64(messages)/float64(n), float64(asked)/float64(n))
+	mode := r.config.Mode
+	figures.set(mode, "look-up: until the first provider", "%v", firsts[len(firsts)/2])
+	figures.set(mode, "look-up: until everybody has answered", "%v", wholes[len(wholes)/2])
+	figures.set(mode, "look-up: hops until the first provider, mean", "%.1f", float64(hops)/float64(n))
+	figures.set(mode, "look-up: messages, mean", "%.1f", float64(messages)/float64(n))
+	figures.set(mode, "look-up: until the first provider, where one is remembered", "%v", remembered(t, r, servers, cids[0]))
 	if asked == 0 || int64(asked) > messages+int64(n)*20 {
 		t.Errorf("got %d questions traced, want about the %d that were asked", asked, messages)
 	}
 }
 
+// remembered looks for a CID whose provider delivered before, and tells how long
+// that took.
+func remembered(t *testing.T, r *Router, servers []simServer, c cid.Cid) time.Duration {
+	t.Helper()
+	giver := servers[5%len(servers)].host
+	// The router under test has no cache, so that every look-up asks the network.
+	with, err := New(t.Context(), Config{Host: r.config.Host, Mode: ModeNone, Finders: []Finder{slowFinder{}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer with.Close()
+	with.Worked(c, Provider{AddrInfo: peer.AddrInfo{ID: giver.id, Addrs: giver.Addrs()}, Source: "dht"})
+	began := time.Now()
+	p, err := first(with.FindProviders(t.Context(), c))
+	took := time.Since(began)
+	if err != nil || p.ID != giver.id || took > simRTT {
+		t.Errorf("got %v after %v, %v, want %v within a round trip", p.ID, took, err, giver.id)
+	}
+	return took
+}
+
+// A slowFinder is a source that has something to wait for.
+type slowFinder struct{}
+
+func (slowFinder) Name() string { return "slow" }
+
+func (slowFinder) FindProviders(ctx context.Context, _ cid.Cid) iter.Seq2[Provider, error] {
+	return func(func(Provider, error) bool) {
+		select {
+		case <-time.After(10 * simRTT):
+		case <-ctx.Done():
+		}
+	}
+}
+
 // sweep announces many CIDs by regions.
-func sweep(t *testing.T, r *Router, servers []simServer, count *[8]atomic.Int64) {
+func sweep(t *testing.T, r *Router, figures *simTable, servers []simServer, count *[8]atomic.Int64) {
 	t.Helper()
 	cids := newCIDs(t, *simSweep)
 	l := &listing{}
@@ -238,8 +342,8 @@ func sweep(t *testing.T, r *Router, servers []simServer, count *[8]atomic.Int64)
 		}
 		time.Sleep(time.Second)
 	}
-	t.Logf("sweep of %d CIDs: %v, %d look-up messages, %d records sent", len(cids), time.Since(began),
-		count[pb.Message_FIND_NODE].Load()-found, count[pb.Message_ADD_PROVIDER].Load()-sent)
+	figures.set(r.config.Mode, fmt.Sprintf("sweep of %d CIDs", len(cids)), "%v, %d messages to look for peers, %d records sent",
+		time.Since(began), count[pb.Message_FIND_NODE].Load()-found, count[pb.Message_ADD_PROVIDER].Load()-sent)
 	for _, c := range cids[:5] {
 		found, err := servers[3].dht.FindProviders(t.Context(), c)
 		if err != nil || len(found) != 1 || found[0].ID != r.config.Host.ID() {
@@ -249,7 +353,7 @@ func sweep(t *testing.T, r *Router, servers []simServer, count *[8]atomic.Int64)
 }
 
 // leave lets a fifth of the network go, and looks for what was announced.
-func leave(t *testing.T, net *simNet, servers []simServer, bootstrap []peer.AddrInfo, cids []cid.Cid) {
+func leave(t *testing.T, net *simNet, figures *simTable, servers []simServer, bootstrap []peer.AddrInfo, cids []cid.Cid) {
 	t.Helper()
 	h := net.newHost(t)
 	r, err := New(t.Context(), Config{Host: h, Mode: ModeClient, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
@@ -270,7 +374,7 @@ func leave(t *testing.T, net *simNet, servers []simServer, bootstrap []peer.Addr
 			found++
 		}
 	}
-	t.Logf("with %d of %d nodes gone: %d of %d CIDs found", gone, len(servers), found, len(cids))
+	figures.set(ModeClient, fmt.Sprintf("CIDs found after %d of the nodes left", gone), "%d of %d", found, len(cids))
 	if found < len(cids)*9/10 {
 		t.Errorf("got %d of %d CIDs, want nine of ten", found, len(cids))
 	}
