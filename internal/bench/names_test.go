@@ -37,7 +37,8 @@ func naming(s *stage) []row {
 	s.scratch(func(dir string) {
 		ours, err := cairn.Open(ctx, cairn.Config{Dir: dir, Local: true})
 		s.check(err)
-		_, err = ours.Connect(ctx, s.behind(addrs[0].String(), simnet.Link{RTT: rtt}))
+		_, near := s.behind(addrs[0].String(), simnet.Link{RTT: rtt})
+		_, err = ours.Connect(ctx, near)
 		s.check(err)
 		resolve := func(name string) float64 {
 			return milliseconds(func() {
