@@ -95,8 +95,13 @@ func findKey(name string) (key, error) {
 	return key{}, hinted(fmt.Errorf("%q is no key of the configuration", name), "cairn config show lists them")
 }
 
-// checked checks a value.
-func (k key) checked(text string) error { return k.check(text) }
+// checked checks a value; a key without a check takes any.
+func (k key) checked(text string) error {
+	if k.check == nil {
+		return nil
+	}
+	return k.check(text)
+}
 
 // variable is the key's environment variable.
 func (k key) variable() string {
