@@ -7,9 +7,10 @@ import (
 	"time"
 )
 
-// entryTime is how long a question to the network waits for the first peer: that
-// of a handshake around the world, and of a packet that was lost.
-const entryTime = 5 * time.Second
+// entryTime is how long a question to the network waits for the first peer, as
+// long as one to the DHT does: handshakes around the world, over lines that lose
+// packets.
+const entryTime = 10 * time.Second
 
 // An entry tells when the network has been entered: one of the bootstrap peers
 // is connected, or none can be had. Who asks before has nobody to ask.
