@@ -23,7 +23,8 @@ import (
 type Peers struct {
 	Host    host.Host
 	Bitswap *bitswap.Bitswap
-	// Connect connects to a peer. Nil: the Host does, if it knows where.
+	// Connect connects to a peer, and waits until it has said what it speaks.
+	// Nil: the Host does, if it knows where.
 	Connect func(ctx context.Context, p peer.AddrInfo) error
 }
 
@@ -80,12 +81,10 @@ func (s *peerSource) speaks(protocols ...protocol.ID) bool {
 	return err == nil && len(known) > 0
 }
 
-// connect connects to the peer, so that it's known what it speaks.
+// connect connects to the peer, so that it's known what it speaks. One that is
+// connected already may not have said so yet, for which Peers.Connect waits.
 func (s *peerSource) connect(ctx context.Context) error {
-	if s.p.Host.Network().Connectedness(s.id) == network.Connected {
-		return nil
-	}
-	if s.call != nil {
+	if s.call != nil && s.p.Host.Network().Connectedness(s.id) != network.Connected {
 		return s.call(ctx)
 	}
 	connect := s.p.Connect

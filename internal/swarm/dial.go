@@ -9,6 +9,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	libp2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
+	"github.com/libp2p/go-libp2p/p2p/protocol/identify"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
@@ -59,8 +60,9 @@ func (s *Swarm) KnownAddrs(id peer.ID) []Address { return s.book.known(id) }
 func (s *Swarm) Known() []peer.ID { return s.book.ids() }
 
 // Connect opens a connection with a peer, at the addresses given or any that
-// the address book has, if there is none yet. Errors: ErrBanned, ErrFull,
-// ErrClosed, what each dial met with.
+// the address book has, if there is none yet. When it returns it is known what
+// the peer speaks. Errors: ErrBanned, ErrFull, ErrClosed, what each dial met
+// with.
 func (s *Swarm) Connect(ctx context.Context, p peer.AddrInfo) error {
 	err := s.connect(ctx, p)
 	if err != nil {
@@ -77,7 +79,7 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 		return ErrBanned
 	}
 	if s.net.Connectedness(p.ID) == network.Connected {
-		return nil
+		return s.identified(ctx, p.ID)
 	}
 	if s.gater.full() {
 		s.trimmer.TrimOpenConns(ctx)
@@ -97,6 +99,20 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 		return fmt.Errorf("%w: %d", ErrFull, s.config.Connections)
 	}
 	return err
+}
+
+// identified waits until a peer that is connected, maybe since a moment ago, has
+// said what it speaks, or has failed to. Whoever dials waits for that anyway.
+func (s *Swarm) identified(ctx context.Context, id peer.ID) error {
+	ids := s.host.(interface{ IDService() identify.IDService }).IDService()
+	for _, c := range s.net.ConnsToPeer(id) {
+		select {
+		case <-ids.IdentifyWait(c):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
 }
 
 // learnFailure tells the address book of the addresses that did not answer.

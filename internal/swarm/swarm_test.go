@@ -124,9 +124,10 @@ func TestConnect(t *testing.T) {
 			if want := b.AddrInfo().Addrs[0]; !strings.HasPrefix(want.String(), info.Addr.String()) && !info.Addr.Equal(want) {
 				t.Errorf("remote address: got %s, want %s", info.Addr, want)
 			}
-			if !slices.Contains(info.Protocols, broadcastProtocol) {
-				t.Errorf("protocols: got %v, want %s among them", info.Protocols, broadcastProtocol)
-			}
+			// What it took up a moment ago it says in a message of its own.
+			eventually(t, "it is known what the peer speaks", func() bool {
+				return slices.Contains(a.Peer(b.ID()).Protocols, broadcastProtocol)
+			})
 			if time.Since(info.Since) > time.Minute {
 				t.Errorf("since: got %v, want just now", info.Since)
 			}
