@@ -48,6 +48,9 @@ type Config struct {
 
 	// Logger is told what happens. nil: silent.
 	Logger *slog.Logger
+
+	// noPortMap leaves out UPnP, which asks all of the local network.
+	noPortMap bool
 }
 
 const (

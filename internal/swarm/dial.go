@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -60,9 +61,10 @@ func (s *Swarm) KnownAddrs(id peer.ID) []Address { return s.book.known(id) }
 func (s *Swarm) Known() []peer.ID { return s.book.ids() }
 
 // Connect opens a connection with a peer, at the addresses given or any that
-// the address book has, if there is none yet. When it returns it is known what
-// the peer speaks. Errors: ErrBanned, ErrFull, ErrClosed, what each dial met
-// with.
+// the address book has, if there is none yet. One through a relay, which bears
+// no blocks, is one where no direct one can be had. When it returns it is known
+// what the peer speaks. Errors: ErrBanned, ErrFull, ErrClosed, what each dial
+// met with.
 func (s *Swarm) Connect(ctx context.Context, p peer.AddrInfo) error {
 	err := s.connect(ctx, p)
 	if err != nil {
@@ -87,12 +89,23 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 	// Who calls wants to try, whatever happened a moment ago.
 	s.net.Backoff().Clear(p.ID)
 	at := peer.AddrInfo{ID: p.ID, Addrs: append(s.book.dialable(p.ID, time.Now()), p.Addrs...)}
-	err := s.host.Connect(ctx, at)
+	relayed := s.net.Connectedness(p.ID) == network.Limited
+	dialling := ctx
+	if relayed {
+		if !slices.ContainsFunc(at.Addrs, isDirect) {
+			return nil
+		}
+		// Else the host takes what there is for good enough.
+		dialling = network.WithForceDirectDial(ctx, "cairn")
+	}
+	err := s.host.Connect(dialling, at)
 	if err == nil {
 		return nil
 	}
 	s.learnFailure(ctx, p.ID, err)
 	switch {
+	case relayed && ctx.Err() == nil && s.net.Connectedness(p.ID) != network.NotConnected:
+		return nil
 	case s.ctx.Err() != nil:
 		return ErrClosed
 	case errors.Is(err, libp2pswarm.ErrGaterDisallowedConnection) && s.gater.full():
@@ -113,6 +126,12 @@ func (s *Swarm) identified(ctx context.Context, id peer.ID) error {
 		}
 	}
 	return nil
+}
+
+// isDirect tells whether an address goes through no relay.
+func isDirect(addr ma.Multiaddr) bool {
+	_, err := addr.ValueForProtocol(ma.P_CIRCUIT)
+	return err != nil
 }
 
 // learnFailure tells the address book of the addresses that did not answer.

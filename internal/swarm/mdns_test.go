@@ -7,8 +7,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// TestDiscovered is told of peers as mDNS does it. (The service itself speaks
-// to all of the local network, which a test doesn't.)
+// TestDiscovered is told of peers as mDNS does it.
 func TestDiscovered(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
 	await := watch(t, a)

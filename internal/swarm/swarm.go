@@ -197,8 +197,10 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 			libp2p.EnableRelay(),
 			libp2p.EnableAutoRelayWithPeerSource(s.relays, autorelay.WithMinInterval(time.Minute)),
 			libp2p.EnableHolePunching(),
-			libp2p.EnableAutoNATv2(),
-			libp2p.NATPortMap())
+			libp2p.EnableAutoNATv2())
+		if !c.noPortMap {
+			options = append(options, libp2p.NATPortMap())
+		}
 	}
 	return options, nil
 }

@@ -1,0 +1,241 @@
+package swarm
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/event"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/libp2p/go-libp2p/p2p/protocol/autonatv2"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/proto"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// world makes a swarm with all that is for the world outside, but for UPnP: a
+// test speaks to nobody but itself.
+func world(t testing.TB, c Config) *Swarm {
+	t.Helper()
+	if c.Listen == nil {
+		c.Listen = []string{onTCP}
+	}
+	c.noPortMap = true
+	s, err := New(context.Background(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+// plain makes a host of libp2p's own, on loopback.
+func plain(t testing.TB, options ...libp2p.Option) host.Host {
+	t.Helper()
+	options = append(options, libp2p.ListenAddrStrings(onTCP), libp2p.DisableMetrics(),
+		libp2p.ResourceManager(&network.NullResourceManager{}))
+	h, err := libp2p.New(options...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
+
+// TestForTheWorld expects everything that a node behind a router needs to be on,
+// and nothing of it in a swarm that keeps to itself. (Whether a router opens a
+// port, and two routers let a hole be punched, no test on one machine can tell.)
+func TestForTheWorld(t *testing.T) {
+	for _, isLocal := range []bool{false, true} {
+		s := local(t, Config{Listen: []string{}})
+		s.config.Local = isLocal
+		options, err := s.options()
+		if err != nil {
+			t.Fatal(err)
+		}
+		var made libp2p.Config
+		if err := made.Apply(options...); err != nil {
+			t.Fatal(err)
+		}
+		defer made.ConnManager.Close()
+		defer made.ResourceManager.Close()
+		for what, on := range map[string]bool{
+			"UPnP": made.NATManager != nil, "hole punching": made.EnableHolePunching, "AutoNAT v2": made.EnableAutoNATv2,
+			"relay client": made.Relay, "AutoRelay": made.EnableAutoRelay, "address discovery": !made.DisableIdentifyAddressDiscovery,
+		} {
+			if on == isLocal {
+				t.Errorf("%s with Local %v: got %v", what, isLocal, on)
+			}
+		}
+	}
+	s := world(t, Config{})
+	other := plain(t)
+	if err := other.Connect(soon(t), peer.AddrInfo{ID: s.ID(), Addrs: s.host.Addrs()}); err != nil {
+		t.Fatal(err)
+	}
+	want := []protocol.ID{proto.ProtoIDv2Stop, autonatv2.DialProtocol, autonatv2.DialBackProtocol}
+	got, err := other.Peerstore().SupportsProtocols(s.ID(), want...)
+	if err != nil || len(got) != len(want) {
+		t.Errorf("protocols: got %v, %v, want %v", got, err, want)
+	}
+}
+
+// TestRelay has a swarm, which takes itself for one behind a router, find relays
+// among its peers, and be reached through one. What isn't meant for a relay waits
+// until there's a direct connection. (AutoRelay announces public addresses alone,
+// so that the one through the relay is told by hand.)
+func TestRelay(t *testing.T) {
+	b := world(t, Config{Listen: []string{}})
+	var relays []host.Host
+	for range 4 { // AutoRelay waits for as many before it chooses
+		h := plain(t)
+		if _, err := relay.New(h); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Connect(soon(t), infoOf(h)); err != nil {
+			t.Fatal(err)
+		}
+		relays = append(relays, h)
+	}
+	emitter, err := b.host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emitter.Close()
+	// The search that began with the swarm, when there was nobody to ask, ends.
+	for _, r := range []network.Reachability{network.ReachabilityPublic, network.ReachabilityPrivate} {
+		if err := emitter.Emit(event.EvtLocalReachabilityChanged{Reachability: r}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var through []ma.Multiaddr
+	eventually(t, "a relay has a place for the swarm", func() bool {
+		for _, h := range relays {
+			if tags := h.ConnManager().GetTagInfo(b.ID()); tags != nil && tags.Tags["relay-reservation"] > 0 {
+				through = append(through, h.Addrs()[0].Encapsulate(ma.StringCast("/p2p/"+h.ID().String()+"/p2p-circuit")))
+			}
+		}
+		return len(through) > 0
+	})
+
+	const direct protocol.ID = "/test/direct"
+	b.host.SetStreamHandler(direct, func(s network.Stream) { s.Close() })
+	a := world(t, Config{Listen: []string{}})
+	// Again, there's nothing better to be had, and the third time nobody answers.
+	for _, more := range [][]ma.Multiaddr{nil, nil, {at(1)}} {
+		if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: append(more, through...)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info := a.Peer(b.ID()); !info.Relayed || info.Connections != 1 {
+		t.Errorf("through a relay: got %+v, want one connection, relayed", info)
+	}
+	for rtt, err := range a.Ping(soon(t), b.ID()) {
+		if err != nil || rtt <= 0 {
+			t.Errorf("ping through a relay: got %v, %v", rtt, err)
+		}
+		break
+	}
+	brief, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := a.host.NewStream(brief, b.ID(), direct); err == nil {
+		t.Error("a stream that isn't for relays went through one")
+	}
+	opened := make(chan error, 1)
+	go func() {
+		s, err := a.host.NewStream(soon(t), b.ID(), direct)
+		if err == nil {
+			err = s.Close()
+		}
+		opened <- err
+	}()
+	if err := b.ListenOn(onTCP); err != nil {
+		t.Fatal(err)
+	}
+	if err := a.Connect(soon(t), b.AddrInfo()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-opened; err != nil {
+		t.Errorf("a stream that waited for a direct connection: %v", err)
+	}
+	if info := a.Peer(b.ID()); info.Relayed {
+		t.Errorf("with a direct connection: got %+v, want that it isn't relayed", info)
+	}
+}
+
+// TestAutoNAT lets a server dial back to a swarm, as often as it's asked, and
+// follows what the host makes of the answers. (The swarm's own asks about public
+// addresses alone, and refuses to dial others.)
+func TestAutoNAT(t *testing.T) {
+	server := plain(t)
+	answering, err := autonatv2.New(plain(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := answering.Start(server); err != nil {
+		t.Fatal(err)
+	}
+	defer answering.Close()
+	s := local(t, Config{Listen: []string{onTCP, onQUIC}})
+	asking, err := autonatv2.New(plain(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := asking.Start(s.host); err != nil {
+		t.Fatal(err)
+	}
+	defer asking.Close()
+	if err := s.Connect(soon(t), infoOf(server)); err != nil {
+		t.Fatal(err)
+	}
+	addr := s.host.Addrs()[0]
+	var result autonatv2.Result
+	eventually(t, "the server has been noticed", func() bool {
+		result, err = asking.GetReachability(soon(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
+		return !errors.Is(err, autonatv2.ErrNoPeers)
+	})
+	if err != nil || result.Reachability != network.ReachabilityPublic || !result.Addr.Equal(addr) {
+		t.Errorf("dialled back: got %+v, %v, want that %s is reached", result, err, addr)
+	}
+
+	other := world(t, Config{})
+	if err := s.Connect(soon(t), other.AddrInfo()); err != nil {
+		t.Fatal(err)
+	}
+	s.Disconnect(server.ID())
+	eventually(t, "our own server refuses to dial this machine", func() bool {
+		result, err = asking.GetReachability(soon(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
+		return err == nil && result.AllAddrsRefused
+	})
+
+	await := watch(t, other)
+	found, err := other.host.EventBus().Emitter(new(event.EvtHostReachableAddrsChanged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer found.Close()
+	public := ma.StringCast("/ip4/203.0.113.5/tcp/4001")
+	for _, reachable := range [][]ma.Multiaddr{{public}, nil} {
+		if err := found.Emit(event.EvtHostReachableAddrsChanged{Reachable: reachable}); err != nil {
+			t.Fatal(err)
+		}
+		kind := EventExternal
+		if reachable == nil {
+			kind = EventNotExternal
+		}
+		if e := await(kind, ""); !e.Addr.Equal(public) {
+			t.Errorf("%v: got %s, want %s", kind, e.Addr, public)
+		}
+	}
+}
