@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -37,9 +36,7 @@ func TestBrokenOff(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer n.Close()
-	data := make([]byte, 8<<20)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
-	file, err := n.Add(t.Context(), bytes.NewReader(data), cairn.AddOptions{})
+	file, err := n.Add(t.Context(), bytes.NewReader(noise(8<<20, 1)), cairn.AddOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

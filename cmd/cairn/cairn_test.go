@@ -117,6 +117,13 @@ func random(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
 }
 
+// noise is random bytes, the same for the same seed.
+func noise(size int, seed byte) []byte {
+	data := make([]byte, size)
+	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
+	return data
+}
+
 // damage flips a bit of a text in whatever pack of a repository holds it:
 // damage REPOSITORY TEXT.
 func damage(ts *testscript.TestScript, neg bool, args []string) {

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -126,6 +127,17 @@ func (d *daemon) end(s os.Signal) int {
 	<-d.drained
 	_ = d.process.Wait() // the status says it all
 	return d.process.ProcessState.ExitCode()
+}
+
+// client asks it.
+func (d *daemon) client(t *testing.T) *rpc.Client {
+	t.Helper()
+	c, err := rpc.Dial(d.said.API[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
 }
 
 // startDaemon starts one: daemon NAME ARGUMENT… It sets NAME_PEER, NAME_ADDR,

@@ -4,12 +4,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 )
-
-// progressEvery is how often progress is drawn.
-const progressEvery = 100 * time.Millisecond
 
 // progress draws how far a command has come, where stderr is a terminal and
 // the user didn't ask for quiet, until the function it returns is called (more
@@ -20,7 +18,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 		return func() {}
 	}
 	begun := time.Now()
-	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(progressEvery))
+	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(rpc.ProgressEvery))
 	bar := p.New(0, mpb.BarStyle(),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(what+" ")),
@@ -30,26 +28,14 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 			decor.Any(func(st decor.Statistics) string { return remaining(st.Current, st.Total, time.Since(begun)) }),
 		),
 	)
-	quit := make(chan struct{})
-	var drawn sync.WaitGroup
-	drawn.Go(func() {
-		tick := time.NewTicker(progressEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-tick.C:
-				n, total := done()
-				// A total that is reached would end the bar.
-				bar.SetTotal(max(total, n)+1, false)
-				bar.SetCurrent(n)
-			}
-		}
+	end := rpc.Every(rpc.ProgressEvery, func() {
+		n, total := done()
+		// A total that is reached would end the bar.
+		bar.SetTotal(max(total, n)+1, false)
+		bar.SetCurrent(n)
 	})
 	return sync.OnceFunc(func() {
-		close(quit)
-		drawn.Wait()
+		end()
 		bar.Abort(true)
 		p.Wait()
 	})

@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -87,8 +86,7 @@ func TestKilledWhileSyncing(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer source.Close()
-	data := make([]byte, size)
-	_, _ = rand.NewChaCha8([32]byte{1}).Read(data)
+	data := noise(size, 1)
 	file, err := source.Add(t.Context(), bytes.NewReader(data), cairn.AddOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -107,19 +105,13 @@ func TestKilledWhileSyncing(t *testing.T) {
 	}
 	<-g.reached
 	// What came is made durable now and then. When that has been done, it's live.
-	c, err := rpc.Dial(d.said.API[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	for {
+	c := d.client(t)
+	for live := int64(0); live <= 1; {
 		st, err := c.Stats(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if st.LiveBlocks > 1 {
-			break
-		}
-		time.Sleep(time.Millisecond)
+		live = st.LiveBlocks
 	}
 	d.end(os.Kill)
 	if err := first.Wait(); err == nil || first.ProcessState.ExitCode() != exitFailed || !strings.Contains(said.String(), "the daemon at ") && !strings.Contains(said.String(), "no daemon answers") {
@@ -164,10 +156,7 @@ func TestServeEnds(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		repo := filepath.Join(t.TempDir(), "repo")
 		d := serveQuietly(t, repo)
-		c, err := rpc.Dial(d.said.API[0])
-		if err != nil {
-			t.Fatal(err)
-		}
+		c := d.client(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var waiting sync.WaitGroup
@@ -202,12 +191,10 @@ func TestServeEnds(t *testing.T) {
 
 // TestSecondSignal ends a daemon that is closing at once.
 func TestSecondSignal(t *testing.T) {
-	repo := filepath.Join(t.TempDir(), "repo")
-	d := serveQuietly(t, repo)
-	c, err := rpc.Dial(d.said.API[0])
-	if err != nil {
-		t.Fatal(err)
-	}
+	env, expect := systemd(t)
+	d := serveWith(t, env, filepath.Join(t.TempDir(), "repo"))
+	expect("READY=1")
+	c := d.client(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var waiting sync.WaitGroup
@@ -220,10 +207,7 @@ func TestSecondSignal(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = d.process.Process.Signal(syscall.SIGTERM)
-	// Once it has begun to close, nobody is let in any more.
-	for rpc.Answers(filepath.Join(repo, socketFile)) {
-		time.Sleep(time.Millisecond)
-	}
+	expect("STOPPING=1")
 	// The first signal is given back to the system a moment after it came.
 	for ended := false; !ended; {
 		_ = d.process.Process.Signal(syscall.SIGTERM)
@@ -239,16 +223,16 @@ func TestSecondSignal(t *testing.T) {
 	waiting.Wait()
 }
 
-// TestNotify plays systemd.
-func TestNotify(t *testing.T) {
+// systemd waits for what a daemon tells of itself, if it has the environment.
+func systemd(t *testing.T) (env []string, expect func(string)) {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
 	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	d := serveWith(t, append(os.Environ(), "NOTIFY_SOCKET="+path), filepath.Join(t.TempDir(), "repo"))
-	expect := func(want string) {
+	t.Cleanup(func() { l.Close() })
+	return append(os.Environ(), "NOTIFY_SOCKET="+path), func(want string) {
 		t.Helper()
 		buffer := make([]byte, 100)
 		n, err := l.Read(buffer)
@@ -256,6 +240,12 @@ func TestNotify(t *testing.T) {
 			t.Errorf("got %q, %v, want %q", buffer[:n], err, want)
 		}
 	}
+}
+
+// TestNotify plays systemd.
+func TestNotify(t *testing.T) {
+	env, expect := systemd(t)
+	d := serveWith(t, env, filepath.Join(t.TempDir(), "repo"))
 	expect("READY=1")
 	if status := d.end(syscall.SIGTERM); status != exitDone {
 		t.Errorf("got status %d", status)

@@ -8,8 +8,6 @@ import (
 	"io/fs"
 	"path/filepath"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/ipfs/go-cid"
@@ -144,7 +142,7 @@ func (c *call) addPaths() error {
 	}
 	stop := func() {}
 	if c.flag("progress", false) {
-		stop = c.every(progressEvery, func() {
+		stop = Every(ProgressEvery, func() {
 			_ = c.line(addEvent{Bytes: progress.Bytes.Load(), Files: progress.Files.Load()})
 		})
 	}
@@ -164,29 +162,6 @@ func (c *call) addPaths() error {
 		}
 	}
 	return nil
-}
-
-// every calls do at intervals, until the function it returns is called, which
-// waits for the last call.
-func (c *call) every(interval time.Duration, do func()) (stop func()) {
-	quit := make(chan struct{})
-	var done sync.WaitGroup
-	done.Go(func() {
-		tick := time.NewTicker(interval)
-		defer tick.Stop()
-		for {
-			select {
-			case <-quit:
-				return
-			case <-tick.C:
-				do()
-			}
-		}
-	})
-	return func() {
-		close(quit)
-		done.Wait()
-	}
 }
 
 // addRequest reads arguments and options.

@@ -129,40 +129,49 @@ func (c *call) blockPut() error {
 	if p.Codec == block.DagPB && c.query.Get("format") == "v0" {
 		p.Version = 0
 	}
-	batch := c.node.Batch()
-	defer batch.Discard()
-	var put []blockStat
-	for part, err := range c.parts() {
-		if err != nil {
-			return err
-		}
+	put, err := c.putParts(pin, func(part part) (block.Block, error) {
 		data, err := io.ReadAll(io.LimitReader(part, block.MaxSize+1))
 		if err != nil {
-			return err
+			return block.Block{}, err
 		}
-		b, err := block.NewWithPrefix(p, data)
-		if err == nil {
-			err = batch.Put(c.ctx, b)
-		}
-		if err != nil {
-			return err
-		}
-		if pin {
-			batch.Alias(cairn.PinName(b.CID()), b.CID(), store.AliasOptions{})
-		}
-		if put = append(put, blockStat{b.CID().String(), b.Size()}); len(put) > maxParts {
-			return badRequest("more than %d blocks in one request", maxParts)
-		}
-	}
-	if err := batch.Commit(c.ctx); err != nil {
-		return err
-	}
+		return block.NewWithPrefix(p, data)
+	})
 	for _, b := range put {
 		if err := c.item(b); err != nil {
 			return err
 		}
 	}
-	return c.lines(nil)
+	return c.lines(err)
+}
+
+// putParts makes a block of each part of the body, puts them, and pins them if
+// that is wished. When it returns, they are durable.
+func (c *call) putParts(pin bool, blockOf func(part) (block.Block, error)) ([]blockStat, error) {
+	batch := c.node.Batch()
+	defer batch.Discard()
+	var put []blockStat
+	for part, err := range c.parts() {
+		if err != nil {
+			return nil, err
+		}
+		b, err := blockOf(part)
+		if err == nil {
+			err = batch.Put(c.ctx, b)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if pin {
+			batch.Alias(cairn.PinName(b.CID()), b.CID(), store.AliasOptions{})
+		}
+		if put = append(put, blockStat{b.CID().String(), b.Size()}); len(put) > maxParts {
+			return nil, badRequest("more than %d parts in one request", maxParts)
+		}
+	}
+	if err := batch.Commit(c.ctx); err != nil {
+		return nil, err
+	}
+	return put, nil
 }
 
 // blockRm is Kubo's: it tells of each block whether it went.

@@ -3,10 +3,7 @@ package rpc
 import (
 	"errors"
 
-	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/store"
-	"github.com/ipfs/go-cid"
 )
 
 func (c *call) dagGet() error {
@@ -50,36 +47,13 @@ func (c *call) dagPut() error {
 	if err != nil {
 		return err
 	}
-	batch := c.node.Batch()
-	defer batch.Discard()
-	var put []cid.Cid
-	for part, err := range c.parts() {
-		if err != nil {
-			return err
-		}
-		b, err := ReadValue(part, from, to, p)
-		if err == nil {
-			err = batch.Put(c.ctx, b)
-		}
-		if err != nil {
-			return err
-		}
-		if pin {
-			batch.Alias(cairn.PinName(b.CID()), b.CID(), store.AliasOptions{})
-		}
-		if put = append(put, b.CID()); len(put) > maxParts {
-			return badRequest("more than %d values in one request", maxParts)
-		}
-	}
-	if err := batch.Commit(c.ctx); err != nil {
-		return err
-	}
-	for _, k := range put {
-		if err := c.item(struct{ Cid link }{link{k.String()}}); err != nil {
+	put, err := c.putParts(pin, func(part part) (block.Block, error) { return ReadValue(part, from, to, p) })
+	for _, b := range put {
+		if err := c.item(struct{ Cid link }{link{b.Key}}); err != nil {
 			return err
 		}
 	}
-	return c.lines(nil)
+	return c.lines(err)
 }
 
 func (c *call) dagResolve() error {

@@ -35,24 +35,31 @@ func (c *call) pinAdd() error {
 	if err != nil {
 		return err
 	}
-	batch := c.node.Batch()
-	defer batch.Discard()
-	var pins pinsShape
-	for _, root := range roots {
+	pins, err := c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
 		alias := cairn.PinName(root)
 		if name != "" {
 			alias = name
 		}
-		if err := c.complete(root, get.offline); err != nil {
-			return err
-		}
 		batch.Alias(alias, root, store.AliasOptions{})
-		pins.Pins = append(pins.Pins, root.String())
-	}
-	if err := batch.Commit(c.ctx); err != nil {
+		return c.complete(root, get.offline)
+	})
+	if err != nil {
 		return err
 	}
 	return c.item(pins)
+}
+
+// changePins changes the pins of several roots, all or none.
+func (c *call) changePins(roots []cid.Cid, change func(*store.Batch, cid.Cid) error) (pins pinsShape, err error) {
+	batch := c.node.Batch()
+	defer batch.Discard()
+	for _, root := range roots {
+		if err := change(batch, root); err != nil {
+			return pins, err
+		}
+		pins.Pins = append(pins.Pins, root.String())
+	}
+	return pins, batch.Commit(c.ctx)
 }
 
 // complete gets what is missing of a DAG, as Kubo does before it pins.
@@ -172,23 +179,17 @@ func (c *call) pinRm() error {
 	if err != nil {
 		return err
 	}
-	batch := c.node.Batch()
-	defer batch.Discard()
-	var pins pinsShape
-	for _, root := range roots {
+	pins, err := c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
 		names, err := c.namesOf(root)
-		if err != nil {
-			return err
-		}
-		if len(names) == 0 {
-			return taggedError{errors.New("not pinned or pinned indirectly: " + root.String()), store.ErrNoAlias}
+		if err == nil && len(names) == 0 {
+			err = taggedError{errors.New("not pinned or pinned indirectly: " + root.String()), store.ErrNoAlias}
 		}
 		for _, name := range names {
 			batch.RemoveAlias(name)
 		}
-		pins.Pins = append(pins.Pins, root.String())
-	}
-	if err := batch.Commit(c.ctx); err != nil {
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	return c.value(pins)

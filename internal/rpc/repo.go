@@ -3,29 +3,10 @@ package rpc
 import (
 	"context"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
-
-// progressEvery is how often progress is told of.
-const progressEvery = 100 * time.Millisecond
-
-// paced returns a function that calls tell no more often than progressEvery.
-func paced(tell func(done, total int64)) func(done, total int64) {
-	var mu sync.Mutex
-	var last time.Time
-	return func(done, total int64) {
-		mu.Lock()
-		defer mu.Unlock()
-		if now := time.Now(); now.Sub(last) >= progressEvery {
-			last = now
-			tell(done, total)
-		}
-	}
-}
 
 // repoGC evicts all garbage. Unlike Kubo, it doesn't say which blocks went.
 func (c *call) repoGC() error {
