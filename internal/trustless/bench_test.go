@@ -60,19 +60,19 @@ func verify(b *testing.B, c *Client, root cid.Cid, rq Request, skip func(cid.Cid
 		b.Fatal(err)
 	}
 	defer r.Close()
-	a := NewAcceptor(root, skip, 0)
+	a := newJudge(root, skip)
 	for blk, err := range r.Blocks() {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if ok, err := a.Accept(blk); !ok || err != nil {
-			b.Fatalf("%s: %v, %v", blk.CID(), ok, err)
+		if !a.accept(b, blk) {
+			b.Fatalf("%s came, which nobody asked for", blk.CID())
 		}
 		n++
 		bytes += int64(blk.Size())
 	}
-	if a.Missing() != 0 {
-		b.Fatalf("%d blocks are missing", a.Missing())
+	if n := a.missing(); n != 0 {
+		b.Fatalf("%d blocks are missing", n)
 	}
 	return n, bytes
 }

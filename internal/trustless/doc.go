@@ -17,11 +17,10 @@
 //
 // Each block that a Client yields matches its hash, but whether it was wanted
 // is for the caller to judge, and the end of a CAR proves nothing: servers
-// exist that end one early as if it were whole. An [Acceptor] judges for who
-// has nothing better.
+// exist that end one early as if it were whole.
 //
 // A handler and a Client may be used by any number of goroutines; a [Response]
-// and an Acceptor belong to one at a time. What a request costs is bounded on
+// belongs to one at a time. What a request costs is bounded on
 // both sides by constants that say why.
 //
 // The package fetches nothing for those it serves, follows no names (/ipns),

@@ -326,3 +326,43 @@ func peerInfo(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addr
 
 // wide makes leaves of a MiB.
 func wide() unixfs.Profile { return unixfs.V1Profile() }
+
+// A judge accepts the root, and what accepted blocks link to, each once.
+type judge struct {
+	wanted map[string]bool // by multihash and codec; false once it came
+	skip   func(cid.Cid) bool
+}
+
+func newJudge(root cid.Cid, skip func(cid.Cid) bool) *judge {
+	return &judge{map[string]bool{canonical(root): true}, skip}
+}
+
+// accept tells whether the block is wanted.
+func (j *judge) accept(t testing.TB, b block.Block) bool {
+	t.Helper()
+	k := canonical(b.CID())
+	if !j.wanted[k] {
+		return false
+	}
+	j.wanted[k] = false
+	links, err := linksOf(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, link := range links {
+		if _, known := j.wanted[canonical(link)]; !known && (j.skip == nil || !j.skip(link)) {
+			j.wanted[canonical(link)] = true
+		}
+	}
+	return true
+}
+
+// missing counts what is wanted and did not come.
+func (j *judge) missing() (n int) {
+	for _, wanted := range j.wanted {
+		if wanted {
+			n++
+		}
+	}
+	return n
+}

@@ -181,48 +181,6 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestUnwanted has a server send blocks without end that nobody asked for.
-func TestUnwanted(t *testing.T) {
-	leaf := rawBlock(t, []byte("leaf"))
-	other := rawBlock(t, random(1<<20, 1))
-	stopped := make(chan struct{})
-	e := overHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer close(stopped)
-		w.Header().Set("Content-Type", typeCAR)
-		cw, err := car.NewWriter(w, nil)
-		for err == nil {
-			err = cw.Put(other)
-		}
-	}))
-	r, err := e.client.DAG(t.Context(), leaf.CID(), Request{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := NewAcceptor(leaf.CID(), nil, 0)
-	got := 0
-	for b, err := range r.Blocks() {
-		if err != nil {
-			t.Fatal(err)
-		}
-		got++
-		wanted, err := a.Accept(b)
-		if wanted {
-			t.Fatal("got a block accepted that nobody asked for")
-		}
-		if err != nil {
-			if !errors.Is(err, ErrUnwanted) {
-				t.Errorf("got %v, want ErrUnwanted", err)
-			}
-			break
-		}
-	}
-	if got != 4 { // 4 MiB and the CIDs are more than 4 MiB
-		t.Errorf("got %d blocks of 1 MiB before it was too much, want 4", got)
-	}
-	r.Close()
-	<-stopped
-}
-
 // TestSlowClients opens connections and streams and sends, or reads, as good
 // as nothing: the server must let go of them.
 func TestSlowClients(t *testing.T) {
