@@ -248,7 +248,7 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 		c.events = nil
 	}
 	for _, e := range c.events {
-		c.s.events.send(e)
+		c.s.events.Send(e)
 	}
 	c.events = c.events[:0]
 	if c.keeperDue {

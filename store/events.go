@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"sync"
 
+	"github.com/cairn-ipfs/cairn/internal/feed"
 	"github.com/ipfs/go-cid"
 )
 
@@ -61,73 +61,12 @@ type Event struct {
 // maxEvents bounds what waits for a listener that is slow.
 const maxEvents = 1024
 
-// hub spreads events to listeners.
-type hub struct {
-	mu        sync.Mutex // guards the following fields
-	listeners map[*listener]struct{}
-	closed    bool
-}
-
-type listener struct {
-	events chan Event
-	lost   uint64 // guarded by hub.mu
-}
-
-func newHub() *hub { return &hub{listeners: map[*listener]struct{}{}} }
-
-func (h *hub) send(e Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for l := range h.listeners {
-		e.Lost = l.lost
-		select {
-		case l.events <- e:
-			l.lost = 0
-		default:
-			l.lost++
-		}
-	}
-}
-
-func (h *hub) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	for l := range h.listeners {
-		close(l.events)
-		delete(h.listeners, l)
-	}
+func newHub() *feed.Hub[Event] {
+	return feed.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
 }
 
 // Events returns what happens from the call on, until the context ends or the
 // store closes. Who doesn't listen in time loses events, and is told by the
 // next one how many. The listening begins with the call and ends with the
-// iteration, which must take place.
-func (s *Store) Events(ctx context.Context) iter.Seq[Event] {
-	l := &listener{events: make(chan Event, maxEvents)}
-	h := s.events
-	h.mu.Lock()
-	if h.closed {
-		close(l.events)
-	} else {
-		h.listeners[l] = struct{}{}
-	}
-	h.mu.Unlock()
-	return func(yield func(Event) bool) {
-		defer func() {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			delete(h.listeners, l)
-		}()
-		for {
-			select {
-			case e, ok := <-l.events:
-				if !ok || !yield(e) {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
+// iteration or the context.
+func (s *Store) Events(ctx context.Context) iter.Seq[Event] { return s.events.Listen(ctx) }

@@ -203,7 +203,7 @@ func (e *eviction) over() bool {
 
 func (e *eviction) tell() {
 	if e.done.Blocks > 0 || e.done.Packs > 0 {
-		e.s.events.send(Event{Kind: EventEvicted, Blocks: e.done.Blocks, Bytes: e.done.Bytes})
+		e.s.events.Send(Event{Kind: EventEvicted, Blocks: e.done.Blocks, Bytes: e.done.Bytes})
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/feed"
 	"github.com/cairn-ipfs/cairn/internal/pack"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -26,7 +27,7 @@ type Store struct {
 
 	index  *index
 	packs  *pack.Dir
-	events *hub
+	events *feed.Hub[Event]
 
 	ops       chan *op
 	wake      chan struct{} // something was put; holds one
@@ -235,7 +236,7 @@ func (s *Store) Close() error {
 				<-s.idle
 			}
 		}
-		s.events.close()
+		s.events.Close()
 		errs := []error{s.untold}
 		if s.index.err() != nil {
 			errs = append(errs, s.index.err())

@@ -26,17 +26,19 @@ func (c *call) events() error {
 	if err == nil {
 		err = c.control.Flush()
 	}
+	if err != nil {
+		return err
+	}
 	for e := range events {
-		if err != nil {
-			break // only now: a listening that has begun must be iterated
-		}
 		shape := eventShape{Kind: e.Kind.String(), Name: e.Name, Blocks: e.Blocks, Bytes: e.Bytes, Lost: e.Lost}
 		if e.CID.Defined() {
 			shape.CID = e.CID.String()
 		}
-		err = c.line(shape)
+		if err := c.line(shape); err != nil {
+			return err
+		}
 	}
-	return err
+	return nil
 }
 
 // Events yields what happens in the daemon's store, until ctx ends.

@@ -4,8 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
-	"sync"
 
+	"github.com/cairn-ipfs/cairn/internal/feed"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -68,83 +68,12 @@ type Event struct {
 // as there are connections.
 const maxEvents = 512
 
-// A hub spreads events to listeners.
-type hub struct {
-	mu        sync.Mutex // guards what follows
-	listeners map[*listener]struct{}
-	closed    bool
-}
-
-type listener struct {
-	events chan Event
-	lost   uint64 // guarded by hub.mu
-}
-
-func newHub() *hub { return &hub{listeners: make(map[*listener]struct{})} }
-
-func (h *hub) send(e Event) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	for l := range h.listeners {
-		e.Lost = l.lost
-		select {
-		case l.events <- e:
-			l.lost = 0
-		default:
-			l.lost++
-		}
-	}
-}
-
-func (h *hub) listen() *listener {
-	l := &listener{events: make(chan Event, maxEvents)}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.closed {
-		close(l.events)
-	} else {
-		h.listeners[l] = struct{}{}
-	}
-	return l
-}
-
-func (h *hub) leave(l *listener) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	delete(h.listeners, l)
-}
-
-func (h *hub) close() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.closed = true
-	for l := range h.listeners {
-		close(l.events)
-		delete(h.listeners, l)
-	}
+func newHub() *feed.Hub[Event] {
+	return feed.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
 }
 
 // Events returns what happens from the call on, until the context ends or the
 // swarm closes. Who doesn't take events in time loses some, and is told by the
 // next one how many. The listening begins with the call and ends with the
 // iteration or the context.
-func (s *Swarm) Events(ctx context.Context) iter.Seq[Event] {
-	l := s.events.listen()
-	stop := context.AfterFunc(ctx, func() { s.events.leave(l) })
-	return func(yield func(Event) bool) {
-		defer func() {
-			stop()
-			s.events.leave(l)
-		}()
-		for {
-			select {
-			case e, ok := <-l.events:
-				if !ok || !yield(e) {
-					return
-				}
-			case <-ctx.Done():
-				return
-			}
-		}
-	}
-}
+func (s *Swarm) Events(ctx context.Context) iter.Seq[Event] { return s.events.Listen(ctx) }

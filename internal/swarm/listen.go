@@ -113,7 +113,7 @@ func (s *Swarm) AddExternal(addr string) error {
 	}
 	s.external = append(s.external, parsed)
 	if !slices.ContainsFunc(s.reached, parsed.Equal) {
-		s.events.send(Event{Kind: EventExternal, Addr: parsed})
+		s.events.Send(Event{Kind: EventExternal, Addr: parsed})
 	}
 	return nil
 }
@@ -133,7 +133,7 @@ func (s *Swarm) RemoveExternal(addr string) error {
 	}
 	s.external = slices.Delete(s.external, i, i+1)
 	if !slices.ContainsFunc(s.reached, parsed.Equal) {
-		s.events.send(Event{Kind: EventNotExternal, Addr: parsed})
+		s.events.Send(Event{Kind: EventNotExternal, Addr: parsed})
 	}
 	return nil
 }
@@ -173,13 +173,13 @@ func (s *Swarm) reachable(now []ma.Multiaddr) {
 	s.reached = slices.Clone(now)
 	for _, addr := range now {
 		if !slices.ContainsFunc(before, addr.Equal) {
-			s.events.send(Event{Kind: EventExternal, Addr: addr})
+			s.events.Send(Event{Kind: EventExternal, Addr: addr})
 		}
 	}
 	after := slices.Concat(now, s.external)
 	for _, addr := range before {
 		if !slices.ContainsFunc(after, addr.Equal) {
-			s.events.send(Event{Kind: EventNotExternal, Addr: addr})
+			s.events.Send(Event{Kind: EventNotExternal, Addr: addr})
 		}
 	}
 }

@@ -85,7 +85,7 @@ func (d discovery) HandlePeerFound(p peer.AddrInfo) {
 	}
 	spawned := s.spawn(func() {
 		defer done()
-		s.events.send(Event{Kind: EventDiscovered, Peer: p.ID})
+		s.events.Send(Event{Kind: EventDiscovered, Peer: p.ID})
 		ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 		defer cancel()
 		if err := s.Connect(ctx, peer.AddrInfo{ID: p.ID}); err != nil {

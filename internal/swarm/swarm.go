@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/feed"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -52,7 +53,7 @@ type Swarm struct {
 	trimmer *connmgr.BasicConnMgr
 	gater   *gater
 	book    *book
-	events  *hub
+	events  *feed.Hub[Event]
 
 	ctx     context.Context // of the goroutines; it ends with Close
 	cancel  context.CancelFunc
@@ -235,10 +236,10 @@ func (s *Swarm) notifiee() network.Notifiee {
 			s.wake(c.RemotePeer(), false)
 		},
 		ListenF: func(_ network.Network, addr ma.Multiaddr) {
-			s.events.send(Event{Kind: EventListening, Addr: addr})
+			s.events.Send(Event{Kind: EventListening, Addr: addr})
 		},
 		ListenCloseF: func(_ network.Network, addr ma.Multiaddr) {
-			s.events.send(Event{Kind: EventNotListening, Addr: addr})
+			s.events.Send(Event{Kind: EventNotListening, Addr: addr})
 		},
 	}
 }
@@ -257,10 +258,10 @@ func (s *Swarm) follow(happenings event.Subscription) {
 				is := h.Connectedness != network.NotConnected
 				if is && !connected[h.Peer] {
 					connected[h.Peer] = true
-					s.events.send(Event{Kind: EventConnected, Peer: h.Peer})
+					s.events.Send(Event{Kind: EventConnected, Peer: h.Peer})
 				} else if !is && connected[h.Peer] {
 					delete(connected, h.Peer)
-					s.events.send(Event{Kind: EventDisconnected, Peer: h.Peer})
+					s.events.Send(Event{Kind: EventDisconnected, Peer: h.Peer})
 				}
 			case event.EvtPeerIdentificationCompleted:
 				for _, addr := range h.ListenAddrs[:min(len(h.ListenAddrs), maxAddresses)] {
@@ -321,7 +322,7 @@ func (s *Swarm) Close() error {
 			errs = append(errs, fmt.Errorf("swarm: close: %w", err))
 		}
 		s.running.Wait()
-		s.events.close()
+		s.events.Close()
 		if s.config.Addresses != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 			defer cancel()
