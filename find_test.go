@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -322,6 +323,48 @@ func TestProvideFetched(t *testing.T) {
 	})
 }
 
+// Whoever reads block by block from a peer that delivers begins no look-ups; for
+// what that peer hasn't got, others are looked for all the same.
+func TestHeadStart(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	other, there := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	var lookups atomic.Int64
+	table := mapFinder{"table", func(ctx context.Context, _ cid.Cid, yield func(cairn.Provider, error) bool) {
+		lookups.Add(1)
+		yield(providerAt(t, there), nil)
+	}}
+	n := calling(t, cairn.Config{Routing: cairn.RoutingNone, Finders: []cairn.Finder{table}})
+	if _, err := n.Connect(ctx, addr); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 50 {
+		b, err := block.New(block.Raw, []byte{byte(i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := theirs.Put(ctx, b); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Fetch(ctx, b.CID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := lookups.Load(); got >= 50 {
+		t.Errorf("got %d look-ups for 50 blocks of one peer, want a few", got)
+	}
+	b, err := block.New(block.Raw, []byte("elsewhere"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Put(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Fetch(ctx, b.CID()); err != nil {
+		t.Errorf("what another has: %v", err)
+	}
+}
+
 // A mapFinder is a central database.
 type mapFinder struct {
 	name  string
@@ -464,6 +507,15 @@ func TestNobodyToAsk(t *testing.T) {
 			}
 			if !errors.Is(got, c.find) {
 				t.Errorf("find: got %v, want %v", got, c.find)
+			}
+			want := cairn.ErrNoSource
+			if c.find == cairn.ErrOffline || c.find == context.DeadlineExceeded {
+				want = c.find
+			}
+			soon, stop := context.WithTimeout(t.Context(), 500*time.Millisecond)
+			defer stop()
+			if _, err := c.n.Fetch(soon, k.CID()); !errors.Is(err, want) {
+				t.Errorf("fetch: got %v, want %v", err, want)
 			}
 			if err := c.n.Provide(t.Context(), k.CID()); !errors.Is(err, c.provide) {
 				t.Errorf("provide: got %v, want %v", err, c.provide)

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
@@ -43,6 +44,7 @@ type online struct {
 	announces bool
 	announcer *announcer
 	local     bool
+	delivered atomic.Int64 // when a source last did, in Unix nanoseconds
 	log       *slog.Logger
 	entry     *entry
 	running   sync.WaitGroup

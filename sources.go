@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/cairn-ipfs/cairn/internal/routing"
@@ -23,13 +24,37 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
+const (
+	// maxFound is how many providers a session is told of: more than it would
+	// ask, as some can't be reached. A liar may tell of thousands.
+	maxFound = 256
+	// headStart is how long the fetch of a single block waits for connected
+	// peers alone, if one of them delivered within the time of lately: who reads
+	// a file block by block would begin thousands of look-ups for nothing.
+	headStart = 200 * time.Millisecond
+	lately    = 10 * time.Second
+)
+
+// singleKey marks the context of a fetch of one block.
+type singleKey struct{}
+
 // findSources yields who may have the DAG below root: the peers that are
 // connected, and then whoever is found, as they are. None of it waits for
-// another.
+// another, but for the head start.
 func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[exchange.Source] {
 	return func(yield func(exchange.Source) bool) {
 		for s := range net.peers.Connected() {
 			if !yield(s) {
+				return
+			}
+		}
+		delivered := time.Unix(0, net.delivered.Load())
+		if ctx.Value(singleKey{}) != nil && time.Since(delivered) < lately {
+			timer := time.NewTimer(headStart)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
 				return
 			}
 		}
@@ -61,6 +86,9 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 				f.tell(false)
 				continue
 			}
+			if len(peers) == maxFound {
+				return
+			}
 			f := &foundPeer{net: net, id: p.ID, news: make(chan struct{})}
 			peers[p.ID] = f
 			if !yield(net.peers.Found(p.ID, f.connect)) {
@@ -76,6 +104,7 @@ func (net *online) learn(root cid.Cid, sources []exchange.SourceProgress) {
 	for _, s := range sources {
 		if p, ok := net.providerOf(s); ok && s.Blocks > 0 {
 			delivered[p.ID] = true
+			net.delivered.Store(time.Now().UnixNano())
 			net.routing.Worked(root, p)
 		}
 	}

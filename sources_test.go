@@ -38,6 +38,28 @@ func TestGatewayURL(t *testing.T) {
 	}
 }
 
+func FuzzGatewayURL(f *testing.F) {
+	for _, s := range []string{"/dns4/example.org/tcp/443/https", "/ip6/::1/tcp/1/tls/sni/x/http", "/ip4/1.2.3.4/udp/1/quic-v1"} {
+		f.Add(multiaddr.StringCast(s).Bytes())
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		m, err := multiaddr.NewMultiaddrBytes(data)
+		if err != nil {
+			return
+		}
+		u := gatewayURL(m)
+		if u == nil {
+			return
+		}
+		if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || u.Port() == "" || u.User != nil {
+			t.Errorf("%s: got %q", m, u)
+		}
+		if _, err := http.NewRequest(http.MethodGet, u.String(), nil); err != nil {
+			t.Logf("%s: a URL that can't be asked: %v", m, err)
+		}
+	})
+}
+
 func TestSplitAddrs(t *testing.T) {
 	var addrs []multiaddr.Multiaddr
 	for _, s := range []string{

@@ -170,7 +170,7 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if err != nil {
 		return block.Block{}, err
 	}
-	b, err := net.exchange.Fetch(ctx, c, exchange.Options{})
+	b, err := net.exchange.Fetch(context.WithValue(ctx, singleKey{}, true), c, exchange.Options{})
 	if err == nil {
 		n.fetched(net, c)
 	}

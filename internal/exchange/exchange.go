@@ -172,6 +172,9 @@ func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, e
 	for {
 		select {
 		case err := <-ended:
+			if errors.Is(err, ErrNoSource) && ctx.Err() != nil {
+				err = context.Cause(ctx) // nobody was found for want of time
+			}
 			cancel()
 			if err != nil {
 				return err
