@@ -23,4 +23,4 @@ bench:
 	go test ./internal/bench -run '^TestFigures$$' -v -timeout 90m -full -report '$(CURDIR)/docs/performance.md'
 
 bench-network:
-	go test ./internal/routing -run '^TestSimulated$$' -v -timeout 60m -nodes 1000 -sweep 10000 -lookups 100 -report '$(CURDIR)/docs/performance.md'
+	go test ./internal/routing -run '^TestSimulated$$' -v -timeout 60m -nodes 1000 -sweep 10000 -lookups 50 -report '$(CURDIR)/docs/performance.md'

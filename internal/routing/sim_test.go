@@ -344,11 +344,17 @@ func sweep(t *testing.T, r *Router, figures *simTable, servers []simServer, coun
 	}
 	figures.set(r.config.Mode, fmt.Sprintf("sweep of %d CIDs", len(cids)), "%v, %d messages to look for peers, %d records sent",
 		time.Since(began), count[pb.Message_FIND_NODE].Load()-found, count[pb.Message_ADD_PROVIDER].Load()-sent)
-	for _, c := range cids[:5] {
+	const sample = 50
+	good := 0
+	for _, c := range cids[:sample] {
 		found, err := servers[3].dht.FindProviders(t.Context(), c)
-		if err != nil || len(found) != 1 || found[0].ID != r.config.Host.ID() {
-			t.Errorf("got %v, %v, want us", found, err)
+		if err == nil && len(found) == 1 && found[0].ID == r.config.Host.ID() {
+			good++
 		}
+	}
+	figures.set(r.config.Mode, "found afterwards by another node", "%d of %d", good, sample)
+	if good < sample*9/10 {
+		t.Errorf("got %d of %d of what was swept, want nine of ten", good, sample)
 	}
 }
 

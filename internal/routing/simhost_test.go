@@ -269,6 +269,15 @@ func (c *simConn) RemoteMultiaddr() ma.Multiaddr { return c.remote.addr }
 func (c *simConn) GetStreams() []network.Stream  { return nil }
 func (c *simConn) Stat() network.ConnStats       { return network.ConnStats{} }
 
+func (c *simConn) Close() error {
+	for _, pair := range [][2]*simHost{{c.local, c.remote}, {c.remote, c.local}} {
+		pair[0].mu.Lock()
+		delete(pair[0].peers, pair[1].id)
+		pair[0].mu.Unlock()
+	}
+	return nil
+}
+
 // A simStream is one end of a stream.
 type simStream struct {
 	network.Stream // nil
