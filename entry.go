@@ -38,6 +38,16 @@ func (e *entry) tried(err error) {
 	}
 }
 
+// over tells whether there's nothing to wait for.
+func (e *entry) over() bool {
+	select {
+	case <-e.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // wait waits for the entry, as long as that's worth it.
 func (e *entry) wait(ctx context.Context) error {
 	enough := time.NewTimer(entryTime)

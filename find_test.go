@@ -172,6 +172,23 @@ func TestRecords(t *testing.T) {
 	}
 }
 
+// A node that was opened a moment ago asks those by whom it enters the network.
+func TestFetchOnEntry(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	b, err := block.New(block.Raw, []byte("entry"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.Put(ctx, b); err != nil {
+		t.Fatal(err)
+	}
+	ours := calling(t, cairn.Config{Routing: cairn.RoutingNone, Bootstrap: []string{addr}})
+	if _, err := ours.Fetch(ctx, b.CID()); err != nil {
+		t.Error(err)
+	}
+}
+
 // Whoever reads block by block from a peer that delivers begins no look-ups; for
 // what that peer hasn't got, others are looked for all the same.
 func TestHeadStart(t *testing.T) {

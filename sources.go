@@ -39,8 +39,8 @@ const (
 type singleKey struct{}
 
 // findSources yields who may have the DAG below root: the peers that are
-// connected, and then whoever is found, as they are. None of it waits for
-// another, but for the head start.
+// connected, those by which the network is just being entered, and whoever is
+// found. None of it waits for another.
 func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[exchange.Source] {
 	return func(yield func(exchange.Source) bool) {
 		for s := range net.peers.Connected() {
@@ -48,52 +48,94 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 				return
 			}
 		}
-		delivered := time.Unix(0, net.delivered.Load())
-		if ctx.Value(singleKey{}) != nil && time.Since(delivered) < lately {
-			timer := time.NewTimer(headStart)
-			defer timer.Stop()
+		ctx, cancel := context.WithCancel(ctx)
+		found := make(chan exchange.Source)
+		emit := func(s exchange.Source) bool {
 			select {
-			case <-timer.C:
+			case found <- s:
+				return true
 			case <-ctx.Done():
+				return false
+			}
+		}
+		var looking sync.WaitGroup
+		looking.Go(func() { net.lookForProviders(ctx, root, emit) })
+		if !net.entry.over() {
+			looking.Go(func() {
+				if net.entry.wait(ctx) != nil {
+					return
+				}
+				for s := range net.peers.Connected() {
+					if !emit(s) {
+						return
+					}
+				}
+			})
+		}
+		go func() {
+			looking.Wait()
+			close(found)
+		}()
+		defer func() {
+			cancel()
+			for range found { // until all have ended
+			}
+		}()
+		for s := range found {
+			if !yield(s) {
 				return
 			}
 		}
-		peers := make(map[peer.ID]*foundPeer)
-		defer func() {
-			for _, f := range peers {
-				f.tell(true)
-			}
-		}()
-		for p, err := range net.routing.FindProviders(ctx, root) {
-			if err != nil {
-				net.log.Debug("looking for providers", "cid", root, "error", err)
+	}
+}
+
+// lookForProviders emits who is found to have root.
+func (net *online) lookForProviders(ctx context.Context, root cid.Cid, emit func(exchange.Source) bool) {
+	delivered := time.Unix(0, net.delivered.Load())
+	if ctx.Value(singleKey{}) != nil && time.Since(delivered) < lately {
+		timer := time.NewTimer(headStart)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	peers := make(map[peer.ID]*foundPeer)
+	defer func() {
+		for _, f := range peers {
+			f.tell(true)
+		}
+	}()
+	for p, err := range net.routing.FindProviders(ctx, root) {
+		if err != nil {
+			net.log.Debug("looking for providers", "cid", root, "error", err)
+			return
+		}
+		urls, addrs := splitAddrs(p.Addrs, net.local)
+		for _, u := range urls {
+			if !emit(&foundGateway{exchange.NewGateway(u, net.strange), p}) {
 				return
 			}
-			urls, addrs := splitAddrs(p.Addrs, net.local)
-			for _, u := range urls {
-				if !yield(&foundGateway{exchange.NewGateway(u, net.strange), p}) {
-					return
-				}
-			}
-			if len(urls) > 0 && len(addrs) == 0 {
-				continue
-			}
-			for _, a := range addrs {
-				// One that can't be kept is one that can't be dialled.
-				_ = net.swarm.AddAddr(p.ID, a, swarm.SourceRouting)
-			}
-			if f := peers[p.ID]; f != nil {
-				f.tell(false)
-				continue
-			}
-			if len(peers) == maxFound {
-				return
-			}
-			f := &foundPeer{net: net, id: p.ID, news: make(chan struct{})}
-			peers[p.ID] = f
-			if !yield(net.peers.Found(p.ID, f.connect)) {
-				return
-			}
+		}
+		if len(urls) > 0 && len(addrs) == 0 {
+			continue
+		}
+		for _, a := range addrs {
+			// One that can't be kept is one that can't be dialled.
+			_ = net.swarm.AddAddr(p.ID, a, swarm.SourceRouting)
+		}
+		if f := peers[p.ID]; f != nil {
+			f.tell(false)
+			continue
+		}
+		if len(peers) == maxFound {
+			return
+		}
+		f := &foundPeer{net: net, id: p.ID, news: make(chan struct{})}
+		peers[p.ID] = f
+		if !emit(net.peers.Found(p.ID, f.connect)) {
+			return
 		}
 	}
 }
