@@ -322,7 +322,9 @@ func (n *Names) heard(ctx context.Context, name Name, record *Record, from strin
 		if held != record {
 			return r, held, errSame
 		}
-		r.heard, r.from = now, from
+		if r.heard = now; r.from != FromHere {
+			r.from = from
+		}
 		return r, held, nil
 	})
 	if err == errSame {
