@@ -90,6 +90,21 @@
 // one thing more, ProvideStats tells whether it can be kept up. What nobody
 // configured is asked of nobody: a zero Config calls no one.
 //
+// # Names
+//
+// A name stays when the content changes: it is the hash of a key, and leads to
+// what the key's owner signed last (IPNS).
+//
+//	keys, err := n.Keys()
+//	key, err := keys.Generate("site")
+//	record, err := n.PublishName(ctx, "site", added.CID.String(), cairn.PublishOptions{})
+//	r, err := n.ResolveName(ctx, "/ipns/"+key.ID, cairn.ResolveOptions{})
+//
+// ResolvePath goes on through directories to a CID. Domains are resolved by their
+// DNSLink (Config.DNS). FollowName and NameUpdates tell of new records as they
+// come. Without a network what is known here is resolved, and what is published
+// is sent later: ErrNotSent says so. docs/names.md tells more.
+//
 // # Errors
 //
 // Errors are tested with errors.Is: block.ErrNotFound for a block that isn't

@@ -486,3 +486,39 @@ func ExampleNode_Sync() {
 	// blocks that came: 2
 	// index.html: second
 }
+
+// A name stays when the content changes.
+func Example_names() {
+	ctx := context.Background()
+	n, err := cairn.Open(ctx, cairn.Config{Offline: true})
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer n.Close()
+	keys, err := n.Keys()
+	if err != nil {
+		log.Fatal(err)
+	}
+	key, err := keys.Generate("greeting")
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, text := range []string{"hello", "hello again"} {
+		added, err := n.Add(ctx, strings.NewReader(text), cairn.AddOptions{Alias: "greeting"})
+		if err != nil {
+			log.Fatal(err)
+		}
+		r, err := n.PublishName(ctx, key.Name, added.CID.String(), cairn.PublishOptions{})
+		if err != nil && !errors.Is(err, cairn.ErrNotSent) { // nobody hears of it, offline
+			log.Fatal(err)
+		}
+		c, err := n.ResolvePath(ctx, "/ipns/"+key.ID, cairn.ResolveOptions{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(r.Sequence, c.Equals(added.CID))
+	}
+	// Output:
+	// 0 true
+	// 1 true
+}
