@@ -71,6 +71,7 @@ func TestProtect(t *testing.T) {
 	if got := a.net.Connectedness(id); got != network.Connected {
 		t.Errorf("after Unprotect: got %v, want still connected", got)
 	}
+	eventually(t, "the peer knows of the connection", func() bool { return again.Peer(a.ID()).Connections > 0 })
 	again.Disconnect(a.ID())
 	eventually(t, "it has gone", func() bool { return a.Peer(id).Connections == 0 })
 }
