@@ -198,15 +198,19 @@ func (n *Node) identity() (crypto.PrivKey, error) {
 	}
 	path := filepath.Join(dir, identityFile)
 	data, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return makeIdentity(path)
+	var key crypto.PrivKey
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		key, err = makeIdentity(path)
+	case err != nil:
+		err = fmt.Errorf("the node's identity: %w", err)
+	default:
+		if key, err = swarm.UnmarshalKey(data); err != nil {
+			err = fmt.Errorf("the node's identity, %s: %w", path, err)
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the node's identity: %w", err)
-	}
-	key, err := swarm.UnmarshalKey(data)
-	if err != nil {
-		return nil, fmt.Errorf("the node's identity, %s: %w", path, err)
+		return nil, err
 	}
 	n.config.Identity = key
 	return key, nil
