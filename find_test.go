@@ -334,6 +334,48 @@ func TestSyncFromFound(t *testing.T) {
 	}
 }
 
+// A delegated router is asked, too, over HTTP.
+func TestSyncByDelegatedRouter(t *testing.T) {
+	ctx := t.Context()
+	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
+	added, err := theirs.Add(ctx, bytes.NewReader(randomBytes(3<<20, 2)), cairn.AddOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := providerAt(t, addr)
+	router := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/routing/v1/providers/"+added.CID.String() {
+			http.NotFound(w, r)
+			return
+		}
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		fmt.Fprintf(w, "{\"Schema\":\"peer\",\"ID\":%q,\"Addrs\":[%q],\"Protocols\":[\"transport-bitswap\"]}\n", p.ID, p.Addrs[0])
+	}))
+	defer router.Close()
+	n := calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{router.URL}})
+	if p, err := sync(t, n, added.CID, cairn.SyncOptions{}); err != nil || !p.Done || p.Blocks != 4 {
+		t.Errorf("sync: got %+v, %v, want 4 blocks", p, err)
+	}
+}
+
+func TestAccelerated(t *testing.T) {
+	_, hub := dhtOf(t)
+	for range 3 {
+		listening(t, cairn.Config{Routing: cairn.RoutingServer, Bootstrap: []string{hub}})
+	}
+	n := calling(t, cairn.Config{Routing: cairn.RoutingAccelerated, Bootstrap: []string{hub}})
+	eventually(t, "the table is filled", func() bool {
+		s, err := n.RoutingStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Ready && s.AllPeers > 0
+	})
+	if err := n.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Nobody to ask is an answer, and soon; so is that nobody answers.
 func TestNobodyToAsk(t *testing.T) {
 	k, err := block.New(block.Raw, []byte("nowhere"))

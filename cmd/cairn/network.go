@@ -97,10 +97,10 @@ func (a *app) nodeConfig(listen []string, local bool) cairn.Config {
 // A keyFlag is a flag that sets a key of the configuration for one run.
 type keyFlag struct{ flag, key, help string }
 
-// addKeyFlags adds flags for keys.
+// addKeyFlags adds flags for keys. One that is repeated is a list.
 func addKeyFlags(cmd *cobra.Command, flags []keyFlag) {
 	for _, f := range flags {
-		cmd.Flags().String(f.flag, "", f.help+" (key "+f.key+")")
+		cmd.Flags().StringArray(f.flag, nil, f.help+" (key "+f.key+")")
 	}
 }
 
@@ -111,10 +111,11 @@ func (a *app) takeKeyFlags(cmd *cobra.Command, flags []keyFlag) error {
 		if !cmd.Flags().Changed(f.flag) {
 			continue
 		}
-		text, err := cmd.Flags().GetString(f.flag)
+		list, err := cmd.Flags().GetStringArray(f.flag)
 		if err != nil {
 			return err
 		}
+		text := strings.Join(list, ",")
 		k, err := findKey(f.key)
 		if err == nil {
 			err = k.checked(text)

@@ -37,9 +37,9 @@ func (a *app) serveCommand() *cobra.Command {
 	var listen []string
 	var api, gateway string
 	flags := []keyFlag{
-		{"bootstrap", "swarm.bootstrap", "connect at once to these peers, by their `addresses`, divided by commas; public, or none"},
+		{"bootstrap", "swarm.bootstrap", "connect at once to the peer at this `address` (may be repeated); public, or none"},
 		{"routing", "routing.mode", "whom to ask for providers: `MODE` is auto, client, server, accelerated, delegated, lan or none"},
-		{"delegated-routers", "routing.routers", "routers to ask over HTTP: `URLs`, divided by commas; public, or none"},
+		{"delegated-routers", "routing.routers", "ask the router at this `URL` (may be repeated); public, or none"},
 		{"provide", "routing.provide", "announce `WHAT` of what aliases keep: roots, entities, all or none"},
 	}
 	cmd := &cobra.Command{
@@ -55,7 +55,9 @@ for the same user alone, and at --api. The gateway is a trustless one, for
 blocks and CARs. Addresses of both are HOST:PORT, or :PORT for this machine
 alone; port 0 is any that is free, and "off" is none.
 
---listen takes multiaddrs, :PORT for all kinds at that port, or "off".`,
+--listen takes multiaddrs, :PORT for all kinds at that port, or "off". Others are
+found, and what aliases keep is announced, in the network that --bootstrap leads
+to: the public one, unless the daemon listens on this machine alone.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := a.takeKeyFlags(cmd, flags); err != nil {
