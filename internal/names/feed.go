@@ -9,6 +9,8 @@ import (
 
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
+
+	"github.com/cairn-ipfs/cairn/internal/swarm"
 )
 
 const (
@@ -42,7 +44,7 @@ func (n *Names) openFeed(name Name) error {
 	if open {
 		return nil
 	}
-	topic, err := topics(name.Topic())
+	topic, err := topics(name.Topic(), func(ctx context.Context, m swarm.Message) bool { return n.hear(ctx, name, m) == nil })
 	if err != nil {
 		return fmt.Errorf("names: topic of %s: %w", name, err)
 	}
@@ -81,27 +83,36 @@ func (n *Names) feed(name Name) *feed {
 	return n.feeds[name]
 }
 
-// listen takes what comes over a topic. Anybody can send anything there; so one
-// message is checked at a time, of all topics together.
+// listen takes what comes over a topic. Most of it was heard already, when it was
+// to be passed on.
 func (n *Names) listen(name Name, topic Topic) {
 	for m, err := range topic.Messages(n.ctx) {
 		if err != nil {
 			return
 		}
-		if len(m.Data) > MaxRecord {
-			continue
-		}
-		select {
-		case n.verifying <- struct{}{}:
-		case <-n.ctx.Done():
-			return
-		}
-		_, _, err = n.accept(n.ctx, name, m.Data, fromTopic+m.From.String(), false)
-		<-n.verifying
-		if err != nil {
+		if err := n.hear(n.ctx, name, m); err != nil {
 			n.log.Debug("names: a record was refused", "name", name, "peer", m.From, "err", err)
 		}
 	}
+}
+
+// hear takes a message of a topic; an error says that it's no record of the
+// name, expired, or older than what was seen. Anybody can send anything there;
+// so one message is checked at a time, of all topics together.
+func (n *Names) hear(ctx context.Context, name Name, m swarm.Message) error {
+	if len(m.Data) > MaxRecord {
+		return fmt.Errorf("%w: a message of %d bytes", ErrInvalid, len(m.Data))
+	}
+	select {
+	case n.verifying <- struct{}{}:
+		defer func() { <-n.verifying }()
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-n.ctx.Done():
+		return ErrClosed
+	}
+	_, _, err := n.accept(ctx, name, m.Data, fromTopic+m.From.String(), false)
+	return err
 }
 
 // spread publishes a record that came otherwise on its topic, if that is open.

@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"iter"
+	"sync"
 	"testing"
 	"time"
 
@@ -153,6 +155,75 @@ func TestPush(t *testing.T) {
 	}
 }
 
+// TestNotPassedOn has Bob between Mallory and Dave, who takes anything: what is no
+// record of the name, or an old one, ends with Bob.
+func TestNotPassedOn(t *testing.T) {
+	bob, mallory, dave := newNode(t, Config{}), newSwarm(t), newSwarm(t)
+	key, name := newKey(t)
+	if err := bob.names.Follow(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	topics := make(map[*swarm.Swarm]*swarm.Topic)
+	for _, s := range []*swarm.Swarm{mallory, dave} {
+		topic, err := s.Topic(name.Topic(), swarm.TopicOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer topic.Close()
+		topics[s] = topic
+		connect(t, s, bob.swarm)
+	}
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(topics[mallory].Peers()) == 0 || len(bob.names.feed(name).topic.Peers()) < 2 {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("they never met")
+		}
+	}
+	if _, err := bob.names.Put(t.Context(), name, mustRecord(t, key, Fields{Sequence: 3}).Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	// Gossip reaches Dave once Bob has taken him into his mesh.
+	ctx, stop := context.WithCancel(t.Context())
+	var publishing sync.WaitGroup
+	defer publishing.Wait()
+	defer stop()
+	publishing.Go(func() {
+		for sequence := uint64(4); ctx.Err() == nil; sequence++ {
+			for _, data := range [][]byte{
+				fmt.Appendf(nil, "noise %d", sequence), make([]byte, MaxRecord+int(sequence)),
+				mustRecord(t, key, Fields{Sequence: 2}).Bytes(),
+				mustRecord(t, key, Fields{Sequence: sequence + 9, Validity: time.Now().Add(-time.Hour)}).Bytes(),
+				mustRecord(t, key, Fields{Sequence: sequence}).Bytes(),
+			} {
+				if err := topics[mallory].Publish(ctx, data); err != nil && ctx.Err() == nil {
+					t.Error(err)
+				}
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+			}
+		}
+	})
+	came := 0
+	for m, err := range topics[dave].Messages(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := ParseRecord(name, m.Data)
+		if err != nil || r.Valid(time.Now()) != nil || r.Sequence() < 3 {
+			t.Fatalf("Bob passed on %.40q: %v", m.Data, err)
+		}
+		if came++; came == 5 {
+			return
+		}
+	}
+	t.Fatal("the topic ended")
+}
+
 // TestFetch asks peers for records, and resolves by that alone.
 func TestFetch(t *testing.T) {
 	alice, bob := newNode(t, Config{}), newNode(t, Config{})
@@ -295,7 +366,7 @@ func (f fakeTopic) Messages(ctx context.Context) iter.Seq2[swarm.Message, error]
 // restart.
 func TestFeeds(t *testing.T) {
 	opened := make(map[string]int)
-	c := Config{State: &memoryState{}, Network: Network{Topics: func(name string) (Topic, error) {
+	c := Config{State: &memoryState{}, Network: Network{Topics: func(name string, _ Validator) (Topic, error) {
 		opened[name]++
 		return fakeTopic{make(chan struct{})}, nil
 	}}}

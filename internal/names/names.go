@@ -45,10 +45,13 @@ type Topic interface {
 
 var _ Topic = (*swarm.Topic)(nil)
 
-// SwarmTopics is a Config's Topics over a swarm.
-func SwarmTopics(s *swarm.Swarm) func(name string) (Topic, error) {
-	return func(name string) (Topic, error) {
-		t, err := s.Topic(name, swarm.TopicOptions{})
+// A Validator says whether a message may be passed on.
+type Validator = func(context.Context, swarm.Message) bool
+
+// SwarmTopics is a Network's Topics over a swarm.
+func SwarmTopics(s *swarm.Swarm) func(name string, valid Validator) (Topic, error) {
+	return func(name string, valid Validator) (Topic, error) {
+		t, err := s.Topic(name, swarm.TopicOptions{Valid: valid})
 		if err != nil {
 			return nil, err
 		}
@@ -62,8 +65,9 @@ type Network struct {
 	// Stores are where records are looked for and put.
 	Stores []ValueStore
 
-	// Topics opens a topic of pubsub. nil: no pubsub.
-	Topics func(name string) (Topic, error)
+	// Topics opens a topic of pubsub, on which nothing is to be passed on that
+	// valid refuses. nil: no pubsub.
+	Topics func(name string, valid Validator) (Topic, error)
 
 	// Host answers, and asks connected peers, by the fetch protocol. nil: no
 	// fetch protocol.
