@@ -140,14 +140,22 @@ func (net *online) lookForProviders(ctx context.Context, root cid.Cid, emit func
 	}
 }
 
-// learn tells the router what came of a session's sources.
+// learn tells the router what came of a session's sources. Who delivered a single
+// block is not remembered, or reading a file block by block would leave room for
+// nothing else; what was found of it stays.
 func (net *online) learn(root cid.Cid, sources []exchange.SourceProgress) {
 	delivered := make(map[peer.ID]bool)
+	var blocks int64
+	for _, s := range sources {
+		blocks += s.Blocks
+	}
 	for _, s := range sources {
 		if p, ok := net.providerOf(s); ok && s.Blocks > 0 {
 			delivered[p.ID] = true
 			net.delivered.Store(time.Now().UnixNano())
-			net.routing.Worked(root, p)
+			if blocks > 1 {
+				net.routing.Worked(root, p)
+			}
 		}
 	}
 	for _, s := range sources {

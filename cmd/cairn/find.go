@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -77,11 +78,17 @@ type lookUp struct {
 	tracing bool
 	most    int
 
-	mu     sync.Mutex // guards the following, and printing
-	over   bool
-	asked  []cairn.TraceEvent
-	first  string        // who told of somebody first
-	waited time.Duration // for that
+	mu    sync.Mutex // guards the following, and printing
+	over  bool
+	asked []cairn.TraceEvent
+	found int
+	raced []racer // in the order in which they told of somebody
+}
+
+// A racer is a source that told of somebody.
+type racer struct {
+	source string
+	after  time.Duration // until the first
 	found  int
 }
 
@@ -139,9 +146,13 @@ func (l *lookUp) trace() func(cairn.TraceEvent) {
 func (l *lookUp) tell(source string, found rpc.FindShape, again bool) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.found++; l.found == 1 {
-		l.first, l.waited = source, time.Since(l.began)
+	l.found++
+	i := slices.IndexFunc(l.raced, func(r racer) bool { return r.source == source })
+	if i < 0 {
+		i = len(l.raced)
+		l.raced = append(l.raced, racer{source: source, after: time.Since(l.began)})
 	}
+	l.raced[i].found++
 	format := "%s %s %s"
 	if again {
 		format = ""

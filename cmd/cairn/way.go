@@ -36,11 +36,12 @@ func (l *lookUp) way() error {
 			return err
 		}
 	}
-	last := fmt.Sprintf("%d questions, %s", len(l.asked), shortly(time.Since(l.began)))
-	if l.found > 0 {
-		last += fmt.Sprintf("; the first to tell of somebody was %s, after %s", printable(l.first), shortly(l.waited))
+	for _, r := range l.raced {
+		if err := l.show(nil, "%s told of %d, first after %s", printable(r.source), r.found, shortly(r.after)); err != nil {
+			return err
+		}
 	}
-	return l.show(nil, "%s", last)
+	return l.show(nil, "%d questions, %s", len(l.asked), shortly(time.Since(l.began)))
 }
 
 // wayOf prints the questions of one source.
