@@ -140,7 +140,7 @@ func (n *Node) routingConfig(bootstrap []peer.AddrInfo) (routing.Config, error) 
 	}
 	// Nobody could follow what is said of a node that doesn't listen.
 	if len(n.config.Listen) > 0 {
-		c.Providing = routing.Providing{Strategy: routing.StrategyOwn, Own: list}
+		c.Providing = routing.Providing{List: list}
 	}
 	return c, nil
 }

@@ -12,8 +12,8 @@
 //
 // [Router.Provide] announces a CID at once and keeps it announced: what is to
 // be announced lies in a keystore, which is swept once in 22 hours, peers in
-// the order of their ids. [Router.Stats] tells whether that fits. A [Strategy]
-// and its [List] say what belongs there.
+// the order of their ids. [Router.Stats] tells whether that fits. A [List]
+// says what belongs there.
 //
 // What comes from outside is bounded, and its addresses are filtered: over the
 // internet nobody gets us to dial a private one.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"slices"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -15,55 +14,17 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// A Strategy says which CIDs are announced, besides what Provide is told.
-type Strategy int
-
-const (
-	// StrategyEntities announces the roots of files, directories and shards:
-	// whatever has a name, so that who knows a file finds it, too.
-	StrategyEntities Strategy = iota
-	// StrategyRoots announces the roots of aliases alone.
-	StrategyRoots
-	// StrategyAll announces every block.
-	StrategyAll
-	// StrategyOwn announces what Providing.Own lists.
-	StrategyOwn
-)
-
-var strategies = [...]string{"entities", "roots", "all", "own"}
-
-func (s Strategy) String() string {
-	if s < 0 || int(s) >= len(strategies) {
-		return fmt.Sprintf("strategy %d", int(s))
-	}
-	return strategies[s]
-}
-
-// ParseStrategy reads a strategy by its name.
-func ParseStrategy(name string) (Strategy, error) {
-	if i := slices.Index(strategies[:], name); i >= 0 {
-		return Strategy(i), nil
-	}
-	return 0, fmt.Errorf("routing: no strategy %q; there are %q", name, strategies)
-}
-
 // A List lists what is to be announced, in any order, some of it more than once
 // if need be. After an error it ends.
 type List func(ctx context.Context) iter.Seq2[cid.Cid, error]
 
 // Providing says what is announced, and how often.
 type Providing struct {
-	// Strategy selects one of the lists. Zero: StrategyEntities. Where the
-	// list is nil, only what Provide is told is announced.
-	Strategy                  Strategy
-	Entities, Roots, All, Own List
+	// List is what is announced besides what Provide is told. nil: nothing.
+	List List
 	// Interval is how often everything is announced again. 0: 22 hours, as
 	// records are kept for 48.
 	Interval time.Duration
-}
-
-func (p Providing) list() List {
-	return [...]List{p.Entities, p.Roots, p.All, p.Own}[p.Strategy]
 }
 
 func (p Providing) interval() time.Duration {
@@ -71,16 +32,6 @@ func (p Providing) interval() time.Duration {
 		return amino.DefaultReprovideInterval
 	}
 	return p.Interval
-}
-
-func (p Providing) check() error {
-	switch {
-	case p.Strategy < 0 || int(p.Strategy) >= len(strategies):
-		return fmt.Errorf("routing: there is no %s", p.Strategy)
-	case p.Strategy == StrategyOwn && p.Own == nil:
-		return errors.New("routing: StrategyOwn without a list")
-	}
-	return nil
 }
 
 const (
@@ -106,7 +57,7 @@ type announcer struct {
 }
 
 func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
-	a := &announcer{list: c.Providing.list(), turn: make(chan struct{}, 1)}
+	a := &announcer{list: c.Providing.List, turn: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("routing: start announcing: %w", err), a.close())
@@ -369,7 +320,6 @@ func (r *Router) refreshNowAndThen() {
 
 // Stats are how announcing goes.
 type Stats struct {
-	Strategy Strategy
 	// Records is how many CIDs are kept announced. -1: not known just now.
 	Records int64
 	// Online tells whether peers of the DHT can be reached.
@@ -405,7 +355,6 @@ func (r *Router) Stats(ctx context.Context) (Stats, error) {
 		return Stats{}, fmt.Errorf("routing: stats: %w", err)
 	}
 	out := Stats{
-		Strategy:   r.config.Providing.Strategy,
 		Records:    s.Schedule.Keys,
 		Online:     s.Connectivity.Status == "online",
 		Pending:    s.Queues.PendingKeyProvides,

@@ -74,7 +74,7 @@ func TestSweep(t *testing.T) {
 	l.set(cids, nil)
 	config := Config{
 		Host: host, Mode: ModeClient, Bootstrap: bootstrap(servers), Datastore: store,
-		Providing: Providing{Strategy: StrategyOwn, Own: l.all},
+		Providing: Providing{List: l.all},
 	}
 	r := newRouter(t, config)
 	eventually(t, "everything is announced", func() bool { return stats(t, r).Announced >= int64(len(cids)) })
@@ -92,7 +92,7 @@ func TestSweep(t *testing.T) {
 	if !servers[4].knows(t, root, host.ID()) {
 		t.Error("got no record of the new root, want one")
 	}
-	if s := stats(t, r); s.Records != int64(len(cids))+1 || !s.Online || s.Strategy != StrategyOwn || s.Interval != 22*time.Hour {
+	if s := stats(t, r); s.Records != int64(len(cids))+1 || !s.Online || s.Interval != 22*time.Hour {
 		t.Errorf("got %+v, want %d records, online", s, len(cids)+1)
 	}
 	// A list that breaks takes nothing away; one that is shorter does.
@@ -158,20 +158,10 @@ func TestNames(t *testing.T) {
 			t.Errorf("got %v, %v, want %v", got, err, m)
 		}
 	}
-	for s := StrategyEntities; s <= StrategyOwn; s++ {
-		if got, err := ParseStrategy(s.String()); err != nil || got != s {
-			t.Errorf("got %v, %v, want %v", got, err, s)
-		}
-	}
 	if _, err := ParseMode("x"); err == nil {
 		t.Error("got no error for a mode that isn't there, want one")
 	}
-	if _, err := ParseStrategy("x"); err == nil {
-		t.Error("got no error for a strategy that isn't there, want one")
-	}
-	for _, c := range []Config{
-		{}, {Host: newSwarm(t).Host(), Mode: ModeNone + 1}, {Host: newSwarm(t).Host(), Providing: Providing{Strategy: StrategyOwn}},
-	} {
+	for _, c := range []Config{{}, {Host: newSwarm(t).Host(), Mode: ModeNone + 1}} {
 		if r, err := New(soon(t), c); err == nil {
 			r.Close()
 			t.Errorf("got no error for %+v, want one", c)
