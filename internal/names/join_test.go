@@ -181,3 +181,22 @@ func TestKeyGone(t *testing.T) {
 		}
 	})
 }
+
+// TestLatestIsNoOlder asks for the latest record while a look-up is under way that
+// has asked the store before the record was there.
+func TestLatestIsNoOlder(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		key, name := newKey(t)
+		first, second := mustRecord(t, key, Fields{Sequence: 1}), mustRecord(t, key, Fields{Sequence: 2})
+		store := &memoryStore{}
+		store.add(name, first.Bytes())
+		silent := &hangingStore{} // which holds each look-up open until its time is up
+		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store, silent}}})
+		got, err := n.Record(t.Context(), name)
+		wantRecord(t, "Record", got, err, first)
+		store.clear(name)
+		store.add(name, second.Bytes())
+		got, err = n.Latest(t.Context(), name)
+		wantRecord(t, "Latest", got, err, second)
+	})
+}

@@ -14,6 +14,11 @@ const (
 	maxLooking = 64
 	maxLookups = 1024
 
+	// maxOthers is how many look-ups of one name may be under way besides the
+	// last, each for somebody who must not miss what came since the one before
+	// began.
+	maxOthers = 3
+
 	// maxFound is how many records of one source a look-up looks at. The DHT
 	// asks twenty nodes, and yields what is better than before.
 	maxFound = 256
@@ -41,12 +46,14 @@ var errNobodyToAsk = errors.New("there is nobody to ask")
 var errSame = errors.New("the same")
 
 // A lookup is the search for a name's record in all stores at once. All who
-// ask for the name meanwhile share it. One without done is no search: a peer
+// read the name meanwhile share it. One without done is no search: a peer
 // is asked of its own accord.
 type lookup struct {
 	first chan struct{} // closed by answer: a valid record is here, or it's done
 	done  chan struct{} // closed when all have been heard, or the time is up
 	once  sync.Once     // closes first
+
+	others int // that were begun before and may be under way still
 
 	mu      sync.Mutex // guards what follows
 	highest uint64     // of authentic records, even of those that were refused
@@ -55,23 +62,28 @@ type lookup struct {
 	failed  error      // why a store was of no use, the last one
 }
 
-// lookup begins a search, or joins the one that is under way.
-func (n *Names) lookup(name Name) (*lookup, error) {
+// lookup begins a search, or joins the one that is under way. If fresh is set,
+// one is begun all the same, while there are not too many: joined says so.
+func (n *Names) lookup(name Name, fresh bool) (l *lookup, joined bool, err error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if l := n.lookups[name]; l != nil {
-		return l, nil
+	before := n.lookups[name]
+	if before != nil && (!fresh || before.others == maxOthers) {
+		return before, true, nil
 	}
 	if n.closed {
-		return nil, ErrClosed
+		return nil, false, ErrClosed
 	}
 	if len(n.lookups) >= maxLooking+maxLookups {
-		return nil, fmt.Errorf("names: look up %s: %d look-ups are under way already", name, len(n.lookups))
+		return nil, false, fmt.Errorf("names: look up %s: %d look-ups are under way already", name, len(n.lookups))
 	}
-	l := &lookup{first: make(chan struct{}), done: make(chan struct{})}
+	l = &lookup{first: make(chan struct{}), done: make(chan struct{})}
+	if before != nil {
+		l.others = before.others + 1
+	}
 	n.lookups[name] = l
 	n.spawnLocked(func() { n.search(l, name) })
-	return l, nil
+	return l, false, nil
 }
 
 // search is the goroutine of a lookup.
@@ -80,7 +92,9 @@ func (n *Names) search(l *lookup, name Name) {
 	defer cancel()
 	defer func() {
 		n.mu.Lock()
-		delete(n.lookups, name)
+		if n.lookups[name] == l {
+			delete(n.lookups, name)
+		}
 		n.mu.Unlock()
 		l.answer()
 		close(l.done)
@@ -215,11 +229,11 @@ func (n *Names) Record(ctx context.Context, name Name) (*Record, error) {
 	if record != nil && fresh > -staleFor {
 		if n.table.try(name, toRefresh, refreshPause) {
 			// If it can't begin, what is here still answers.
-			_, _ = n.lookup(name)
+			_, _, _ = n.lookup(name, false)
 		}
 		return record, nil
 	}
-	l, err := n.lookup(name)
+	l, _, err := n.lookup(name, false)
 	if err == nil {
 		select {
 		case <-l.first:
@@ -249,16 +263,21 @@ func (n *Names) Latest(ctx context.Context, name Name) (*Record, error) {
 	return nil, l.err(name)
 }
 
-// finish waits for the end of a look-up.
+// finish waits for the end of a look-up that began after it was called: one that
+// was under way may have asked somebody before he had the record.
 func (n *Names) finish(ctx context.Context, name Name) (*lookup, error) {
-	l, err := n.lookup(name)
-	if err != nil {
-		return nil, err
-	}
-	select {
-	case <-l.done:
-		return l, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("names: look up %s: %w", name, ctx.Err())
+	for first := true; ; first = false {
+		l, joined, err := n.lookup(name, true)
+		if err != nil {
+			return nil, err
+		}
+		select {
+		case <-l.done:
+		case <-ctx.Done():
+			return nil, fmt.Errorf("names: look up %s: %w", name, ctx.Err())
+		}
+		if !joined || !first {
+			return l, nil
+		}
 	}
 }
