@@ -34,8 +34,9 @@ type Config struct {
 	// peer id; behind a proxy, all come from the proxy.
 	Remote func(r *http.Request) string
 
-	// MaxRequests is how many requests are served at a time, each for up to
-	// 8 MiB of memory; 0 means 128.
+	// MaxRequests is how many requests are served at a time; 0 means 128. Some
+	// more are, of remotes that have no other. What they hold of blocks is
+	// bounded in all, and for each remote.
 	MaxRequests int
 	// MaxEach is how many of them from one remote; 0 means 32.
 	MaxEach int
@@ -67,6 +68,7 @@ type handler struct {
 	Config
 	limits *limiter
 	diffs  *limiter // of those that compare
+	memory *memory  // of blocks to be written
 }
 
 // NewHandler serves blocks by the trustless gateway protocol: GET and HEAD of
@@ -93,7 +95,9 @@ func NewHandler(c Config) http.Handler {
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = defaultWriteTimeout
 	}
-	return &handler{Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach), diffs: newLimiter(c.MaxDiffs, (c.MaxDiffs+1)/2)}
+	return &handler{
+		Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach, spareRemotes), diffs: newLimiter(c.MaxDiffs, (c.MaxDiffs+1)/2, 0), memory: newMemory(),
+	}
 }
 
 // ServeHTTP implements http.Handler.

@@ -6,17 +6,22 @@ import (
 	"sync"
 )
 
-// A limiter counts what is under way, in all and for each remote.
+// spareRemotes is for how many remotes that have nothing under way there is a
+// place when all others are taken: those that a swarm is connected to.
+const spareRemotes = 96
+
+// A limiter counts what is under way, in all and for each remote. Those who have
+// nothing under way find spare places when the others are taken.
 type limiter struct {
-	most, mostEach int
+	most, mostEach, spare int
 
 	mu   sync.Mutex // guards the following fields
 	all  int
 	each map[string]int
 }
 
-func newLimiter(most, mostEach int) *limiter {
-	return &limiter{most: most, mostEach: mostEach, each: make(map[string]int)}
+func newLimiter(most, mostEach, spare int) *limiter {
+	return &limiter{most: most, mostEach: mostEach, spare: spare, each: make(map[string]int)}
 }
 
 // enter counts one more, unless that is too many, for which it returns a
@@ -27,7 +32,7 @@ func (l *limiter) enter(remote string) error {
 	if l.each[remote] >= l.mostEach {
 		return refuse(http.StatusTooManyRequests, "more than %d such requests at a time from one address", l.mostEach)
 	}
-	if l.all >= l.most {
+	if l.all >= l.most && (l.each[remote] > 0 || l.all >= l.most+l.spare) {
 		return refuse(http.StatusServiceUnavailable, "more than %d such requests at a time", l.most)
 	}
 	l.all++

@@ -16,9 +16,14 @@ func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) 
 	if noBody {
 		size, err = h.sizeOf(r.Context(), rq.root)
 	} else {
-		b, errGet := getInlined(r.Context(), h.Blocks, rq.root)
-		data, err = b.Data(), errGet
-		size = len(data)
+		if size, err = h.sizeOf(r.Context(), rq.root); err == nil {
+			err = h.memory.take(r.Context(), rq.remote, size)
+		}
+		if err == nil {
+			defer h.memory.give(rq.remote, size)
+			b, errGet := getInlined(r.Context(), h.Blocks, rq.root)
+			data, err = b.Data(), errGet
+		}
 	}
 	if err != nil {
 		return err

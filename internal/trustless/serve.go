@@ -45,7 +45,7 @@ func (h *handler) serveCAR(w http.ResponseWriter, r *http.Request, rq *request) 
 	}
 	defer content.done()
 	rq.setCARHeaders(header, content.honoured)
-	h.stream(w, r, way, content)
+	h.stream(w, r, rq.remote, way, content)
 	return nil
 }
 
@@ -59,7 +59,7 @@ func (h *handler) serveProof(w http.ResponseWriter, r *http.Request, rq *request
 	case r.Method == http.MethodHead:
 		w.WriteHeader(http.StatusOK)
 	default:
-		h.stream(w, r, way, content{root: child{cid: rq.root}})
+		h.stream(w, r, rq.remote, way, content{root: child{cid: rq.root}})
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ const (
 	aheadBytes = 2 << 20
 	// aheadBlocks is how many blocks.
 	aheadBlocks = 256
+	// firstGuess is how large a leaf is taken for before one has been read, in
+	// bytes: as most are, for what is taken too little is held too much.
+	firstGuess = 1 << 20
 	// leafReaders is how many leaves are read at a time: while one waits for
 	// the disk, the other is copied.
 	leafReaders = 2
@@ -32,10 +35,10 @@ const (
 )
 
 // stream sends a CAR. What goes wrong from here on breaks the connection off.
-func (h *handler) stream(w http.ResponseWriter, r *http.Request, way resolved, c content) {
+func (h *handler) stream(w http.ResponseWriter, r *http.Request, remote string, way resolved, c content) {
 	ctx, cancel := context.WithCancel(r.Context())
-	a := &readAhead{get: h.Blocks, slots: make(chan *slot, aheadBlocks), left: aheadBytes, guess: writePiece}
-	a.freed.L = &a.mu
+	a := newReadAhead(h.Blocks, h.memory, remote)
+	defer a.release()
 	stop := context.AfterFunc(ctx, a.stop)
 	defer a.reading.Wait()
 	defer stop()
@@ -62,15 +65,26 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, way resolved, c
 // A readAhead reads a CAR's blocks in order while the ones before are written.
 type readAhead struct {
 	get     block.Getter
+	memory  *memory
+	remote  string
 	slots   chan *slot // in the order of the CAR; closed at its end
 	reading sync.WaitGroup
 
 	mu      sync.Mutex // guards the following fields
 	freed   sync.Cond
 	left    int // bytes that may be read
+	held    int // bytes taken of memory
 	guess   int // bytes of a leaf: the largest so far
 	leaves  int // being read
 	stopped bool
+}
+
+func newReadAhead(get block.Getter, m *memory, remote string) *readAhead {
+	a := &readAhead{
+		get: get, memory: m, remote: remote, slots: make(chan *slot, aheadBlocks), left: aheadBytes, guess: firstGuess,
+	}
+	a.freed.L = &a.mu
+	return a
 }
 
 // A slot is a block that has its turn.
@@ -100,7 +114,7 @@ func (a *readAhead) run(ctx context.Context, way resolved, c content) {
 		case v.quiet:
 			continue
 		case v.block.CID().Defined():
-			if a.take(v.block.Size(), false) {
+			if a.take(ctx, v.block.Size(), false) {
 				s = &slot{block: v.block}
 			}
 		default:
@@ -130,7 +144,7 @@ func (a *readAhead) leaf(ctx context.Context, c cid.Cid) *slot {
 	a.mu.Lock()
 	guess := a.guess
 	a.mu.Unlock()
-	if !a.take(guess, true) {
+	if !a.take(ctx, guess, true) {
 		return nil
 	}
 	s := &slot{ready: make(chan struct{})}
@@ -139,7 +153,7 @@ func (a *readAhead) leaf(ctx context.Context, c cid.Cid) *slot {
 		s.block, s.err = a.get.Get(ctx, c)
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.left += guess - s.block.Size()
+		a.giveLocked(guess - s.block.Size())
 		a.guess = max(a.guess, s.block.Size())
 		a.leaves--
 		a.freed.Broadcast()
@@ -149,7 +163,7 @@ func (a *readAhead) leaf(ctx context.Context, c cid.Cid) *slot {
 
 // take waits until there is room, and takes n bytes of it; of a leaf, also
 // until one may be read. It returns false if nobody is there any more.
-func (a *readAhead) take(n int, leaf bool) bool {
+func (a *readAhead) take(ctx context.Context, n int, leaf bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for !a.stopped && (a.left <= 0 || leaf && a.leaves >= leafReaders) {
@@ -159,14 +173,38 @@ func (a *readAhead) take(n int, leaf bool) bool {
 	if leaf {
 		a.leaves++
 	}
-	return !a.stopped
+	if a.stopped {
+		return false
+	}
+	a.mu.Unlock()
+	err := a.memory.take(ctx, a.remote, n)
+	a.mu.Lock()
+	if err == nil {
+		a.held += n
+	}
+	return err == nil
 }
 
 func (a *readAhead) give(n int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.left += n
+	a.giveLocked(n)
 	a.freed.Broadcast()
+}
+
+// giveLocked gives n bytes back. The lock is held.
+func (a *readAhead) giveLocked(n int) {
+	a.left += n
+	a.held -= n
+	a.memory.give(a.remote, n)
+}
+
+// release gives back what is left, when nobody reads any more.
+func (a *readAhead) release() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.memory.give(a.remote, a.held)
+	a.held = 0
 }
 
 func (a *readAhead) stop() {

@@ -17,7 +17,8 @@ import (
 // A ServeConfig says what serving streams may cost. The zero ServeConfig is
 // usable.
 type ServeConfig struct {
-	// MaxStreams is how many streams are served at a time; 0 means 256.
+	// MaxStreams is how many streams are served at a time; 0 means 256. Some
+	// more are, of peers that have no other.
 	MaxStreams int
 	// MaxEach is how many of them from one peer; 0 means 48.
 	MaxEach int
@@ -56,7 +57,7 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 	}
 	l := &streamListener{
 		host: h, config: c,
-		limits:  newLimiter(c.MaxStreams, c.MaxEach),
+		limits:  newLimiter(c.MaxStreams, c.MaxEach, spareRemotes),
 		streams: make(chan network.Stream),
 		closed:  make(chan struct{}),
 		open:    make(map[*streamConn]struct{}),

@@ -136,8 +136,7 @@ func TestReadAhead(t *testing.T) {
 	root := addFile(t, store, random(40<<20, 1), wide())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := &readAhead{get: store, slots: make(chan *slot, aheadBlocks), left: aheadBytes, guess: writePiece}
-	a.freed.L = &a.mu
+	a := newReadAhead(store, newMemory(), "")
 	b, err := store.Get(ctx, root)
 	if err != nil {
 		t.Fatal(err)

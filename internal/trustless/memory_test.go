@@ -1,0 +1,81 @@
+package trustless
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+
+	"github.com/cairn-ipfs/cairn/block"
+)
+
+// TestMemory has one remote take what it can get, then all others, and expects
+// that who holds nothing gets something.
+func TestMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMemory()
+		ctx, cancel := context.WithCancel(t.Context())
+		take := func(remote string) <-chan error {
+			taken := make(chan error, 1)
+			go func() { taken <- m.take(ctx, remote, block.MaxSize) }()
+			synctest.Wait()
+			return taken
+		}
+		waits := func(taken <-chan error) bool { return len(taken) == 0 }
+		for range memoryEach / block.MaxSize {
+			if waits(take("a")) {
+				t.Fatalf("a waits with %d bytes held", m.all)
+			}
+		}
+		more := take("a")
+		if !waits(more) {
+			t.Error("a got more than there is for one remote")
+		}
+		remotes := "bcdefghijklmnopqrstuvwxyz"
+		for _, r := range remotes {
+			if waits(take(string(r))) {
+				t.Errorf("%c waits, and holds nothing", r)
+			}
+		}
+		for _, r := range remotes {
+			take(string(r)) // what they can get
+			take(string(r))
+		}
+		if m.all > memoryInAll {
+			t.Errorf("%d bytes are held, want %d at most of those who hold something", m.all, memoryInAll)
+		}
+		if waits(take("new")) {
+			t.Error("a newcomer waits")
+		}
+		// What is given back, who waits gets.
+		for range memoryEach / block.MaxSize {
+			m.give("a", block.MaxSize)
+		}
+		synctest.Wait()
+		if waits(more) {
+			t.Error("a waits, and holds nothing")
+		}
+		last := take("new")
+		cancel()
+		if err := <-last; !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: got %v", err)
+		}
+	})
+}
+
+// TestLimiterSparesPlaces: newcomers are let in where others take all.
+func TestLimiterSparesPlaces(t *testing.T) {
+	l := newLimiter(3, 2, 1)
+	for _, c := range []struct {
+		remote string
+		ok     bool
+	}{{"a", true}, {"a", true}, {"a", false}, {"b", true}, {"b", false}, {"c", true}, {"d", false}} {
+		if err := l.enter(c.remote); (err == nil) != c.ok {
+			t.Errorf("%s: got %v, want let in %v", c.remote, err, c.ok)
+		}
+	}
+	l.leave("c")
+	if err := l.enter("d"); err != nil {
+		t.Errorf("d, when c has left: %v", err)
+	}
+}
