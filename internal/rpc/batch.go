@@ -229,6 +229,13 @@ func (b *Batch) Commit(ctx context.Context) error {
 		return errBatchEnded
 	}
 	b.ended = true
+	// What is called off before it began isn't done: later it may be, or not.
+	if err := context.Cause(ctx); err != nil {
+		if b.sending != nil {
+			b.sending.end()
+		}
+		return err
+	}
 	if b.sending == nil {
 		b.sending = b.begin()
 	}
