@@ -195,7 +195,7 @@ func TestSimulated(t *testing.T) {
 			// Until the tables are as full as they get.
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			figures.set(mode, "CPU while the table is filled, of all nodes together", "%v", (cpu()-busy).Round(time.Millisecond))
+			figures.set(mode, "CPU while the table is filled, of all nodes together", "%v", (cpu() - busy).Round(time.Millisecond))
 			if mode == ModeAccelerated && !r.Ready() {
 				t.Fatal("the accelerated table is not ready")
 			}
