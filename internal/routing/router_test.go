@@ -343,6 +343,9 @@ func TestShortHost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stream.Reset()
+	eventually(t, "what peers say when they meet is said", func() bool {
+		return !slices.ContainsFunc(ours.Network().ConnsToPeer(idle.ID()), func(c network.Conn) bool { return len(c.GetStreams()) > 0 })
+	})
 	for _, s := range servers {
 		h.done(s.host.ID())
 		h.done(s.host.ID()) // and once more, as it's known by several ways
