@@ -43,15 +43,9 @@ func (c *committer) row(mh string) (*row, error) {
 	if c.looked.row != nil && c.looked.mh == mh {
 		return c.looked.row, nil
 	}
-	value, err := c.s.index.get(rowKey(mh))
+	r, err := c.s.index.row(mh)
 	if err != nil {
 		return nil, err
-	}
-	r := &row{}
-	if value != nil {
-		if r, err = parseRow(value); err != nil {
-			return nil, err
-		}
 	}
 	c.looked = lookedUp{mh, r}
 	return r, nil

@@ -163,6 +163,16 @@ func (x *index) wait(call func() error) error {
 // wait for whoever writes the manifest, who may be held for ever.
 func (x *index) drop(snap *pebble.Snapshot) { x.wait(snap.Close) }
 
+// row returns what the index has of a multihash; an empty row where that is
+// nothing.
+func (x *index) row(mh string) (*row, error) {
+	value, err := x.get(rowKey(mh))
+	if err != nil || value == nil {
+		return &row{}, err
+	}
+	return parseRow(value)
+}
+
 // get returns the value of key, or nil where there is none. It goes through an
 // iterator because only that consults the filters of the last level, which is
 // what makes an absent key cheap.

@@ -361,15 +361,9 @@ func (s *Store) lookup(mh string) (*row, error) {
 	s.mu.RLock()
 	f, ok := s.fresh[mh]
 	s.mu.RUnlock()
-	value, err := s.index.get(rowKey(mh))
+	r, err := s.index.row(mh)
 	if err != nil {
 		return nil, err
-	}
-	r := &row{}
-	if value != nil {
-		if r, err = parseRow(value); err != nil {
-			return nil, err
-		}
 	}
 	if ok {
 		if r.loc = f.loc; f.inMemory {

@@ -156,56 +156,57 @@ func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
 	return nil
 }
 
-// Refresh makes the list of the strategy what is announced: what is new there
-// is announced soon, what is not there any more is not. If the list ends with
-// an error, nothing is taken away.
+// Refresh makes the list of the Config what is announced: what is new there is
+// announced soon, what is not there any more is not. If the list ends with an
+// error, nothing is taken away.
 func (r *Router) Refresh(ctx context.Context) error {
 	a := r.announcer
 	if a == nil || a.list == nil {
 		return nil
 	}
-	if !r.hold() {
-		return fmt.Errorf("routing: refresh what is announced: %w", ErrClosed)
-	}
-	defer r.running.Done()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(r.ctx, cancel)()
-	select {
-	case a.turn <- struct{}{}:
-		defer func() { <-a.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("routing: refresh what is announced: %w", ctx.Err())
-	}
-	if err := a.addNew(ctx, a.list); err != nil {
-		return fmt.Errorf("routing: refresh what is announced: %w", err)
-	}
-	if err := a.reset(ctx); err != nil {
-		return fmt.Errorf("routing: refresh what is announced: %w", err)
-	}
-	for _, s := range a.sweeps {
-		if err := s.RefreshSchedule(); err != nil {
-			return fmt.Errorf("routing: refresh what is announced: %w", err)
+	return r.during(ctx, "refresh what is announced", func(ctx context.Context) error {
+		select {
+		case a.turn <- struct{}{}:
+			defer func() { <-a.turn }()
+		case <-ctx.Done():
+			return ctx.Err()
 		}
-	}
-	return nil
+		if err := a.addNew(ctx, a.list); err != nil {
+			return err
+		}
+		if err := a.reset(ctx); err != nil {
+			return err
+		}
+		for _, s := range a.sweeps {
+			if err := s.RefreshSchedule(); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 // Add announces soon what the list has and what is not announced yet, until a
 // Refresh that doesn't list it.
 func (r *Router) Add(ctx context.Context, list List) error {
+	const what = "add to what is announced"
 	if r.announcer == nil {
-		return fmt.Errorf("routing: add to what is announced: %w", ErrNoSource)
+		return fmt.Errorf("routing: %s: %w", what, ErrNoSource)
 	}
+	return r.during(ctx, what, func(ctx context.Context) error { return r.announcer.addNew(ctx, list) })
+}
+
+// during does something that ends with the router, too.
+func (r *Router) during(ctx context.Context, what string, do func(context.Context) error) error {
 	if !r.hold() {
-		return fmt.Errorf("routing: add to what is announced: %w", ErrClosed)
+		return fmt.Errorf("routing: %s: %w", what, ErrClosed)
 	}
 	defer r.running.Done()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
-	if err := r.announcer.addNew(ctx, list); err != nil {
-		return fmt.Errorf("routing: add to what is announced: %w", err)
+	if err := do(ctx); err != nil {
+		return fmt.Errorf("routing: %s: %w", what, err)
 	}
 	return nil
 }

@@ -28,6 +28,12 @@ const (
 func local(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.Local = true
+	return begin(t, c)
+}
+
+// begin makes a swarm that listens and is closed with the test.
+func begin(t testing.TB, c Config) *Swarm {
+	t.Helper()
 	if c.Listen == nil {
 		c.Listen = []string{onTCP}
 	}

@@ -22,20 +22,8 @@ import (
 // test speaks to nobody but itself.
 func world(t testing.TB, c Config) *Swarm {
 	t.Helper()
-	if c.Listen == nil {
-		c.Listen = []string{onTCP}
-	}
 	c.noPortMap = true
-	s, err := New(context.Background(), c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	return s
+	return begin(t, c)
 }
 
 // plain makes a host of libp2p's own, on loopback.
