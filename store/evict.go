@@ -392,12 +392,21 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 // sections lists what a pack holds, by its own index or, where that can't be
 // read, by ours.
 func (s *Store) sections(ctx context.Context, v packInfo) ([]car.IndexEntry, error) {
-	entries, err := s.packs.Entries(v.id)
-	if err == nil {
-		return entries, nil
+	entries, err := s.entries(ctx, v.id)
+	if err == nil || errors.Is(err, ErrClosed) || ctx.Err() != nil {
+		return entries, err
 	}
 	s.log.Warn("store: the index of a pack can't be read; looking through all rows instead", "pack", v.id.Name(), "error", err)
 	return s.rowsOf(ctx, v.id)
+}
+
+// entries reads the index that a sealed pack carries.
+func (s *Store) entries(ctx context.Context, id pack.ID) ([]car.IndexEntry, error) {
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.end()
+	return s.packs.Entries(id)
 }
 
 // rowsOf lists what lies in a pack by looking through the whole index.

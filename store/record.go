@@ -303,6 +303,10 @@ func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error
 	if !v.records || v.kind != kindLinks {
 		return nil, nil
 	}
+	if err := s.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer s.end()
 	var changes []recordChange
 	for sec, err := range s.packs.Sections(v.id, pack.Start, v.end) {
 		if err != nil {

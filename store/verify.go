@@ -145,7 +145,7 @@ func (s *Store) checkPack(ctx context.Context, v packInfo, report func(checked) 
 	if v.liveBlocks+v.cacheBlocks == 0 {
 		return nil
 	}
-	entries, err := s.packs.Entries(v.id)
+	entries, err := s.entries(ctx, v.id)
 	if err != nil {
 		if entries, err = s.rowsOf(ctx, v.id); err != nil {
 			return err

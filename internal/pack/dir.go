@@ -68,7 +68,8 @@ type Dir struct {
 	fs   vfs.FS
 	path string
 
-	mu sync.Mutex // guards the following fields
+	mu     sync.Mutex // guards the following fields
+	closed bool
 	// handles are the packs open for reading; idle orders those that nobody
 	// reads, the longest unused first.
 	handles map[ID]*handle
@@ -144,6 +145,9 @@ func (d *Dir) ReadAt(id ID, p []byte, offset int64) error {
 func (d *Dir) acquire(id ID) (*handle, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if d.closed {
+		return nil, fmt.Errorf("pack: open %s: %w", id.Name(), os.ErrClosed)
+	}
 	if d.doomed[id] {
 		return nil, ErrGone
 	}
@@ -176,6 +180,8 @@ func (d *Dir) release(h *handle) {
 	case d.doomed[h.id]:
 		d.closeLocked(h)
 		unlink = d.holds == 0
+	case d.closed:
+		d.closeLocked(h)
 	default:
 		h.elem = d.idle.PushBack(h)
 		if d.idle.Len() > maxIdle {
@@ -267,12 +273,14 @@ func syncDir(fs vfs.FS, path string) error {
 	return nil
 }
 
-// Close closes every pack that is open for reading. Readers must be done.
+// Close closes every pack that is open for reading. Whoever reads one now may
+// finish, and closes it then; nobody new gets in.
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, h := range d.handles {
-		d.closeLocked(h)
+	d.closed = true
+	for d.idle.Len() > 0 {
+		d.closeLocked(d.idle.Front().Value.(*handle))
 	}
 	return nil
 }

@@ -95,6 +95,21 @@ func TestRemoveUnderReaders(t *testing.T) {
 	}
 }
 
+// Who reads when the folder is closed may finish, and nobody new gets in.
+func TestCloseUnderReaders(t *testing.T) {
+	f := newFixture(t, vfs.NewMem())
+	p := f.make(1, f.blocksOf(100)[0])
+	buf := make([]byte, 100)
+	for sec, err := range f.Sections(1, Start, p.end()) {
+		f.ok(err)
+		f.ok(f.Dir.Close())
+		f.fails("read by another", f.ReadAt(1, buf, sec.Offset+int64(sec.Head)), os.ErrClosed)
+	}
+	if _, err := f.Entries(1); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("entries of a closed folder: got %v, want %v", err, os.ErrClosed)
+	}
+}
+
 // While somebody holds removals, as a backup does, removed packs can't be read
 // any more, but their files stay.
 func TestHold(t *testing.T) {
