@@ -17,6 +17,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
+	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
 	libp2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
 	"github.com/libp2p/go-libp2p/p2p/security/noise"
@@ -52,6 +53,7 @@ type Swarm struct {
 	net     *libp2pswarm.Swarm
 	trimmer *connmgr.BasicConnMgr
 	gater   *gater
+	muxer   *muxer
 	book    *book
 	events  *feed.Hub[Event]
 
@@ -168,13 +170,14 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 		s.trimmer.Close()
 		return nil, err
 	}
+	s.muxer = newMuxer(func(id peer.ID) bool { return s.trimmer.IsProtected(id, "") })
 	options := []libp2p.Option{
 		libp2p.Identity(c.Identity),
 		libp2p.UserAgent(c.UserAgent),
 		libp2p.NoListenAddrs, // listenAll tells of each failure
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Security(tls.ID, tls.New),
-		libp2p.Muxer("/yamux/1.0.0", newMuxer()),
+		libp2p.Muxer(yamux.ID, s.muxer),
 		libp2p.Transport(tcp.NewTCPTransport),
 		libp2p.Transport(websocket.New),
 		libp2p.ConnectionManager(s.trimmer),

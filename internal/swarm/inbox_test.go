@@ -1,0 +1,324 @@
+package swarm
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+)
+
+// TestUnread sends on many streams what nobody reads: only so much is let in, of
+// one peer and of many, and another peer is heard. When it's read, all comes.
+func TestUnread(t *testing.T) {
+	const (
+		deaf     protocol.ID = "/test/deaf"
+		sink     protocol.ID = "/test/sink"
+		peers                = 40
+		streams              = 8
+		sentEach             = 256 << 10 // on a stream: what yamux lets through at once
+	)
+	victim := local(t, Config{Connections: 2 * peers})
+	listen := make(chan struct{})
+	var heard sync.WaitGroup
+	heard.Add(peers * streams)
+	victim.host.SetStreamHandler(deaf, func(s network.Stream) {
+		defer heard.Done()
+		s.Write([]byte{1})
+		<-listen
+		n, err := io.Copy(io.Discard, s)
+		if n != sentEach || err != nil {
+			t.Errorf("read: got %d bytes, %v, want %d", n, err, sentEach)
+		}
+		s.Close()
+	})
+	victim.host.SetStreamHandler(sink, func(s network.Stream) {
+		n, _ := io.Copy(io.Discard, s)
+		fmt.Fprint(s, n)
+		s.Close()
+	})
+	in := victim.muxer.inbox
+	held := func() (all, most int) {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		for _, u := range in.each {
+			most = max(most, u.bytes)
+		}
+		return in.all, most
+	}
+	var writing sync.WaitGroup
+	defer writing.Wait()
+	read := sync.OnceFunc(func() { close(listen) })
+	defer read()
+	var open []network.Stream
+	for range peers {
+		s := local(t, Config{})
+		connect(t, s, victim)
+		for range streams {
+			out, err := s.host.NewStream(soon(t), victim.ID(), deaf)
+			if err == nil {
+				_, err = out.Write(nil)
+			}
+			if err == nil {
+				_, err = io.ReadFull(out, make([]byte, 1))
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			open = append(open, out)
+		}
+	}
+	for _, out := range open {
+		writing.Go(func() {
+			_, err := out.Write(make([]byte, sentEach))
+			if err == nil {
+				err = out.CloseWrite()
+			}
+			if err == nil {
+				_, err = io.ReadAll(out)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	// The last ones may find less room than they would need.
+	eventually(t, "everything is full", func() bool {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		return in.waiting >= peers*3/4 && in.all > unreadInAll*3/4
+	})
+	all, most := held()
+	if all > unreadInAll+peers*unreadSpare {
+		t.Errorf("held of all: got %d, want %d at most", all, unreadInAll+peers*unreadSpare)
+	}
+	if most > unreadEach || most < unreadEach/2 {
+		t.Errorf("held of one: got %d, want %d at most, and not much less", most, unreadEach)
+	}
+
+	honest := local(t, Config{})
+	connect(t, honest, victim)
+	s, err := honest.host.NewStream(soon(t), victim.ID(), sink)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Write(make([]byte, 4<<20)); err != nil {
+		t.Error(err)
+	}
+	s.CloseWrite()
+	if got, err := io.ReadAll(s); string(got) != fmt.Sprint(4<<20) || err != nil {
+		t.Errorf("of what another peer sent, %q bytes came, %v, want %d", got, err, 4<<20)
+	}
+
+	read()
+	writing.Wait()
+	heard.Wait()
+	eventually(t, "nothing is held", func() bool { all, most := held(); return all == 0 && most == 0 })
+}
+
+// A pipe is a connection to a peer whose frames a test writes.
+func pipe(t *testing.T, in *inbox) (*countedConn, net.Conn) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { ours.Close(); theirs.Close() })
+	return in.conn(ours, "peer", true), theirs
+}
+
+// frame is one of yamux.
+func frame(kind byte, flags uint16, stream uint32, data int) []byte {
+	f := []byte{0, kind}
+	f = binary.BigEndian.AppendUint16(f, flags)
+	f = binary.BigEndian.AppendUint32(f, stream)
+	f = binary.BigEndian.AppendUint32(f, uint32(data))
+	if kind == yamuxData {
+		f = append(f, make([]byte, data)...)
+	}
+	return f
+}
+
+// read reads the frames that are sent, until one isn't let in.
+func readAll(c net.Conn) <-chan error {
+	ended := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(io.Discard, c)
+		ended <- err
+	}()
+	return ended
+}
+
+// TestUnreadForLong shows that a connection is closed that is full for too long.
+func TestUnreadForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, theirs := pipe(t, newInbox())
+		ended := readAll(c)
+		go func() {
+			theirs.Write(frame(yamuxData, yamuxSYN, 1, 0))
+			for {
+				if _, err := theirs.Write(frame(yamuxData, 0, 1, 64<<10)); err != nil {
+					return
+				}
+			}
+		}()
+		began := time.Now()
+		if err := <-ended; !errors.Is(err, errUnread) {
+			t.Errorf("got %v, want %v", err, errUnread)
+		}
+		if took := time.Since(began); took != unreadPatience {
+			t.Errorf("it ended after %v, want %v", took, unreadPatience)
+		}
+		if got := c.in.all; got > unreadEach {
+			t.Errorf("held %d bytes, want %d at most", got, unreadEach)
+		}
+		c.Close()
+		if got := c.in; got.all != 0 || len(got.each) != 0 {
+			t.Errorf("held %d bytes of %d peers after the end, want none", got.all, len(got.each))
+		}
+	})
+}
+
+// TestUnreadSmall sends frames of one byte, of which few fill the inbox: each
+// costs yamux more than that.
+func TestUnreadSmall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, theirs := pipe(t, newInbox())
+		readAll(c)
+		go func() {
+			theirs.Write(frame(yamuxData, yamuxSYN, 1, 0))
+			for {
+				if _, err := theirs.Write(frame(yamuxData, 0, 1, 1)); err != nil {
+					return
+				}
+			}
+		}()
+		synctest.Wait()
+		c.in.mu.Lock()
+		frames := c.streams[1].bytes
+		c.in.mu.Unlock()
+		if want := unreadEach / (frameOverhead + 1); frames != want {
+			t.Errorf("%d frames of one byte were let in, want %d", frames, want)
+		}
+		c.Close()
+	})
+}
+
+// TestUnreadCounts follows what is held of streams through all that may happen to them.
+func TestUnreadCounts(t *testing.T) {
+	const size = 1000
+	held := 1024 + frameOverhead
+	for _, e := range []struct {
+		name string
+		do   func(c *countedConn, send func(...[]byte))
+		held int
+		open int
+	}{
+		{"nothing", func(*countedConn, func(...[]byte)) {}, 2 * held, 1},
+		{"read in part", func(c *countedConn, _ func(...[]byte)) { c.read(1, 10) }, 2*held - 10, 1},
+		{"read whole", func(c *countedConn, _ func(...[]byte)) { c.read(1, 10); c.read(1, size-10) }, held, 1},
+		{"closed", func(c *countedConn, _ func(...[]byte)) { c.leave(1); c.leave(1) }, held, 0},
+		{"closed, and more comes", func(c *countedConn, send func(...[]byte)) {
+			c.leave(1)
+			send(frame(yamuxData, 0, 1, size))
+		}, held, 0},
+		{"reset by the peer", func(c *countedConn, send func(...[]byte)) {
+			send(frame(1, yamuxRST, 1, 0))
+			c.read(1, size) // what was under way
+		}, held, 1},
+		{"opened by us", func(c *countedConn, send func(...[]byte)) { send(frame(yamuxData, 0, 2, size)) }, 2 * held, 1},
+		{"never opened", func(c *countedConn, send func(...[]byte)) { send(frame(yamuxData, 0, 77, size)) }, 2 * held, 1},
+		{"the second accepted", func(c *countedConn, _ func(...[]byte)) { c.accepted() }, 2 * held, 2},
+		{"ended", func(c *countedConn, _ func(...[]byte)) { c.end(); c.end(); c.read(1, size); c.leave(1) }, 0, 1},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c, theirs := pipe(t, newInbox())
+				readAll(c)
+				send := func(frames ...[]byte) {
+					for _, f := range frames {
+						if _, err := theirs.Write(f); err != nil {
+							t.Fatal(err)
+						}
+					}
+					synctest.Wait()
+				}
+				send(frame(yamuxData, yamuxSYN, 1, size), frame(1, yamuxSYN, 3, 0), frame(yamuxData, 0, 3, size))
+				if id, _ := c.accepted(); id != 1 {
+					t.Errorf("accepted: got stream %d, want 1", id)
+				}
+				e.do(c, send)
+				if c.in.all != e.held || c.unread.bytes != e.held || c.open != e.open {
+					t.Errorf("got %d and %d bytes held, %d streams open, want %d and %d", c.in.all, c.unread.bytes, c.open, e.held, e.open)
+				}
+				c.Close()
+			})
+		})
+	}
+}
+
+// TestBacklog opens more streams than are accepted: the frames wait, and each is
+// accepted in its turn.
+func TestBacklog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, theirs := pipe(t, newInbox())
+		readAll(c)
+		const streams = acceptBacklog + 10
+		go func() {
+			for i := range streams {
+				theirs.Write(frame(1, yamuxSYN, uint32(2*i+1), 0))
+			}
+		}()
+		for i := range streams {
+			synctest.Wait()
+			if n := len(c.order); n > acceptBacklog {
+				t.Fatalf("%d streams wait, want %d at most", n, acceptBacklog)
+			}
+			id, _ := c.accepted()
+			if want := uint32(2*i + 1); id != want {
+				t.Fatalf("accepted: got stream %d, want %d", id, want)
+			}
+			c.leave(id)
+		}
+		c.Close()
+	})
+}
+
+// FuzzFrames cuts what a peer sends in any way: it's passed on as it is.
+func FuzzFrames(f *testing.F) {
+	f.Add(append(frame(yamuxData, yamuxSYN, 1, 5), frame(yamuxData, 0, 1, 3)...), 1)
+	f.Add(frame(2, 1, 0, 7), 5)
+	f.Add(append(frame(1, yamuxSYN|yamuxRST, 1, 0), 1, 2, 3), 13)
+	f.Fuzz(func(t *testing.T, sent []byte, piece int) {
+		if piece < 1 || len(sent) > unreadEach/2 {
+			return
+		}
+		ours, theirs := net.Pipe()
+		c := newInbox().conn(ours, peer.ID("peer"), true)
+		go func() {
+			for rest := sent; len(rest) > 0; {
+				n := min(piece, len(rest))
+				theirs.Write(rest[:n])
+				rest = rest[n:]
+			}
+			theirs.Close()
+		}()
+		got, err := io.ReadAll(c)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errUnread) {
+			t.Fatal(err)
+		}
+		// A header that is cut isn't passed on.
+		if len(got) > len(sent) || len(sent)-len(got) >= yamuxHeader || string(got) != string(sent[:len(got)]) {
+			t.Errorf("passed on %x of %x", got, sent)
+		}
+		c.Close()
+		if c.in.all != 0 {
+			t.Errorf("held %d bytes after the end", c.in.all)
+		}
+	})
+}
