@@ -52,10 +52,13 @@ type Config struct {
 	// back. Zero means 1,000.
 	MaxOutstanding int
 	// MaxAsked is the most wants of a peer that are remembered; more are
-	// dropped. Zero means 16,384.
+	// dropped. Zero means 8,192.
 	MaxAsked int
+	// WantRate is how many wants a second a peer may add, besides those it was
+	// given something for. Zero means 2,000.
+	WantRate int
 	// MaxMemory is the most bytes of blocks on their way out of all peers,
-	// and again of those coming in. Zero means 256 MiB.
+	// and again of those coming in. Zero means 64 MiB.
 	MaxMemory int
 	// MessageSize is the bytes of blocks that a message is filled up to.
 	// Zero means 1 MiB.
@@ -77,19 +80,30 @@ const (
 	// server keeps; it drops the rest silently.
 	defaultMaxOutstanding = 1000
 
-	// defaultMaxAsked is what a large fetch by a client without a bound of
-	// its own queues at once; about 4 MiB of memory.
-	defaultMaxAsked = 16 << 10
+	// defaultMaxAsked is eight times what the clients in use have unanswered
+	// at a peer; about 2 MiB of memory.
+	defaultMaxAsked = 8 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
-	// each.
-	maxAskedInAll = 512 << 10
+	// each. Beyond it a peer may have as many as a client in use asks for at once,
+	// spareAsked.
+	maxAskedInAll = 160 << 10
+	spareAsked    = 1 << 10
 
-	defaultMaxMemory = 256 << 20
+	// defaultWantRate lets all peers together take a part of one processor with
+	// looking for what isn't here; wantsAtOnce is what a peer may add at once.
+	defaultWantRate = 2_000
+	wantsAtOnce     = 16 << 10
+
+	defaultMaxMemory = 64 << 20
 
 	// maxPeerMemory is the most bytes of blocks coming in from one peer,
 	// before they are handed to their conversations.
-	maxPeerMemory = 8 << 20
+	maxPeerMemory = 4 << 20
+
+	// maxPeerAnswers is the most bytes of blocks on their way out to one peer:
+	// a message that is sent, and the next.
+	maxPeerAnswers = 2 * (maxMessageSize + maxPayloadOverhead)
 
 	// defaultMessageSize is large enough that messages cost nothing beside
 	// their blocks, and leaves room for a block of 2 MiB below maxMessage.
@@ -113,6 +127,10 @@ const (
 	// should let as many through: answers it refuses are lost.
 	maxInbound = 512
 
+	// maxStranger is the most streams of a peer that nothing was asked of: the
+	// clients in use have one or two.
+	maxStranger = 32
+
 	// readTurns is how many peers' messages are put together at once. Enough
 	// for a slow backing; more would only change whose turn it is.
 	readTurns = 16
@@ -132,7 +150,6 @@ type Bitswap struct {
 
 	memoryIn, memoryOut *budget // bytes of blocks under way
 	turns               *budget // of putting messages together
-	lists               *budget // long want lists being decoded
 
 	total   counters
 	parked  waiting      // wants for blocks that aren't here
@@ -159,6 +176,7 @@ func New(c Config) (*Bitswap, error) {
 	}
 	c.MaxOutstanding = orDefault(c.MaxOutstanding, defaultMaxOutstanding)
 	c.MaxAsked = orDefault(c.MaxAsked, defaultMaxAsked)
+	c.WantRate = orDefault(c.WantRate, defaultWantRate)
 	c.MaxMemory = orDefault(c.MaxMemory, defaultMaxMemory)
 	c.MessageSize = min(orDefault(c.MessageSize, defaultMessageSize), maxMessageSize)
 	c.StallTimeout = orDefault(c.StallTimeout, defaultStallTimeout)
@@ -178,7 +196,6 @@ func New(c Config) (*Bitswap, error) {
 		memoryIn:  newBudget(c.MaxMemory),
 		memoryOut: newBudget(c.MaxMemory),
 		turns:     newBudget(readTurns),
-		lists:     newBudget(allLists),
 		remotes:   make(map[peer.ID]*remote),
 	}
 	b.notifiee = &network.NotifyBundle{DisconnectedF: func(_ network.Network, conn network.Conn) {
@@ -312,7 +329,7 @@ func (b *Bitswap) handle(s network.Stream) {
 	defer close(done)
 	r := b.hold(s.Conn().RemotePeer())
 	defer b.release(r)
-	if n := r.inbound.Add(1); n > maxInbound {
+	if n := r.inbound.Add(1); n > maxInbound || n > maxStranger && !r.expecting() {
 		r.inbound.Add(-1)
 		s.Reset()
 		r.tear()

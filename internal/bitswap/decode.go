@@ -15,10 +15,12 @@ import (
 // A sink takes what a message holds, as it is decoded. An error ends the
 // decoding and is returned as it is.
 type sink interface {
-	// list is told of a want list of n bytes that comes.
-	list(n int) error
-	// wants takes the want list, after everything else.
-	wants(entries []entry, full bool) error
+	// wants takes entries of the message's want list, in pieces. They are the
+	// decoder's when it returns.
+	wants(entries []entry) error
+	// endWants is told of the end of a message with a want list, and whether
+	// that was all that is wanted.
+	endWants(full bool) error
 	// buffer returns where to put the n bytes of a block that comes, or nil
 	// if it is not wanted.
 	buffer(n int) ([]byte, error)
@@ -35,6 +37,7 @@ type decoder struct {
 	r       *bufio.Reader
 	left    int // bytes of the message
 	skipped int // bytes of fields not known, in the message
+	entries []entry
 }
 
 // start reads the length of the next message. Its error is io.EOF, unchanged,
@@ -88,24 +91,34 @@ func (d *decoder) message(n int, s sink) error {
 			return err
 		}
 	}
-	if len(list.entries) == 0 && !list.full {
+	if list.count == 0 && !list.full {
 		return nil
 	}
-	return s.wants(list.entries, list.full)
+	if err := d.pass(s); err != nil {
+		return err
+	}
+	return s.endWants(list.full)
 }
 
 type wantlist struct {
-	entries []entry
-	count   int // of entries, those ignored included
-	full    bool
+	count int // of entries, those ignored included
+	full  bool
+}
+
+// pass hands the entries on that were decoded.
+func (d *decoder) pass(s sink) error {
+	if len(d.entries) == 0 {
+		return nil
+	}
+	err := s.wants(d.entries)
+	clear(d.entries)
+	d.entries = d.entries[:0]
+	return err
 }
 
 func (d *decoder) wantlist(list *wantlist, s sink) error {
 	end, err := d.enter()
 	if err != nil {
-		return err
-	}
-	if err := s.list(d.left - end); err != nil {
 		return err
 	}
 	for d.left > end {
@@ -124,12 +137,17 @@ func (d *decoder) wantlist(list *wantlist, s sink) error {
 			e, err := decodeEntry(p)
 			switch {
 			case err == nil:
-				list.entries = append(list.entries, e)
+				d.entries = append(d.entries, e)
 			case !errors.Is(err, errRefused):
 				return err
 			}
 			if err := d.discard(len(p)); err != nil {
 				return err
+			}
+			if len(d.entries) == maxPiece {
+				if err := d.pass(s); err != nil {
+					return err
+				}
 			}
 		case num == wantlistFull && typ == protowire.VarintType:
 			v, err := d.uvarint()

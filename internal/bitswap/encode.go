@@ -67,7 +67,7 @@ type answer struct {
 	blocks           []block.Block
 	haves, dontHaves []cid.Cid
 	bytes            int // of the blocks
-	held             int // of the node's memory for answers
+	share, held      int // of the peer's and the node's memory for answers
 }
 
 func (a *answer) empty() bool {

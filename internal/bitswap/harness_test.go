@@ -291,10 +291,13 @@ type message struct {
 	dontHaves []cid.Cid
 }
 
-func (m *message) list(int) error { return nil }
+func (m *message) wants(entries []entry) error {
+	m.entries = append(m.entries, entries...)
+	return nil
+}
 
-func (m *message) wants(entries []entry, full bool) error {
-	m.entries, m.full = entries, full
+func (m *message) endWants(full bool) error {
+	m.full = full
 	return nil
 }
 

@@ -35,7 +35,8 @@ type remote struct {
 
 	counts  counters
 	memory  *budget      // bytes of blocks coming in
-	lists   *budget      // long want lists being decoded
+	sending *budget      // bytes of answers
+	readers *budget      // streams being read
 	inbound atomic.Int32 // streams
 	heard   atomic.Int64 // reads that brought something
 	ask     asker
@@ -80,7 +81,8 @@ func newRemote(b *Bitswap, p peer.ID) *remote {
 		b:       b,
 		id:      p,
 		memory:  newBudget(maxPeerMemory),
-		lists:   newBudget(peerLists),
+		sending: newBudget(maxPeerAnswers),
+		readers: newBudget(peerReaders),
 		talks:   make(map[*Conversation]struct{}),
 		wants:   make(map[string]*want),
 		cancels: make(map[string]cid.Cid),

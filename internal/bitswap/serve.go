@@ -34,7 +34,7 @@ const (
 
 // serve starts answering unless that is going on. The lock is held.
 func (a *asker) serve() {
-	if a.queue.Len() == 0 {
+	if a.queue.front == nil {
 		return
 	}
 	if a.serving {
@@ -64,7 +64,7 @@ func (a *asker) run() {
 			select {
 			case ready <- answer:
 			case <-ctx.Done():
-				answer.release(b)
+				answer.release(a.r)
 			}
 			continue
 		}
@@ -76,7 +76,7 @@ func (a *asker) run() {
 		case <-idle.C:
 		}
 		a.mu.Lock()
-		if ctx.Err() == nil && a.queue.Len() == 0 {
+		if ctx.Err() == nil && a.queue.front == nil {
 			a.serving, ended = false, true
 		}
 		a.mu.Unlock()
@@ -95,12 +95,23 @@ func (a *asker) run() {
 
 // prepare answers as many wants as fit into a message, when it is the peer's
 // turn. It returns nil if there are none.
-func (a *asker) prepare(ctx context.Context) *answer {
+func (a *asker) prepare(ctx context.Context) (ready *answer) {
 	b := a.r.b
 	l := a.next()
 	if l == nil {
 		return nil
 	}
+	share, err := a.r.sending.acquire(ctx, a.share)
+	if err != nil {
+		a.back(l)
+		return nil
+	}
+	ans := &answer{share: share}
+	defer func() {
+		if ready == nil {
+			ans.release(a.r)
+		}
+	}()
 	turn, err := b.turns.acquire(ctx, 1)
 	if err != nil {
 		a.back(l)
@@ -108,7 +119,6 @@ func (a *asker) prepare(ctx context.Context) *answer {
 	}
 	defer b.turns.release(turn)
 
-	ans := &answer{}
 	var blocks []*line
 	size := 0
 	limit := b.config.MessageSize
@@ -146,6 +156,17 @@ func (a *asker) prepare(ctx context.Context) *answer {
 			break
 		}
 	}
+	if size > a.share && a.share < maxPeerAnswers {
+		// A large block, which has to wait until the last message is sent, but
+		// not in its turn.
+		a.share = size
+		for _, l := range blocks {
+			a.back(l)
+		}
+		signal(a.wake)
+		return nil
+	}
+	a.share = max(size, limit+maxPayloadOverhead)
 	// Peers that don't read what they asked for must not keep the memory.
 	hurry := time.AfterFunc(patience, b.dropSlowest)
 	ans.held, err = b.memoryOut.acquire(ctx, size)
@@ -158,7 +179,6 @@ func (a *asker) prepare(ctx context.Context) *answer {
 	}
 	a.fill(ctx, ans, blocks)
 	if ans.empty() {
-		ans.release(b)
 		// Nothing to say, but there may be more to look at.
 		signal(a.wake)
 		return nil
@@ -262,12 +282,13 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 				break
 			}
 		}
-		ans.release(r.b)
+		ans.release(r)
 		if err != nil {
 			r.b.log.Debug("bitswap: peer doesn't take what it asked for", "peer", r.id, "error", err)
 			a.drop()
 			return
 		}
+		a.earn(len(ans.blocks) + len(ans.haves))
 		r.count(func(c *counters) *atomic.Int64 { return &c.blocksOut }, int64(len(ans.blocks)))
 		r.count(func(c *counters) *atomic.Int64 { return &c.bytesOut }, int64(ans.bytes))
 	}
@@ -304,7 +325,9 @@ func (a *asker) write(out *outbound, ans *answer) error {
 	return w.Flush()
 }
 
-func (a *answer) release(b *Bitswap) {
-	b.memoryOut.release(a.held)
-	a.held = 0
+// release gives back what an answer to r held.
+func (a *answer) release(r *remote) {
+	r.sending.release(a.share)
+	r.b.memoryOut.release(a.held)
+	a.share, a.held = 0, 0
 }

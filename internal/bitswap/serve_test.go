@@ -3,10 +3,12 @@ package bitswap
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -201,7 +203,7 @@ func entriesOf(n, from int) []entry {
 // served, and memory is bounded.
 func TestFlood(t *testing.T) {
 	const limit = 5000
-	server, flood, client := newNode(t, Config{MaxAsked: limit}), newRawPeer(t), newNode(t, Config{})
+	server, flood, client := newNode(t, Config{MaxAsked: limit, WantRate: 10_000_000}), newRawPeer(t), newNode(t, Config{})
 	connect(t, flood.host, server.host)
 	connect(t, client.host, server.host)
 	all := randomBlocks(t, 1, 100, 10_000)
@@ -277,7 +279,7 @@ func TestStreams(t *testing.T) {
 		}
 	}
 	eventually(t, "the bound", func() bool {
-		return open(server.host.Network().ConnsToPeer(other.host.ID())) <= maxInbound+10
+		return open(server.host.Network().ConnsToPeer(other.host.ID())) <= maxStranger+10
 	})
 	fetch(t, client.open(t, server.host.ID()), all)
 	t.Logf("%d goroutines more", runtime.NumGoroutine()-before)
@@ -372,33 +374,66 @@ func TestHurry(t *testing.T) {
 	fetch(t, client.open(t, server.host.ID()), all)
 }
 
-// TestHalfLists has a peer begin many long want lists and end none: few are
-// held at once, and other peers' are read.
+// TestHalfLists has a peer begin many long want lists and end none: few are taken
+// in at once, and other peers' are read.
 func TestHalfLists(t *testing.T) {
 	server, other, client := newNode(t, Config{}), newRawPeer(t), newNode(t, Config{})
 	connect(t, other.host, server.host)
 	connect(t, client.host, server.host)
 	p := appendWants(nil, entriesOf(maxEntries, 0), true)
-	for range 50 {
+	for range maxStranger - 1 {
 		s := other.open(t, server)
 		if _, err := s.Write(p[:20<<10]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	held := func() int {
-		server.lists.mu.Lock()
-		defer server.lists.mu.Unlock()
-		return allLists - server.lists.free
+	r := server.hold(other.host.ID())
+	defer server.release(r)
+	free := func() int {
+		r.readers.mu.Lock()
+		defer r.readers.mu.Unlock()
+		return r.readers.free
 	}
-	eventually(t, "the first lists", func() bool { return held() == peerLists })
+	eventually(t, "the first lists", func() bool { return free() == 0 })
 	all := randomBlocks(t, 1, 3000, 100) // a long list, too
 	server.put(t, all...)
 	fetch(t, client.open(t, server.host.ID()), all)
-	if n := held(); n > peerLists {
-		t.Errorf("got %d lists held, want %d at most", n, peerLists)
+	if n := free(); n != 0 {
+		t.Errorf("got %d readers free, want all of them busy", n)
 	}
 	other.host.Close()
-	eventually(t, "letting go", func() bool { return held() == 0 })
+	eventually(t, "letting go", func() bool { return free() == peerReaders })
+}
+
+// TestPace adds wants faster than may be.
+func TestPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := &newRemote(&Bitswap{config: Config{WantRate: 100}}, "peer").ask
+		began := time.Now()
+		add := func(n int, want time.Duration) {
+			t.Helper()
+			if err := a.pace(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+			if took := time.Since(began).Round(time.Millisecond); took != want {
+				t.Errorf("got %v since the beginning, want %v", took, want)
+			}
+		}
+		add(wantsAtOnce, 0)
+		add(50, 500*time.Millisecond)
+		add(50, time.Second)
+		a.earn(100)
+		add(100, time.Second)
+		time.Sleep(time.Hour) // it may add as many at once as in the beginning
+		began = time.Now()
+		add(wantsAtOnce, 0)
+		add(100, time.Second)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := a.pace(ctx, 1000); !errors.Is(err, context.Canceled) {
+			t.Errorf("cancelled: got %v", err)
+		}
+	})
 }
 
 // TestFullList has a peer replace its want list.

@@ -20,13 +20,12 @@ const (
 	// larger blocks goes past it.
 	readBuffer = 16 << 10
 
-	// shortList is the length of a want list in bytes, 400 wants or so, up to
-	// which there is no bound to how many are decoded at once but that of
-	// streams. Of longer ones, up to 4 MiB of memory each, a peer has
-	// peerLists and all peers have allLists.
-	shortList = 16 << 10
-	peerLists = 2
-	allLists  = 64
+	// peerReaders is how many messages of a peer are taken in at once, on
+	// streams of their own: some 100 KiB of memory each, besides blocks. Peers
+	// hardly ever begin one before the last. Of a peer that nothing was asked
+	// of each counts as strangerReader.
+	peerReaders    = 32
+	strangerReader = 4
 
 	// messageTime and slowest are how long a message may take to arrive: what
 	// peers allow themselves to send one.
@@ -57,9 +56,8 @@ func (r *remote) read(s network.Stream) bool {
 // A receiver takes in what a stream's messages hold.
 type receiver struct {
 	r          *remote
-	peer, node int // bytes taken from the peer's and the node's budget
-	lists      int // taken of the peer's long want lists
-	allLists   int // and of the node's
+	peer, node int   // bytes taken from the peer's and the node's budget
+	since      int64 // when the message's want list began, as the asker counts
 }
 
 var _ sink = (*receiver)(nil)
@@ -83,6 +81,15 @@ func (in *receiver) messages(s network.Stream) error {
 // burst takes in the message that begins with first, and those that have
 // arrived behind it.
 func (in *receiver) burst(s network.Stream, first byte) error {
+	turn := 1
+	if !in.r.expecting() {
+		turn = strangerReader
+	}
+	turn, err := in.r.readers.acquire(in.r.b.ctx, turn)
+	if err != nil {
+		return err
+	}
+	defer in.r.readers.release(turn)
 	r := in.r.b.readers.Get().(*bufio.Reader)
 	r.Reset(&resumed{first: first, r: s, heard: &in.r.heard})
 	defer func() {
@@ -100,9 +107,8 @@ func (in *receiver) burst(s network.Stream, first byte) error {
 		if err := in.r.refused(); err != nil {
 			return err
 		}
-		err = d.message(n, in)
-		in.endList()
-		if err != nil {
+		in.since = in.r.ask.now()
+		if err := d.message(n, in); err != nil {
 			return err
 		}
 	}
@@ -131,28 +137,17 @@ func (s *resumed) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (in *receiver) list(n int) error {
-	if n <= shortList || in.lists > 0 {
+func (in *receiver) wants(entries []entry) error {
+	if in.r.b.blocks == nil {
 		return nil
 	}
-	var err error
-	if in.lists, err = in.r.lists.acquire(in.r.b.ctx, 1); err != nil {
-		return err
-	}
-	in.allLists, err = in.r.b.lists.acquire(in.r.b.ctx, 1)
-	return err
+	in.r.ask.add(entries)
+	return in.r.ask.pace(in.r.b.ctx, len(entries))
 }
 
-// endList gives back what list took, after the message.
-func (in *receiver) endList() {
-	in.r.lists.release(in.lists)
-	in.r.b.lists.release(in.allLists)
-	in.lists, in.allLists = 0, 0
-}
-
-func (in *receiver) wants(entries []entry, full bool) error {
-	if in.r.b.blocks != nil {
-		in.r.ask.add(entries, full)
+func (in *receiver) endWants(full bool) error {
+	if full {
+		in.r.ask.keepSince(in.since)
 	}
 	return nil
 }

@@ -27,9 +27,12 @@ const (
 	maxMessage = 4 << 20
 
 	// maxEntries is the most want-list entries accepted in a message: twice
-	// what any known client sends at once. They are held until the message
-	// has ended.
+	// what any known client sends at once.
 	maxEntries = 32 << 10
+
+	// maxPiece is how many of them are decoded before they are looked at:
+	// what peers commonly send at once, which they may have mixed up.
+	maxPiece = 1 << 10
 
 	// maxSmall is the most bytes of an entry, a presence or a prefix: a CID
 	// and a few numbers, with room for fields to come.
