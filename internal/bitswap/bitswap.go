@@ -52,7 +52,7 @@ type Config struct {
 	// back. Zero means 1,000.
 	MaxOutstanding int
 	// MaxAsked is the most wants of a peer that are remembered; more are
-	// dropped. Zero means 8,192.
+	// dropped. Zero means 4,096.
 	MaxAsked int
 	// WantRate is how many wants a second a peer may add, besides those it was
 	// given something for. Zero means 2,000.
@@ -80,14 +80,14 @@ const (
 	// server keeps; it drops the rest silently.
 	defaultMaxOutstanding = 1000
 
-	// defaultMaxAsked is eight times what the clients in use have unanswered
-	// at a peer; about 2 MiB of memory.
-	defaultMaxAsked = 8 << 10
+	// defaultMaxAsked is four times what the clients in use have unanswered
+	// at a peer; about 1 MiB of memory.
+	defaultMaxAsked = 4 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
 	// each. Beyond it a peer may have as many as a client in use asks for at once,
 	// spareAsked.
-	maxAskedInAll = 160 << 10
+	maxAskedInAll = 96 << 10
 	spareAsked    = 1 << 10
 
 	// defaultWantRate lets all peers together take a part of one processor with
@@ -129,7 +129,7 @@ const (
 
 	// maxStranger is the most streams of a peer that nothing was asked of: the
 	// clients in use have one or two.
-	maxStranger = 32
+	maxStranger = 16
 
 	// readTurns is how many peers' messages are put together at once. Enough
 	// for a slow backing; more would only change whose turn it is.

@@ -43,7 +43,7 @@ type Difference struct {
 
 	get  block.Getter
 	root cid.Cid
-	old  map[string]struct{} // keys of CIDs in old DAGs
+	old  *Set // in old DAGs
 }
 
 // Diff compares the DAG of root with those of the old roots, which somebody
@@ -62,8 +62,9 @@ func Diff(ctx context.Context, get block.Getter, root cid.Cid, old []cid.Cid, o 
 	if o.MaxBlocks == 0 {
 		o.MaxBlocks = DefaultMaxBlocks
 	}
-	d := &Difference{get: get, root: root, old: make(map[string]struct{})}
-	c := comparison{Difference: d, o: o, new: map[string]struct{}{key(root.KeyString()): {}}}
+	d := &Difference{get: get, root: root, old: NewSet()}
+	c := comparison{Difference: d, o: o, new: NewSet()}
+	c.new.Add(root, false)
 	if err := c.honour(ctx, old); err != nil {
 		return nil, fmt.Errorf("dag: diff: %w", err)
 	}
@@ -96,8 +97,8 @@ func linksBy(get block.Getter) func(context.Context, cid.Cid) ([]cid.Cid, error)
 type comparison struct {
 	*Difference
 	o        DiffOptions
-	new      map[string]struct{} // keys of CIDs in the new DAG
-	oldLevel []cid.Cid           // CIDs in old that weren't expanded yet
+	new      *Set      // in the new DAG
+	oldLevel []cid.Cid // CIDs in old that weren't expanded yet
 }
 
 // honour puts the old roots that are here into the first level of the old
@@ -116,24 +117,24 @@ func (c *comparison) honour(ctx context.Context, old []cid.Cid) error {
 			continue
 		}
 		c.Honoured = append(c.Honoured, root)
-		c.old[key(root.KeyString())] = struct{}{}
+		c.old.Add(root, false)
 		c.addOld(links)
 	}
 	return nil
 }
 
 func (c *comparison) mayReadOld() bool {
-	return c.OldReads < oldReadsPerNew*c.NewReads+oldReadsFree && len(c.old) < c.o.MaxBlocks
+	return c.OldReads < oldReadsPerNew*c.NewReads+oldReadsFree && c.old.Len() < c.o.MaxBlocks
 }
 
 func (c *comparison) addOld(links []cid.Cid) {
 	for _, link := range links {
-		k := key(link.KeyString())
-		if _, seen := c.old[k]; seen || len(c.old) >= c.o.MaxBlocks {
-			continue
+		if c.old.Len() >= c.o.MaxBlocks {
+			return
 		}
-		c.old[k] = struct{}{}
-		c.oldLevel = append(c.oldLevel, link)
+		if isNew, _ := c.old.Add(link, false); isNew && !Leaf(link.Type()) {
+			c.oldLevel = append(c.oldLevel, link)
+		}
 	}
 }
 
@@ -141,7 +142,7 @@ func (c *comparison) addOld(links []cid.Cid) {
 // before, of those blocks of this level that the old side hasn't.
 func (c *comparison) expandNew(ctx context.Context, level []cid.Cid) (next []cid.Cid) {
 	for _, parent := range level {
-		if Leaf(parent.Type()) || c.holds(parent) {
+		if c.holds(parent) {
 			continue
 		}
 		c.NewReads++
@@ -153,12 +154,12 @@ func (c *comparison) expandNew(ctx context.Context, level []cid.Cid) (next []cid
 			continue // Blocks will meet it again and say so
 		}
 		for _, link := range links {
-			k := key(link.KeyString())
-			if _, seen := c.new[k]; seen || len(c.new) >= c.o.MaxBlocks {
-				continue
+			if c.new.Len() >= c.o.MaxBlocks {
+				break
 			}
-			c.new[k] = struct{}{}
-			next = append(next, link)
+			if isNew, _ := c.new.Add(link, false); isNew && !Leaf(link.Type()) {
+				next = append(next, link)
+			}
 		}
 	}
 	return next
@@ -171,7 +172,7 @@ func (c *comparison) expandOld(ctx context.Context) {
 	level := c.oldLevel
 	c.oldLevel = nil
 	for i, parent := range level {
-		if _, shared := c.new[key(parent.KeyString())]; shared || Leaf(parent.Type()) {
+		if c.new.Has(parent) {
 			continue
 		}
 		if !c.mayReadOld() {
@@ -189,10 +190,12 @@ func (c *comparison) expandOld(ctx context.Context) {
 	}
 }
 
+// Held is how many CIDs of old DAGs are remembered.
+func (d *Difference) Held() int { return d.old.Len() }
+
 // holds tells whether an old DAG is seen to hold c, and so all below it.
 func (d *Difference) holds(c cid.Cid) bool {
-	_, ok := d.old[key(c.KeyString())]
-	return ok
+	return d.old.Has(c)
 }
 
 // Blocks walks the new DAG without what the old ones hold, as Walk does with

@@ -97,8 +97,8 @@ func checkDiff(t *testing.T, g *graph, root cid.Cid, old []cid.Cid, o DiffOption
 	if len(order) != len(sent) {
 		t.Errorf("%d blocks were sent, %d of them in the new DAG", len(sent), len(order))
 	}
-	if o.MaxBlocks > 0 && (len(d.old) > o.MaxBlocks || d.NewReads > o.MaxBlocks) {
-		t.Errorf("%d old CIDs were held and %d new ones read, want at most %d", len(d.old), d.NewReads, o.MaxBlocks)
+	if o.MaxBlocks > 0 && (d.Held() > o.MaxBlocks || d.NewReads > o.MaxBlocks) {
+		t.Errorf("%d old CIDs were held and %d new ones read, want at most %d", d.Held(), d.NewReads, o.MaxBlocks)
 	}
 	if d.OldReads > 2*d.NewReads+1000 {
 		t.Errorf("got %d old reads and %d new ones", d.OldReads, d.NewReads)

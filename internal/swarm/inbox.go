@@ -96,16 +96,14 @@ type countedConn struct {
 	unread   *unread
 	streams  map[uint32]*inStream // those opened by the peer
 	order    []uint32             // of them, those not accepted yet
-	open     int                  // of them, those accepted
 	finished bool
 }
 
 // An inStream is a stream that the peer opened.
 type inStream struct {
-	bytes    int // sent and not read
-	extra    int // of memory held besides
-	accepted bool
-	reset    bool // by the peer
+	bytes int  // sent and not read
+	extra int  // of memory held besides
+	reset bool // by the peer
 }
 
 // The header of a yamux frame: version, type, flags (2), stream (4), length (4).
@@ -242,22 +240,18 @@ func (c *countedConn) empty(s *inStream) {
 }
 
 // accepted is called after each AcceptStream of yamux, which takes streams in the
-// order of their frames. It returns the stream's number, and how many are open.
-func (c *countedConn) accepted() (id uint32, open int) {
+// order of their frames. It returns the stream's number.
+func (c *countedConn) accepted() uint32 {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if len(c.order) == 0 {
-		return 0, 0 // the connection has ended
+		return 0 // the connection has ended
 	}
-	id = c.order[0]
+	id := c.order[0]
 	if c.order = c.order[1:]; len(c.order) == acceptBacklog-1 {
 		c.in.room.Broadcast()
 	}
-	if s := c.streams[id]; s != nil && !s.accepted {
-		s.accepted = true
-		c.open++
-	}
-	return id, c.open
+	return id
 }
 
 // read is called with the bytes that were read from a stream.
@@ -280,14 +274,10 @@ func (c *countedConn) leave(id uint32) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	s := c.streams[id]
-	if s == nil {
-		return
+	if s != nil {
+		c.empty(s)
+		delete(c.streams, id)
 	}
-	c.empty(s)
-	if s.accepted {
-		c.open--
-	}
-	delete(c.streams, id)
 }
 
 // Close implements net.Conn.

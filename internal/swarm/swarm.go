@@ -165,12 +165,13 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	if s.trimmer, err = connmgr.NewConnManager(low, c.Connections, connmgr.WithGracePeriod(grace)); err != nil {
 		return nil, err
 	}
-	resources, err := newResourceManager(c.Connections)
+	wanted := func(id peer.ID) bool { return s.trimmer.IsProtected(id, "") }
+	resources, err := newResourceManager(c.Connections, wanted)
 	if err != nil {
 		s.trimmer.Close()
 		return nil, err
 	}
-	s.muxer = newMuxer(func(id peer.ID) bool { return s.trimmer.IsProtected(id, "") })
+	s.muxer = newMuxer()
 	options := []libp2p.Option{
 		libp2p.Identity(c.Identity),
 		libp2p.UserAgent(c.UserAgent),

@@ -2,32 +2,47 @@ package trustless
 
 import (
 	"context"
+	"net/http"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/ipfs/go-cid"
 )
 
+const (
+	// comparedBytes is what is held for each block that the client has, after
+	// comparing.
+	comparedBytes = 32
+	// comparePatience is how long a request waits for its turn to compare.
+	comparePatience = 2 * time.Second
+)
+
 // A comparison is what a DAG has that the client hasn't.
 type comparison struct {
 	*dag.Difference
 	root cid.Cid
-	done func()
 }
 
 // compare compares the DAG of root with those that the client has.
-func (h *handler) compare(ctx context.Context, rq *request, root block.Block) (*comparison, error) {
-	if err := h.diffs.enter(rq.remote); err != nil {
-		return nil, err
+func (h *handler) compare(ctx context.Context, rq *request, root block.Block, state *share) (*comparison, error) {
+	waiting, cancel := context.WithTimeout(ctx, comparePatience)
+	defer cancel()
+	if err := h.diffs.take(waiting, rq.remote, 1); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		return nil, refuse(http.StatusTooManyRequests, "too many requests that compare DAGs")
 	}
-	done := func() { h.diffs.leave(rq.remote) }
+	defer h.diffs.give(rq.remote, 1)
 	get := &rootGetter{root, h.Blocks}
 	d, err := dag.Diff(ctx, get, root.CID(), rq.have, dag.DiffOptions{LinksOf: h.LinksOf, MaxBlocks: h.MaxDiffBlocks})
 	if err != nil {
-		done()
 		return nil, err
 	}
-	return &comparison{d, root.CID(), done}, nil
+	// It's there already, and if it's too much, what comes behind has less.
+	state.must(d.Held() * comparedBytes)
+	return &comparison{d, root.CID()}, nil
 }
 
 // children follows the links that the client hasn't.

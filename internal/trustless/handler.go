@@ -40,12 +40,12 @@ type Config struct {
 	MaxRequests int
 	// MaxEach is how many of them from one remote; 0 means 32.
 	MaxEach int
-	// MaxDiffs is how many of them may leave out what a client has, each for
-	// some 200 bytes more for each block of MaxDiffBlocks; 0 means 8. One
-	// remote may have half of them.
+	// MaxDiffs is how many of them may compare what a client has at a time, each
+	// of another remote; 0 means 8.
 	MaxDiffs int
-	// MaxDiffBlocks is how many blocks of each side one comparison holds; 0
-	// means 65,536. Where there are more to compare, more is sent.
+	// MaxDiffBlocks is how many blocks of each side one comparison holds, for
+	// some 100 bytes each; 0 means 32,768. Where there are more to compare, more
+	// is sent.
 	MaxDiffBlocks int
 	// WriteTimeout is how long a client may take for the next 256 KiB; 0 means
 	// 30 s.
@@ -56,7 +56,7 @@ const (
 	defaultRequests     = 128
 	defaultEach         = 32
 	defaultDiffs        = 8
-	defaultDiffBlocks   = 1 << 16
+	defaultDiffBlocks   = 1 << 15
 	defaultWriteTimeout = 30 * time.Second
 )
 
@@ -67,8 +67,9 @@ const retryAfter = 2
 type handler struct {
 	Config
 	limits *limiter
-	diffs  *limiter // of those that compare
-	memory *memory  // of blocks to be written
+	diffs  *memory // for turns of comparing
+	memory *memory // of blocks to be written
+	state  *memory // of what requests remember
 }
 
 // NewHandler serves blocks by the trustless gateway protocol: GET and HEAD of
@@ -96,7 +97,8 @@ func NewHandler(c Config) http.Handler {
 		c.WriteTimeout = defaultWriteTimeout
 	}
 	return &handler{
-		Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach, spareRemotes), diffs: newLimiter(c.MaxDiffs, (c.MaxDiffs+1)/2, 0), memory: newMemory(),
+		Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach, spareRemotes), diffs: newMemory(c.MaxDiffs, 1, 0),
+		memory: newMemory(blocksInAll, blocksEach, blocksSpare), state: newMemory(stateInAll, stateEach, 0),
 	}
 }
 

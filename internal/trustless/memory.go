@@ -6,27 +6,34 @@ import (
 )
 
 const (
-	// memoryEach is how many bytes of blocks are held for one remote that has
+	// blocksEach is how many bytes of blocks are held for one remote that has
 	// not read them yet, over all of its requests; those beyond wait.
-	memoryEach = 4 << 20
-	// memoryInAll is how many are held for all remotes; memorySpare is what
+	blocksEach = 2 << 20
+	// blocksInAll is how many are held for all remotes; blocksSpare is what
 	// there is besides for those who hold nothing, so that a few can't take
 	// everything.
-	memoryInAll = 64 << 20
-	memorySpare = 64 << 20
+	blocksInAll = 32 << 20
+	blocksSpare = 32 << 20
+
+	// stateEach is how many bytes of what walks and comparisons remember are
+	// held for one remote, over all of its requests, and stateInAll for all.
+	// Each request may have some 100 KiB besides.
+	stateEach  = 3 << 20
+	stateInAll = 48 << 20
 )
 
-// A memory counts the bytes of blocks that wait to be written, in all and for
-// each remote.
+// A memory counts the bytes that are held, in all and for each remote.
 type memory struct {
+	most, mostEach, spare int
+
 	mu    sync.Mutex // guards the following
 	freed sync.Cond
 	all   int
 	held  map[string]int
 }
 
-func newMemory() *memory {
-	m := &memory{held: make(map[string]int)}
+func newMemory(most, mostEach, spare int) *memory {
+	m := &memory{most: most, mostEach: mostEach, spare: spare, held: make(map[string]int)}
 	m.freed.L = &m.mu
 	return m
 }
@@ -56,9 +63,20 @@ func (m *memory) take(ctx context.Context, remote string, n int) error {
 // room tells whether n bytes more may be held. The lock is held.
 func (m *memory) room(remote string, n int) bool {
 	if m.held[remote] == 0 {
-		return m.all < memoryInAll+memorySpare
+		return m.all < m.most+m.spare
 	}
-	return m.held[remote]+n <= memoryEach && m.all+n <= memoryInAll
+	return m.held[remote]+n <= m.mostEach && m.all+n <= m.most
+}
+
+// try counts n bytes more if there is room for them, without waiting.
+func (m *memory) try(remote string, n int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.held[remote]+n > m.mostEach || m.all+n > m.most {
+		return false
+	}
+	m.add(remote, n)
+	return true
 }
 
 // give gives bytes back; less than zero are taken without waiting.
@@ -74,4 +92,35 @@ func (m *memory) add(remote string, n int) {
 	if m.held[remote] += n; m.held[remote] == 0 {
 		delete(m.held, remote)
 	}
+}
+
+// A share is what one request holds of a memory. A nil one has all it wants.
+type share struct {
+	memory *memory
+	remote string
+	held   int
+}
+
+// more takes n bytes, and tells whether there was room.
+func (s *share) more(n int) bool {
+	if s == nil {
+		return true
+	}
+	ok := s.memory.try(s.remote, n)
+	if ok {
+		s.held += n
+	}
+	return ok
+}
+
+// must takes n bytes, whether there is room or not.
+func (s *share) must(n int) {
+	s.memory.give(s.remote, -n)
+	s.held += n
+}
+
+// release gives everything back.
+func (s *share) release() {
+	s.memory.give(s.remote, s.held)
+	s.held = 0
 }

@@ -13,7 +13,8 @@ import (
 // that who holds nothing gets something.
 func TestMemory(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMemory()
+		const all, each = 64 << 20, 4 << 20
+		m := newMemory(all, each, all)
 		ctx, cancel := context.WithCancel(t.Context())
 		take := func(remote string) <-chan error {
 			taken := make(chan error, 1)
@@ -22,7 +23,7 @@ func TestMemory(t *testing.T) {
 			return taken
 		}
 		waits := func(taken <-chan error) bool { return len(taken) == 0 }
-		for range memoryEach / block.MaxSize {
+		for range each / block.MaxSize {
 			if waits(take("a")) {
 				t.Fatalf("a waits with %d bytes held", m.all)
 			}
@@ -41,14 +42,14 @@ func TestMemory(t *testing.T) {
 			take(string(r)) // what they can get
 			take(string(r))
 		}
-		if m.all > memoryInAll {
-			t.Errorf("%d bytes are held, want %d at most of those who hold something", m.all, memoryInAll)
+		if m.all > all {
+			t.Errorf("%d bytes are held, want %d at most of those who hold something", m.all, all)
 		}
 		if waits(take("new")) {
 			t.Error("a newcomer waits")
 		}
 		// What is given back, who waits gets.
-		for range memoryEach / block.MaxSize {
+		for range each / block.MaxSize {
 			m.give("a", block.MaxSize)
 		}
 		synctest.Wait()

@@ -43,7 +43,7 @@ func (h *handler) serveCAR(w http.ResponseWriter, r *http.Request, rq *request) 
 	if err != nil {
 		return err
 	}
-	defer content.done()
+	defer content.release()
 	rq.setCARHeaders(header, content.honoured)
 	h.stream(w, r, rq.remote, way, content)
 	return nil
@@ -111,13 +111,14 @@ type content struct {
 	walk     *walk
 	root     child
 	honoured []cid.Cid
-	done     func() // gives back what a comparison holds
+	release  func() // gives back what it holds
 }
 
 // contentOf finds out what goes into a CAR whose root was read.
 func (h *handler) contentOf(ctx context.Context, rq *request, root block.Block) (content, error) {
-	w := &walk{get: h.Blocks, root: root, children: allChildren}
-	c := content{walk: w, root: child{cid: root.CID()}, done: func() {}}
+	state := &share{memory: h.state, remote: rq.remote}
+	w := &walk{get: h.Blocks, root: root, children: allChildren, state: state}
+	c := content{walk: w, root: child{cid: root.CID()}, release: state.release}
 	if rq.dups {
 		w.children = everyChild
 	}
@@ -133,17 +134,18 @@ func (h *handler) contentOf(ctx context.Context, rq *request, root block.Block) 
 		c.root.end = e.size
 	}
 	if !rq.dups {
-		w.seen = newSeenSet()
+		seen := newSeenSet(state)
+		w.seen = &seen
 	}
 	if rq.noLeaves {
 		w.skip = func(c cid.Cid) bool { return c.Type() == block.Raw }
 	}
 	if len(rq.have) > 0 {
-		d, err := h.compare(ctx, rq, root)
+		d, err := h.compare(ctx, rq, root, state)
 		if err != nil {
 			return content{}, err
 		}
-		w.children, c.honoured, c.done = d.children, d.Honoured, d.done
+		w.children, c.honoured = d.children, d.Honoured
 	}
 	return c, nil
 }

@@ -27,7 +27,7 @@ const (
 	leafReaders = 2
 
 	// writeBuffer gathers small blocks, so that they share system calls.
-	writeBuffer = 64 << 10
+	writeBuffer = 32 << 10
 	// writePiece is what a client is given a WriteTimeout for, in bytes.
 	writePiece = 256 << 10
 	// flushAfter is how long what was written may wait for more to join it.

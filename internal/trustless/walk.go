@@ -5,21 +5,32 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/ipfs/go-cid"
 )
 
-// maxHeld is the most links that a walk holds, each some hundred bytes with
-// its CID: 2 MiB. Beyond, the links that will be needed last are dropped, and
-// found anew in their block.
-const maxHeld = 20_000
+const (
+	// linkBytes is what a link costs that a walk holds, with its CID, and what a
+	// level costs.
+	linkBytes = 100
 
-// maxFrames is how deep a walk goes, each level costing some hundred bytes: a
-// chain whose links aren't the last in their blocks. (Of a chain whose links
-// are, nothing is held.)
-const maxFrames = 20_000
+	// maxHeld is the most links that a walk holds: 2 MiB. Beyond, the links that
+	// will be needed last are dropped, and found anew in their block.
+	maxHeld = 20_000
+	// freeHeld is how many of them any walk may hold: a node of a file, and of a
+	// directory or two. More are had by pieces of growHeld, while there is room.
+	freeHeld = 600
+	growHeld = 1000
+
+	// maxFrames is how deep a walk goes: a chain whose links aren't the last in
+	// their blocks. (Of a chain whose links are, nothing is held.) freeFrames is
+	// how deep any walk may go.
+	maxFrames  = 20_000
+	freeFrames = 200
+)
 
 // A child is a link to be followed.
 type child struct {
@@ -28,8 +39,8 @@ type child struct {
 	begin, end int64
 }
 
-// A frame is a block whose children from next on weren't followed yet. If
-// there are any, and children is nil, they were dropped.
+// A frame is a block of whose children some weren't followed yet: those that are
+// left, of which the first ones are at hand. The others are found anew.
 type frame struct {
 	block    child
 	children []child
@@ -49,8 +60,11 @@ type walk struct {
 	parts   map[string]bool      // keys of partial blocks that had their turn
 	skip    func(c cid.Cid) bool // nil: nothing
 	seen    *seenSet             // nil: blocks come as often as they are linked
+	state   *share               // nil: as much as may be
 	frames  []frame
-	held    int
+	held    int // links
+	room    int // for links, besides freeHeld
+	deep    int // room for frames, besides freeFrames
 }
 
 // A visit is a block that has its turn.
@@ -64,7 +78,7 @@ type visit struct {
 
 var (
 	errTooManyBlocks = fmt.Errorf("%w: more blocks with links than one response may hold", block.ErrTooLarge)
-	errTooDeep       = fmt.Errorf("%w: a DAG deeper than %d", block.ErrTooLarge, maxFrames)
+	errTooDeep       = fmt.Errorf("%w: a DAG deeper than one response may go", block.ErrTooLarge)
 )
 
 // from walks the DAG below root, root included. An error is the last.
@@ -97,7 +111,7 @@ func (w *walk) visit(ctx context.Context, at child, isRoot bool) (v visit, ok bo
 	if w.seen != nil && !isInline {
 		if w.partial != nil && w.partial(at) {
 			k := canonical(at.cid)
-			v.quiet = w.parts[k] || w.seen.has(at.cid)
+			v.quiet = w.parts[k] || w.seen.Has(at.cid)
 			w.parts[k] = true
 		} else {
 			isNew, full := w.seen.add(at.cid)
@@ -121,24 +135,39 @@ func (w *walk) visit(ctx context.Context, at child, isRoot bool) (v visit, ok bo
 			return v, false, err
 		}
 	}
-	w.push(at, w.children(v.block, at))
-	if len(w.frames) > maxFrames {
-		return v, false, errTooDeep
-	}
-	return v, true, nil
+	return v, true, w.push(at, w.children(v.block, at))
 }
 
-func (w *walk) push(at child, children []child) {
+func (w *walk) push(at child, children []child) error {
 	if len(children) == 0 {
-		return
+		return nil
 	}
-	w.held += len(children)
-	// The newest is always kept.
-	for i := 0; w.held > maxHeld && i < len(w.frames); i++ {
+	for len(w.frames) >= freeFrames+w.deep {
+		if w.deep+freeFrames >= maxFrames || !w.state.more(freeFrames*linkBytes) {
+			return errTooDeep
+		}
+		w.deep += freeFrames
+	}
+	w.frames = append(w.frames, frame{block: at, left: len(children)})
+	w.keep(&w.frames[len(w.frames)-1], children)
+	return nil
+}
+
+// keep puts as many of a frame's children at hand as there is room for, which
+// those that will be needed last make way for.
+func (w *walk) keep(f *frame, children []child) {
+	for w.held+len(children) > freeHeld+w.room && freeHeld+w.room+growHeld <= maxHeld && w.state.more(growHeld*linkBytes) {
+		w.room += growHeld
+	}
+	for i := 0; w.held+len(children) > freeHeld+w.room && i < len(w.frames); i++ {
 		w.held -= len(w.frames[i].children)
 		w.frames[i].children = nil
 	}
-	w.frames = append(w.frames, frame{block: at, children: children, left: len(children)})
+	if most := freeHeld + w.room; len(children) > most {
+		children = slices.Clone(children[:most])
+	}
+	f.children = children
+	w.held += len(children)
 }
 
 // next takes the next child off the stack.
@@ -147,7 +176,7 @@ func (w *walk) next(ctx context.Context) (c child, more bool, err error) {
 		return child{}, false, nil
 	}
 	f := &w.frames[len(w.frames)-1]
-	if f.children == nil {
+	if len(f.children) == 0 {
 		if err := w.restore(ctx, f); err != nil {
 			return f.block, true, err
 		}
@@ -173,8 +202,7 @@ func (w *walk) restore(ctx context.Context, f *frame) error {
 	if len(all) < f.left {
 		return fmt.Errorf("%s: %w: it has fewer links than before", b.CID(), block.ErrDamaged)
 	}
-	f.children = all[len(all)-f.left:]
-	w.held += f.left
+	w.keep(f, all[len(all)-f.left:])
 	return nil
 }
 

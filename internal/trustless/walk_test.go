@@ -50,7 +50,7 @@ func TestWideWalk(t *testing.T) {
 	}
 	want := dagOf(t, store, below)
 	before := store.gets.Load()
-	w := &walk{get: store, children: allChildren, seen: newSeenSet()}
+	w := &walk{get: store, children: allChildren, seen: unseen()}
 	most := 0
 	w.children = func(b block.Block, at child) []child {
 		most = max(most, w.held)
@@ -79,19 +79,25 @@ func TestDeepWalk(t *testing.T) {
 		put(t, store, b)
 		last = b.CID()
 	}
-	if _, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet()}, last); !errors.Is(err, block.ErrTooLarge) {
+	if _, err := visits(t, &walk{get: store, children: allChildren, seen: unseen()}, last); !errors.Is(err, block.ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 	// A chain holds nothing, however long it is.
 	last = chain(t, store, maxFrames+10)
-	if got, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet()}, last); err != nil || len(got) != maxFrames+10 {
+	if got, err := visits(t, &walk{get: store, children: allChildren, seen: unseen()}, last); err != nil || len(got) != maxFrames+10 {
 		t.Errorf("a chain: got %d blocks, %v", len(got), err)
 	}
 }
 
+// unseen is an empty set that may grow.
+func unseen() *seenSet {
+	s := newSeenSet(nil)
+	return &s
+}
+
 // TestSeenSet fills a set to its bounds.
 func TestSeenSet(t *testing.T) {
-	s := newSeenSet()
+	s := newSeenSet(nil)
 	number := func(codec uint64, i int) cid.Cid {
 		hash := make([]byte, 34)
 		hash[0], hash[1] = 0x12, 32
@@ -104,11 +110,11 @@ func TestSeenSet(t *testing.T) {
 		}
 	}
 	for i := range 1000 {
-		if isNew, _ := s.add(number(block.Raw, i)); isNew || !s.has(number(block.Raw, i)) {
+		if isNew, _ := s.add(number(block.Raw, i)); isNew || !s.Has(number(block.Raw, i)) {
 			t.Fatalf("leaf %d was forgotten", i)
 		}
 	}
-	if isNew, full := s.add(number(block.Raw, maxSeen)); !isNew || full || s.has(number(block.Raw, maxSeen)) {
+	if isNew, full := s.add(number(block.Raw, maxSeen)); !isNew || full || s.Has(number(block.Raw, maxSeen)) {
 		t.Errorf("a leaf too many: got new %v, full %v, want it new and not remembered", isNew, full)
 	}
 	links := 0
@@ -122,7 +128,7 @@ func TestSeenSet(t *testing.T) {
 		t.Errorf("full after %d blocks with links, want %d", links, want)
 	}
 	v0 := cid.NewCidV0(number(block.DagPB, 1).Hash())
-	s = newSeenSet()
+	s = newSeenSet(nil)
 	s.add(number(block.DagPB, 1))
 	if isNew, _ := s.add(v0); isNew {
 		t.Error("a CIDv0 is another block than its CIDv1")
@@ -136,7 +142,7 @@ func TestReadAhead(t *testing.T) {
 	root := addFile(t, store, random(40<<20, 1), wide())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := newReadAhead(store, newMemory(), "")
+	a := newReadAhead(store, newMemory(blocksInAll, 2*aheadBytes+block.MaxSize, 0), "")
 	b, err := store.Get(ctx, root)
 	if err != nil {
 		t.Fatal(err)

@@ -1,0 +1,397 @@
+package cairn_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/metrics"
+	"strings"
+	gosync "sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/network"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/protocol"
+	"github.com/multiformats/go-multihash"
+)
+
+const (
+	// hostilePeers attack at the same time, or hostileShort of them in a short
+	// run, each with hostileWants wants and hostileStreams streams, or as many as
+	// it gets.
+	hostilePeers   = 64
+	hostileShort   = 16
+	hostileWants   = 1_000_000
+	hostileStreams = 1000
+
+	// hostileWait is how long they wait for a stream, and for a write.
+	hostileWait = 20 * time.Millisecond
+
+	// besiegedFor is for how long the node is looked at, at the least.
+	besiegedFor = 3 * time.Second
+
+	// memoryEach and memoryInAll are what they may make a node hold, in bytes.
+	memoryEach  = 8 << 20
+	memoryInAll = 256 << 20
+
+	// memoryLeft is what may be left when one is gone.
+	memoryLeft = 2 << 20
+
+	// A node is at rest when it hasn't given back as much as memoryRest in
+	// restTurns collections.
+	memoryRest = 64 << 10
+	restTurns  = 20
+
+	bitswapProtocol = protocol.ID("/ipfs/bitswap/1.2.0")
+	httpProtocol    = protocol.ID("/http/1.1")
+)
+
+// besieged is the environment of the process that is attacked.
+const besieged = "CAIRN_TEST_BESIEGED"
+
+// A siege is what the attacked process tells of itself.
+type siege struct {
+	Addrs []string // TCP and QUIC
+	Root  string
+	Heap  uint64 // bytes of objects, after a collection
+}
+
+// TestBesieged has 64 peers attack a node, in a process of its own: they ask for
+// a million blocks each, open streams by the thousand, begin requests that they
+// don't end, ask for what they don't read, and send messages that stop in the
+// middle. The node's memory stays within its bounds, and another peer gets 64 MiB
+// meanwhile.
+func TestBesieged(t *testing.T) {
+	if os.Getenv(besieged) != "" {
+		holdOut(t)
+		return
+	}
+	ask := besiege(t)
+	victim := ask()
+	root, err := cid.Decode(victim.Root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// What peers cost by themselves isn't what hostile ones do.
+	for _, addr := range victim.Addrs {
+		n := calling(t, cairn.Config{Dir: t.TempDir()})
+		if _, err := sync(t, n, root, cairn.SyncOptions{From: []string{addr}, OnlyFrom: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	heap := func() int64 { return int64(ask().Heap) }
+	rest := func() int64 { // when nothing is given back any more
+		least, same := heap(), 0
+		for ; same < restTurns; same++ {
+			if now := heap(); now < least-memoryRest {
+				least, same = now, 0
+			}
+		}
+		return least
+	}
+	flood := hostileMessages()
+
+	for _, addr := range victim.Addrs {
+		base := rest()
+		one := newAttack(t, []string{addr}, root, flood, 1)
+		one.established(t)
+		grown := int64(0)
+		for began := time.Now(); time.Since(began) < besiegedFor; {
+			grown = max(grown, heap()-base)
+		}
+		if grown > memoryEach {
+			t.Errorf("one hostile peer at %s: the node's heap grew by %d bytes, want %d at most", addr, grown, memoryEach)
+		}
+		t.Logf("one hostile peer at %s: the heap grew by %.1f MiB; %s", addr, float64(grown)/(1<<20), one)
+		one.end()
+		if left := rest() - base; left > memoryLeft {
+			t.Errorf("a hostile peer left %d bytes, want %d at most", left, memoryLeft)
+		}
+	}
+
+	peers := hostilePeers
+	if testing.Short() {
+		peers = hostileShort
+	}
+	base := rest()
+	all := newAttack(t, victim.Addrs, root, flood, peers)
+	all.established(t)
+	honest := calling(t, cairn.Config{Dir: t.TempDir()})
+	synced := make(chan error, 1)
+	began := time.Now()
+	go func() {
+		p, err := sync(t, honest, root, cairn.SyncOptions{From: victim.Addrs[:1], OnlyFrom: true})
+		if err == nil && (!p.Done || p.Bytes < besiegedSize) {
+			err = fmt.Errorf("got %d bytes, done %v", p.Bytes, p.Done)
+		}
+		synced <- err
+	}()
+	most := int64(0)
+	for done := false; !done; {
+		select {
+		case err := <-synced:
+			if err != nil {
+				t.Errorf("the honest peer: %v", err)
+			}
+			done = true
+		default:
+		}
+		most = max(most, heap()-base)
+	}
+	took := time.Since(began)
+	for time.Since(began) < besiegedFor {
+		most = max(most, heap()-base)
+	}
+	if most > memoryInAll {
+		t.Errorf("%d hostile peers: the node's heap grew by %d bytes, want %d at most", peers, most, memoryInAll)
+	}
+	t.Logf("%d hostile peers: the heap grew by %.1f MiB at most; %s; an honest one got %d MiB in %v",
+		peers, float64(most)/(1<<20), all, besiegedSize>>20, took.Round(time.Millisecond))
+	all.end()
+}
+
+// besiegedSize is the file that the honest peer gets, in bytes.
+const besiegedSize = 64 << 20
+
+// holdOut is the life of the process that is attacked: for each line that it
+// reads, it tells how it is.
+func holdOut(t *testing.T) {
+	n, _ := listening(t, cairn.Config{Dir: t.TempDir(), Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}})
+	var addrs []string
+	for _, part := range []string{"/tcp/", "/quic-v1/"} {
+		all, err := n.Addrs(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			if strings.Contains(a.String(), part) {
+				addrs = append(addrs, a.String())
+			}
+		}
+	}
+	if len(addrs) != 2 {
+		t.Fatalf("addresses: got %v, want two", addrs)
+	}
+	data := make([]byte, besiegedSize)
+	rand.NewChaCha8([32]byte{7}).Read(data)
+	added, err := n.Add(t.Context(), bytes.NewReader(data), cairn.AddOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	data = nil
+	out := json.NewEncoder(os.Stdout)
+	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
+		// What is allocated while the collector marks counts as live: the least
+		// of some turns is what was there all the time.
+		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+		live := uint64(math.MaxUint64)
+		for range 4 {
+			runtime.GC()
+			metrics.Read(sample)
+			live = min(live, sample[0].Value.Uint64())
+		}
+		if err := out.Encode(siege{addrs, added.CID.String(), live}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// besiege starts that process, and returns how to ask it.
+func besiege(t *testing.T) (ask func() siege) {
+	t.Helper()
+	c := exec.Command(os.Args[0], "-test.run=^TestBesieged$")
+	c.Env = append(os.Environ(), besieged+"=1")
+	c.Stderr = os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewReader(out)
+	t.Cleanup(func() {
+		in.Close()
+		rest, _ := io.ReadAll(lines)
+		if err := c.Wait(); err != nil {
+			t.Errorf("the node that was attacked: %v\n%s", err, rest)
+		}
+	})
+	return func() (s siege) {
+		t.Helper()
+		if _, err := io.WriteString(in, "\n"); err != nil {
+			t.Fatal(err)
+		}
+		line, err := lines.ReadBytes('\n')
+		if err == nil {
+			err = json.Unmarshal(line, &s)
+		}
+		if err != nil {
+			t.Fatalf("the node that is attacked said %q: %v", line, err)
+		}
+		return s
+	}
+}
+
+// wantsEach is how many wants are in a hostile message.
+const wantsEach = 10_000
+
+// hostileMessages are bitswap messages that want a million blocks that nobody
+// has, as the wire has them.
+func hostileMessages() [][]byte {
+	var all [][]byte
+	random := rand.NewChaCha8([32]byte{9})
+	var digest [32]byte
+	for range hostileWants / wantsEach {
+		var entries []byte
+		for range wantsEach {
+			random.Read(digest[:])
+			mh, _ := multihash.Encode(digest[:], multihash.SHA2_256) // which can't fail
+			k := cid.NewCidV1(block.Raw, mh).Bytes()
+			// Entry: block 1, priority 2, sendDontHave 5.
+			entry := append([]byte{0x0a, byte(len(k))}, k...)
+			entry = append(entry, 0x10, 1, 0x28, 1)
+			entries = append(append(entries, 0x0a, byte(len(entry))), entry...)
+		}
+		// Message: wantlist 1, of entries 1.
+		message := append(binary.AppendUvarint([]byte{0x0a}, uint64(len(entries))), entries...)
+		all = append(all, append(binary.AppendUvarint(nil, uint64(len(message))), message...))
+	}
+	return all
+}
+
+// An attack is what hostile peers have under way.
+type attack struct {
+	ctx    context.Context
+	cancel context.CancelFunc
+	hosts  []host.Host
+	doing  gosync.WaitGroup
+	ready  gosync.WaitGroup // until each has done its worst once
+
+	wants, streams, refused atomic.Int64
+}
+
+func (a *attack) String() string {
+	return fmt.Sprintf("they sent %d wants and had %d streams, and %d refused", a.wants.Load(), a.streams.Load(), a.refused.Load())
+}
+
+// newAttack has peers attack the addresses of a node in turn.
+func newAttack(t *testing.T, addrs []string, root cid.Cid, flood [][]byte, peers int) *attack {
+	t.Helper()
+	a := &attack{}
+	a.ctx, a.cancel = context.WithCancel(t.Context())
+	for i := range peers {
+		info, err := peer.AddrInfoFromString(addrs[i%len(addrs)])
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableMetrics(), libp2p.DisableRelay(),
+			libp2p.ResourceManager(&network.NullResourceManager{}))
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.hosts = append(a.hosts, h)
+		h.SetStreamHandler(bitswapProtocol, func(s network.Stream) { <-a.ctx.Done() }) // it never reads
+		if err := h.Connect(a.ctx, *info); err != nil {
+			t.Fatal(err)
+		}
+		a.ready.Add(2)
+		a.doing.Go(func() { a.flood(h, info.ID, flood) })
+		a.doing.Go(func() { a.hold(h, info.ID, root) })
+	}
+	t.Cleanup(a.end)
+	return a
+}
+
+// established waits until all have sent some wants, and got the streams they
+// could get.
+func (a *attack) established(t *testing.T) {
+	t.Helper()
+	a.ready.Wait()
+	if a.streams.Load() == 0 {
+		t.Errorf("nobody was attacked: %s", a)
+	}
+}
+
+// end ends the attack, and waits.
+func (a *attack) end() {
+	a.cancel()
+	for _, h := range a.hosts {
+		_ = h.Close()
+	}
+	a.doing.Wait()
+}
+
+// flood sends a million wants, and again.
+func (a *attack) flood(h host.Host, victim peer.ID, messages [][]byte) {
+	told := gosync.OnceFunc(a.ready.Done)
+	defer told()
+	for a.ctx.Err() == nil {
+		s, err := h.NewStream(a.ctx, victim, bitswapProtocol)
+		if err != nil {
+			return // it was thrown out, which is well done
+		}
+		for _, m := range messages {
+			told()
+			if _, err := s.Write(m); err != nil {
+				break
+			}
+			a.wants.Add(wantsEach)
+		}
+		_ = s.Reset()
+	}
+}
+
+// hold opens streams, and does with each what keeps it open.
+func (a *attack) hold(h host.Host, victim peer.ID, root cid.Cid) {
+	told := gosync.OnceFunc(a.ready.Done)
+	defer told()
+	half := []byte("GET /ipfs/" + root.String() + "?format=car HTTP/1.1\r\nHost: x\r\nX-A: ")
+	never := append(half, "\r\n\r\n"...)
+	// A message of 2 MiB of which half comes.
+	cut := append(binary.AppendUvarint(nil, 2<<20), make([]byte, 1<<20)...)
+	for i := range hostileStreams {
+		id, data := bitswapProtocol, cut
+		if i%4 == 0 {
+			id, data = httpProtocol, half
+		} else if i%4 == 1 {
+			id, data = httpProtocol, never
+		}
+		ctx, cancel := context.WithTimeout(a.ctx, hostileWait)
+		s, err := h.NewStream(ctx, victim, id)
+		cancel()
+		if err != nil {
+			a.refused.Add(1)
+			return // the victim has stopped to take streams
+		}
+		a.streams.Add(1)
+		if i == hostileStreams/50 {
+			told()
+		}
+		_ = s.SetWriteDeadline(time.Now().Add(hostileWait)) // or its window is full
+		_, _ = s.Write(data)
+	}
+}
