@@ -106,8 +106,8 @@ func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
 				yield(Provider{}, err)
 				return
 			}
-			var record jsonRecord
 			if line = bytes.TrimSpace(line); len(line) > 0 {
+				var record jsonRecord // here, so that empty lines cost nothing
 				p, ok := Provider{}, false
 				if json.Unmarshal(line, &record) == nil {
 					p, ok = record.provider(s)
