@@ -24,8 +24,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// quick are limits for sources that never answer.
-var quick = Limits{Lookup: 300 * time.Millisecond, Delegated: 200 * time.Millisecond}
+// Limits for sources that never answer, and for those that do.
+var (
+	quick   = Limits{Lookup: 300 * time.Millisecond, Delegated: 200 * time.Millisecond}
+	patient = Limits{Lookup: time.Minute, Delegated: time.Minute}
+)
 
 func lineOf(t testing.TB, id peer.ID, addrs ...string) string {
 	t.Helper()
@@ -99,12 +102,23 @@ func TestHostileRouters(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			u := serve(t, test.handler)
-			alone := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, Limits: quick})
+			hangs, limits := strings.HasPrefix(test.name, "hangs"), patient
+			if hangs {
+				limits = quick
+			}
+			alone := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, Limits: limits})
 			all, err := collect(alone.FindProviders(soon(t), newCID(t)))
 			if len(all) != 0 || (err != nil) != test.fails {
 				t.Errorf("got %v, %v, want nothing, and an error: %v", all, err, test.fails)
 			}
-			both := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u, goodURL}, Limits: quick})
+			both := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u, goodURL}, Limits: patient})
+			if hangs { // and nobody waits for it
+				p, err := first(both.FindProviders(soon(t), newCID(t)))
+				if err != nil || p.ID != good {
+					t.Errorf("got %v, %v, want the one that the good router told of", p, err)
+				}
+				return
+			}
 			all, err = collect(both.FindProviders(soon(t), newCID(t)))
 			if err != nil || len(all) != 1 || all[0].ID != good {
 				t.Errorf("got %v, %v, want the one that the good router told of", all, err)
@@ -278,13 +292,17 @@ func TestHostilePeers(t *testing.T) {
 // TestNobodyAnswers is in time, and says why.
 func TestNobodyAnswers(t *testing.T) {
 	servers := newServers(t, 4)
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers), Limits: Limits{Lookup: 500 * time.Millisecond}})
-	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	enter := func(limits Limits) *Router {
+		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers), Limits: limits})
+		eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+		return r
+	}
+	hasty, r := enter(Limits{Lookup: 500 * time.Millisecond}), enter(patient)
 	for _, s := range servers {
 		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { io.Copy(io.Discard, stream) })
 	}
 	began := time.Now()
-	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	all, err := collect(hasty.FindProviders(soon(t), newCID(t)))
 	if len(all) != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("hanging: got %v, %v, want nobody and %v", all, err, context.DeadlineExceeded)
 	}
@@ -354,12 +372,13 @@ func (f finder) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[peer.AddrInf
 var _ PeerFinder = finder{}
 
 func TestFinders(t *testing.T) {
+	t.Parallel() // it waits, mostly
 	id := newID(t)
 	at := func(addr string) Provider {
 		return Provider{AddrInfo: peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{ma.StringCast(addr)}}}
 	}
 	bad := errors.New("broken")
-	r := newRouter(t, Config{Mode: ModeNone, Limits: quick, Finders: []Finder{
+	r := newRouter(t, Config{Mode: ModeNone, Limits: Limits{Lookup: 2 * time.Second}, Finders: []Finder{
 		finder{name: "slow", hangs: true},
 		finder{name: "broken", err: bad},
 		finder{name: "good", found: []Provider{
