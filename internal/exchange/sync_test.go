@@ -418,7 +418,7 @@ func TestCancel(t *testing.T) {
 		b.alias("got", cid.Undef)
 		b.alias(SyncName(root), root)
 	}
-	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
+	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
 	}
 	if n := runtime.NumGoroutine(); n > before {
