@@ -351,9 +351,9 @@ func settled(count func() int) int {
 	return last
 }
 
-// settledAt waits until a count is down to what it was, for ten seconds.
+// settledAt waits until a count is down to what it was, for a minute.
 func settledAt(count func() int, want int) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for count() > want && ctx.Err() == nil {
 		time.Sleep(20 * time.Millisecond)
