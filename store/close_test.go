@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
@@ -44,14 +45,15 @@ func alone(t *testing.T) bool {
 }
 
 // noLeak fails the test if there are more goroutines or open files than there
-// were, when those that end have had their chance to.
+// were, when those that end have had their chance to: a minute, for some are in
+// the midst of a call of the system.
 func (h harness) noLeak(goroutines, files int) {
 	h.Helper()
-	for range 100_000 {
-		if runtime.NumGoroutine() <= goroutines {
-			break
-		}
-		runtime.Gosched()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(time.Minute)
+	for (runtime.NumGoroutine() > goroutines || descriptors() > files) && time.Now().Before(end) {
+		<-tick.C
 	}
 	if n := runtime.NumGoroutine(); n > goroutines {
 		buf := make([]byte, 64<<10)
