@@ -82,6 +82,20 @@ func awaitUpdate(t *testing.T, n *Names, want *Record) {
 	t.Fatal("the updates ended")
 }
 
+// awaitPeers waits until so many peers are known to be at a topic.
+func awaitPeers(t *testing.T, topic Topic, n int) {
+	t.Helper()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for len(topic.Peers()) < n {
+		select {
+		case <-tick.C:
+		case <-t.Context().Done():
+			t.Fatal("they never met")
+		}
+	}
+}
+
 // publishOn publishes where nobody is connected yet.
 func publishOn(t *testing.T, n *node, value string) *Record {
 	t.Helper()
@@ -107,6 +121,7 @@ func TestPush(t *testing.T) {
 	}
 	// The first came before Bob: he has to ask for it.
 	awaitUpdate(t, bob.names, first)
+	awaitPeers(t, alice.names.feed(name).topic, 1)
 	second, err := alice.names.Publish(t.Context(), key, Publication{Value: pathB})
 	if err != nil {
 		t.Fatal(err)
@@ -123,6 +138,7 @@ func TestPush(t *testing.T) {
 		t.Fatal(err)
 	}
 	awaitUpdate(t, carol.names, second)
+	awaitPeers(t, carol.names.feed(name).topic, 1)
 
 	// What is wrong isn't taken, and does no harm.
 	mallory := newSwarm(t)
@@ -173,15 +189,8 @@ func TestNotPassedOn(t *testing.T) {
 		topics[s] = topic
 		connect(t, s, bob.swarm)
 	}
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for len(topics[mallory].Peers()) == 0 || len(bob.names.feed(name).topic.Peers()) < 2 {
-		select {
-		case <-tick.C:
-		case <-t.Context().Done():
-			t.Fatal("they never met")
-		}
-	}
+	awaitPeers(t, topics[mallory], 1)
+	awaitPeers(t, bob.names.feed(name).topic, 2)
 	if _, err := bob.names.Put(t.Context(), name, mustRecord(t, key, Fields{Sequence: 3}).Bytes()); err != nil {
 		t.Fatal(err)
 	}
@@ -190,6 +199,8 @@ func TestNotPassedOn(t *testing.T) {
 	var publishing sync.WaitGroup
 	defer publishing.Wait()
 	defer stop()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
 	publishing.Go(func() {
 		for sequence := uint64(4); ctx.Err() == nil; sequence++ {
 			for _, data := range [][]byte{
