@@ -19,9 +19,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// soon ends a minute from now: a test that waits for what never happens fails.
+// soon ends in five minutes: a test that waits for what never happens fails.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
@@ -29,12 +29,12 @@ func soon(t testing.TB) context.Context {
 // eventually looks until something is so.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	end := time.Now().Add(time.Minute)
+	end := time.Now().Add(5 * time.Minute)
 	for !is() {
 		if time.Now().After(end) {
 			b := make([]byte, 1<<20)
 			os.Stderr.Write(b[:runtime.Stack(b, true)])
-			t.Fatalf("%s: not within a minute", what)
+			t.Fatalf("%s: not within five minutes", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}

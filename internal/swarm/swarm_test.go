@@ -49,9 +49,9 @@ func begin(t testing.TB, c Config) *Swarm {
 	return s
 }
 
-// soon ends a minute from now: a test that waits for what never happens fails.
+// soon ends in five minutes: a test that waits for what never happens fails.
 func soon(t testing.TB) context.Context {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
