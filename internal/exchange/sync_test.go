@@ -186,7 +186,11 @@ func TestSyncBesideFailures(t *testing.T) {
 		t.Run("one "+what, func(t *testing.T) {
 			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
 			good := &answerer{name: "good", blocks: b.theirs}
-			_, err := b.sync(Config{Stall: 200 * time.Millisecond}, root, Options{From: []Source{bad, good}, Alias: "got"})
+			stall := time.Minute
+			if what == "is mute" {
+				stall = 2 * time.Second // the good one answers within it
+			}
+			_, err := b.sync(Config{Stall: stall}, root, Options{From: []Source{bad, good}, Alias: "got"})
 			b.check(err)
 			b.whole(b.ours, root)
 		})
@@ -238,8 +242,9 @@ func TestFanIn(t *testing.T) {
 			p, err := b.sync(Config{}, root, Options{From: from, Alias: "got"})
 			b.check(err)
 			b.whole(b.ours, root)
-			// What is under way when the stream meets the others comes twice.
-			if p.DuplicateBytes > 2<<20 {
+			// What is under way when the stream meets the others comes twice, and
+			// so does what a busy machine holds up for a second.
+			if p.DuplicateBytes > 8<<20 {
 				t.Errorf("got %d bytes twice, of %d, want less than what is under way", p.DuplicateBytes, p.Bytes)
 			}
 			used := 0
