@@ -206,8 +206,9 @@ func (c *streamConn) Write(p []byte) (n int, err error) {
 func (c *streamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
-		err = c.Stream.Close()
+		// First this: who sees the stream end finds room for another.
 		c.listener.limits.leave(string(c.Conn().RemotePeer()))
+		err = c.Stream.Close()
 		c.listener.mu.Lock()
 		delete(c.listener.open, c)
 		c.listener.mu.Unlock()
