@@ -298,7 +298,7 @@ func open(conns []network.Conn) int {
 // TestSlowReader has a peer ask for much and read nothing: it is dropped, and
 // others are served meanwhile, even if it holds all memory.
 func TestSlowReader(t *testing.T) {
-	server, client := newNode(t, Config{StallTimeout: 100 * time.Millisecond, MaxMemory: 4 << 20}), newNode(t, Config{})
+	server, client := newNode(t, Config{StallTimeout: time.Second, MaxMemory: 4 << 20}), newNode(t, Config{})
 	slow := newHost(t)
 	accepted := make(chan network.Stream, 100)
 	slow.SetStreamHandler(protocol120, func(s network.Stream) { accepted <- s }) // and doesn't read
