@@ -61,13 +61,17 @@ type node struct {
 	mem  *blocktest.Mem
 }
 
-// newNode makes a node. The Config's Host and Blocks are set.
+// newNode makes a node. The Config's Host and Blocks are set; it asks again after
+// a minute, for tests count what is asked and sent, on busy machines, too.
 func newNode(t testing.TB, c Config) *node {
 	t.Helper()
 	n := &node{host: newHost(t), mem: new(blocktest.Mem)}
 	c.Host = n.host
 	if c.Blocks == nil {
 		c.Blocks = n.mem
+	}
+	if c.ReaskTimeout == 0 {
+		c.ReaskTimeout = time.Minute
 	}
 	var err error
 	if n.Bitswap, err = New(c); err != nil {

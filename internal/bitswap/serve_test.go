@@ -147,7 +147,7 @@ func TestEqualShares(t *testing.T) {
 	least.Store(-1)
 	var done sync.WaitGroup
 	for i := range peers {
-		client := newNode(t, Config{ReaskTimeout: time.Hour}) // who asks again gets more
+		client := newNode(t, Config{})
 		connect(t, client.host, server.host)
 		c := client.open(t, server.host.ID())
 		if err := c.Want(WantBlock, false, 0, cids(all)...); err != nil {
