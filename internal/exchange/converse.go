@@ -81,7 +81,7 @@ func (w *worker) probe(ctx context.Context, conv Conversation) error {
 			continue
 		}
 		if r.Block.CID().Defined() {
-			w.s.accept(ctx, w, r.Block)
+			w.accept(r.Block)
 		}
 		if !r.Has {
 			return fmt.Errorf("the root: %w", block.ErrNotFound)
@@ -135,7 +135,7 @@ func (w *worker) listen(ctx context.Context, conv Conversation) error {
 			w.told(r)
 			continue
 		}
-		v := s.accept(ctx, w, r.Block)
+		v := w.accept(r.Block)
 		s.mu.Lock()
 		err = w.judge(v, r.Block.Size())
 		if w.asked <= w.room()/2 {

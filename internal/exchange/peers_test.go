@@ -189,6 +189,29 @@ func (p *answerer) count(b block.Block) bool {
 	return true
 }
 
+// A tardySource answers when it has been given up.
+type tardySource struct {
+	*answerer
+	late chan struct{} // closed then
+}
+
+func (p *tardySource) Open(ctx context.Context) (Conversation, error) {
+	c, err := p.answerer.Open(ctx)
+	return &tardyTalk{c, p.late}, err
+}
+
+type tardyTalk struct {
+	Conversation
+	late chan struct{}
+}
+
+func (t *tardyTalk) Next(ctx context.Context) (Reply, error) {
+	r, err := t.Conversation.Next(ctx)
+	<-ctx.Done()
+	close(t.late)
+	return r, err
+}
+
 type talk struct {
 	*answerer
 	replies chan Reply

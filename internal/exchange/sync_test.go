@@ -197,6 +197,27 @@ func TestSyncBesideFailures(t *testing.T) {
 	}
 }
 
+// A block that comes just when its source is given up is taken, and what is
+// missing comes from others.
+func TestTardy(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	b := newBench(t)
+	root := b.tree(10)
+	tardy := &tardySource{answerer: &answerer{name: "tardy", blocks: b.theirs}, late: make(chan struct{})}
+	c := Config{Stall: 2 * time.Second, Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+		return func(yield func(Source) bool) {
+			<-tardy.late
+			yield(&answerer{name: "good", blocks: b.theirs})
+		}
+	}}
+	p, err := b.sync(c, root, Options{From: []Source{tardy}, Alias: "got"})
+	b.check(err)
+	b.whole(b.ours, root)
+	if p.Sources[0].Blocks != 1 {
+		t.Errorf("got %d blocks from the tardy one, want 1", p.Sources[0].Blocks)
+	}
+}
+
 // Whoever sends what nobody asked for is given up.
 func TestLies(t *testing.T) {
 	b := newBench(t)

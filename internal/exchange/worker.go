@@ -20,6 +20,10 @@ type worker struct {
 
 	// stop ends what the source is at.
 	stop context.CancelFunc
+	// accept takes in a block that came. It isn't ended by stop: what came just
+	// when the source was given up is as good, and a block that can't be put
+	// ends the session.
+	accept func(block.Block) verdict
 
 	// The rest is guarded by the session's mu.
 	gone      bool
@@ -152,9 +156,11 @@ func (s *session) join(ctx context.Context, src Source, known bool) {
 	_, asks := src.(Asker)
 	w.noStream, w.noAsk = !streams, !asks
 	w.known = known || !asks // who can't be asked has to show it
-	ctx, w.stop = context.WithCancel(ctx)
+	w.accept = func(b block.Block) verdict { return s.accept(ctx, w, b) }
+	own, stop := context.WithCancel(ctx)
+	w.stop = stop
 	s.workers = append(s.workers, w)
-	s.group.Go(func() { w.run(ctx) })
+	s.group.Go(func() { w.run(own) })
 }
 
 // checkStuck ends the session if there's nobody left who could have what is
@@ -390,7 +396,7 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 		if err != nil {
 			return err
 		}
-		v := w.s.accept(ctx, w, b)
+		v := w.accept(b)
 		if v == accepted {
 			again = 0
 			continue
