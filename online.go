@@ -102,7 +102,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		connections = acceleratedConnections
 	}
 	net := &online{
-		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, entry: newEntry(len(bootstrap)),
+		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, entry: newEntry(len(bootstrap), entryTime),
 	}
 	if net.log == nil {
 		net.log = slog.New(slog.DiscardHandler)
@@ -120,7 +120,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		return nil, errors.Join(err, net.swarm.Close())
 	}
 	net.serving = trustless.Serve(net.swarm.Host(), trustless.WithWellKnown(n.Gateway()), trustless.ServeConfig{})
-	router.Host = net.swarm.Host()
+	router.Host, router.Entry = net.swarm.Host(), net.entry
 	if net.routing, err = routing.New(ctx, router); err != nil {
 		return nil, errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
 	}

@@ -60,17 +60,8 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 		}
 		var looking sync.WaitGroup
 		looking.Go(func() { net.lookForProviders(ctx, root, emit) })
-		if !net.entry.over() {
-			looking.Go(func() {
-				if net.entry.wait(ctx) != nil {
-					return
-				}
-				for s := range net.peers.Connected() {
-					if !emit(s) {
-						return
-					}
-				}
-			})
+		if !net.entry.isOver() {
+			looking.Go(func() { net.connectedMeanwhile(ctx, emit) })
 		}
 		go func() {
 			looking.Wait()
@@ -83,6 +74,36 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 		}()
 		for s := range found {
 			if !yield(s) {
+				return
+			}
+		}
+	}
+}
+
+// lookAgain is how often a session looks who has connected, while the network is
+// entered.
+const lookAgain = 50 * time.Millisecond
+
+// connectedMeanwhile emits the peers that are connected while the network is
+// being entered, be it by that or not.
+func (net *online) connectedMeanwhile(ctx context.Context, emit func(exchange.Source) bool) {
+	told := make(map[string]bool)
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for over := false; !over; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-net.entry.over:
+			over = true
+		case <-tick.C:
+			over = net.entry.isOver()
+		}
+		for s := range net.peers.Connected() {
+			if told[s.Name()] {
+				continue
+			}
+			if told[s.Name()] = true; !emit(s) {
 				return
 			}
 		}

@@ -2,6 +2,7 @@ package cairn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"net/http"
@@ -92,6 +93,9 @@ func (n *Node) Sync(ctx context.Context, root cid.Cid, o SyncOptions) iter.Seq2[
 			if p.Done && o.NoPin {
 				n.fetched(net, root)
 			}
+			if !o.OnlyFrom {
+				err = net.alone(err)
+			}
 			if !yield(newProgress(p), err) {
 				return
 			}
@@ -174,7 +178,19 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if err == nil {
 		n.fetched(net, c)
 	}
-	return b, err
+	return b, net.alone(err)
+}
+
+// alone adds to an ErrNoSource why nobody else could be asked, if that's so.
+func (net *online) alone(err error) error {
+	if !errors.Is(err, ErrNoSource) {
+		return err
+	}
+	why := net.entry.Err()
+	if s := net.routing.Status(); why == nil || s.Peers+s.LocalPeers > 0 {
+		return err
+	}
+	return fmt.Errorf("%w; %w", err, why)
 }
 
 // fetched has a root announced that came as a cache, if that's configured.

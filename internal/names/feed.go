@@ -23,6 +23,10 @@ const (
 	// for one look-up.
 	maxAsking = 32
 	maxAsked  = 8
+
+	// lookAgain is how often a look-up looks who is connected, while the
+	// network is entered.
+	lookAgain = 50 * time.Millisecond
 )
 
 // A feed is the topic of a name that is published or followed here.
@@ -191,6 +195,36 @@ func (n *Names) fetch(ctx context.Context, l *lookup, name Name, id peer.ID) {
 		return
 	}
 	n.take(ctx, l, name, raw, fromPeer+id.String())
+}
+
+// askPeers hands the connected peers to ask, those that connect while the network
+// is being entered, too. It returns how many that were, and why it isn't entered.
+func (n *Names) askPeers(ctx context.Context, name Name, ask func(peer.ID)) (int, error) {
+	asked := make(map[peer.ID]bool)
+	look := func() {
+		for _, id := range n.askable(name) {
+			if !asked[id] && len(asked) < maxAsked {
+				asked[id] = true
+				ask(id)
+			}
+		}
+	}
+	look()
+	entered := make(chan error, 1)
+	if !n.spawn(func() { entered <- n.entered(ctx) }) {
+		return len(asked), ErrClosed
+	}
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			look()
+		case err := <-entered:
+			look()
+			return len(asked), err
+		}
+	}
 }
 
 // askable are the connected peers that a look-up asks: the topic's, and others

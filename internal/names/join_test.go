@@ -92,6 +92,11 @@ func TestNobodyToAsk(t *testing.T) {
 				t.Errorf("got %v, want ErrNotFound, and that there is nobody", err)
 			}
 		})
+		silent := errors.New("all are silent")
+		n = newNames(t, Config{Entered: func(context.Context) error { return silent }})
+		if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, errNobodyToAsk) || !errors.Is(err, silent) {
+			t.Errorf("a network that can't be entered: got %v, want that there is nobody, and why", err)
+		}
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 const (
@@ -106,34 +108,34 @@ func (n *Names) search(l *lookup, name Name) {
 		l.fail(ctx.Err())
 		return
 	}
-	err := n.online(ctx)
-	stores, peers := n.net.Load().Stores, n.askable(name)
-	if err == nil && len(stores)+len(peers) == 0 {
-		err = errNobodyToAsk
-	}
-	if err != nil {
+	if err := n.online(ctx); err != nil {
 		l.fail(err)
+		return
 	}
+	stores := n.net.Load().Stores
 	// Whoever doesn't end with the context is left behind; Close waits for it.
 	var sources sync.WaitGroup
+	with := func(do func()) {
+		sources.Add(1)
+		if !n.spawn(func() { defer sources.Done(); do() }) {
+			sources.Done()
+		}
+	}
 	for _, store := range stores {
-		sources.Add(1)
-		if !n.spawn(func() {
-			defer sources.Done()
-			n.searchStore(ctx, l, name, store)
-		}) {
-			sources.Done()
-		}
+		with(func() { n.searchStore(ctx, l, name, store) })
 	}
-	for _, id := range peers {
-		sources.Add(1)
-		if !n.spawn(func() {
-			defer sources.Done()
-			n.ask(ctx, l, name, id)
-		}) {
-			sources.Done()
+	with(func() {
+		asked, err := n.askPeers(ctx, name, func(id peer.ID) {
+			with(func() { n.ask(ctx, l, name, id) })
+		})
+		switch {
+		case asked+len(stores) > 0:
+		case err != nil:
+			l.fail(fmt.Errorf("%w: %w", errNobodyToAsk, err))
+		default:
+			l.fail(errNobodyToAsk)
 		}
-	}
+	})
 	all := make(chan struct{})
 	if !n.spawn(func() { sources.Wait(); close(all) }) {
 		return

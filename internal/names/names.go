@@ -86,6 +86,11 @@ type Config struct {
 	// counts. nil: the network is what it is.
 	Online func(ctx context.Context) error
 
+	// Entered waits, after Online, until peers are connected with the network,
+	// or none can be had, which it says. Stores, and peers that are connected
+	// already, are asked meanwhile. nil: whoever is connected counts.
+	Entered func(ctx context.Context) error
+
 	// State keeps sequences and records. nil: they are lost on Close, and then
 	// a name could be rolled back.
 	State State
@@ -216,6 +221,14 @@ func (n *Names) online(ctx context.Context) error {
 		return nil
 	}
 	return n.c.Online(ctx)
+}
+
+// entered waits until there may be peers to ask.
+func (n *Names) entered(ctx context.Context) error {
+	if n.c.Entered == nil {
+		return nil
+	}
+	return n.c.Entered(ctx)
 }
 
 // Close ends all that is under way and waits for it. Calls after the first do

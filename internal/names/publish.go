@@ -145,12 +145,38 @@ func (n *Names) highest(ctx context.Context, name Name) (sequence uint64, some b
 	return l.highest, l.any, nil
 }
 
-// send puts a record into all stores and on its topic.
+// spreadTime is how long a record that a store took waits to be published on its
+// topic, while the network is being entered: a process that ends then would not
+// do it at all, and most networks are entered by now.
+const spreadTime = time.Second
+
+// send puts a record into all stores and on its topic. Stores don't wait for
+// peers, so the topic may get it later.
 func (n *Names) send(ctx context.Context, record *Record) error {
 	err := n.online(ctx)
 	if err == nil {
-		n.spread(ctx, record)
+		spread := make(chan struct{})
+		if !n.spawn(func() {
+			defer close(spread)
+			_ = n.entered(n.ctx) // there may be peers all the same
+			n.spread(n.ctx, record)
+		}) {
+			close(spread)
+		}
+		if len(n.net.Load().Stores) == 0 {
+			select {
+			case <-spread:
+			case <-ctx.Done():
+			}
+		}
 		err = n.store(ctx, record)
+		enough := time.NewTimer(spreadTime)
+		defer enough.Stop()
+		select {
+		case <-spread:
+		case <-enough.C:
+		case <-ctx.Done():
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("names: send the record of %s: %w: %w", record.name, ErrNotSent, err)

@@ -315,6 +315,48 @@ func TestNobodyAnswers(t *testing.T) {
 	}
 }
 
+// An entered is an Entry that is over, or never is.
+type entered struct {
+	over chan struct{}
+	err  error
+}
+
+func (e *entered) Over() <-chan struct{} { return e.over }
+func (e *entered) Err() error            { return e.err }
+
+// TestNotEntered waits for bootstrap peers no longer than there's hope, and says
+// why there is none.
+func TestNotEntered(t *testing.T) {
+	why := errors.New("all are silent")
+	over := make(chan struct{})
+	close(over)
+	day := 24 * time.Hour
+	for what, c := range map[string]struct {
+		entry Entry
+		left  time.Duration
+	}{
+		"all have failed": {&entered{over, why}, day},
+		"out of time":     {&entered{nil, why}, -time.Second},
+	} {
+		gone := peer.AddrInfo{ID: newSwarm(t).ID()} // nowhere
+		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: []peer.AddrInfo{gone}, Entry: c.entry, Limits: Limits{Lookup: day}})
+		for _, table := range r.tables {
+			table.until = time.Now().Add(c.left)
+		}
+		for name, err := range map[string]error{
+			"find":    second(first(r.FindProviders(soon(t), newCID(t)))),
+			"get":     second(r.GetValue(soon(t), "/pk/x")),
+			"provide": r.Provide(soon(t), newCID(t)),
+		} {
+			if !errors.Is(err, ErrNoPeers) || !errors.Is(err, why) {
+				t.Errorf("%s, %s: got %v, want %v, and why", what, name, err, ErrNoPeers)
+			}
+		}
+	}
+}
+
+func second[T any](_ T, err error) error { return err }
+
 // TestNoNetwork has nobody to ask.
 func TestNoNetwork(t *testing.T) {
 	for mode := ModeAuto; mode <= ModeNone; mode++ {

@@ -2,9 +2,9 @@ package routing
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
+	"strings"
 )
 
 // A run is one source's part in a look-up. It emits what it finds until emit
@@ -86,6 +86,19 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 			}
 			errs = append(errs, err)
 		}
-		yield(zero, fmt.Errorf("routing: %s: %w", what, errors.Join(errs...)))
+		yield(zero, fmt.Errorf("routing: %s: %w", what, failures(errs)))
 	}
 }
+
+// failures are why each of the sources failed, on one line.
+type failures []error
+
+func (f failures) Error() string {
+	all := make([]string, len(f))
+	for i, err := range f {
+		all[i] = err.Error()
+	}
+	return strings.Join(all, "; ")
+}
+
+func (f failures) Unwrap() []error { return f }

@@ -25,9 +25,9 @@ const (
 	// kadProtocol ends the protocol id of each DHT.
 	kadProtocol protocol.ID = "/kad/1.0.0"
 
-	// firstPeer is how long a look-up waits for the first peer of the DHT
-	// while it is being entered, and firstPeerPoll how often it looks.
-	firstPeer     = 10 * time.Second
+	// FirstPeer is how long after the start of a Router look-ups wait for the
+	// first peer of the DHT, and firstPeerPoll how often they look.
+	FirstPeer     = 10 * time.Second
 	firstPeerPoll = 20 * time.Millisecond
 )
 
@@ -38,6 +38,8 @@ type table struct {
 	dht    *dht.IpfsDHT
 	full   *fullrt.FullRT // or nil
 	enters bool           // there are peers to enter it by
+	until  time.Time      // nobody waits longer for the first
+	entry  Entry          // or nil
 }
 
 // A dhtRouter is what is used of either of the two.
@@ -80,7 +82,7 @@ func (t *table) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, err
 }
 
 func newTable(c *Config, wan bool) (*table, error) {
-	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0}
+	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0, until: time.Now().Add(FirstPeer), entry: c.Entry}
 	mode := dht.ModeServer
 	options := []dht.Option{dht.ProtocolPrefix(c.Prefix), dht.WithCustomMessageSender(senderOf())}
 	if wan {
@@ -136,28 +138,53 @@ func (t *table) close() error {
 	return errors.Join(append(errs, t.dht.Close())...)
 }
 
-// wait returns when there's somebody to ask, or with ErrNoPeers.
+// wait returns when there's somebody to ask, or with ErrNoPeers when there will
+// be nobody soon.
 func (t *table) wait(ctx context.Context) error {
-	if t.dht.RoutingTable().Size() > 0 || t.ready() {
+	if t.hasPeers() {
 		return nil
 	}
 	if !t.enters {
 		return ErrNoPeers
 	}
-	ctx, cancel := context.WithTimeout(ctx, firstPeer)
-	defer cancel()
+	var over <-chan struct{}
+	if t.entry != nil {
+		over = t.entry.Over()
+	}
+	enough := time.NewTimer(time.Until(t.until))
+	defer enough.Stop()
 	ticker := time.NewTicker(firstPeerPoll)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return ErrNoPeers
+			return t.nobody()
+		case <-enough.C:
+			return t.nobody()
+		case <-over:
+			// Somebody else who is connected may be about to become the first.
+			if t.entry.Err() != nil && len(t.dht.Host().Network().Peers()) == 0 {
+				return t.nobody()
+			}
+			over = nil
 		case <-ticker.C:
-			if t.dht.RoutingTable().Size() > 0 || t.ready() {
+			if t.hasPeers() {
 				return nil
 			}
 		}
 	}
+}
+
+func (t *table) hasPeers() bool { return t.dht.RoutingTable().Size() > 0 || t.ready() }
+
+// nobody is ErrNoPeers, with why nobody was there to enter by.
+func (t *table) nobody() error {
+	if t.entry != nil {
+		if err := t.entry.Err(); err != nil {
+			return fmt.Errorf("%w: %w", ErrNoPeers, err)
+		}
+	}
+	return ErrNoPeers
 }
 
 // lookUp runs f, which asks the DHT for a key. If f says that nothing was found
