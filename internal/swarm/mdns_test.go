@@ -16,9 +16,10 @@ func TestDiscovered(t *testing.T) {
 	d.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: append([]ma.Multiaddr{at(1)}, b.AddrInfo().Addrs...)})
 	await(EventDiscovered, b.ID())
 	await(EventConnected, b.ID())
-	if known := a.KnownAddrs(b.ID()); len(known) != 2 || known[0].Source != SourceMDNS || known[0].Confirmed.IsZero() {
-		t.Errorf("address book: got %+v, want two addresses, one confirmed", known)
-	}
+	eventually(t, "the address book has two addresses, one confirmed", func() bool {
+		known := a.KnownAddrs(b.ID())
+		return len(known) == 2 && known[0].Source == SourceMDNS && !known[0].Confirmed.IsZero()
+	})
 	if got := a.Known(); len(got) != 1 {
 		t.Errorf("known: got %v, want %s alone", got, b.ID())
 	}
