@@ -51,6 +51,10 @@ type Config struct {
 
 	// noPortMap leaves out UPnP, which asks all of the local network.
 	noPortMap bool
+
+	// relaysEvery is how often AutoRelay may ask for relays anew. 0:
+	// standardRelaysEvery.
+	relaysEvery time.Duration
 }
 
 const (
@@ -94,6 +98,9 @@ func (c Config) withDefaults() (Config, error) {
 	}
 	if c.Redial <= 0 {
 		c.Redial = defaultRedial
+	}
+	if c.relaysEvery <= 0 {
+		c.relaysEvery = standardRelaysEvery
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)

@@ -200,7 +200,8 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	} else {
 		options = append(options,
 			libp2p.EnableRelay(),
-			libp2p.EnableAutoRelayWithPeerSource(s.relays, autorelay.WithMinInterval(time.Minute)),
+			libp2p.EnableAutoRelayWithPeerSource(s.relays,
+				autorelay.WithMinInterval(c.relaysEvery), autorelay.WithBootDelay(relayDelay)),
 			libp2p.EnableHolePunching(),
 			libp2p.EnableAutoNATv2())
 		if !c.noPortMap {
@@ -208,18 +209,6 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 		}
 	}
 	return options, nil
-}
-
-// relays offers the peers we are connected to, for libp2p to see whether they
-// relay.
-func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
-	peers := s.net.Peers()
-	found := make(chan peer.AddrInfo, min(most, len(peers)))
-	defer close(found)
-	for _, id := range peers[:cap(found)] {
-		found <- s.host.Peerstore().PeerInfo(id)
-	}
-	return found
 }
 
 // notifiee learns of connections and listeners at once.

@@ -23,6 +23,7 @@ import (
 func world(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.noPortMap = true
+	c.relaysEvery = time.Hour // what a test waits for comes sooner
 	return begin(t, c)
 }
 
@@ -85,6 +86,14 @@ func TestForTheWorld(t *testing.T) {
 // so that the one through the relay is told by hand.)
 func TestRelay(t *testing.T) {
 	b := world(t, Config{Listen: []string{}})
+	emitter, err := b.host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer emitter.Close()
+	if err := emitter.Emit(event.EvtLocalReachabilityChanged{Reachability: network.ReachabilityPrivate}); err != nil {
+		t.Fatal(err)
+	}
 	var relays []host.Host
 	for range 4 { // AutoRelay waits for as many before it chooses
 		h := plain(t)
@@ -95,17 +104,6 @@ func TestRelay(t *testing.T) {
 			t.Fatal(err)
 		}
 		relays = append(relays, h)
-	}
-	emitter, err := b.host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer emitter.Close()
-	// The search that began with the swarm, when there was nobody to ask, ends.
-	for _, r := range []network.Reachability{network.ReachabilityPublic, network.ReachabilityPrivate} {
-		if err := emitter.Emit(event.EvtLocalReachabilityChanged{Reachability: r}); err != nil {
-			t.Fatal(err)
-		}
 	}
 	var through []ma.Multiaddr
 	eventually(t, "a relay has a place for the swarm", func() bool {
