@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
@@ -55,6 +56,9 @@ type Config struct {
 	// relaysEvery is how often AutoRelay may ask for relays anew. 0:
 	// standardRelaysEvery.
 	relaysEvery time.Duration
+
+	// simulated makes the host's network a simulated one.
+	simulated libp2p.Option
 }
 
 const (

@@ -208,6 +208,9 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 			options = append(options, libp2p.NATPortMap())
 		}
 	}
+	if c.simulated != nil {
+		options = append(options, c.simulated)
+	}
 	return options, nil
 }
 

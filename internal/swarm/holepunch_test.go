@@ -1,0 +1,104 @@
+package swarm
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn/internal/simnet"
+	"github.com/libp2p/go-libp2p"
+	"github.com/libp2p/go-libp2p/core/host"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/p2p/protocol/circuitv2/relay"
+	"github.com/libp2p/go-libp2p/p2p/protocol/holepunch"
+	libp2pquic "github.com/libp2p/go-libp2p/p2p/transport/quic"
+	ma "github.com/multiformats/go-multiaddr"
+)
+
+// TestHolePunching has two swarms behind firewalls that let in nothing unasked
+// for. One finds relays among its peers and announces itself there, the other
+// calls it through one of them, and in the end they have a direct connection: each
+// has called the other at the same time, so that both firewalls took the other's
+// packets for answers.
+func TestHolePunching(t *testing.T) {
+	walls := simnet.NewWalls()
+	t.Cleanup(func() {
+		if err := walls.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	var relays []host.Host
+	for range 4 { // AutoRelay waits for as many before it chooses
+		listen, quic := walls.Place(true)
+		h, err := libp2p.New(quic, libp2p.ListenAddrStrings(listen), libp2p.Transport(libp2pquic.NewTransport),
+			libp2p.DisableMetrics(), libp2p.DisableRelay())
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { h.Close() })
+		if _, err := relay.New(h); err != nil {
+			t.Fatal(err)
+		}
+		relays = append(relays, h)
+	}
+	walled := func(known ...host.Host) *Swarm { // closed before the relays, as in TestRelay
+		listen, quic := walls.Place(false)
+		s := world(t, Config{Listen: []string{listen}, simulated: quic})
+		hide(t, s)
+		for _, h := range known {
+			if err := s.Connect(soon(t), infoOf(h)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return s
+	}
+	a, b, stranger := walled(relays...), walled(relays...), walled()
+	var direct, relayed []ma.Multiaddr
+	eventually(t, "the swarm announces itself at a relay", func() bool {
+		direct, relayed = nil, nil
+		for _, addr := range b.AddrInfo().Addrs {
+			if isDirect(addr) {
+				direct = append(direct, addr)
+			} else {
+				relayed = append(relayed, addr)
+			}
+		}
+		return len(relayed) > 0
+	})
+	if len(direct) == 0 {
+		t.Fatalf("addresses: got %v, want one where it listens, too", relayed)
+	}
+
+	// Where it listens nobody reaches it.
+	before := walls.Dropped()
+	ctx, cancel := context.WithCancel(soon(t))
+	failed := make(chan error, 1)
+	go func() { failed <- stranger.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: direct}) }()
+	eventually(t, "the firewall drops a call", func() bool { return walls.Dropped() > before })
+	cancel()
+	if err := <-failed; err == nil {
+		t.Fatal("a stranger got through the firewall")
+	}
+
+	for _, s := range []*Swarm{a, b} {
+		eventually(t, "it punches holes, as it has an address", func() bool {
+			return slices.Contains(s.host.Mux().Protocols(), holepunch.Protocol)
+		})
+	}
+	if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: relayed}); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Swarm{a, b} {
+		other := a
+		if s == a {
+			other = b
+		}
+		eventually(t, "there is a direct connection", func() bool {
+			p := s.Peer(other.ID())
+			return p.Connections > 0 && !p.Relayed
+		})
+		if _, err := s.Peer(other.ID()).Addr.ValueForProtocol(ma.P_QUIC_V1); err != nil {
+			t.Errorf("got a connection to %s, want QUIC", s.Peer(other.ID()).Addr)
+		}
+	}
+}
