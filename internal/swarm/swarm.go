@@ -16,6 +16,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/pnet"
 	"github.com/libp2p/go-libp2p/p2p/host/autorelay"
+	basichost "github.com/libp2p/go-libp2p/p2p/host/basic"
 	"github.com/libp2p/go-libp2p/p2p/host/eventbus"
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 	"github.com/libp2p/go-libp2p/p2p/net/connmgr"
@@ -55,6 +56,7 @@ type Swarm struct {
 	gater   *gater
 	muxer   *muxer
 	book    *book
+	ports   basichost.NATManager // or nil
 	events  *feed.Hub[Event]
 
 	ctx     context.Context // of the goroutines; it ends with Close
@@ -205,13 +207,19 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 			libp2p.EnableHolePunching(),
 			libp2p.EnableAutoNATv2())
 		if !c.noPortMap {
-			options = append(options, libp2p.NATPortMap())
+			options = append(options, libp2p.NATManager(s.openPorts))
 		}
 	}
 	if c.simulated != nil {
 		options = append(options, c.simulated)
 	}
 	return options, nil
+}
+
+// openPorts has the router, if it can be asked, open ports to where we listen.
+func (s *Swarm) openPorts(n network.Network) basichost.NATManager {
+	s.ports = basichost.NewNATManager(n)
+	return s.ports
 }
 
 // notifiee learns of connections and listeners at once.
@@ -314,6 +322,13 @@ func (s *Swarm) Close() error {
 		s.cancel()
 		s.mdns.close()
 		var errs []error
+		if s.ports != nil {
+			// The host would close listeners first, and call off what closes their
+			// ports at the router.
+			if err := s.ports.Close(); err != nil {
+				errs = append(errs, fmt.Errorf("swarm: close the router's ports: %w", err))
+			}
+		}
 		if err := s.host.Close(); err != nil {
 			errs = append(errs, fmt.Errorf("swarm: close: %w", err))
 		}
