@@ -163,7 +163,7 @@ func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
 		return nil, err
 	}
 	m.names, err = names.New(ctx, names.Config{
-		State: nameState{n.store.Space(nameSpace)}, DNSLink: m.dns, Logger: n.config.Logger,
+		State: nameState{n.store}, DNSLink: m.dns, Logger: n.config.Logger,
 		Key: func(name names.Name) (crypto.PrivKey, error) {
 			keys, err := n.Keys()
 			if err != nil {
@@ -207,23 +207,40 @@ func (m *naming) close() error {
 	return errors.Join(m.names.Close(), m.dns.Close())
 }
 
-// nameSpace is the space of the store that holds what is remembered of names.
-const nameSpace = "names"
+// nameSpace is the space of the store that holds what is remembered of names,
+// and keptNameSpace what a rebuild must restore of it.
+const (
+	nameSpace     = "names"
+	keptNameSpace = "names/kept"
+)
 
 // A nameState keeps that, by the name's routing key.
-type nameState struct{ space *store.Space }
+type nameState struct{ store *store.Store }
 
 var _ names.State = nameState{}
 
-func (s nameState) Set(ctx context.Context, key, value []byte) error {
-	return s.space.Set(ctx, key, value)
+func spaceOf(area names.Area) string {
+	if area == names.AreaKept {
+		return keptNameSpace
+	}
+	return nameSpace
 }
 
-func (s nameState) Unset(ctx context.Context, key []byte) error { return s.space.Unset(ctx, key) }
+func (s nameState) Set(ctx context.Context, changes ...names.Change) error {
+	set := s.store.Batch()
+	for _, c := range changes {
+		if c.Value == nil {
+			set.Unset(spaceOf(c.Area), c.Key)
+		} else {
+			set.Set(spaceOf(c.Area), c.Key, c.Value)
+		}
+	}
+	return set.Commit(ctx)
+}
 
-func (s nameState) All(ctx context.Context) iter.Seq2[names.Item, error] {
+func (s nameState) All(ctx context.Context, area names.Area) iter.Seq2[names.Item, error] {
 	return func(yield func(names.Item, error) bool) {
-		for item, err := range s.space.All(ctx, nil) {
+		for item, err := range s.store.Space(spaceOf(area)).All(ctx, nil) {
 			if !yield(names.Item{Key: item.Key, Value: item.Value}, err) {
 				return
 			}

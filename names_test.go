@@ -552,3 +552,47 @@ func TestKeysOfNodes(t *testing.T) {
 		t.Errorf("the identity: got %+v, %v", k, err)
 	}
 }
+
+// A rebuild from the packs alone goes on with the sequences of names.
+func TestRebuildNames(t *testing.T) {
+	ctx := t.Context()
+	c := cairn.Config{Dir: t.TempDir(), Offline: true}
+	n := calling(t, c)
+	keys, err := n.Keys()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := keys.Generate("site"); err != nil {
+		t.Fatal(err)
+	}
+	var mine []cairn.NameRecord
+	for range 3 {
+		mine = append(mine, unsent(t, n, "site", pathA, cairn.PublishOptions{}))
+	}
+	theirs := calling(t, cairn.Config{Offline: true})
+	old, latest := unsent(t, theirs, "", pathA, cairn.PublishOptions{}), unsent(t, theirs, "", pathB, cairn.PublishOptions{})
+	if err := n.FollowName(ctx, latest.Name); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.PutNameRecord(ctx, latest.Name, latest.Raw); !errors.Is(err, cairn.ErrNotSent) {
+		t.Fatal(err)
+	}
+	if err := n.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cairn.Rebuild(ctx, c, nil); err != nil {
+		t.Fatal(err)
+	}
+	n = calling(t, c)
+	if r, err := n.ResolveName(ctx, mine[0].Name, cairn.ResolveOptions{Offline: true}); err != nil || r.Path != pathA || r.Steps[0].Record.Sequence != 2 {
+		t.Errorf("resolve: got %+v, %v, want %s of sequence 2", r, err, pathA)
+	}
+	for what, r := range map[string]cairn.NameRecord{"our own": mine[1], "a followed name's": old} {
+		if _, err := n.PutNameRecord(ctx, r.Name, r.Raw); !errors.Is(err, cairn.ErrRollback) {
+			t.Errorf("an old record of %s: got %v, want ErrRollback", what, err)
+		}
+	}
+	if r := unsent(t, n, "site", pathB, cairn.PublishOptions{}); r.Sequence != 3 {
+		t.Errorf("published again: got sequence %d, want 3", r.Sequence)
+	}
+}

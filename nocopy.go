@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -63,6 +64,7 @@ func (c Config) storeOptions() store.Options {
 		o.Backings = map[string]store.Backing{}
 	}
 	o.Backings[fileBackingName] = fileBacking{}
+	o.RecordedSpaces = append(slices.Clip(o.RecordedSpaces), keptNameSpace)
 	return o
 }
 

@@ -13,9 +13,10 @@ func (a *app) rebuildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "rebuild",
 		Short: "Make the index anew from the packs",
-		Long: `Makes the index anew from the packs: where the blocks are, and the aliases. The
-old index is kept beside it, so nothing is lost. Blocks that had been removed
-may be back, until the space is needed.`,
+		Long: `Makes the index anew from the packs: where the blocks are, the aliases, and the
+names that are published or followed, with their sequences. The old index is
+kept beside it, so nothing is lost. Blocks that had been removed may be back,
+until the space is needed.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			dir, err := a.usableDir()

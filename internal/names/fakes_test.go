@@ -12,15 +12,16 @@ import (
 
 // A memoryState is a State that outlives a Names.
 type memoryState struct {
-	mu   sync.Mutex // guards what follows
-	m    map[string]string
-	fail error
-	sets int
+	mu     sync.Mutex        // guards what follows
+	m      map[string]string // AreaNames
+	kept   map[string]string // AreaKept
+	fail   error
+	keepin int // how often something was set in AreaKept
 }
 
 var _ State = (*memoryState)(nil)
 
-func (s *memoryState) Set(_ context.Context, key, value []byte) error {
+func (s *memoryState) Set(_ context.Context, changes ...Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -29,22 +30,29 @@ func (s *memoryState) Set(_ context.Context, key, value []byte) error {
 	if s.m == nil {
 		s.m = make(map[string]string)
 	}
-	s.m[string(key)] = string(value)
-	s.sets++
+	if s.kept == nil {
+		s.kept = make(map[string]string)
+	}
+	for _, c := range changes {
+		area := s.m
+		if c.Area == AreaKept {
+			area = s.kept
+			s.keepin++
+		}
+		if area[string(c.Key)] = string(c.Value); c.Value == nil {
+			delete(area, string(c.Key))
+		}
+	}
 	return nil
 }
 
-func (s *memoryState) Unset(_ context.Context, key []byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.m, string(key))
-	return s.fail
-}
-
-func (s *memoryState) All(context.Context) iter.Seq2[Item, error] {
+func (s *memoryState) All(_ context.Context, area Area) iter.Seq2[Item, error] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := maps.Clone(s.m)
+	if area == AreaKept {
+		all = maps.Clone(s.kept)
+	}
 	return func(yield func(Item, error) bool) {
 		for k, v := range all {
 			if !yield(Item{[]byte(k), []byte(v)}, nil) {
@@ -52,6 +60,20 @@ func (s *memoryState) All(context.Context) iter.Seq2[Item, error] {
 			}
 		}
 	}
+}
+
+// lose forgets what is in AreaNames, as a rebuild from the packs does.
+func (s *memoryState) lose() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.m)
+}
+
+// keepings is how often something was set in AreaKept.
+func (s *memoryState) keepings() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keepin
 }
 
 func (s *memoryState) count() int {

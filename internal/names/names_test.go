@@ -547,6 +547,91 @@ func TestBound(t *testing.T) {
 	}
 }
 
+// TestKept loses all of the state but what is kept: names that are published or
+// followed can't be rolled back, and our own records are here. That part is
+// written when there's something to keep, and not when a record is sent again.
+func TestKept(t *testing.T) {
+	state, store := &memoryState{}, &memoryStore{}
+	c := Config{State: state, Network: Network{Stores: []ValueStore{store}}}
+	n := newNames(t, c)
+	key, name := newKey(t)
+	others, other := newKey(t)
+	_, seen := newKey(t)
+	mine, err := n.Publish(t.Context(), key, Publication{Value: pathA, Sequence: 5})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Follow(t.Context(), other); err != nil {
+		t.Fatal(err)
+	}
+	old, theirs := mustRecord(t, others, Fields{Sequence: 6}), mustRecord(t, others, Fields{Sequence: 7})
+	if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Follow(t.Context(), seen); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Unfollow(t.Context(), seen); err != nil {
+		t.Fatal(err)
+	}
+	before := state.keepings()
+	if want := 5; before != want { // one for each of the calls above
+		t.Errorf("got %d writes, want %d", before, want)
+	}
+	for range 3 {
+		if err := n.Republish(t.Context(), Due{Name: name}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := n.Latest(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := state.keepings(); got != before {
+		t.Errorf("sending records again: got %d writes, want none", got-before)
+	}
+	n.Close()
+	state.lose()
+
+	store.clear(name)
+	n = newNames(t, c)
+	if got := len(state.kept); got != 2 {
+		t.Errorf("got %d names kept, want 2", got)
+	}
+	due := make(map[Name]bool)
+	for d := range n.Due(time.Now()) {
+		due[d.Name] = true
+	}
+	if !due[name] || len(due) != 1 {
+		t.Errorf("due: got %v, want our own name, which is to be sent anew", due)
+	}
+	got, err := n.Record(t.Context(), name)
+	wantRecord(t, "our own", got, err, mine)
+	if _, err := n.Put(t.Context(), other, old.Bytes()); !errors.Is(err, ErrRollback) {
+		t.Errorf("an old record of a followed name: got %v, want ErrRollback", err)
+	}
+	if next, err := n.Publish(t.Context(), key, Publication{Value: pathB}); err != nil || next.Sequence() != 6 {
+		t.Errorf("published again: got %v, %v, want sequence 6", next, err)
+	}
+	if err := n.Forget(t.Context(), name); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(state.kept); got != 1 {
+		t.Errorf("after Forget: got %d names kept, want 1", got)
+	}
+	// Where nothing was kept yet, that is made up for.
+	if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
+		t.Errorf("the latest record of a followed name: %v", err)
+	}
+	clear(state.kept)
+	newNames(t, c)
+	if got := len(state.kept); got != 1 {
+		t.Errorf("of a state of before: got %d names kept, want 1", got)
+	}
+}
+
 func TestStateRefused(t *testing.T) {
 	_, name := newKey(t)
 	good := row{own: true, seen: true, highest: 7, heard: time.Unix(1, 2), lifetime: time.Hour, raw: []byte("x")}
@@ -560,6 +645,9 @@ func TestStateRefused(t *testing.T) {
 	} {
 		if _, err := New(t.Context(), Config{State: &memoryState{m: m}}); err == nil {
 			t.Errorf("%s that can't be read: got no error", what)
+		}
+		if _, err := New(t.Context(), Config{State: &memoryState{kept: m}}); err == nil {
+			t.Errorf("%s that can't be read of what is kept: got no error", what)
 		}
 	}
 	// A record that can't be read is dropped, and the sequence is not.

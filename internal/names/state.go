@@ -1,6 +1,7 @@
 package names
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -9,15 +10,33 @@ import (
 	"time"
 )
 
-// A State is a small durable area of keys and values: keys of 64 bytes at
-// most, values of MaxRecord and a little more. What Set and Unset did survives
-// a crash.
+// A State is two small durable areas of keys and values: keys of 64 bytes at
+// most, values of MaxRecord and a little more. What Set did survives a crash.
 type State interface {
-	Set(ctx context.Context, key, value []byte) error
-	// Unset removes a key. That it isn't there is no error.
-	Unset(ctx context.Context, key []byte) error
-	// All lists all keys with their values.
-	All(ctx context.Context) iter.Seq2[Item, error]
+	// Set makes all the changes, or none.
+	Set(ctx context.Context, changes ...Change) error
+	// All lists all keys of an area with their values.
+	All(ctx context.Context, area Area) iter.Seq2[Item, error]
+}
+
+// An Area is a part of a State.
+type Area int
+
+const (
+	// AreaNames has all that is remembered. It is written whenever a record
+	// comes, and whenever one was sent.
+	AreaNames Area = iota
+	// AreaKept has what could not be had again, of the names that are published
+	// or followed here: their highest sequence, and our own records. It is
+	// written when one of these changes, and serves where the other is lost.
+	AreaKept
+)
+
+// A Change sets a key of a State, or removes it, where Value is nil. That it
+// isn't there then is no error.
+type Change struct {
+	Area       Area
+	Key, Value []byte
 }
 
 // An Item is a key of a State, and its value.
@@ -47,6 +66,18 @@ type row struct {
 
 // kept: the row stays for as long as the operator wants it to.
 func (r row) kept() bool { return r.own || r.followed }
+
+// lasting is the value of a row in AreaKept; nil: it has none.
+func (r row) lasting() []byte {
+	if !r.kept() {
+		return nil
+	}
+	r.heard, r.sent = time.Time{}, time.Time{}
+	if !r.own {
+		r.raw = nil // others have it
+	}
+	return r.marshal()
+}
 
 const (
 	rowVersion = 1
@@ -104,11 +135,42 @@ func unmarshalRow(b []byte) (row, error) {
 	return r, nil
 }
 
-// loadRows reads all rows. One that can't be read is an error: what is
-// forgotten can be rolled back.
+// loadRows reads all rows, and makes up for those that are lost or older than
+// what is kept. One that can't be read is an error: what is forgotten can be
+// rolled back.
 func loadRows(ctx context.Context, state State) (map[Name]row, error) {
+	rows, err := loadArea(ctx, state, AreaNames)
+	if err != nil {
+		return nil, err
+	}
+	kept, err := loadArea(ctx, state, AreaKept)
+	if err != nil {
+		return nil, err
+	}
+	for name, r := range kept {
+		if had, ok := rows[name]; !ok || had.highest < r.highest {
+			rows[name] = r
+		}
+	}
+	// A state of before there was AreaKept hasn't got it.
+	var late []Change
+	for name, r := range rows {
+		was := kept[name]
+		if now := r.lasting(); !bytes.Equal(now, was.lasting()) {
+			late = append(late, Change{AreaKept, []byte(name.RoutingKey()), now})
+		}
+	}
+	if len(late) > 0 {
+		if err := state.Set(ctx, late...); err != nil {
+			return nil, fmt.Errorf("names: keep what is in the state: %w", err)
+		}
+	}
+	return rows, nil
+}
+
+func loadArea(ctx context.Context, state State, area Area) (map[Name]row, error) {
 	rows := make(map[Name]row)
-	for item, err := range state.All(ctx) {
+	for item, err := range state.All(ctx, area) {
 		if err != nil {
 			return nil, fmt.Errorf("names: load state: %w", err)
 		}

@@ -162,7 +162,12 @@ func (t *table) update(ctx context.Context, name Name, durable bool, f func(row,
 		return fmt.Errorf("names: %s: %d names are published or followed already", name, maxKept)
 	}
 	if durable && t.state != nil {
-		if err := t.state.Set(ctx, []byte(name.RoutingKey()), r.marshal()); err != nil {
+		key := []byte(name.RoutingKey())
+		changes := []Change{{AreaNames, key, r.marshal()}}
+		if lasting := r.lasting(); !bytes.Equal(lasting, old.lasting()) {
+			changes = append(changes, Change{AreaKept, key, lasting})
+		}
+		if err := t.state.Set(ctx, changes...); err != nil {
 			return fmt.Errorf("names: remember %s: %w", name, err)
 		}
 	}
@@ -234,11 +239,17 @@ func (t *table) forget(ctx context.Context, name Name, unkept bool) error {
 	lock := t.writer(name)
 	lock.Lock()
 	defer lock.Unlock()
-	if r, _ := t.get(name); unkept && r.kept() {
+	old, _ := t.get(name)
+	if unkept && old.kept() {
 		return nil
 	}
 	if t.state != nil {
-		if err := t.state.Unset(ctx, []byte(name.RoutingKey())); err != nil {
+		key := []byte(name.RoutingKey())
+		changes := []Change{{AreaNames, key, nil}}
+		if old.kept() {
+			changes = append(changes, Change{AreaKept, key, nil})
+		}
+		if err := t.state.Set(ctx, changes...); err != nil {
 			return fmt.Errorf("names: forget %s: %w", name, err)
 		}
 	}
