@@ -119,7 +119,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if err != nil {
 		return nil, errors.Join(err, net.swarm.Close())
 	}
-	net.serving = trustless.Serve(net.swarm.Host(), trustless.WithWellKnown(n.Gateway()), trustless.ServeConfig{})
+	net.serving = trustless.Serve(net.swarm.Host(), n.Gateway(), trustless.ServeConfig{})
 	router.Host, router.Entry = net.swarm.Host(), net.entry
 	if net.routing, err = routing.New(ctx, router); err != nil {
 		return nil, errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())

@@ -97,7 +97,7 @@ func (s *peerSource) connect(ctx context.Context) error {
 func (s *peerSource) gateway() *Gateway {
 	return &Gateway{client: &trustless.Client{
 		HTTP: &http.Client{Transport: trustless.Transport(s.p.Host, s.id)},
-		Base: trustless.StreamURL(s.id, "/"),
+		Base: trustless.StreamURL(s.id),
 	}}
 }
 

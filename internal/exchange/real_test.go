@@ -75,7 +75,7 @@ func TestRealSources(t *testing.T) {
 	whole, only, streams, foreign := b.host(), b.host(), b.host(), b.host()
 	b.bitswap(whole)
 	for _, h := range []host.Host{whole, streams} {
-		stop := trustless.Serve(h, trustless.WithWellKnown(trust), trustless.ServeConfig{})
+		stop := trustless.Serve(h, trust, trustless.ServeConfig{})
 		b.Cleanup(func() { stop() })
 	}
 	b.bitswap(only)

@@ -2,7 +2,6 @@ package trustless
 
 import (
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"slices"
 	"strings"
@@ -176,41 +175,4 @@ func FuzzEntity(f *testing.F) {
 			}
 		}
 	})
-}
-
-// FuzzWellKnown reads what servers say of where their gateway lies.
-func FuzzWellKnown(f *testing.F) {
-	f.Add([]byte(wellKnown))
-	f.Add([]byte(`{"/ipfs/gateway":{"path":"/gw/"}}`))
-	f.Add([]byte(`{"protocols":{"/ipfs/gateway":{"path":"x"}}}`))
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if path, err := parseWellKnown(body); err == nil && !strings.HasPrefix(path, "/") {
-			t.Fatalf("got the path %q", path)
-		}
-	})
-}
-
-func TestWellKnown(t *testing.T) {
-	for body, want := range map[string]string{
-		wellKnown:                           "/",
-		`{"/ipfs/gateway":{"path":"/gw/"}}`: "/gw/",
-		`{"protocols":{"/ipfs/gateway":{"path":"/gw"}}}`: "/gw",
-		`{"protocols":{}}`:                "",
-		`{"/ipfs/gateway":{"path":"gw"}}`: "",
-		`[]`:                              "",
-	} {
-		if got, err := parseWellKnown([]byte(body)); got != want || (err == nil) != (want != "") {
-			t.Errorf("%s: got %q, %v, want %q", body, got, err, want)
-		}
-	}
-	h := WithWellKnown(http.NotFoundHandler())
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, httptest.NewRequest("GET", WellKnownPath, nil))
-	if w.Code != 200 || w.Body.String() != wellKnown || w.Header().Get("Content-Type") != "application/json" {
-		t.Errorf("got %d, %q", w.Code, w.Body)
-	}
-	w = httptest.NewRecorder()
-	if h.ServeHTTP(w, httptest.NewRequest("GET", "/x", nil)); w.Code != 404 {
-		t.Errorf("another path: got %d, want 404", w.Code)
-	}
 }

@@ -245,7 +245,7 @@ func overStreams(t testing.TB, h http.Handler) endpoint {
 	t.Cleanup(func() { closeAll() })
 	connect(t, client, server)
 	return endpoint{
-		client: &Client{HTTP: &http.Client{Transport: Transport(client, server.ID())}, Base: StreamURL(server.ID(), "/")},
+		client: &Client{HTTP: &http.Client{Transport: Transport(client, server.ID())}, Base: StreamURL(server.ID())},
 		idle:   func() bool { return streams(server) == 0 && streams(client) == 0 },
 	}
 }

@@ -277,7 +277,7 @@ func TestStreamsOfOnePeer(t *testing.T) {
 	connect(t, client, server)
 	c := http.Client{Transport: Transport(client, server.ID())}
 	get := func() error {
-		r, err := c.Get(StreamURL(server.ID(), "/x").String())
+		r, err := c.Get(StreamURL(server.ID()).JoinPath("x").String())
 		if err == nil {
 			r.Body.Close()
 		}
@@ -330,7 +330,7 @@ func TestServeCloses(t *testing.T) {
 		}), ServeConfig{})
 		done := make(chan error)
 		go func() {
-			_, err := (&http.Client{Transport: rt}).Get(StreamURL(server.ID(), "/x").String())
+			_, err := (&http.Client{Transport: rt}).Get(StreamURL(server.ID()).JoinPath("x").String())
 			done <- err
 		}()
 		<-entered

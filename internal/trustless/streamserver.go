@@ -39,7 +39,7 @@ const (
 )
 
 // Serve serves HTTP on streams of StreamProtocol, one request each, and
-// tells who asks (WellKnownPath) that the gateway lies at "/". It returns a
+// tells who asks (wellKnownPath) that the gateway lies at "/". It returns a
 // function that ends it: streams are reset, and handlers waited for.
 //
 // The handler sees the peer's id as RemoteAddr.
@@ -63,7 +63,7 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 		open:    make(map[*streamConn]struct{}),
 	}
 	server := &http.Server{
-		Handler:           boundBody(WithWellKnown(handler), c.HeaderTimeout),
+		Handler:           boundBody(withWellKnown(handler), c.HeaderTimeout),
 		ReadHeaderTimeout: c.HeaderTimeout,
 		IdleTimeout:       c.HeaderTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,

@@ -38,10 +38,11 @@ const (
 	requestTimeout = 10 * time.Second
 )
 
-// StreamURL is the Base of a Client over Transport. path is where the
-// peer serves its gateway, which GatewayPath finds out; it mostly is "/".
-func StreamURL(p peer.ID, path string) *url.URL {
-	return &url.URL{Scheme: "http", Host: p.String(), Path: path}
+// StreamURL is the Base of a Client over Transport. Peers serve their gateways
+// at "/", all that are known to. One that has it elsewhere, and says so
+// (wellKnownPath), has nothing there, and is asked by bitswap.
+func StreamURL(p peer.ID) *url.URL {
+	return &url.URL{Scheme: "http", Host: p.String(), Path: "/"}
 }
 
 // Transport carries HTTP requests to a peer over libp2p streams, one
