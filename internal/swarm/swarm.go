@@ -231,7 +231,7 @@ func (s *Swarm) notifiee() network.Notifiee {
 				return
 			}
 			if c.Stat().Direction == network.DirOutbound && !c.Stat().Limited {
-				s.book.confirm(c.RemotePeer(), c.RemoteMultiaddr(), time.Now())
+				s.book.confirm(c.RemotePeer(), s.dialled(c), time.Now())
 			}
 			s.wake(c.RemotePeer(), false)
 		},
@@ -246,6 +246,22 @@ func (s *Swarm) notifiee() network.Notifiee {
 			s.events.Send(Event{Kind: EventNotListening, Addr: addr})
 		},
 	}
+}
+
+// dialled returns the address that a connection was dialled at. A connection over
+// WebTransport doesn't say by which certificates it was, without which it can't
+// be dialled again.
+func (s *Swarm) dialled(c network.Conn) ma.Multiaddr {
+	at := c.RemoteMultiaddr()
+	if _, err := at.ValueForProtocol(ma.P_WEBTRANSPORT); err != nil {
+		return at
+	}
+	for _, known := range s.host.Peerstore().Addrs(c.RemotePeer()) {
+		if _, err := known.ValueForProtocol(ma.P_CERTHASH); err == nil && len(known) > len(at) && known[:len(at)].Equal(at) {
+			return known
+		}
+	}
+	return at
 }
 
 // follow takes the host's events, until the host closes.
