@@ -49,6 +49,13 @@ func (h harness) misses(s *Store, root cid.Cid, sel Selection, blocks ...block.B
 	if want := cids(blocks...); !slices.Equal(got, want) {
 		h.Fatalf("missing below %s: got %v, want %v", root, got, want)
 	}
+	if sel.IsAll() {
+		whole, err := s.Whole(h.ctx, root)
+		h.ok(err)
+		if whole != (len(blocks) == 0) {
+			h.Fatalf("%s is whole: got %v, and %d blocks are missing", root, whole, len(blocks))
+		}
+	}
 }
 
 // counted fails the test unless each block is referred to so many times.

@@ -27,6 +27,65 @@ func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.S
 	}
 }
 
+// settlePatience is how long Whole waits until what was aliased of late has been
+// looked at; then it looks for itself.
+const settlePatience = 500 * time.Millisecond
+
+// Whole tells whether all of the DAG below root is here. Of one that is live it
+// is known, if nothing that's live is missing; else the DAG is walked, and in
+// the first case that is done afterwards, for those who ask of its parts.
+func (s *Store) Whole(ctx context.Context, root cid.Cid) (bool, error) {
+	if s.isLive(root) && s.nothingWanted(ctx) {
+		s.background(func() {
+			for range s.Missing(s.ctx, root, Selection{}) {
+				return
+			}
+		})
+		return true, nil
+	}
+	for _, err := range s.Missing(ctx, root, Selection{}) {
+		return false, err
+	}
+	return true, nil
+}
+
+func (s *Store) isLive(root cid.Cid) bool {
+	targets, err := s.targets(root)
+	if err != nil {
+		return false
+	}
+	for _, n := range targets {
+		r, err := s.lookup(n.mh)
+		if err != nil {
+			return false
+		}
+		if f, _ := r.find(n.codec); f.count == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// nothingWanted tells whether all that is live is here, if that's soon known.
+func (s *Store) nothingWanted(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settlePatience)
+	defer cancel()
+	if s.settle(ctx, workExpand) != nil {
+		return false
+	}
+	snap, done, err := s.snapshot(ctx)
+	if err != nil {
+		return false
+	}
+	defer done()
+	nothing := true
+	err = scan(snap, string(keyWanted), "", func(_, _ []byte) bool {
+		nothing = false
+		return false
+	})
+	return nothing && err == nil
+}
+
 // Wanted lists what is live, selected, and not here, each block once. Where a
 // large DAG has just been aliased it waits until its blocks have been looked at.
 func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {

@@ -24,6 +24,8 @@ type session struct {
 	group    sync.WaitGroup // all that the session has begun
 	commits  sync.WaitGroup
 	finished chan struct{} // closed when over is set
+	aliased  chan struct{} // closed when the own alias is durable, or aliasErr set
+	aliasErr error
 
 	mu      sync.Mutex // guards the following
 	changed *sync.Cond // on mu: there's something new to do
@@ -62,7 +64,7 @@ func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
 	}
 	s := &session{
 		x: x, root: root, o: o, selects: o.Selection.Selector(), pinned: o.Alias != "" || !o.NoPin,
-		start: time.Now(), finished: make(chan struct{}),
+		start: time.Now(), finished: make(chan struct{}), aliased: make(chan struct{}),
 		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(), batchFull: firstBytes,
 	}
 	s.changed = sync.NewCond(&s.mu)
@@ -100,10 +102,15 @@ func (s *session) run(ctx context.Context) error {
 // begin finds out what is missing, and takes care that what comes stays.
 func (s *session) begin(ctx context.Context) error {
 	if s.pinned {
-		err := s.x.c.Store.SetAlias(ctx, SyncName(s.root), s.root, store.AliasOptions{Selection: s.o.Selection})
-		if err != nil {
-			return err
-		}
+		// Durable before the first of what comes is, and not before it is asked for.
+		s.commits.Go(func() {
+			defer close(s.aliased)
+			o := store.AliasOptions{Selection: s.o.Selection}
+			s.aliasErr = s.x.c.Store.SetAlias(context.WithoutCancel(ctx), SyncName(s.root), s.root, o)
+			if s.aliasErr != nil {
+				s.end(s.aliasErr)
+			}
+		})
 	}
 	for _, c := range s.o.Have {
 		if len(s.have) < maxHave && s.whole(ctx, c) {
@@ -313,6 +320,7 @@ func (s *session) commitSome(ctx context.Context, size int64) {
 	s.batchFull = min(2*s.batchFull, commitBytes)
 	s.committing = true
 	s.commits.Go(func() {
+		<-s.aliased
 		err := full.Commit(context.WithoutCancel(ctx))
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -330,16 +338,14 @@ func (s *session) conclude(ctx context.Context) error {
 		s.batch.Discard()
 		return nil
 	}
+	if s.aliasErr != nil {
+		return s.aliasErr
+	}
 	if err := s.batch.Commit(ctx); err != nil {
 		return err
 	}
-	if s.o.Follow == nil {
-		for c, err := range s.x.c.Store.Missing(ctx, s.root, s.o.Selection) {
-			if err == nil {
-				err = fmt.Errorf("%s: %w: it was lost meanwhile; begin again", c, block.ErrNotFound)
-			}
-			return err
-		}
+	if err := s.checkWhole(ctx); err != nil {
+		return err
 	}
 	if s.o.Alias == "" {
 		return nil
@@ -348,6 +354,25 @@ func (s *session) conclude(ctx context.Context) error {
 	b.Alias(s.o.Alias, s.root, store.AliasOptions{Selection: s.o.Selection})
 	b.RemoveAlias(SyncName(s.root))
 	return b.Commit(ctx)
+}
+
+// checkWhole looks whether something was lost while other things came.
+func (s *session) checkWhole(ctx context.Context) error {
+	if s.o.Follow != nil {
+		return nil
+	}
+	if s.o.Selection.IsAll() {
+		if whole, err := s.x.c.Store.Whole(ctx, s.root); whole || err != nil {
+			return err
+		}
+	}
+	for c, err := range s.x.c.Store.Missing(ctx, s.root, s.o.Selection) {
+		if err == nil {
+			err = fmt.Errorf("%s: %w: it was lost meanwhile; begin again", c, block.ErrNotFound)
+		}
+		return err
+	}
+	return nil
 }
 
 // salvage makes durable what came before the session failed.
