@@ -14,14 +14,17 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/metrics"
+	"slices"
 	"strings"
 	gosync "sync"
 	"sync/atomic"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -67,9 +70,11 @@ const besieged = "CAIRN_TEST_BESIEGED"
 
 // A siege is what the attacked process tells of itself.
 type siege struct {
-	Addrs []string // TCP and QUIC
-	Root  string
-	Heap  uint64 // bytes of objects, after a collection
+	Addrs  []string // TCP and QUIC
+	Root   string
+	Leaves []string // of the root
+	Dirs   []string // with besiegedFiles entries each, none of which is in the other
+	Heap   uint64   // bytes of objects, after a collection
 }
 
 // TestBesieged has 64 peers attack a node, in a process of its own: they ask for
@@ -91,8 +96,14 @@ func TestBesieged(t *testing.T) {
 	// What peers cost by themselves isn't what hostile ones do.
 	for _, addr := range victim.Addrs {
 		n := calling(t, cairn.Config{Dir: t.TempDir()})
-		if _, err := sync(t, n, root, cairn.SyncOptions{From: []string{addr}, OnlyFrom: true}); err != nil {
-			t.Fatal(err)
+		for _, name := range append(victim.Dirs, victim.Root) {
+			c, err := cid.Decode(name)
+			if err == nil {
+				_, err = sync(t, n, c, cairn.SyncOptions{From: []string{addr}, OnlyFrom: true})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
 		}
 		if err := n.Close(); err != nil {
 			t.Fatal(err)
@@ -108,11 +119,11 @@ func TestBesieged(t *testing.T) {
 		}
 		return least
 	}
-	flood := hostileMessages()
+	flood := hostileMessages(t, victim.Leaves)
 
 	for _, addr := range victim.Addrs {
 		base := rest()
-		one := newAttack(t, []string{addr}, root, flood, 1)
+		one := newAttack(t, []string{addr}, victim, flood, 1)
 		one.established(t)
 		grown := int64(0)
 		for began := time.Now(); time.Since(began) < besiegedFor; {
@@ -133,7 +144,7 @@ func TestBesieged(t *testing.T) {
 		peers = hostileShort
 	}
 	base := rest()
-	all := newAttack(t, victim.Addrs, root, flood, peers)
+	all := newAttack(t, victim.Addrs, victim, flood, peers)
 	all.established(t)
 	honest := calling(t, cairn.Config{Dir: t.TempDir()})
 	synced := make(chan error, 1)
@@ -172,10 +183,14 @@ func TestBesieged(t *testing.T) {
 // besiegedSize is the file that the honest peer gets, in bytes.
 const besiegedSize = 64 << 20
 
+// besiegedFiles is how many files there are in each of two directories, which
+// hostile peers have compared.
+const besiegedFiles = 10_000
+
 // holdOut is the life of the process that is attacked: for each line that it
 // reads, it tells how it is.
 func holdOut(t *testing.T) {
-	n, _ := listening(t, cairn.Config{Dir: t.TempDir(), Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}})
+	n, _ := listening(t, cairn.Config{Dir: t.TempDir(), Providing: cairn.ProvideNone, Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}})
 	var addrs []string
 	for _, part := range []string{"/tcp/", "/quic-v1/"} {
 		all, err := n.Addrs(t.Context())
@@ -197,7 +212,35 @@ func holdOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	root, err := n.Get(t.Context(), added.CID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	links, err := dag.Links(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var leaves []string
+	for _, c := range links {
+		leaves = append(leaves, c.String())
+	}
+	var dirs []string
+	for _, what := range []string{"old", "new"} {
+		files := make(fstest.MapFS, besiegedFiles)
+		for i := range besiegedFiles {
+			files[fmt.Sprint(i)] = &fstest.MapFile{Data: fmt.Append(nil, what, i)}
+		}
+		added, err := n.AddFS(t.Context(), files, cairn.AddOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, added.CID.String())
+	}
 	data = nil
+	// Else it would do so while it's attacked.
+	if err := n.Store().Flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	out := json.NewEncoder(os.Stdout)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
 		// What is allocated while the collector marks counts as live: the least
@@ -209,7 +252,7 @@ func holdOut(t *testing.T) {
 			metrics.Read(sample)
 			live = min(live, sample[0].Value.Uint64())
 		}
-		if err := out.Encode(siege{addrs, added.CID.String(), live}); err != nil {
+		if err := out.Encode(siege{addrs, added.CID.String(), leaves, dirs, live}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -259,26 +302,41 @@ func besiege(t *testing.T) (ask func() siege) {
 // wantsEach is how many wants are in a hostile message.
 const wantsEach = 10_000
 
-// hostileMessages are bitswap messages that want a million blocks that nobody
-// has, as the wire has them.
-func hostileMessages() [][]byte {
+// hostileMessages are bitswap messages as the wire has them that want what there
+// is, and then a million blocks that nobody has.
+func hostileMessages(t *testing.T, there []string) [][]byte {
 	var all [][]byte
+	add := func(entries []byte) {
+		// Message: wantlist 1, of entries 1.
+		message := append(binary.AppendUvarint([]byte{0x0a}, uint64(len(entries))), entries...)
+		all = append(all, append(binary.AppendUvarint(nil, uint64(len(message))), message...))
+	}
 	random := rand.NewChaCha8([32]byte{9})
 	var digest [32]byte
+	// Entry: block 1, priority 2, sendDontHave 5.
+	entryOf := func(c cid.Cid) []byte {
+		k := c.Bytes()
+		entry := append([]byte{0x0a, byte(len(k))}, k...)
+		entry = append(entry, 0x10, 1, 0x28, 1)
+		return append([]byte{0x0a, byte(len(entry))}, entry...)
+	}
+	var first []byte
+	for _, name := range there {
+		c, err := cid.Decode(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		first = append(first, entryOf(c)...)
+	}
+	add(first)
 	for range hostileWants / wantsEach {
 		var entries []byte
 		for range wantsEach {
 			random.Read(digest[:])
 			mh, _ := multihash.Encode(digest[:], multihash.SHA2_256) // which can't fail
-			k := cid.NewCidV1(block.Raw, mh).Bytes()
-			// Entry: block 1, priority 2, sendDontHave 5.
-			entry := append([]byte{0x0a, byte(len(k))}, k...)
-			entry = append(entry, 0x10, 1, 0x28, 1)
-			entries = append(append(entries, 0x0a, byte(len(entry))), entry...)
+			entries = append(entries, entryOf(cid.NewCidV1(block.Raw, mh))...)
 		}
-		// Message: wantlist 1, of entries 1.
-		message := append(binary.AppendUvarint([]byte{0x0a}, uint64(len(entries))), entries...)
-		all = append(all, append(binary.AppendUvarint(nil, uint64(len(message))), message...))
+		add(entries)
 	}
 	return all
 }
@@ -299,7 +357,7 @@ func (a *attack) String() string {
 }
 
 // newAttack has peers attack the addresses of a node in turn.
-func newAttack(t *testing.T, addrs []string, root cid.Cid, flood [][]byte, peers int) *attack {
+func newAttack(t *testing.T, addrs []string, victim siege, flood [][]byte, peers int) *attack {
 	t.Helper()
 	a := &attack{}
 	a.ctx, a.cancel = context.WithCancel(t.Context())
@@ -320,7 +378,7 @@ func newAttack(t *testing.T, addrs []string, root cid.Cid, flood [][]byte, peers
 		}
 		a.ready.Add(2)
 		a.doing.Go(func() { a.flood(h, info.ID, flood) })
-		a.doing.Go(func() { a.hold(h, info.ID, root) })
+		a.doing.Go(func() { a.hold(h, info.ID, victim) })
 	}
 	t.Cleanup(a.end)
 	return a
@@ -366,11 +424,12 @@ func (a *attack) flood(h host.Host, victim peer.ID, messages [][]byte) {
 }
 
 // hold opens streams, and does with each what keeps it open.
-func (a *attack) hold(h host.Host, victim peer.ID, root cid.Cid) {
+func (a *attack) hold(h host.Host, victim peer.ID, has siege) {
 	told := gosync.OnceFunc(a.ready.Done)
 	defer told()
-	half := []byte("GET /ipfs/" + root.String() + "?format=car HTTP/1.1\r\nHost: x\r\nX-A: ")
-	never := append(half, "\r\n\r\n"...)
+	half := []byte("GET /ipfs/" + has.Root + "?format=car HTTP/1.1\r\nHost: x\r\nX-A: ")
+	never := slices.Concat(half, []byte("\r\n\r\n"))
+	compare := []byte("GET /ipfs/" + has.Dirs[1] + "?format=car&have=" + has.Dirs[0] + " HTTP/1.1\r\nHost: x\r\n\r\n")
 	// A message of 2 MiB of which half comes.
 	cut := append(binary.AppendUvarint(nil, 2<<20), make([]byte, 1<<20)...)
 	for i := range hostileStreams {
@@ -379,6 +438,8 @@ func (a *attack) hold(h host.Host, victim peer.ID, root cid.Cid) {
 			id, data = httpProtocol, half
 		} else if i%4 == 1 {
 			id, data = httpProtocol, never
+		} else if i%4 == 2 {
+			id, data = httpProtocol, compare
 		}
 		ctx, cancel := context.WithTimeout(a.ctx, hostileWait)
 		s, err := h.NewStream(ctx, victim, id)

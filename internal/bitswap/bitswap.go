@@ -52,16 +52,16 @@ type Config struct {
 	// back. Zero means 1,000.
 	MaxOutstanding int
 	// MaxAsked is the most wants of a peer that are remembered; more are
-	// dropped. Zero means 4,096.
+	// dropped. Zero means 3,072.
 	MaxAsked int
 	// WantRate is how many wants a second a peer may add, besides those it was
 	// given something for. Zero means 2,000.
 	WantRate int
 	// MaxMemory is the most bytes of blocks on their way out of all peers,
-	// and again of those coming in. Zero means 64 MiB.
+	// and again of those coming in. Zero means 32 MiB.
 	MaxMemory int
 	// MessageSize is the bytes of blocks that a message is filled up to.
-	// Zero means 1 MiB.
+	// Zero means 512 KiB.
 	MessageSize int
 	// StallTimeout is how long a write may wait for the peer to read 64 KiB
 	// before the peer is dropped. Zero means 30 s.
@@ -80,9 +80,9 @@ const (
 	// server keeps; it drops the rest silently.
 	defaultMaxOutstanding = 1000
 
-	// defaultMaxAsked is four times what the clients in use have unanswered
+	// defaultMaxAsked is three times what the clients in use have unanswered
 	// at a peer; about 1 MiB of memory.
-	defaultMaxAsked = 4 << 10
+	defaultMaxAsked = 3 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
 	// each. Beyond it a peer may have as many as a client in use asks for at once,
@@ -95,7 +95,7 @@ const (
 	defaultWantRate = 2_000
 	wantsAtOnce     = 16 << 10
 
-	defaultMaxMemory = 64 << 20
+	defaultMaxMemory = 32 << 20
 
 	// maxPeerMemory is the most bytes of blocks coming in from one peer,
 	// before they are handed to their conversations.
@@ -107,8 +107,8 @@ const (
 
 	// defaultMessageSize is large enough that messages cost nothing beside
 	// their blocks, and leaves room for a block of 2 MiB below maxMessage.
-	defaultMessageSize = 1 << 20
-	maxMessageSize     = 1 << 20
+	defaultMessageSize = 512 << 10
+	maxMessageSize     = 512 << 10
 
 	defaultStallTimeout = 30 * time.Second
 	defaultIdleTimeout  = 5 * time.Second

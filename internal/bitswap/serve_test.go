@@ -348,7 +348,7 @@ func TestSlowReader(t *testing.T) {
 // TestHurry has a peer that doesn't read hold all memory: it is dropped long
 // before its time is over when another needs it.
 func TestHurry(t *testing.T) {
-	server, client := newNode(t, Config{StallTimeout: time.Hour, MaxMemory: 3 << 20}), newNode(t, Config{})
+	server, client := newNode(t, Config{StallTimeout: time.Hour, MaxMemory: 3 << 19}), newNode(t, Config{})
 	slow := newHost(t)
 	slow.SetStreamHandler(protocol120, func(s network.Stream) {})
 	connect(t, slow, server.host)
@@ -369,7 +369,7 @@ func TestHurry(t *testing.T) {
 	eventually(t, "stalling", func() bool {
 		server.memoryOut.mu.Lock()
 		defer server.memoryOut.mu.Unlock()
-		return server.memoryOut.free < 1<<20
+		return server.memoryOut.free < 1<<19
 	})
 	fetch(t, client.open(t, server.host.ID()), all)
 }

@@ -25,7 +25,7 @@ const (
 	// strangerStreams is how many streams a peer may have open to us that nobody
 	// here wants anything of: several times what any protocol needs, as each
 	// costs us a goroutine and some 16 KiB of buffers.
-	strangerStreams = 48
+	strangerStreams = 40
 	// quicWindow is by how many bytes the window of a QUIC connection may grow of
 	// a peer that somebody here uses: from 768 KiB to 3 MiB, as it doubles. Those
 	// of others don't grow. A window is what a peer may have sent that nobody has

@@ -40,8 +40,9 @@ func (h *handler) compare(ctx context.Context, rq *request, root block.Block, st
 	if err != nil {
 		return nil, err
 	}
-	// It's there already, and if it's too much, what comes behind has less.
-	state.must(d.Held() * comparedBytes)
+	if !state.more(d.Held() * comparedBytes) {
+		return nil, refuse(http.StatusTooManyRequests, "too many responses under way that leave out what the client has")
+	}
 	return &comparison{d, root.CID()}, nil
 }
 

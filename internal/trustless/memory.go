@@ -18,8 +18,8 @@ const (
 	// stateEach is how many bytes of what walks and comparisons remember are
 	// held for one remote, over all of its requests, and stateInAll for all.
 	// Each request may have some 100 KiB besides.
-	stateEach  = 3 << 20
-	stateInAll = 48 << 20
+	stateEach  = 1 << 20
+	stateInAll = 32 << 20
 )
 
 // A memory counts the bytes that are held, in all and for each remote.
@@ -111,12 +111,6 @@ func (s *share) more(n int) bool {
 		s.held += n
 	}
 	return ok
-}
-
-// must takes n bytes, whether there is room or not.
-func (s *share) must(n int) {
-	s.memory.give(s.remote, -n)
-	s.held += n
 }
 
 // release gives everything back.

@@ -20,7 +20,7 @@ type ServeConfig struct {
 	// MaxStreams is how many streams are served at a time; 0 means 256. Some
 	// more are, of peers that have no other.
 	MaxStreams int
-	// MaxEach is how many of them from one peer; 0 means 48.
+	// MaxEach is how many of them from one peer; 0 means 16.
 	MaxEach int
 	// HeaderTimeout is how long a peer may take to send its request; 0 means
 	// 10 s.
@@ -32,7 +32,7 @@ type ServeConfig struct {
 
 const (
 	defaultStreams       = 256
-	defaultStreamsEach   = 48 // libp2p's own limit for a protocol and peer is 64
+	defaultStreamsEach   = 16
 	defaultHeaderTimeout = 10 * time.Second
 	// streamPiece is what a peer is given a WriteTimeout for, in bytes.
 	streamPiece = 64 << 10
