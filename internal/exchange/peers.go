@@ -26,6 +26,33 @@ type Peers struct {
 	// Connect connects to a peer, and waits until it has said what it speaks.
 	// Nil: the Host does, if it knows where.
 	Connect func(ctx context.Context, p peer.AddrInfo) error
+
+	mu   sync.Mutex // guards used
+	used map[peer.ID]int
+}
+
+// usedTag keeps connections that sources use from being trimmed, and tells the
+// swarm that they may carry much.
+const usedTag = "exchange"
+
+// use notes that a peer is used, until done is called.
+func (p *Peers) use(id peer.ID) (done func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.used == nil {
+		p.used = make(map[peer.ID]int)
+	}
+	if p.used[id]++; p.used[id] == 1 {
+		p.Host.ConnManager().Protect(id, usedTag)
+	}
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.used[id]--; p.used[id] == 0 {
+			delete(p.used, id)
+			p.Host.ConnManager().Unprotect(id, usedTag)
+		}
+	})
 }
 
 // bitswapProtocols are those that a peer speaks one of if it can be asked for
@@ -108,7 +135,24 @@ func (s *peerSource) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (
 	if !s.speaks(trustless.StreamProtocol) {
 		return nil, ErrCannotStream
 	}
-	return s.gateway().Stream(ctx, root, have)
+	done := s.p.use(s.id)
+	stream, err := s.gateway().Stream(ctx, root, have)
+	if err != nil {
+		done()
+		return nil, err
+	}
+	return usedStream{stream, done}, nil
+}
+
+// A usedStream is one from a peer that is used until its end.
+type usedStream struct {
+	Stream
+	done func()
+}
+
+func (s usedStream) Close() error {
+	defer s.done()
+	return s.Stream.Close()
 }
 
 func (s *peerSource) Open(ctx context.Context) (Conversation, error) {
@@ -116,13 +160,30 @@ func (s *peerSource) Open(ctx context.Context) (Conversation, error) {
 		return nil, err
 	}
 	if !s.speaks(bitswapProtocols...) && s.speaks(trustless.StreamProtocol) {
-		return s.gateway().Open(ctx)
+		done := s.p.use(s.id)
+		c, err := s.gateway().Open(ctx)
+		if err != nil {
+			done()
+			return nil, err
+		}
+		return usedConversation{c, done}, nil
 	}
 	c, err := s.p.Bitswap.Open(ctx, s.id)
 	if err != nil {
 		return nil, err
 	}
 	return bitswapConversation{c}, nil
+}
+
+// A usedConversation is one with a peer that is used until its end.
+type usedConversation struct {
+	Conversation
+	done func()
+}
+
+func (c usedConversation) Close() error {
+	defer c.done()
+	return c.Conversation.Close()
 }
 
 // A bitswapConversation is bitswap's, with a session's words.

@@ -104,6 +104,26 @@ func TestRealSources(t *testing.T) {
 			})
 		}
 	}
+	// Who is used is kept, until the last use has ended.
+	used := func() bool { return us.ConnManager().IsProtected(streams.ID(), usedTag) }
+	if used() {
+		t.Error("a peer is kept that nobody uses")
+	}
+	var open []Stream
+	for range 2 {
+		s, err := at(streams).(Streamer).Stream(t.Context(), roots["file"], nil)
+		b.check(err)
+		open = append(open, s)
+	}
+	for _, s := range open {
+		if !used() {
+			t.Error("a peer isn't kept that is used")
+		}
+		b.check(s.Close())
+	}
+	if used() {
+		t.Error("a peer is kept that nobody uses any more")
+	}
 	// Those that are connected are found.
 	b = &bench{T: t, theirs: b.theirs, ours: b.open()}
 	found := 0
