@@ -125,14 +125,17 @@ func TestBesieged(t *testing.T) {
 		base := rest()
 		one := newAttack(t, []string{addr}, victim, flood, 1)
 		one.established(t)
-		grown := int64(0)
+		var samples []int64
 		for began := time.Now(); time.Since(began) < besiegedFor; {
-			grown = max(grown, heap()-base)
+			samples = append(samples, heap()-base)
 		}
+		// Some samples hold what just comes and goes.
+		slices.Sort(samples)
+		grown := samples[len(samples)*9/10]
 		if grown > memoryEach {
 			t.Errorf("one hostile peer at %s: the node's heap grew by %d bytes, want %d at most", addr, grown, memoryEach)
 		}
-		t.Logf("one hostile peer at %s: the heap grew by %.1f MiB; %s", addr, float64(grown)/(1<<20), one)
+		t.Logf("one hostile peer at %s: the heap grew by %.1f MiB, and by %.1f at most; %s", addr, float64(grown)/(1<<20), float64(samples[len(samples)-1])/(1<<20), one)
 		one.end()
 		if left := rest() - base; left > memoryLeft {
 			t.Errorf("a hostile peer left %d bytes, want %d at most", left, memoryLeft)
