@@ -20,6 +20,9 @@ import (
 // block once. Parts of the DAG that are known to be whole are not walked again.
 func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
+		if sel.IsAll() {
+			s.awaitNotes(ctx, root)
+		}
 		w := &walk{ctx: ctx, s: s, sel: newSelector(sel), seen: map[node]bool{}, yield: func(n node) bool { return yield(n.cid(), nil) }}
 		if err := w.run(root); err != nil {
 			yield(cid.Undef, fmt.Errorf("store: missing below %s: %w", root, err))
@@ -36,17 +39,42 @@ const settlePatience = 500 * time.Millisecond
 // the first case that is done afterwards, for those who ask of its parts.
 func (s *Store) Whole(ctx context.Context, root cid.Cid) (bool, error) {
 	if s.isLive(root) && s.nothingWanted(ctx) {
-		s.background(func() {
-			for range s.Missing(s.ctx, root, Selection{}) {
-				return
-			}
-		})
+		s.noteWhole(root)
 		return true, nil
 	}
 	for _, err := range s.Missing(ctx, root, Selection{}) {
 		return false, err
 	}
 	return true, nil
+}
+
+// noteWhole walks the DAG below root in the background, which notes what is whole.
+func (s *Store) noteWhole(root cid.Cid) {
+	done := make(chan struct{})
+	if _, other := s.noting.LoadOrStore(root, done); other {
+		return
+	}
+	noted := func() {
+		s.noting.Delete(root)
+		close(done)
+	}
+	if !s.background(func() {
+		defer noted()
+		w := &walk{ctx: s.ctx, s: s, seen: map[node]bool{}, yield: func(node) bool { return false }}
+		_ = w.run(root) // who asks next will find out
+	}) {
+		noted()
+	}
+}
+
+// awaitNotes waits for what noteWhole is doing, rather than do it twice.
+func (s *Store) awaitNotes(ctx context.Context, root cid.Cid) {
+	if done, ok := s.noting.Load(root); ok {
+		select {
+		case <-done.(chan struct{}):
+		case <-ctx.Done():
+		}
+	}
 }
 
 func (s *Store) isLive(root cid.Cid) bool {

@@ -61,6 +61,7 @@ type Store struct {
 
 	protect protectedSet
 	touched touchedSet
+	noting  sync.Map     // of cid.Cid to chan struct{}: DAGs that noteWhole walks
 	clock   atomic.Int64 // ticks with each read, to order packs by their last
 	// failures counts how often the store went back to the last flush.
 	failures  atomic.Uint64
@@ -280,18 +281,20 @@ func (s *Store) snapshot(ctx context.Context) (snap *pebble.Snapshot, done func(
 	}, nil
 }
 
-// background runs f in a goroutine that Close waits for.
-func (s *Store) background(f func()) {
+// background runs f in a goroutine that Close waits for, and tells whether it
+// does: not after Close.
+func (s *Store) background(f func()) bool {
 	s.bg.Lock()
 	defer s.bg.Unlock()
 	if s.bgOver {
-		return
+		return false
 	}
 	s.wg.Add(1)
 	go func() {
 		defer s.wg.Done()
 		f()
 	}()
+	return true
 }
 
 // do hands an op to the committer and waits for its end.
