@@ -69,7 +69,7 @@ func TestPresenceReadsNothing(t *testing.T) {
 func TestFewMessages(t *testing.T) {
 	server, other := newNode(t, Config{}), newRawPeer(t)
 	connect(t, other.host, server.host)
-	all := randomBlocks(t, 1, 4000, 500)
+	all := randomBlocks(t, 1, 3000, 500)
 	server.put(t, all...)
 	var entries []entry
 	for _, b := range all {
@@ -81,7 +81,7 @@ func TestFewMessages(t *testing.T) {
 		blocks += len(other.next(t).blocks)
 		messages++
 	}
-	// 2.2 MB with what is around the blocks.
+	// 1.7 MB with what is around the blocks.
 	if messages > 4 {
 		t.Errorf("got %d messages, want 4 at most", messages)
 	}
