@@ -52,7 +52,7 @@ type Config struct {
 	// back. Zero means 1,000.
 	MaxOutstanding int
 	// MaxAsked is the most wants of a peer that are remembered; more are
-	// dropped. Zero means 3,072.
+	// dropped. Zero means 6,144.
 	MaxAsked int
 	// WantRate is how many wants a second a peer may add, besides those it was
 	// given something for. Zero means 2,000.
@@ -80,9 +80,9 @@ const (
 	// server keeps; it drops the rest silently.
 	defaultMaxOutstanding = 1000
 
-	// defaultMaxAsked is three times what the clients in use have unanswered
-	// at a peer; about 1 MiB of memory.
-	defaultMaxAsked = 3 << 10
+	// defaultMaxAsked is six times what the clients in use have unanswered
+	// at a peer; about 1.5 MiB of memory.
+	defaultMaxAsked = 6 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
 	// each. Beyond it a peer may have as many as a client in use asks for at once,
