@@ -3,20 +3,15 @@ package trustless
 import (
 	"context"
 	"net/http"
-	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/ipfs/go-cid"
 )
 
-const (
-	// comparedBytes is what is held for each block that the client has, after
-	// comparing.
-	comparedBytes = 32
-	// comparePatience is how long a request waits for its turn to compare.
-	comparePatience = 2 * time.Second
-)
+// comparedBytes is what is held for each block that the client has, after
+// comparing.
+const comparedBytes = 32
 
 // A comparison is what a DAG has that the client hasn't.
 type comparison struct {
@@ -26,7 +21,7 @@ type comparison struct {
 
 // compare compares the DAG of root with those that the client has.
 func (h *handler) compare(ctx context.Context, rq *request, root block.Block, state *share) (*comparison, error) {
-	waiting, cancel := context.WithTimeout(ctx, comparePatience)
+	waiting, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	if err := h.diffs.take(waiting, rq.remote, 1); err != nil {
 		if ctx.Err() != nil {

@@ -38,7 +38,8 @@ type Config struct {
 	// more are, of remotes that have no other. What they hold of blocks is
 	// bounded in all, and for each remote.
 	MaxRequests int
-	// MaxEach is how many of them from one remote; 0 means 32.
+	// MaxEach is how many of them from one remote; 0 means 32. As many again wait
+	// a while for their turn.
 	MaxEach int
 	// MaxDiffs is how many of them may compare what a client has at a time, each
 	// of another remote; 0 means 8.
@@ -116,7 +117,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rq.remote = h.Remote(r)
-	if err := h.limits.enter(rq.remote); err != nil {
+	if err := h.limits.enter(r.Context(), rq.remote); err != nil {
 		h.fail(w, r, err)
 		return
 	}

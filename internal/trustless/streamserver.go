@@ -1,6 +1,7 @@
 package trustless
 
 import (
+	"context"
 	"errors"
 	"io"
 	"log"
@@ -20,7 +21,8 @@ type ServeConfig struct {
 	// MaxStreams is how many streams are served at a time; 0 means 256. Some
 	// more are, of peers that have no other.
 	MaxStreams int
-	// MaxEach is how many of them from one peer; 0 means 16.
+	// MaxEach is how many of them from one peer; 0 means 16. As many again wait a
+	// while for their turn.
 	MaxEach int
 	// HeaderTimeout is how long a peer may take to send its request; 0 means
 	// 10 s.
@@ -55,11 +57,11 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 	if c.WriteTimeout <= 0 {
 		c.WriteTimeout = defaultWriteTimeout
 	}
+	ctx, cancel := context.WithCancel(context.Background())
 	l := &streamListener{
-		host: h, config: c,
+		host: h, config: c, ctx: ctx, cancel: cancel,
 		limits:  newLimiter(c.MaxStreams, c.MaxEach, spareRemotes),
 		streams: make(chan network.Stream),
-		closed:  make(chan struct{}),
 		open:    make(map[*streamConn]struct{}),
 	}
 	server := &http.Server{
@@ -100,8 +102,8 @@ type streamListener struct {
 	config  ServeConfig
 	limits  *limiter
 	streams chan network.Stream
-	closed  chan struct{}
-	closing sync.Once
+	ctx     context.Context // until Close
+	cancel  context.CancelFunc
 	conns   sync.WaitGroup // until their Close
 
 	mu   sync.Mutex // guards the following field
@@ -111,13 +113,13 @@ type streamListener struct {
 // handle takes a stream, or resets it.
 func (l *streamListener) handle(s network.Stream) {
 	p := string(s.Conn().RemotePeer())
-	if err := l.limits.enter(p); err != nil {
+	if err := l.limits.enter(l.ctx, p); err != nil {
 		_ = s.ResetWithError(resetLimit)
 		return
 	}
 	select {
 	case l.streams <- s:
-	case <-l.closed:
+	case <-l.ctx.Done():
 		l.limits.leave(p)
 		_ = s.Reset()
 	}
@@ -133,17 +135,15 @@ func (l *streamListener) Accept() (net.Conn, error) {
 		defer l.mu.Unlock()
 		l.open[c] = struct{}{}
 		return c, nil
-	case <-l.closed:
+	case <-l.ctx.Done():
 		return nil, net.ErrClosed
 	}
 }
 
 // Close implements net.Listener.
 func (l *streamListener) Close() error {
-	l.closing.Do(func() {
-		l.host.RemoveStreamHandler(StreamProtocol)
-		close(l.closed)
-	})
+	l.host.RemoveStreamHandler(StreamProtocol)
+	l.cancel()
 	return nil
 }
 
