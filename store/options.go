@@ -103,22 +103,6 @@ type Backing interface {
 	ReadBlock(ctx context.Context, locator []byte, size int) ([]byte, error)
 }
 
-// A Selection says which links below an alias's root are wanted. Links outside
-// of it are neither wanted nor missing, though what lies here of them is kept.
-// The zero Selection is everything.
-type Selection struct {
-	// Skip lists blocks that are not wanted, nor what can be reached through
-	// them alone.
-	Skip []cid.Cid
-	// Share and Of keep a part of the raw leaves: those whose digest, its
-	// first eight bytes taken as a big-endian number, leaves Share-1 when
-	// divided by Of. Of 0 means all leaves.
-	Share, Of uint32
-}
-
-// IsAll tells whether the selection leaves nothing out.
-func (s Selection) IsAll() bool { return len(s.Skip) == 0 && s.Of == 0 }
-
 // An Alias is a name for a root.
 type Alias struct {
 	Name string

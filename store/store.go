@@ -61,7 +61,7 @@ type Store struct {
 
 	protect protectedSet
 	touched touchedSet
-	noting  sync.Map     // of cid.Cid to chan struct{}: DAGs that noteWhole walks
+	noting  sync.Map     // of cid.Cid to chan struct{}: DAGs that noteSoon walks
 	clock   atomic.Int64 // ticks with each read, to order packs by their last
 	// failures counts how often the store went back to the last flush.
 	failures  atomic.Uint64

@@ -80,12 +80,13 @@ const (
 	// server keeps; it drops the rest silently.
 	defaultMaxOutstanding = 1000
 
-	// defaultMaxAsked is six times what the clients in use have unanswered
-	// at a peer; about 1.5 MiB of memory.
+	// defaultMaxAsked is six times what boxo's server remembers of a peer, as
+	// boxo's client asks for all that it is told to get at once; about 1.5 MiB of
+	// memory.
 	defaultMaxAsked = 6 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
-	// each. Beyond it a peer may have as many as a client in use asks for at once,
+	// each. Beyond it a peer may have as many as boxo's server remembers,
 	// spareAsked.
 	maxAskedInAll = 96 << 10
 	spareAsked    = 1 << 10

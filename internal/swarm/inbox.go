@@ -162,8 +162,8 @@ func (c *countedConn) frame() error {
 		c.order = append(c.order, id)
 	}
 	s := c.streams[id]
-	if s == nil {
-		return nil // it is closed, and what still comes is thrown away
+	if s == nil || s.reset {
+		return nil // what still comes is thrown away
 	}
 	if c.left > 0 {
 		// Buffers come in powers of two.
