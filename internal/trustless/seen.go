@@ -19,19 +19,19 @@ const (
 // asks for.
 type seenSet struct{ *dag.Set }
 
-func newSeenSet(state *share) seenSet {
+func newSeenSet(state *share) *seenSet {
 	s := dag.NewSet()
 	s.Grow = func(n int) bool {
 		slots := n / 4 // 8 bytes each, and as many more as there were
 		return slots <= freeSeen || slots <= maxSeen && state.more(n)
 	}
-	return seenSet{s}
+	return &seenSet{s}
 }
 
 // add adds a CID, and tells whether it is new. Leaves that there is no room for
 // aren't remembered, and may be sent twice. What has links must be, or a DAG
 // could be walked for ever; where there is no room left, full is true.
-func (s seenSet) add(c cid.Cid) (isNew, full bool) {
+func (s *seenSet) add(c cid.Cid) (isNew, full bool) {
 	leaf := dag.Leaf(c.Type())
 	isNew, added := s.Add(c, leaf)
 	return isNew, !added && !leaf

@@ -134,8 +134,7 @@ func (h *handler) contentOf(ctx context.Context, rq *request, root block.Block) 
 		c.root.end = e.size
 	}
 	if !rq.dups {
-		seen := newSeenSet(state)
-		w.seen = &seen
+		w.seen = newSeenSet(state)
 	}
 	if rq.noLeaves {
 		w.skip = func(c cid.Cid) bool { return c.Type() == block.Raw }

@@ -50,7 +50,7 @@ func TestWideWalk(t *testing.T) {
 	}
 	want := dagOf(t, store, below)
 	before := store.gets.Load()
-	w := &walk{get: store, children: allChildren, seen: unseen()}
+	w := &walk{get: store, children: allChildren, seen: newSeenSet(nil)}
 	most := 0
 	w.children = func(b block.Block, at child) []child {
 		most = max(most, w.held)
@@ -79,20 +79,14 @@ func TestDeepWalk(t *testing.T) {
 		put(t, store, b)
 		last = b.CID()
 	}
-	if _, err := visits(t, &walk{get: store, children: allChildren, seen: unseen()}, last); !errors.Is(err, block.ErrTooLarge) {
+	if _, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet(nil)}, last); !errors.Is(err, block.ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 	// A chain holds nothing, however long it is.
 	last = chain(t, store, maxFrames+10)
-	if got, err := visits(t, &walk{get: store, children: allChildren, seen: unseen()}, last); err != nil || len(got) != maxFrames+10 {
+	if got, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet(nil)}, last); err != nil || len(got) != maxFrames+10 {
 		t.Errorf("a chain: got %d blocks, %v", len(got), err)
 	}
-}
-
-// unseen is an empty set that may grow.
-func unseen() *seenSet {
-	s := newSeenSet(nil)
-	return &s
 }
 
 // TestSeenSet fills a set to its bounds.
