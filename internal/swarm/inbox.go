@@ -37,6 +37,10 @@ const (
 // errUnread ends a connection whose peer sends more than anybody here reads.
 var errUnread = errors.New("the peer has sent too much that was not read for too long")
 
+// errAgain ends a connection whose peer opens a stream by the number of one before:
+// nobody may (yamux, "StreamID Field").
+var errAgain = errors.New("the peer has opened a stream twice")
+
 // An inbox counts what peers have sent on the streams they opened, over all of
 // their connections with yamux, until it is read.
 type inbox struct {
@@ -95,12 +99,13 @@ type countedConn struct {
 	// Guarded by in.mu:
 	unread   *unread
 	streams  map[uint32]*inStream // those opened by the peer
-	order    []uint32             // of them, those not accepted yet
+	order    []*inStream          // of them, those not accepted yet
 	finished bool
 }
 
 // An inStream is a stream that the peer opened.
 type inStream struct {
+	id    uint32
 	bytes int  // sent and not read
 	extra int  // of memory held besides
 	reset bool // by the peer
@@ -110,6 +115,7 @@ type inStream struct {
 const (
 	yamuxHeader = 12
 	yamuxData   = 0
+	yamuxWindow = 1
 	yamuxSYN    = 1
 	yamuxRST    = 8
 )
@@ -148,18 +154,25 @@ func (c *countedConn) frame() error {
 	if kind == yamuxData {
 		c.left = binary.BigEndian.Uint32(c.header[8:])
 	}
-	if id%2 != c.theirs || id == 0 {
+	// A ping may have a number and the flag of a new stream, too, and is neither.
+	if kind > yamuxWindow || id%2 != c.theirs || id == 0 {
 		return nil
 	}
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
-	if flags&yamuxSYN != 0 && c.streams[id] == nil {
+	if flags&yamuxSYN != 0 {
+		// Yamux takes the number of a stream that the peer has ended for a new one
+		// while somebody here still has the old one.
+		if c.streams[id] != nil {
+			return errAgain
+		}
 		// Beyond its backlog yamux resets streams that may be answers.
 		if err := c.wait(func() bool { return len(c.order) < acceptBacklog }); err != nil {
 			return err
 		}
-		c.streams[id] = &inStream{}
-		c.order = append(c.order, id)
+		s := &inStream{id: id}
+		c.streams[id] = s
+		c.order = append(c.order, s)
 	}
 	s := c.streams[id]
 	if s == nil || s.reset {
@@ -240,26 +253,26 @@ func (c *countedConn) empty(s *inStream) {
 }
 
 // accepted is called after each AcceptStream of yamux, which takes streams in the
-// order of their frames. It returns the stream's number.
-func (c *countedConn) accepted() uint32 {
+// order of their frames. It returns what is known of the stream.
+func (c *countedConn) accepted() *inStream {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if len(c.order) == 0 {
-		return 0 // the connection has ended
+		return &inStream{} // the connection has ended
 	}
-	id := c.order[0]
+	s := c.order[0]
+	c.order[0] = nil
 	if c.order = c.order[1:]; len(c.order) == acceptBacklog-1 {
 		c.in.room.Broadcast()
 	}
-	return id
+	return s
 }
 
 // read is called with the bytes that were read from a stream.
-func (c *countedConn) read(id uint32, n int) {
+func (c *countedConn) read(s *inStream, n int) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
-	s := c.streams[id]
-	if s == nil || s.reset {
+	if c.streams[s.id] != s || s.reset {
 		return
 	}
 	if s.bytes -= n; s.bytes <= 0 {
@@ -270,13 +283,12 @@ func (c *countedConn) read(id uint32, n int) {
 }
 
 // leave is called when a stream is closed or reset, and again.
-func (c *countedConn) leave(id uint32) {
+func (c *countedConn) leave(s *inStream) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
-	s := c.streams[id]
-	if s != nil {
+	if c.streams[s.id] == s {
 		c.empty(s)
-		delete(c.streams, id)
+		delete(c.streams, s.id)
 	}
 }
 

@@ -62,36 +62,36 @@ func (c *muxedConn) AcceptStream() (network.MuxedStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &muxedStream{MuxedStream: s, id: c.counted.accepted(), counted: c.counted}, nil
+	return &muxedStream{MuxedStream: s, in: c.counted.accepted(), counted: c.counted}, nil
 }
 
 // A muxedStream is one that the peer opened. Yamux keeps what comes after
 // CloseRead, too, until the stream is closed.
 type muxedStream struct {
 	network.MuxedStream
-	id      uint32
+	in      *inStream
 	counted *countedConn
 }
 
 func (s *muxedStream) Read(p []byte) (int, error) {
 	n, err := s.MuxedStream.Read(p)
 	if n > 0 {
-		s.counted.read(s.id, n)
+		s.counted.read(s.in, n)
 	}
 	return n, err
 }
 
 func (s *muxedStream) Close() error {
-	s.counted.leave(s.id)
+	s.counted.leave(s.in)
 	return s.MuxedStream.Close()
 }
 
 func (s *muxedStream) Reset() error {
-	s.counted.leave(s.id)
+	s.counted.leave(s.in)
 	return s.MuxedStream.Reset()
 }
 
 func (s *muxedStream) ResetWithError(code network.StreamErrorCode) error {
-	s.counted.leave(s.id)
+	s.counted.leave(s.in)
 	return s.MuxedStream.ResetWithError(code)
 }
