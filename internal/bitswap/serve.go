@@ -134,30 +134,38 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 		// What arrives from here on is either found, or makes this change.
 		arrived := b.arrived.Load()
 		n, err := b.blocks.Size(ctx, l.cid)
+		asBlock := err == nil && (kind == WantBlock || n <= replaceHave)
+		switch {
+		case asBlock:
+			n += maxPayloadOverhead
+		case err == nil || sendDontHave:
+			n = maxPresence
+		default:
+			n = 0
+		}
+		if size+n > limit && size > 0 {
+			a.back(l)
+			break
+		}
 		if err != nil {
 			a.missing(ctx, l, err, arrived)
 			if sendDontHave {
 				ans.dontHaves = append(ans.dontHaves, l.cid)
-				size += maxPresence
+				size += n
 			}
-		} else if kind == WantBlock || n <= replaceHave {
-			n += maxPayloadOverhead
-			if size+n > limit && size > 0 {
-				a.back(l)
-				break
-			}
+		} else if asBlock {
 			blocks = append(blocks, l)
 			size += n
 		} else if a.answered(l) {
 			ans.haves = append(ans.haves, l.cid)
-			size += maxPresence
+			size += n
 		}
 		if size >= limit {
 			break
 		}
 	}
-	if size > a.share && a.share < maxPeerAnswers {
-		// A large block, which has to wait until the last message is sent, but
+	if len(blocks) > 0 && size > a.share && a.share < maxPeerAnswers {
+		// A large block alone, which has to wait until the last message is sent, but
 		// not in its turn.
 		a.share = size
 		for _, l := range blocks {

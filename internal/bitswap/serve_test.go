@@ -65,6 +65,28 @@ func TestPresenceReadsNothing(t *testing.T) {
 	}
 }
 
+// TestPresencesFillMessages asks for as many presences as fill a message to the
+// last byte, and some bytes beyond: all are told.
+func TestPresencesFillMessages(t *testing.T) {
+	for size := 4*maxPresence - 1; size > 0; size -= 32 {
+		client, server := newNode(t, Config{}), newNode(t, Config{MessageSize: size})
+		connect(t, client.host, server.host)
+		all := randomBlocks(t, 1, 20, 5000)
+		server.put(t, all[:10]...)
+		c := client.open(t, server.host.ID())
+		if err := c.Want(WantHave, true, 0, cids(all)...); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second) // it asks again after a minute
+		for i := range all {
+			if _, err := c.Next(ctx); err != nil {
+				t.Fatalf("messages of %d bytes: got %d replies of %d: %v", size, i, len(all), err)
+			}
+		}
+		cancel()
+	}
+}
+
 // TestFewMessages asks for many blocks, which come in few messages.
 func TestFewMessages(t *testing.T) {
 	server, other := newNode(t, Config{}), newRawPeer(t)
