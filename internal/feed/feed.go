@@ -53,7 +53,7 @@ func (h *Hub[E]) Send(e E) {
 
 // Listen returns what is sent from the call on, until the context ends or the hub
 // is closed. The listening begins with the call, and ends with the iteration or
-// the context.
+// the context; what is iterated over later has what was left then.
 func (h *Hub[E]) Listen(ctx context.Context) iter.Seq[E] {
 	l := &listener[E]{events: make(chan E, h.most)}
 	h.mu.Lock()
@@ -85,7 +85,10 @@ func (h *Hub[E]) Listen(ctx context.Context) iter.Seq[E] {
 func (h *Hub[E]) leave(l *listener[E]) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	delete(h.listeners, l)
+	if _, listening := h.listeners[l]; listening {
+		delete(h.listeners, l)
+		close(l.events)
+	}
 }
 
 // Close ends all iterations, when they have yielded what was sent before, and

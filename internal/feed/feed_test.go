@@ -103,6 +103,31 @@ func TestLeave(t *testing.T) {
 	})
 }
 
+// TestAgain: a second iteration over what Listen returned, after the first was
+// broken off, ends, rather than waiting for what will never come.
+func TestAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHub(3)
+		listening := h.Listen(t.Context())
+		h.Send(event{n: 1})
+		for range listening {
+			break
+		}
+		h.Send(event{n: 2})
+		ended := make(chan []event, 1)
+		go func() { ended <- slices.Collect(listening) }()
+		synctest.Wait()
+		select {
+		case got := <-ended:
+			if len(got) > 0 {
+				t.Errorf("got %v, want nothing sent since", got)
+			}
+		default:
+			t.Error("the second iteration waits for ever")
+		}
+	})
+}
+
 // TestConcurrently sends, listens and closes at the same time.
 func TestConcurrently(t *testing.T) {
 	h := newHub(5)
