@@ -7,6 +7,7 @@ import (
 	"iter"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -318,6 +319,33 @@ func TestBanIsKept(t *testing.T) {
 		if err := last.Ban(bad); err == nil {
 			t.Errorf("ban of %q: got no error", string(bad))
 		}
+	}
+}
+
+// TestBanOfLongAddresses bans a peer whose addresses are as long as may be in the
+// book, and longer as text: the ban outlives the swarm.
+func TestBanOfLongAddresses(t *testing.T) {
+	store := newMemory()
+	a, long := local(t, Config{Addresses: store}), somebody(t)
+	for port := range maxAddresses {
+		// A name of 18 bytes with a code of two.
+		addr := at(port+1).String() + strings.Repeat("/p2p-webrtc-direct", (maxAddress-8)/2)
+		if err := a.AddAddr(long, ma.StringCast(addr), SourcePeer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := a.Ban(long); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(store.records[long]); n > MaxRecord {
+		t.Errorf("got a record of %d bytes, want %d at most", n, MaxRecord)
+	}
+	again := local(t, Config{Addresses: store})
+	if got := again.Banned(); !slices.Equal(got, []peer.ID{long}) {
+		t.Errorf("banned: got %v, want %v", got, long)
+	}
+	if got := again.KnownAddrs(long); len(got) == 0 {
+		t.Error("got none of the peer's addresses, want as many as there's room for")
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -29,8 +30,8 @@ type AddressRecord struct {
 }
 
 // MaxRecord bounds the data of an AddressRecord, in bytes: as many addresses as
-// the book keeps, of the length it allows, as text, whose names are longer than their codes, and
-// what stands around them.
+// the book keeps, of the length it allows, as text, in which a name may be eight
+// times as long as its code, and what stands around them.
 const MaxRecord = maxAddresses*(8*maxAddress+256) + 64
 
 // A storedPeer is what a record holds.
@@ -62,6 +63,9 @@ func toUnix(t time.Time) int64 {
 	return t.Unix()
 }
 
+// encodeRecord makes a record's data. The worst addresses are left out if they
+// would be longer than MaxRecord, and so not be read again: who is banned may have
+// made them long.
 func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 	stored := storedPeer{Banned: banned}
 	for _, a := range addresses {
@@ -70,7 +74,12 @@ func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 			Confirmed: toUnix(a.Confirmed), Failures: a.Failures, Failed: toUnix(a.Failed),
 		})
 	}
-	return json.Marshal(stored)
+	data, err := json.Marshal(stored)
+	if err != nil || len(data) <= MaxRecord {
+		return data, err
+	}
+	best := slices.SortedStableFunc(slices.Values(addresses), betterAddress)
+	return encodeRecord(best[:len(best)-1], banned)
 }
 
 // decodeRecord reads a record's data. It takes them to be hostile.
