@@ -1,15 +1,20 @@
 package bitswap
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
+	"os"
 	"runtime"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
 
@@ -383,6 +388,63 @@ func TestDuplicates(t *testing.T) {
 	if _, err := c.Next(t.Context()); !errors.Is(err, ErrMisbehaved) {
 		t.Errorf("got %v, want ErrMisbehaved", err)
 	}
+}
+
+// A timedStream holds a message, and refuses to be read from after its deadline,
+// whether there is something or not, as streams of QUIC do.
+type timedStream struct {
+	network.Stream
+	message *bytes.Reader
+	until   time.Time
+}
+
+func (s *timedStream) Read(p []byte) (int, error) {
+	if !s.until.IsZero() && !time.Now().Before(s.until) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return s.message.Read(p)
+}
+
+func (s *timedStream) SetReadDeadline(until time.Time) error {
+	s.until = until
+	return nil
+}
+
+// TestOurDelay has a message come while there's no memory, and nobody takes
+// replies: the time is ours, and not taken from what the peer has.
+func TestOurDelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(1 << 20), log: slog.New(slog.DiscardHandler)}
+		b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
+		r := newRemote(b, "peer")
+		c := &Conversation{r: r, wants: make(map[*want]struct{}), more: make(chan struct{}, 1), space: make(chan struct{}, 1), over: make(chan struct{})}
+		c.bytes = maxUnread // which nobody reads
+		all := randomBlocks(t, 1, 3, 100<<10)
+		if err := r.add(c, WantBlock, false, 0, cids(all)); err != nil {
+			t.Fatal(err)
+		}
+		taken, err := b.memoryIn.acquire(t.Context(), 1<<20)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := &timedStream{message: bytes.NewReader(encode(t, answer{blocks: all}, protocol120))}
+		began := time.Now()
+		ended := make(chan bool)
+		go func() { ended <- r.read(s) }()
+		time.Sleep(time.Hour)
+		b.memoryIn.release(taken)
+		time.Sleep(time.Hour)
+		c.mu.Lock()
+		c.bytes = 0
+		signal(c.space)
+		c.mu.Unlock()
+		if ok := <-ended; !ok || r.counts.blocksIn.Load() != int64(len(all)) {
+			t.Errorf("got %d blocks, and %v, want %d to the stream's proper end", r.counts.blocksIn.Load(), ok, len(all))
+		}
+		if took := time.Since(began); took != 2*time.Hour {
+			t.Errorf("it took %v, want no more than we made it wait", took)
+		}
+	})
 }
 
 // TestSilent asks a peer that never answers, and others.

@@ -27,17 +27,21 @@ const (
 	peerReaders    = 32
 	strangerReader = 4
 
-	// messageTime and slowest are how long a message may take to arrive: what
-	// peers allow themselves to send one.
+	// messageTime and slowest are how long a message may take to arrive, besides
+	// what it waits for us: what peers allow themselves to send one.
 	messageTime = 10 * time.Second
 	slowest     = 100_000 / 8 // bytes a second
+
+	// delayNoted is how long we may have kept a message waiting before its time
+	// is made longer: less matters little.
+	delayNoted = 100 * time.Millisecond
 )
 
 // read takes in all messages of a stream, and tells whether it came to its
 // proper end.
 func (r *remote) read(s network.Stream) bool {
-	in := receiver{r: r}
-	err := in.messages(s)
+	in := receiver{r: r, s: s}
+	err := in.messages()
 	in.release()
 	if err == nil {
 		return true
@@ -56,23 +60,26 @@ func (r *remote) read(s network.Stream) bool {
 // A receiver takes in what a stream's messages hold.
 type receiver struct {
 	r          *remote
-	peer, node int   // bytes taken from the peer's and the node's budget
-	since      int64 // when the message's want list began, as the asker counts
+	s          network.Stream
+	peer, node int           // bytes taken from the peer's and the node's budget
+	since      int64         // when the message's want list began, as the asker counts
+	until      time.Time     // when the message must have arrived
+	delay      time.Duration // by which that is too early, as we kept it waiting
 }
 
 var _ sink = (*receiver)(nil)
 
-func (in *receiver) messages(s network.Stream) error {
+func (in *receiver) messages() error {
 	for {
 		// A stream that rests holds no buffer.
 		var first [1]byte
-		if _, err := io.ReadFull(s, first[:]); err != nil {
+		if _, err := io.ReadFull(in.s, first[:]); err != nil {
 			if err == io.EOF {
 				return nil
 			}
 			return err
 		}
-		if err := in.burst(s, first[0]); err != nil {
+		if err := in.burst(first[0]); err != nil {
 			return err
 		}
 	}
@@ -80,7 +87,7 @@ func (in *receiver) messages(s network.Stream) error {
 
 // burst takes in the message that begins with first, and those that have
 // arrived behind it.
-func (in *receiver) burst(s network.Stream, first byte) error {
+func (in *receiver) burst(first byte) error {
 	turn := 1
 	if !in.r.expecting() {
 		turn = strangerReader
@@ -91,19 +98,19 @@ func (in *receiver) burst(s network.Stream, first byte) error {
 	}
 	defer in.r.readers.release(turn)
 	r := in.r.b.readers.Get().(*bufio.Reader)
-	r.Reset(&resumed{first: first, r: s, heard: &in.r.heard})
+	r.Reset(&resumed{first: first, r: in.s, heard: &in.r.heard})
 	defer func() {
 		r.Reset(nil)
 		in.r.b.readers.Put(r)
 	}()
 	d := decoder{r: r}
 	for more := true; more; more = r.Buffered() > 0 {
-		s.SetReadDeadline(time.Now().Add(messageTime))
+		in.within(messageTime)
 		n, err := d.start()
 		if err != nil {
 			return truncated(err)
 		}
-		s.SetReadDeadline(time.Now().Add(messageTime + time.Duration(n)*time.Second/slowest))
+		in.within(messageTime + time.Duration(n)*time.Second/slowest)
 		if err := in.r.refused(); err != nil {
 			return err
 		}
@@ -112,7 +119,22 @@ func (in *receiver) burst(s network.Stream, first byte) error {
 			return err
 		}
 	}
-	return s.SetReadDeadline(time.Time{})
+	return in.s.SetReadDeadline(time.Time{})
+}
+
+// within gives the peer so long to send what comes next.
+func (in *receiver) within(d time.Duration) {
+	in.until, in.delay = time.Now().Add(d), 0
+	in.s.SetReadDeadline(in.until)
+}
+
+// waited gives the peer more time, as we kept its message waiting since began. A
+// stream of QUIC isn't read from after its time, even if all has arrived.
+func (in *receiver) waited(began time.Time) {
+	if in.delay += time.Since(began); in.delay >= delayNoted {
+		in.until, in.delay = in.until.Add(in.delay), 0
+		in.s.SetReadDeadline(in.until)
+	}
 }
 
 // resumed is a stream that a byte was read of.
@@ -141,6 +163,7 @@ func (in *receiver) wants(entries []entry) error {
 	if in.r.b.blocks == nil {
 		return nil
 	}
+	defer in.waited(time.Now())
 	in.r.ask.add(entries)
 	return in.r.ask.pace(in.r.b.ctx, len(entries))
 }
@@ -156,6 +179,7 @@ func (in *receiver) buffer(n int) ([]byte, error) {
 	if n > block.MaxSize || !in.r.expecting() {
 		return nil, nil
 	}
+	defer in.waited(time.Now())
 	var err error
 	if in.peer, err = in.r.memory.acquire(in.r.b.ctx, n); err != nil {
 		return nil, err
@@ -167,6 +191,7 @@ func (in *receiver) buffer(n int) ([]byte, error) {
 }
 
 func (in *receiver) block(p cid.Prefix, data []byte, n int) error {
+	defer in.waited(time.Now())
 	defer in.release()
 	if data == nil || p.MhType == block.Identity {
 		return in.r.unwanted(n)
