@@ -163,6 +163,9 @@ type Bitswap struct {
 	lifeMu sync.Mutex // guards closed, and running against growing after it
 	closed bool
 
+	fillMu  sync.Mutex             // guards filling
+	filling map[*receiver]struct{} // blocks that are coming in, and hold memory
+
 	mu      sync.Mutex // guards the following; taken before a remote's
 	remotes map[peer.ID]*remote
 }

@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 )
 
 // A budget hands out a fixed amount of something (bytes, turns), to whoever
@@ -26,6 +27,11 @@ func newBudget(total int) *budget { return &budget{total: total, free: total} }
 // acquire waits until n are free and takes them. More than there are in all
 // counts as all. It returns what was taken, for release.
 func (b *budget) acquire(ctx context.Context, n int) (int, error) {
+	return b.insist(ctx, n, nil)
+}
+
+// insist is acquire, and calls hurry whenever it has waited for patience.
+func (b *budget) insist(ctx context.Context, n int, hurry func()) (int, error) {
 	n = min(n, b.total)
 	b.mu.Lock()
 	if b.waiting.Len() == 0 && b.free >= n {
@@ -36,10 +42,21 @@ func (b *budget) acquire(ctx context.Context, n int) (int, error) {
 	g := &grant{n: n, given: make(chan struct{})}
 	e := b.waiting.PushBack(g)
 	b.mu.Unlock()
-	select {
-	case <-g.given:
-		return n, nil
-	case <-ctx.Done():
+	var late <-chan time.Time
+	if hurry != nil {
+		ticker := time.NewTicker(patience)
+		defer ticker.Stop()
+		late = ticker.C
+	}
+	for waiting := true; waiting; {
+		select {
+		case <-g.given:
+			return n, nil
+		case <-late:
+			hurry()
+		case <-ctx.Done():
+			waiting = false
+		}
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -396,13 +396,32 @@ type timedStream struct {
 	network.Stream
 	message *bytes.Reader
 	until   time.Time
+	pause   time.Duration // before each read, of 32 KiB then
+	reset   chan struct{} // closed by Reset; nil: it has an end
 }
 
 func (s *timedStream) Read(p []byte) (int, error) {
+	if s.pause > 0 {
+		time.Sleep(s.pause)
+		p = p[:min(len(p), 32<<10)]
+	}
 	if !s.until.IsZero() && !time.Now().Before(s.until) {
 		return 0, os.ErrDeadlineExceeded
 	}
-	return s.message.Read(p)
+	if n, err := s.message.Read(p); err == nil || s.reset == nil {
+		return n, err
+	}
+	select {
+	case <-s.reset:
+		return 0, network.ErrReset
+	case <-time.After(time.Until(s.until)):
+		return 0, os.ErrDeadlineExceeded
+	}
+}
+
+func (s *timedStream) Reset() error {
+	close(s.reset)
+	return nil
 }
 
 func (s *timedStream) SetReadDeadline(until time.Time) error {
@@ -443,6 +462,55 @@ func TestOurDelay(t *testing.T) {
 		}
 		if took := time.Since(began); took != 2*time.Hour {
 			t.Errorf("it took %v, want no more than we made it wait", took)
+		}
+	})
+}
+
+// TestHurryIn has peers begin to send blocks, and never end, that take all of the
+// memory there is for what comes in: one that sends nothing any more is cut off
+// long before its time is over, when another peer's block needs the memory.
+func TestHurryIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(2 * block.MaxSize), log: slog.New(slog.DiscardHandler)}
+		b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
+		read := func(s *timedStream, all ...block.Block) (*remote, <-chan bool) {
+			r := newRemote(b, "peer")
+			c := &Conversation{r: r, wants: make(map[*want]struct{}), more: make(chan struct{}, 1), space: make(chan struct{}, 1), over: make(chan struct{})}
+			if err := r.add(c, WantBlock, false, 0, cids(all)); err != nil {
+				t.Fatal(err)
+			}
+			ended := make(chan bool, 1)
+			go func() { ended <- r.read(s) }()
+			synctest.Wait()
+			return r, ended
+		}
+		large := randomBlocks(t, 1, 2, block.MaxSize)
+		message := encode(t, answer{blocks: large[:1]}, protocol120)
+		slow := &timedStream{message: bytes.NewReader(message), pause: patience / 16, reset: make(chan struct{})}
+		_, slowly := read(slow, large[:1]...)
+		time.Sleep(patience / 4)
+		stalled := &timedStream{message: bytes.NewReader(message[:100<<10]), reset: make(chan struct{})}
+		_, never := read(stalled, large[:1]...)
+		began := time.Now()
+		r, honest := read(&timedStream{message: bytes.NewReader(encode(t, answer{blocks: large[1:]}, protocol120))}, large[1:]...)
+		if ok := <-honest; !ok || r.counts.blocksIn.Load() != 1 {
+			t.Errorf("got %v and %d blocks, want one", ok, r.counts.blocksIn.Load())
+		}
+		if took := time.Since(began); took > 2*patience {
+			t.Errorf("it took %v, want %v at most", took, 2*patience)
+		}
+		if ok := <-never; ok {
+			t.Error("got the proper end of what didn't end")
+		}
+		select {
+		case <-slow.reset:
+			t.Error("one that sends is cut off, too")
+		default:
+		}
+		slow.Reset()
+		<-slowly
+		if b.memoryIn.free != b.memoryIn.total {
+			t.Errorf("got %d bytes free in the end, want all %d", b.memoryIn.free, b.memoryIn.total)
 		}
 	})
 }

@@ -20,8 +20,9 @@ const (
 	// a HAVE was wanted, as boxo does: it costs less than another round trip.
 	replaceHave = 1 << 10
 
-	// patience is how long a peer waits for memory before the peer that has
-	// read nothing for longest is dropped, if it has for as long.
+	// patience is how long a peer waits for memory before the peer that has read
+	// nothing, or sent nothing, for longest is dropped, if it has for as long; and
+	// before the next one is.
 	patience = time.Second
 
 	// maxLooks is how many wants are looked up in one turn, so that those for
@@ -176,9 +177,7 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 	}
 	a.share = max(size, limit+maxPayloadOverhead)
 	// Peers that don't read what they asked for must not keep the memory.
-	hurry := time.AfterFunc(patience, b.dropSlowest)
-	ans.held, err = b.memoryOut.acquire(ctx, size)
-	hurry.Stop()
+	ans.held, err = b.memoryOut.insist(ctx, size, b.dropSlowest)
 	if err != nil {
 		for _, l := range blocks {
 			a.back(l)

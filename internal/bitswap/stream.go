@@ -32,6 +32,11 @@ const (
 	messageTime = 10 * time.Second
 	slowest     = 100_000 / 8 // bytes a second
 
+	// readPiece is how many bytes a peer has to send while others wait for the
+	// memory of the block that it sends, to keep that: what is to be read within
+	// as long of an answer, too.
+	readPiece = writeBuffer
+
 	// delayNoted is how long we may have kept a message waiting before its time
 	// is made longer: less matters little.
 	delayNoted = 100 * time.Millisecond
@@ -65,6 +70,8 @@ type receiver struct {
 	since      int64         // when the message's want list began, as the asker counts
 	until      time.Time     // when the message must have arrived
 	delay      time.Duration // by which that is too early, as we kept it waiting
+	got        int           // bytes since piece
+	piece      atomic.Int64  // when as many as readPiece had come, in ns
 }
 
 var _ sink = (*receiver)(nil)
@@ -98,7 +105,7 @@ func (in *receiver) burst(first byte) error {
 	}
 	defer in.r.readers.release(turn)
 	r := in.r.b.readers.Get().(*bufio.Reader)
-	r.Reset(&resumed{first: first, r: in.s, heard: &in.r.heard})
+	r.Reset(&resumed{first: first, r: in.s, in: in})
 	defer func() {
 		r.Reset(nil)
 		in.r.b.readers.Put(r)
@@ -142,21 +149,30 @@ type resumed struct {
 	first byte
 	done  bool
 	r     io.Reader
-	heard *atomic.Int64 // counts reads
+	in    *receiver // is told of reads
 }
 
 func (s *resumed) Read(p []byte) (int, error) {
 	if !s.done && len(p) > 0 {
 		s.done = true
 		p[0] = s.first
-		s.heard.Add(1)
+		s.in.heard(1)
 		return 1, nil
 	}
 	n, err := s.r.Read(p)
 	if n > 0 {
-		s.heard.Add(1)
+		s.in.heard(n)
 	}
 	return n, err
+}
+
+// heard notes that n bytes have come.
+func (in *receiver) heard(n int) {
+	in.r.heard.Add(1)
+	if in.got += n; in.got >= readPiece {
+		in.got = 0
+		in.piece.Store(time.Now().UnixNano())
+	}
 }
 
 func (in *receiver) wants(entries []entry) error {
@@ -184,15 +200,19 @@ func (in *receiver) buffer(n int) ([]byte, error) {
 	if in.peer, err = in.r.memory.acquire(in.r.b.ctx, n); err != nil {
 		return nil, err
 	}
-	if in.node, err = in.r.b.memoryIn.acquire(in.r.b.ctx, n); err != nil {
+	if in.node, err = in.r.b.memoryIn.insist(in.r.b.ctx, n, in.r.b.dropStalled); err != nil {
 		return nil, err
 	}
+	in.got = 0
+	in.piece.Store(time.Now().UnixNano())
+	in.r.b.fill(in)
 	return make([]byte, n), nil
 }
 
 func (in *receiver) block(p cid.Prefix, data []byte, n int) error {
 	defer in.waited(time.Now())
 	defer in.release()
+	in.r.b.filled(in)
 	if data == nil || p.MhType == block.Identity {
 		return in.r.unwanted(n)
 	}
@@ -210,9 +230,44 @@ func (in *receiver) presence(c cid.Cid, have bool) error {
 
 // release gives back the budget of a block that was handed on or dropped.
 func (in *receiver) release() {
+	in.r.b.filled(in)
 	in.r.memory.release(in.peer)
 	in.r.b.memoryIn.release(in.node)
 	in.peer, in.node = 0, 0
+}
+
+// fill notes that a receiver waits for the bytes of a block, whose memory it holds.
+func (b *Bitswap) fill(in *receiver) {
+	b.fillMu.Lock()
+	defer b.fillMu.Unlock()
+	if b.filling == nil {
+		b.filling = make(map[*receiver]struct{})
+	}
+	b.filling[in] = struct{}{}
+}
+
+// filled notes that it doesn't, or not any more.
+func (b *Bitswap) filled(in *receiver) {
+	b.fillMu.Lock()
+	defer b.fillMu.Unlock()
+	delete(b.filling, in)
+}
+
+// dropStalled ends the stream on which nothing of a block has come for longest:
+// peers that don't send what they began to must not keep the memory.
+func (b *Bitswap) dropStalled() {
+	var stalled *receiver
+	since := time.Now().Add(-patience).UnixNano()
+	b.fillMu.Lock()
+	for in := range b.filling {
+		if t := in.piece.Load(); t <= since {
+			stalled, since = in, t
+		}
+	}
+	b.fillMu.Unlock()
+	if stalled != nil {
+		stalled.s.Reset()
+	}
 }
 
 // An outbound stream is one that we opened: for wants, or for answers.
