@@ -115,18 +115,25 @@ func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
 	if err := stream.SetDeadline(time.Now().Add(broadcastTimeout)); err != nil {
 		return err
 	}
-	if err := stream.Scope().ReserveMemory(MaxMessage, network.ReservationPriorityMedium); err != nil {
-		return err
-	}
-	defer stream.Scope().ReleaseMemory(MaxMessage)
-	topic, data, err := readBroadcast(stream)
+	reserved := 0
+	defer func() { stream.Scope().ReleaseMemory(reserved) }()
+	topic, data, err := readBroadcast(stream, func(topic string, n int) (bool, error) {
+		if !s.gossip.isOpen(topic) {
+			return false, nil
+		}
+		if err := stream.Scope().ReserveMemory(n, network.ReservationPriorityAlways); err != nil {
+			return false, err
+		}
+		reserved = n
+		return true, nil
+	})
 	if err != nil {
 		return err
 	}
 	m := Message{From: from, Via: from, Data: data, Direct: true}
 	ctx, cancel := context.WithTimeout(s.ctx, validationTimeout)
 	defer cancel()
-	if s.gossip.valid(ctx, topic, m) {
+	if data != nil && s.gossip.valid(ctx, topic, m) {
 		s.gossip.deliver(topic, m)
 	}
 	return nil
@@ -139,37 +146,47 @@ func appendBroadcast(to []byte, topic string, data []byte) []byte {
 	return append(to, data...)
 }
 
-// readBroadcast reads a message, which must be all that comes.
-func readBroadcast(from io.Reader) (topic string, data []byte, err error) {
+// readBroadcast reads a message, which must be all that comes. Keep is asked
+// whether there's somebody for so many bytes of a topic's, and room for them; if
+// nobody is there they are thrown away, and nil returned.
+func readBroadcast(from io.Reader, keep func(topic string, n int) (bool, error)) (topic string, data []byte, err error) {
 	r := bufio.NewReader(from)
-	name, err := readBounded(r, maxTopicName)
+	n, err := readLength(r, maxTopicName)
 	if err != nil {
 		return "", nil, fmt.Errorf("topic: %w", err)
 	}
-	if len(name) == 0 {
+	if n == 0 {
 		return "", nil, errors.New("topic: empty")
 	}
-	if data, err = readBounded(r, MaxMessage); err != nil {
+	name := make([]byte, n)
+	if _, err = io.ReadFull(r, name); err != nil {
+		return "", nil, fmt.Errorf("topic: %w", err)
+	}
+	topic = string(name)
+	if n, err = readLength(r, MaxMessage); err != nil {
+		return "", nil, fmt.Errorf("data: %w", err)
+	}
+	kept, err := keep(topic, n)
+	if kept && err == nil {
+		data = make([]byte, n)
+		_, err = io.ReadFull(r, data)
+	} else if err == nil {
+		_, err = io.CopyN(io.Discard, r, int64(n))
+	}
+	if err != nil {
 		return "", nil, fmt.Errorf("data: %w", err)
 	}
 	if _, err := r.ReadByte(); err != io.EOF {
 		return "", nil, errors.New("more follows the data")
 	}
-	return string(name), data, nil
+	return topic, data, nil
 }
 
-// readBounded reads a length, which may be at most most, and as many bytes.
-func readBounded(r *bufio.Reader, most uint64) ([]byte, error) {
+// readLength reads a length, which may be at most most.
+func readLength(r io.ByteReader, most uint64) (int, error) {
 	n, err := varint.ReadUvarint(r)
-	if err != nil {
-		return nil, err
+	if err == nil && n > most {
+		err = fmt.Errorf("%d bytes, more than %d", n, most)
 	}
-	if n > most {
-		return nil, fmt.Errorf("%d bytes, more than %d", n, most)
-	}
-	data := make([]byte, n)
-	if _, err := io.ReadFull(r, data); err != nil {
-		return nil, err
-	}
-	return data, nil
+	return int(n), err
 }

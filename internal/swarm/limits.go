@@ -33,6 +33,10 @@ const (
 	quicWindow = 3 << 20
 	// broadcastStreams is how many broadcasts one peer may have under way.
 	broadcastStreams = 16
+	// broadcastMemory bounds the messages of one peer's broadcasts that are being
+	// read, in bytes, and broadcastInAll those of all; what is beyond is refused.
+	broadcastMemory = 2 * MaxMessage
+	broadcastInAll  = 32 * MaxMessage
 )
 
 // newResourceManager bounds what peers can make the host use; wanted tells
@@ -62,7 +66,12 @@ func newResourceManager(connections int, wanted func(peer.ID) bool) (network.Res
 			Streams: val(streams), StreamsInbound: val(streams), StreamsOutbound: val(streams),
 		},
 		ProtocolPeer: map[protocol.ID]rcmgr.ResourceLimits{
-			broadcastProtocol: {StreamsInbound: val(broadcastStreams)},
+			broadcastProtocol: {StreamsInbound: val(broadcastStreams), Memory: broadcastMemory},
+		},
+		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
+			broadcastProtocol: {
+				Streams: val(streams), StreamsInbound: val(streams), StreamsOutbound: val(streams), Memory: broadcastInAll,
+			},
 		},
 	}
 	for _, id := range []protocol.ID{"/ipfs/bitswap/1.2.0", "/ipfs/bitswap/1.1.0", "/ipfs/bitswap/1.0.0", "/ipfs/bitswap"} {

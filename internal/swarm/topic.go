@@ -224,6 +224,14 @@ func (g *gossip) valid(ctx context.Context, name string, m Message) bool {
 	return true
 }
 
+// isOpen tells whether somebody here has the topic open.
+func (g *gossip) isOpen(name string) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	j := g.topics[name]
+	return j != nil && len(j.readers) > 0
+}
+
 // pump hands what comes by gossip to the readers.
 func (s *Swarm) pump(ctx context.Context, j *joined) {
 	defer close(j.done)

@@ -334,6 +334,74 @@ func TestBroadcastHostile(t *testing.T) {
 	}
 }
 
+// TestBroadcastsAreBounded has a peer begin as many broadcasts as it may, and end
+// none: what is kept for them is bounded, if anybody here has the topic, and else
+// nothing. Another peer's come.
+func TestBroadcastsAreBounded(t *testing.T) {
+	for _, opened := range []bool{true, false} {
+		a, b := local(t, Config{}), local(t, Config{})
+		connect(t, a, b)
+		name := "x"
+		if opened {
+			open(t, b, name)
+		}
+		begun := appendBroadcast(nil, name, make([]byte, MaxMessage))[:64<<10]
+		rest := appendBroadcast(nil, name, make([]byte, MaxMessage))[len(begun):]
+		var streams []network.Stream
+		for range broadcastStreams {
+			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stream.Reset()
+			stream.Write(begun)
+			streams = append(streams, stream)
+		}
+		most := int64(0)
+		if opened {
+			most = broadcastMemory
+			refused := make(chan error, len(streams))
+			for _, stream := range streams {
+				go func() {
+					_, err := stream.Read(make([]byte, 1))
+					refused <- err
+				}()
+			}
+			for range broadcastStreams - broadcastMemory/MaxMessage {
+				if err := <-refused; !errors.Is(err, network.ErrReset) {
+					t.Errorf("a broadcast too many: got %v, want %v", err, network.ErrReset)
+				}
+			}
+		}
+		eventually(t, "what is kept is bounded", func() (bounded bool) {
+			if err := b.host.Network().ResourceManager().ViewPeer(a.ID(), func(s network.PeerScope) error {
+				bounded = s.Stat().Memory <= most
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			return bounded
+		})
+		for _, stream := range streams {
+			if opened {
+				break
+			}
+			if _, err := stream.Write(rest); err != nil {
+				t.Fatal(err)
+			}
+			stream.CloseWrite()
+			if _, err := io.ReadAll(stream); err != nil {
+				t.Errorf("a broadcast that nobody reads: got %v, want it taken", err)
+			}
+		}
+		c := local(t, Config{})
+		connect(t, c, b)
+		if n, err := c.Broadcast(soon(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
+			t.Errorf("another peer's: got %d, %v, want 1", n, err)
+		}
+	}
+}
+
 // TestTopicIsBounded has a reader that doesn't read.
 func TestTopicIsBounded(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
@@ -401,7 +469,7 @@ func FuzzBroadcast(f *testing.F) {
 	f.Add(appendBroadcast(nil, "", nil))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		topic, body, err := readBroadcast(bytes.NewReader(data))
+		topic, body, err := readBroadcast(bytes.NewReader(data), func(string, int) (bool, error) { return true, nil })
 		if err != nil {
 			return
 		}
