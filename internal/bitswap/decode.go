@@ -2,9 +2,11 @@ package bitswap
 
 import (
 	"bufio"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/ipfs/go-cid"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -38,6 +40,12 @@ type decoder struct {
 	left    int // bytes of the message
 	skipped int // bytes of fields not known, in the message
 	entries []entry
+}
+
+// begun tells whether start needs not wait for bytes.
+func (d *decoder) begun() bool {
+	p, _ := d.r.Peek(min(d.r.Buffered(), binary.MaxVarintLen64))
+	return len(p) == binary.MaxVarintLen64 || slices.ContainsFunc(p, func(c byte) bool { return c < 0x80 })
 }
 
 // start reads the length of the next message. Its error is io.EOF, unchanged,

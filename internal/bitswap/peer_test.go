@@ -396,6 +396,7 @@ type timedStream struct {
 	network.Stream
 	message *bytes.Reader
 	until   time.Time
+	times   int           // that until was set
 	pause   time.Duration // before each read, of 32 KiB then
 	reset   chan struct{} // closed by Reset; nil: it has an end
 }
@@ -426,7 +427,26 @@ func (s *timedStream) Reset() error {
 
 func (s *timedStream) SetReadDeadline(until time.Time) error {
 	s.until = until
+	s.times++
 	return nil
+}
+
+// TestTinyMessages has a peer send messages of no byte and of few: they cost
+// little more than to read them.
+func TestTinyMessages(t *testing.T) {
+	b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(0), log: slog.New(slog.DiscardHandler)}
+	b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
+	empty := framed(field(messageWantlist, nil))
+	for _, sent := range [][]byte{make([]byte, 1<<20), bytes.Repeat(empty, (1<<20)/len(empty))} {
+		s := &timedStream{message: bytes.NewReader(sent)}
+		if r := newRemote(b, "peer"); !r.read(s) || s.message.Len() > 0 {
+			t.Errorf("got an error, with %d bytes left", s.message.Len())
+		}
+		// Two times for each turn, and for what is cut by its end.
+		if most := 4 * (1<<20/firstRead + 1); s.times > most {
+			t.Errorf("the deadline was set %d times, want %d at most", s.times, most)
+		}
+	}
 }
 
 // TestOurDelay has a message come while there's no memory, and nobody takes

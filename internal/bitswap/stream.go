@@ -20,6 +20,10 @@ const (
 	// larger blocks goes past it.
 	readBuffer = 16 << 10
 
+	// firstRead is how much of a message is read before it is its turn, and gets a
+	// buffer: enough that the shortest ones don't need a turn each.
+	firstRead = 256
+
 	// peerReaders is how many messages of a peer are taken in at once, on
 	// streams of their own: some 100 KiB of memory each, besides blocks. Peers
 	// hardly ever begin one before the last. Of a peer that nothing was asked
@@ -78,15 +82,16 @@ var _ sink = (*receiver)(nil)
 
 func (in *receiver) messages() error {
 	for {
-		// A stream that rests holds no buffer.
-		var first [1]byte
-		if _, err := io.ReadFull(in.s, first[:]); err != nil {
-			if err == io.EOF {
-				return nil
-			}
-			return err
+		// A stream that rests holds no buffer but this one.
+		var first [firstRead]byte
+		n, err := in.s.Read(first[:])
+		if n > 0 {
+			err = in.burst(first[:n]) // which meets the error again
 		}
-		if err := in.burst(first[0]); err != nil {
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
 			return err
 		}
 	}
@@ -94,7 +99,7 @@ func (in *receiver) messages() error {
 
 // burst takes in the message that begins with first, and those that have
 // arrived behind it.
-func (in *receiver) burst(first byte) error {
+func (in *receiver) burst(first []byte) error {
 	turn := 1
 	if !in.r.expecting() {
 		turn = strangerReader
@@ -112,12 +117,17 @@ func (in *receiver) burst(first byte) error {
 	}()
 	d := decoder{r: r}
 	for more := true; more; more = r.Buffered() > 0 {
-		in.within(messageTime)
+		// What is here already needs no time: messages may be very short, and many.
+		if !d.begun() {
+			in.within(messageTime)
+		}
 		n, err := d.start()
 		if err != nil {
 			return truncated(err)
 		}
-		in.within(messageTime + time.Duration(n)*time.Second/slowest)
+		if n > r.Buffered() {
+			in.within(messageTime + time.Duration(n)*time.Second/slowest)
+		}
 		if err := in.r.refused(); err != nil {
 			return err
 		}
@@ -144,20 +154,19 @@ func (in *receiver) waited(began time.Time) {
 	}
 }
 
-// resumed is a stream that a byte was read of.
+// resumed is a stream of which something was read.
 type resumed struct {
-	first byte
-	done  bool
+	first []byte
 	r     io.Reader
 	in    *receiver // is told of reads
 }
 
 func (s *resumed) Read(p []byte) (int, error) {
-	if !s.done && len(p) > 0 {
-		s.done = true
-		p[0] = s.first
-		s.in.heard(1)
-		return 1, nil
+	if len(s.first) > 0 {
+		n := copy(p, s.first)
+		s.first = s.first[n:]
+		s.in.heard(n)
+		return n, nil
 	}
 	n, err := s.r.Read(p)
 	if n > 0 {
