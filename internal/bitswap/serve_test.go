@@ -87,11 +87,12 @@ func TestPresencesFillMessages(t *testing.T) {
 	}
 }
 
-// TestFewMessages asks for many blocks, which come in few messages.
+// TestFewMessages asks for many blocks, which come in few messages. They are as many
+// as are taken in at once: the server doesn't wait for the rest of a longer list.
 func TestFewMessages(t *testing.T) {
 	server, other := newNode(t, Config{}), newRawPeer(t)
 	connect(t, other.host, server.host)
-	all := randomBlocks(t, 1, 3000, 500)
+	all := randomBlocks(t, 1, maxPiece, 1600)
 	server.put(t, all...)
 	var entries []entry
 	for _, b := range all {
