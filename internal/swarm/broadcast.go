@@ -102,6 +102,11 @@ func exchange(stream network.Stream, message []byte) error {
 
 // receiveBroadcast is the handler of broadcastProtocol.
 func (s *Swarm) receiveBroadcast(stream network.Stream) {
+	if !s.enter() {
+		stream.Reset()
+		return
+	}
+	defer s.running.Done()
 	from := stream.Conn().RemotePeer()
 	if err := s.takeBroadcast(stream, from); err != nil {
 		s.log.Debug("swarm: a broadcast can't be read", "peer", from, "err", err)

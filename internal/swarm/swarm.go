@@ -322,14 +322,25 @@ func (s *Swarm) spawn(f func()) bool {
 	return true
 }
 
+// enter has Close wait for the caller, who calls s.running.Done when that is over;
+// false: the swarm is closed.
+func (s *Swarm) enter() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		s.running.Add(1)
+	}
+	return !s.closed
+}
+
 // Host is the libp2p host, for protocols. It is closed by Close alone.
 func (s *Swarm) Host() host.Host { return s.host }
 
 // ID is the node's peer id.
 func (s *Swarm) ID() peer.ID { return s.host.ID() }
 
-// Close closes all connections and listeners, waits for every goroutine, and
-// saves the address book. Calls after the first return what that one did.
+// Close closes all connections and listeners, waits for every goroutine and each
+// TopicOptions.Valid that is asked, and saves the address book. Calls after the first return what that one did.
 func (s *Swarm) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()

@@ -198,6 +198,10 @@ func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
 // validate has pubsub ask about the messages of a topic.
 func (s *Swarm) validate(name string) error {
 	ask := func(ctx context.Context, via peer.ID, m *pubsub.Message) bool {
+		if !s.enter() { // pubsub waits for nobody
+			return false
+		}
+		defer s.running.Done()
 		return s.gossip.valid(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
 	}
 	return s.gossip.pubsub.RegisterTopicValidator(name, ask,

@@ -3,11 +3,13 @@ package swarm
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/libp2p/go-libp2p/core/network"
@@ -399,6 +401,54 @@ func TestBroadcastsAreBounded(t *testing.T) {
 		if n, err := c.Broadcast(soon(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
 			t.Errorf("another peer's: got %d, %v, want 1", n, err)
 		}
+	}
+}
+
+// TestCloseWaitsForValid closes a swarm while messages are validated, by gossip and
+// by broadcast: nobody is asked any more when it's closed.
+func TestCloseWaitsForValid(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		a, b := local(t, Config{}), local(t, Config{})
+		connect(t, a, b)
+		asked := make(chan struct{}, 1)
+		var asking atomic.Int64
+		_, err := b.Topic("x", TopicOptions{Valid: func(ctx context.Context, m Message) bool {
+			asking.Add(1)
+			defer asking.Add(-1)
+			select {
+			case asked <- struct{}{}:
+			default:
+			}
+			<-ctx.Done()
+			for range 100 { // it takes its time
+				sha256.Sum256(make([]byte, 1<<20))
+			}
+			return false
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		topic := open(t, a, "x")
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			if direct {
+				topic.Broadcast(soon(t), []byte("x"))
+				return
+			}
+			eventually(t, "a message gets through", func() bool {
+				topic.Publish(soon(t), []byte("x"))
+				return len(asked) > 0 || asking.Load() > 0 || b.ctx.Err() != nil
+			})
+		}()
+		<-asked
+		if err := b.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if n := asking.Load(); n != 0 {
+			t.Errorf("direct %v: %d are asked still when the swarm is closed", direct, n)
+		}
+		<-sent
 	}
 }
 
