@@ -82,7 +82,7 @@ type book struct {
 	mu     sync.Mutex // guards what follows
 	peers  map[peer.ID]*bookEntry
 	banned map[peer.ID]struct{}
-	dirty  map[peer.ID]struct{} // changed since it was taken to be saved
+	dirty  map[peer.ID]struct{} // changed since it was taken to be saved; nil: it never is
 	// keep says whose entry is not to be dropped for want of room.
 	keep func(peer.ID) bool
 }
@@ -90,6 +90,13 @@ type book struct {
 func newBook(keep func(peer.ID) bool) *book {
 	return &book{
 		peers: make(map[peer.ID]*bookEntry), banned: make(map[peer.ID]struct{}), dirty: make(map[peer.ID]struct{}), keep: keep,
+	}
+}
+
+// changed notes that a peer's record is to be saved; b.mu is held.
+func (b *book) changed(id peer.ID) {
+	if b.dirty != nil {
+		b.dirty[id] = struct{}{}
 	}
 }
 
@@ -104,7 +111,7 @@ func (b *book) ban(id peer.ID) bool {
 		return false
 	}
 	b.banned[id] = struct{}{}
-	b.dirty[id] = struct{}{}
+	b.changed(id)
 	return true
 }
 
@@ -113,7 +120,7 @@ func (b *book) unban(id peer.ID) {
 	defer b.mu.Unlock()
 	if _, banned := b.banned[id]; banned {
 		delete(b.banned, id)
-		b.dirty[id] = struct{}{}
+		b.changed(id)
 	}
 }
 
@@ -180,7 +187,7 @@ func (b *book) makeRoom() {
 // drop forgets a peer; b.mu is held.
 func (b *book) drop(id peer.ID) {
 	delete(b.peers, id)
-	b.dirty[id] = struct{}{}
+	b.changed(id)
 }
 
 // find returns the address in the entry, or nil.
@@ -226,14 +233,14 @@ func (b *book) add(id peer.ID, addr ma.Multiaddr, source Source, now time.Time) 
 	if a := e.find(addr); a != nil {
 		if source == SourceUser && a.Source != SourceUser {
 			a.Source = SourceUser
-			b.dirty[id] = struct{}{}
+			b.changed(id)
 		}
 		return false
 	}
 	if e.insert(Address{Addr: addr, Source: source}) == nil {
 		return false
 	}
-	b.dirty[id] = struct{}{}
+	b.changed(id)
 	return true
 }
 
@@ -250,7 +257,7 @@ func (b *book) confirm(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	if a != nil {
 		a.Confirmed, a.Failures, a.Failed = now, 0, time.Time{}
 	}
-	b.dirty[id] = struct{}{}
+	b.changed(id)
 }
 
 // fail learns that a dial to the address failed.
@@ -267,7 +274,7 @@ func (b *book) fail(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	}
 	a.Failures++
 	a.Failed = now
-	b.dirty[id] = struct{}{}
+	b.changed(id)
 	if a.Source != SourceUser && a.Failures >= maxFailures && now.Sub(a.Confirmed) > confirmedFor {
 		e.addresses = slices.DeleteFunc(e.addresses, func(a Address) bool { return a.Addr.Equal(addr) })
 	}

@@ -170,6 +170,19 @@ func TestBookIsBounded(t *testing.T) {
 	}
 }
 
+// TestBookWithoutStore hears of many peers, and keeps no list of what to save.
+func TestBookWithoutStore(t *testing.T) {
+	s := local(t, Config{Listen: []string{}})
+	for range 2 * maxPeers {
+		if err := s.AddAddr(somebody(t), at(1), SourcePeer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(s.book.dirty); got > 0 {
+		t.Errorf("to be saved: got %d peers, want none", got)
+	}
+}
+
 func TestBookPrune(t *testing.T) {
 	s := local(t, Config{})
 	now := time.Now()

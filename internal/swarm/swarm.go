@@ -95,7 +95,9 @@ func New(ctx context.Context, c Config) (*Swarm, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.book = newBook(s.isKept)
-	if c.Addresses != nil {
+	if c.Addresses == nil {
+		s.book.dirty = nil // else it would grow with each peer that is heard of
+	} else {
 		err := s.book.load(ctx, c.Addresses, func(id peer.ID, err error) {
 			s.log.Warn("swarm: a record of the address book can't be read", "peer", id, "err", err)
 		})
