@@ -227,7 +227,7 @@ func TestPrivateAddresses(t *testing.T) {
 func misbehave(s server, answer func(request *pb.Message) *pb.Message) {
 	s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) {
 		defer stream.Close()
-		request, err := readMessage(stream)
+		request, _, err := readMessage(stream)
 		if err != nil {
 			stream.Reset()
 			return
@@ -488,12 +488,17 @@ func FuzzReadMessage(f *testing.F) {
 	f.Add(append([]byte{byte(len(b))}, b...))
 	f.Add([]byte{0xff, 0xff, 0xff, 0x7f})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		m, err := readMessage(bytes.NewReader(b))
+		m, _, err := readMessage(bytes.NewReader(b))
 		if err != nil {
 			return
 		}
 		if got := infos(m.GetCloserPeers()); len(got) > maxTraced {
 			t.Fatalf("got %d peers, want at most %d", len(got), maxTraced)
+		}
+		for _, p := range slices.Concat(m.GetCloserPeers(), m.GetProviderPeers()) {
+			if len(p.GetAddrs()) > maxPeerAddrs {
+				t.Fatalf("got a peer with %d addresses, want at most %d", len(p.GetAddrs()), maxPeerAddrs)
+			}
 		}
 	})
 }

@@ -1,31 +1,19 @@
 package routing
 
 import (
-	"bufio"
 	"context"
 	"errors"
-	"fmt"
-	"io"
 	"time"
 
 	pb "github.com/libp2p/go-libp2p-kad-dht/pb"
 	"github.com/libp2p/go-libp2p/core/host"
-	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/protocol"
-	"github.com/multiformats/go-varint"
-	"google.golang.org/protobuf/proto"
 )
 
-const (
-	// messageTimeout bounds one question to one peer. Answers that are of use
-	// take a few round trips.
-	messageTimeout = 10 * time.Second
-
-	// maxAnswer bounds an answer, in bytes: 20 closer peers and 100 providers,
-	// each with 16 addresses, are below 200 KiB.
-	maxAnswer = 1 << 20
-)
+// messageTimeout bounds one question to one peer. Answers that are of use take a
+// few round trips.
+const messageTimeout = 10 * time.Second
 
 var errNoRecord = errors.New("the peer's answer has no record")
 
@@ -85,11 +73,12 @@ func (s *sender) send(ctx context.Context, p peer.ID, m *pb.Message, wait bool) 
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { stream.Reset() })
+	whole := true
 	defer func() {
 		if !stop() && err != nil {
 			err = ctx.Err() // why the stream was reset
 		}
-		if err != nil {
+		if err != nil || !whole {
 			stream.Reset()
 		} else {
 			stream.Close()
@@ -101,41 +90,6 @@ func (s *sender) send(ctx context.Context, p peer.ID, m *pb.Message, wait bool) 
 	if !wait {
 		return nil, nil
 	}
-	return readMessage(stream)
-}
-
-func writeMessage(w network.Stream, m *pb.Message) error {
-	b := varint.ToUvarint(uint64(proto.Size(m)))
-	b, err := proto.MarshalOptions{UseCachedSize: true}.MarshalAppend(b, m)
-	if err != nil {
-		return err
-	}
-	if _, err := w.Write(b); err != nil {
-		return err
-	}
-	return w.CloseWrite()
-}
-
-func readMessage(r io.Reader) (*pb.Message, error) {
-	in := bufio.NewReader(r)
-	size, err := varint.ReadUvarint(in)
-	if err != nil {
-		return nil, err
-	}
-	if size > maxAnswer {
-		return nil, fmt.Errorf("an answer of %d bytes; the limit is %d", size, maxAnswer)
-	}
-	// What is read counts, not what is claimed.
-	b, err := io.ReadAll(io.LimitReader(in, int64(size)))
-	if err != nil {
-		return nil, err
-	}
-	if uint64(len(b)) < size {
-		return nil, io.ErrUnexpectedEOF
-	}
-	m := new(pb.Message)
-	if err := proto.Unmarshal(b, m); err != nil {
-		return nil, err
-	}
-	return m, nil
+	answer, whole, err := readMessage(stream)
+	return answer, err
 }
