@@ -148,6 +148,30 @@ func TestEndlessRecords(t *testing.T) {
 	}
 }
 
+// TestManyRecords takes no more records of an object than are of use, which are
+// the first thousand; one that is too large for a line says nothing here, either.
+func TestManyRecords(t *testing.T) {
+	good := strings.TrimSpace(lineOf(t, newID(t), "/ip4/1.2.3.4/tcp/4001"))
+	large := `{"Schema":"peer","Addrs":[` + strings.Repeat(`"",`, maxLine/3) + `""]}`
+	body := `{"Providers":[` + large + "," + good + strings.Repeat(",{}", 1<<20) + `],"Peers":null}`
+	var object struct{ Providers, Peers jsonRecords }
+	if err := json.Unmarshal([]byte(body), &object); err != nil {
+		t.Fatal(err)
+	}
+	if got := object.Providers; len(got) != maxRecords || len(got[0].Addrs) != 0 || len(got[1].Addrs) != 1 {
+		t.Errorf("got %d records, want %d, of which the first has no addresses, and the second one", len(got), maxRecords)
+	}
+	all, err := collect(readObject(strings.NewReader(body), scopePublic))
+	if err != nil || len(all) != 1 {
+		t.Errorf("got %v, %v, want the good one", all, err)
+	}
+	for _, body := range []string{`{"Providers":"none"}`, `{"Providers":[1]}`} {
+		if all, err := collect(readObject(strings.NewReader(body), scopePublic)); err == nil {
+			t.Errorf("%s: got %v, want an error", body, all)
+		}
+	}
+}
+
 // TestAddresses filters what a public source says.
 func TestAddresses(t *testing.T) {
 	id, other := newID(t), newID(t)

@@ -129,6 +129,36 @@ func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
 	}
 }
 
+// jsonRecords are the records of a list, as many as are taken of it. In memory the
+// smallest have forty times the size of their text.
+type jsonRecords []jsonRecord
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (r *jsonRecords) UnmarshalJSON(list []byte) error {
+	in := json.NewDecoder(bytes.NewReader(list))
+	begin, err := in.Token()
+	switch {
+	case err != nil || begin == nil: // null
+		return err
+	case begin != json.Delim('['):
+		return errors.New("an answer without a list of records")
+	}
+	for in.More() && len(*r) < maxRecords {
+		var text json.RawMessage
+		if err := in.Decode(&text); err != nil {
+			return err
+		}
+		var record jsonRecord
+		if len(text) <= maxLine {
+			if err := json.Unmarshal(text, &record); err != nil {
+				return err
+			}
+		}
+		*r = append(*r, record)
+	}
+	return nil
+}
+
 // readObject yields the records of an answer that is one object.
 func readObject(r io.Reader, s scope) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
@@ -136,7 +166,7 @@ func readObject(r io.Reader, s scope) iter.Seq2[Provider, error] {
 		if err == nil && len(b) > maxBody {
 			err = errBody
 		}
-		var object struct{ Providers, Peers []jsonRecord }
+		var object struct{ Providers, Peers jsonRecords }
 		if err == nil {
 			err = json.Unmarshal(b, &object)
 		}
