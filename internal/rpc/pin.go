@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"context"
 	"errors"
 	"maps"
 	"slices"
@@ -35,13 +36,17 @@ func (c *call) pinAdd() error {
 	if err != nil {
 		return err
 	}
-	pins, err := c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
-		alias := cairn.PinName(root)
-		if name != "" {
-			alias = name
-		}
-		batch.Alias(alias, root, store.AliasOptions{})
-		return c.complete(root, get.offline)
+	var pins pinsShape
+	err = c.whole(roots, get.offline, func() (err error) {
+		pins, err = c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
+			alias := cairn.PinName(root)
+			if name != "" {
+				alias = name
+			}
+			batch.Alias(alias, root, store.AliasOptions{})
+			return nil
+		})
+		return err
 	})
 	if err != nil {
 		return err
@@ -62,7 +67,23 @@ func (c *call) changePins(roots []cid.Cid, change func(*store.Batch, cid.Cid) er
 	return pins, batch.Commit(c.ctx)
 }
 
-// complete gets what is missing of a DAG, as Kubo does before it pins.
+// whole gets what is missing of DAGs, as Kubo does before it pins, and then calls
+// do. Until do returns, nothing of them is evicted.
+func (c *call) whole(roots []cid.Cid, offline bool, do func() error) (err error) {
+	pin := c.node.TempPin()
+	defer func() { err = errors.Join(err, pin.Release(context.WithoutCancel(c.ctx))) }()
+	if err := pin.Add(c.ctx, roots...); err != nil {
+		return err
+	}
+	for _, root := range roots {
+		if err := c.complete(root, offline); err != nil {
+			return err
+		}
+	}
+	return do()
+}
+
+// complete gets what is missing of a DAG.
 func (c *call) complete(root cid.Cid, offline bool) error {
 	var missing error
 	for k, err := range c.node.Store().Missing(c.ctx, root, store.Selection{}) {
@@ -230,22 +251,22 @@ func (c *call) pinUpdate() error {
 	if len(names) == 0 {
 		return taggedError{errors.New("'from' cid was not recursively pinned already"), store.ErrNoAlias}
 	}
-	if err := c.complete(roots[1], c.getter().offline); err != nil {
-		return err
-	}
-	batch := c.node.Batch()
-	defer batch.Discard()
-	for _, name := range names {
-		switch pinned := name == cairn.PinName(roots[0]); {
-		case !pinned && unpin:
-			batch.Alias(name, roots[1], store.AliasOptions{})
-			continue
-		case pinned && unpin && !block.Equal(roots[0], roots[1]):
-			batch.RemoveAlias(name)
+	err = c.whole(roots[1:], c.getter().offline, func() error {
+		batch := c.node.Batch()
+		defer batch.Discard()
+		for _, name := range names {
+			switch pinned := name == cairn.PinName(roots[0]); {
+			case !pinned && unpin:
+				batch.Alias(name, roots[1], store.AliasOptions{})
+				continue
+			case pinned && unpin && !block.Equal(roots[0], roots[1]):
+				batch.RemoveAlias(name)
+			}
+			batch.Alias(cairn.PinName(roots[1]), roots[1], store.AliasOptions{})
 		}
-		batch.Alias(cairn.PinName(roots[1]), roots[1], store.AliasOptions{})
-	}
-	if err := batch.Commit(c.ctx); err != nil {
+		return batch.Commit(c.ctx)
+	})
+	if err != nil {
 		return err
 	}
 	return c.value(pinsShape{[]string{roots[0].String(), roots[1].String()}})
