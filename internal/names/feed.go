@@ -36,7 +36,34 @@ type feed struct {
 	asked map[peer.ID]bool
 }
 
-// openFeed subscribes to the topic of a name, unless it is open.
+// attend brings the feed of a name in line with whether it is published or
+// followed. It goes by what is so when its turn has come: of two that change that
+// at once, the last one to get here sees what both have done.
+func (n *Names) attend(name Name) error {
+	done, err := n.feedTurn()
+	if err != nil {
+		return err
+	}
+	defer done()
+	if n.table.isKept(name) {
+		return n.openFeed(name)
+	}
+	n.closeFeed(name)
+	return nil
+}
+
+// feedTurn waits until nobody else opens or closes a feed.
+func (n *Names) feedTurn() (done func(), err error) {
+	select {
+	case n.feeding <- struct{}{}:
+		return func() { <-n.feeding }, nil
+	case <-n.ctx.Done():
+		return nil, ErrClosed
+	}
+}
+
+// openFeed subscribes to the topic of a name, unless it is open. It is the
+// caller's turn.
 func (n *Names) openFeed(name Name) error {
 	topics := n.net.Load().Topics
 	if topics == nil {
@@ -54,20 +81,19 @@ func (n *Names) openFeed(name Name) error {
 	}
 	f := &feed{topic: topic, asked: make(map[peer.ID]bool)}
 	n.mu.Lock()
-	_, open = n.feeds[name]
-	spawned := !open && n.spawnLocked(func() { n.listen(name, topic) })
+	spawned := n.spawnLocked(func() { n.listen(name, topic) })
 	if spawned {
 		n.feeds[name] = f
 	}
 	n.mu.Unlock()
 	if !spawned {
-		// Somebody was faster, or it is closed.
 		return topic.Close()
 	}
 	return nil
 }
 
-// closeFeed ends the subscription to a name, if there is one.
+// closeFeed ends the subscription to a name, if there is one. It is the caller's
+// turn.
 func (n *Names) closeFeed(name Name) {
 	n.mu.Lock()
 	f := n.feeds[name]
@@ -270,7 +296,7 @@ func (n *Names) Follow(ctx context.Context, name Name) error {
 	if err != nil && err != errSame {
 		return err
 	}
-	return n.openFeed(name)
+	return n.attend(name)
 }
 
 // Unfollow ends that. What is known of the name is remembered.
@@ -285,22 +311,17 @@ func (n *Names) Withdraw(ctx context.Context, name Name) error {
 }
 
 func (n *Names) unkeep(ctx context.Context, name Name, f func(*row)) error {
-	kept := false
 	err := n.table.update(ctx, name, true, func(r row, held *Record) (row, *Record, error) {
 		if !r.kept() {
 			return r, held, errSame
 		}
 		f(&r)
-		kept = r.kept()
 		return r, held, nil
 	})
 	if err != nil && err != errSame {
 		return err
 	}
-	if !kept {
-		n.closeFeed(name)
-	}
-	return nil
+	return n.attend(name)
 }
 
 // Updates yields the valid record that is here of a name that is followed or

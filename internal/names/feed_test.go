@@ -10,6 +10,7 @@ import (
 	"iter"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/libp2p/go-libp2p/core/host"
@@ -451,6 +452,43 @@ func TestUpdatesEnd(t *testing.T) {
 	if err := <-ended; !errors.Is(err, ErrClosed) {
 		t.Errorf("closed: got %v, want ErrClosed", err)
 	}
+}
+
+// TestChangeOfMind has a name unfollowed while its topic is still being opened,
+// and then followed again.
+func TestChangeOfMind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := make(chan struct{})
+		n, err := New(t.Context(), Config{Network: Network{Topics: func(string, Validator) (Topic, error) {
+			<-gate
+			return fakeTopic{make(chan struct{})}, nil
+		}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, name := newKey(t)
+		ended := make(chan error, 3)
+		for i, change := range []func(context.Context, Name) error{n.Follow, n.Unfollow, n.Follow} {
+			go func() { ended <- change(t.Context(), name) }()
+			synctest.Wait()
+			if i == 0 {
+				continue
+			}
+			close(gate)
+			for range 1 + i%2 {
+				if err := <-ended; err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got, want := n.feed(name) != nil, i == 2; got != want {
+				t.Errorf("change %d: got a feed %v, want %v", i, got, want)
+			}
+			gate = make(chan struct{})
+		}
+		if err := n.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func FuzzFetch(f *testing.F) {

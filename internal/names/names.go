@@ -132,6 +132,7 @@ type Names struct {
 	asking    chan struct{} // a place for each question to a peer
 	verifying chan struct{} // a place for a message of pubsub that is checked
 	answering chan struct{} // a place for each peer that is answered
+	feeding   chan struct{} // a place for who opens or closes a feed
 
 	publishing [writers]chan struct{} // a place for who publishes, by name
 
@@ -171,6 +172,7 @@ func New(ctx context.Context, c Config) (*Names, error) {
 		c: c, log: log, table: t,
 		looking: make(chan struct{}, maxLooking), asking: make(chan struct{}, maxAsking),
 		verifying: make(chan struct{}, 1), answering: make(chan struct{}, maxAnswering),
+		feeding: make(chan struct{}, 1),
 		lookups: make(map[Name]*lookup), feeds: make(map[Name]*feed),
 	}
 	for i := range n.publishing {
@@ -205,7 +207,7 @@ func (n *Names) Join(net Network) error {
 	}
 	n.mu.Unlock()
 	for _, name := range n.table.names() {
-		if err := n.openFeed(name); err != nil {
+		if err := n.attend(name); err != nil {
 			n.log.Warn("names: can't hear of new records", "name", name, "err", err)
 		}
 	}
@@ -354,6 +356,11 @@ func (n *Names) heard(ctx context.Context, name Name, record *Record, from strin
 // So a name is accepted again whose owner lost count and began anew. A name
 // that was published or followed is so no longer.
 func (n *Names) Forget(ctx context.Context, name Name) error {
+	done, err := n.feedTurn()
+	if err != nil {
+		return err
+	}
+	defer done()
 	n.closeFeed(name)
 	return n.table.forget(ctx, name, false)
 }

@@ -100,7 +100,7 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 	if err != nil {
 		return fail(err)
 	}
-	if err := n.openFeed(name); err != nil {
+	if err := n.attend(name); err != nil {
 		n.log.Warn("names: nobody hears of new records", "name", name, "err", err)
 	}
 	if p.Offline {

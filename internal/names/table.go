@@ -221,6 +221,14 @@ func (t *table) try(name Name, what purpose, pause time.Duration) bool {
 	return true
 }
 
+// isKept tells whether a name is published or followed.
+func (t *table) isKept(name Name) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	e := t.entries[name]
+	return e != nil && e.row.kept()
+}
+
 // names lists the names that are published or followed.
 func (t *table) names() []Name {
 	t.mu.Lock()
