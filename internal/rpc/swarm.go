@@ -90,9 +90,8 @@ func (c *Client) Connect(ctx context.Context, addr string) (peer.ID, error) {
 
 // peerOf reads a peer's id, alone or at the end of an address.
 func peerOf(s string) (peer.ID, error) {
-	if strings.HasPrefix(s, "/") {
-		_, s, _ = strings.Cut(s, "/p2p/")
-		s = strings.Trim(s, "/")
+	if at := strings.LastIndex(s, "/p2p/"); at >= 0 { // before it there may be a relay's
+		s = strings.Trim(s[at+len("/p2p/"):], "/")
 	}
 	id, err := peer.Decode(s)
 	if err != nil {
@@ -151,8 +150,8 @@ func (c *call) swarmAddrsLocal() error {
 	shape := stringsShape{[]string{}}
 	for _, a := range addrs {
 		s := a.String()
-		if !withID {
-			s, _, _ = strings.Cut(s, "/p2p/")
+		if at := strings.LastIndex(s, "/p2p/"); at >= 0 && !withID {
+			s = s[:at] // before it there may be a relay's
 		}
 		shape.Strings = append(shape.Strings, s)
 	}
