@@ -50,11 +50,15 @@ func (c *Client) Get(ctx context.Context, k cid.Cid) (block.Block, error) {
 		size = n + 1 // one more finds out that there's no more
 	}
 	data := make([]byte, size)
-	n, err = io.ReadFull(resp.Body, data)
-	if err != io.EOF && err != io.ErrUnexpectedEOF {
-		if err == nil {
-			err = fmt.Errorf("get %s: the daemon's answer has more than %d bytes", k, size-1)
-		}
+	for n = 0; n < len(data) && err == nil; {
+		var more int
+		more, err = resp.Body.Read(data[n:])
+		n += more
+	}
+	switch {
+	case err == nil || n == size:
+		return block.Block{}, fmt.Errorf("get %s: the daemon's answer has more than %d bytes", k, size-1)
+	case err != io.EOF:
 		return block.Block{}, c.cut(ctx, err)
 	}
 	return block.Verify(k, data[:n:n])

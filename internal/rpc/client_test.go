@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -52,6 +55,24 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("identity: got %q, %v", b.Data(), err)
 		}
 	})
+}
+
+// TestCutBlocks has a daemon end in the middle of a block: that is no lie.
+func TestCutBlocks(t *testing.T) {
+	b := newBlock(t, block.Raw, noise(1000, 1))
+	for name, cut := range map[string]int{"at the beginning": 0, "in the middle": 500} {
+		web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set(contentLength, "1000")
+			_, _ = w.Write(b.Data()[:cut])
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		}))
+		defer web.Close()
+		_, err := dial(t, web.URL).Get(t.Context(), b.CID())
+		if err == nil || errors.Is(err, block.ErrHashMismatch) || !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("%s: got %v, want %v", name, err, io.ErrUnexpectedEOF)
+		}
+	}
 }
 
 // TestErrorsKeepTheirIdentity sends every sentinel over the wire, in the answer
