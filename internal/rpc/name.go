@@ -1,6 +1,7 @@
 package rpc
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -115,18 +116,39 @@ func (c *call) publishOptions() (cairn.PublishOptions, error) {
 		o.Sequence = uint64(sequence)
 	}
 	if text := c.query.Get("metadata"); text != "" {
-		var m map[string]any
-		if err := json.Unmarshal([]byte(text), &m); err != nil {
+		var err error
+		if o.Metadata, err = metadataOf(text); err != nil {
 			return o, badRequest("option metadata: %w", err)
 		}
-		for key, v := range m {
-			if n, isNumber := v.(float64); isNumber && n == float64(int64(n)) {
-				m[key] = int64(n)
-			}
-		}
-		o.Metadata = m
 	}
 	return o, c.bad
+}
+
+// metadataOf reads the signed fields of a record from a JSON object. Its numbers
+// are whole ones, of which none is rounded.
+func metadataOf(text string) (map[string]any, error) {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		return nil, err
+	}
+	m := make(map[string]any)
+	for key, field := range fields {
+		in := json.NewDecoder(bytes.NewReader(field))
+		in.UseNumber()
+		var v any
+		if err := in.Decode(&v); err != nil {
+			return nil, err
+		}
+		if number, isNumber := v.(json.Number); isNumber {
+			n, err := number.Int64()
+			if err != nil {
+				return nil, fmt.Errorf("the field %s: %w", key, err)
+			}
+			v = n
+		}
+		m[key] = v
+	}
+	return m, nil
 }
 
 // publishName is ours: it tells of the record.

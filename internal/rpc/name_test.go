@@ -163,8 +163,9 @@ func TestNames(t *testing.T) {
 	}
 	path := "/ipfs/" + site.CID.String()
 	d.both(t, func(t *testing.T, c *Client) {
-		r, err := c.PublishName(ctx, "", path, cairn.PublishOptions{Lifetime: time.Hour, TTL: time.Minute, Metadata: map[string]any{"_n": 5, "_s": "x"}})
-		if !errors.Is(err, cairn.ErrNotSent) || !errors.Is(err, cairn.ErrOffline) || r.Value != path || r.TTL != time.Minute || r.Metadata["_n"] != int64(5) || r.Metadata["_s"] != "x" {
+		const large = int64(1<<53 + 1) // which no floating-point number is
+		r, err := c.PublishName(ctx, "", path, cairn.PublishOptions{Lifetime: time.Hour, TTL: time.Minute, Metadata: map[string]any{"_n": 5, "_large": large, "_s": "x"}})
+		if !errors.Is(err, cairn.ErrNotSent) || !errors.Is(err, cairn.ErrOffline) || r.Value != path || r.TTL != time.Minute || r.Metadata["_n"] != int64(5) || r.Metadata["_large"] != large || r.Metadata["_s"] != "x" {
 			t.Fatalf("publish: got %+v, %v", r, err)
 		}
 		next, err := c.PublishName(ctx, cairn.SelfKey, site.CID.String(), cairn.PublishOptions{Offline: true})
@@ -273,6 +274,7 @@ func TestKuboNames(t *testing.T) {
 	}
 	for _, ask := range []string{
 		"name/publish?arg=" + path + "&lifetime=soon", "name/publish?arg=" + path + "&sequence=-1", "name/publish?arg=" + path + "&metadata=x",
+		"name/publish?arg=" + path + "&metadata={%22_n%22:1.5}", "cairn/sync?arg=" + path + "/x",
 		"dns?arg=nothing", "dns?arg=site.example/x", "name/resolve?recursive=perhaps", "name/put?arg=x", "name/publish?arg=" + path + "&ipns-base=x",
 		"resolve?arg=/ipns/site.example&offline=perhaps",
 	} {

@@ -68,7 +68,7 @@ func (s SyncShape) progress() cairn.SyncProgress {
 const maxHave = 1000
 
 func (c *call) sync() error {
-	root, _, err := parsePath(c.args[0])
+	root, err := rootOf(c.args[0])
 	if err != nil {
 		return err
 	}
