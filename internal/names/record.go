@@ -69,7 +69,8 @@ type Record struct {
 	sequence uint64
 	validity time.Time
 	ttl      time.Duration
-	record   *ipns.Record
+	// What is decoded isn't held: it has several times the size of the bytes, and
+	// those of many records are remembered.
 }
 
 // NewRecord makes and signs a record. It carries the old signature, too, as
@@ -125,25 +126,25 @@ func ParseRecord(name Name, data []byte) (*Record, error) {
 		return fail(fmt.Errorf("it has %d bytes, and the limit is %d", len(data), MaxRecord))
 	}
 	r := &Record{name: name, raw: bytes.Clone(data)}
-	var err error
-	if r.record, err = ipns.UnmarshalRecord(r.raw); err != nil {
+	decoded, err := ipns.UnmarshalRecord(r.raw)
+	if err != nil {
 		return fail(err)
 	}
 	// What is checked last is the time.
-	err = ipns.ValidateWithName(r.record, ipns.NameFromPeer(name.Peer()))
+	err = ipns.ValidateWithName(decoded, ipns.NameFromPeer(name.Peer()))
 	if err != nil && !errors.Is(err, ipns.ErrExpiredRecord) {
 		return fail(err)
 	}
 	if r.signed = signedPart(r.raw); r.signed == nil {
 		return fail(ipns.ErrDataMissing)
 	}
-	f, err := fieldsOf(r.record)
+	f, err := fieldsOf(decoded)
 	if err != nil {
 		return fail(err)
 	}
 	r.sequence, r.validity, r.ttl = f.Sequence, f.Validity, f.TTL
 	// A value for somebody else's use is no fault of the record's.
-	if value, err := r.record.Value(); err != nil {
+	if value, err := decoded.Value(); err != nil {
 		r.valueErr = fmt.Errorf("names: value of %s: %w: %w", name, ErrInvalid, err)
 	} else {
 		r.value = value.String()
@@ -248,7 +249,15 @@ func (r *Record) Valid(now time.Time) error {
 
 // Metadata lists the further signed fields that are scalars, as string,
 // []byte, int64 or bool.
-func (r *Record) Metadata() iter.Seq2[string, any] { return metadataOf(r.record) }
+func (r *Record) Metadata() iter.Seq2[string, any] {
+	return func(yield func(string, any) bool) {
+		decoded, err := ipns.UnmarshalRecord(r.raw)
+		if err != nil {
+			return // ParseRecord has seen that it can be
+		}
+		metadataOf(decoded)(yield)
+	}
+}
 
 func metadataOf(r *ipns.Record) iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {

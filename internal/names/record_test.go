@@ -3,8 +3,10 @@ package names
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"maps"
 	"math"
+	"runtime"
 	"testing"
 	"time"
 
@@ -303,4 +305,37 @@ func FuzzRecord(f *testing.F) {
 			t.Errorf("accepted %x", raw)
 		}
 	})
+}
+
+// TestMemory has remembered records take about what is counted for them, however
+// much there is in them.
+func TestMemory(t *testing.T) {
+	const names = 300
+	fields := make(map[string]any)
+	for i := range 900 {
+		fields[fmt.Sprintf("_%d", i)] = i
+	}
+	n := newNames(t, Config{})
+	raw := make(map[Name][]byte)
+	for range names {
+		key, name := newKey(t)
+		raw[name] = mustRecord(t, key, Fields{Value: pathA, Metadata: fields}).Bytes()
+	}
+	inUse := func() int64 {
+		var m runtime.MemStats
+		runtime.GC()
+		runtime.GC()
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := inUse()
+	for name, raw := range raw {
+		if _, _, err := n.accept(t.Context(), name, raw, "", true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, want := inUse()-before, int64(n.table.cost); got > 2*want {
+		t.Errorf("%d names: got %d bytes in use, want about the %d that are counted", names, got, want)
+	}
+	runtime.KeepAlive(raw)
 }

@@ -14,12 +14,12 @@ import (
 
 const (
 	// maxRemembered bounds what is remembered of names that nobody here
-	// publishes or follows, in bytes: forty thousand names of the usual kind.
+	// publishes or follows, in bytes: sixteen thousand names of the usual kind.
 	// Above it the name least lately used is forgotten.
 	maxRemembered = 16 << 20
 
 	// entryCost is what an entry takes beside its record, in bytes.
-	entryCost = 400
+	entryCost = 640
 
 	// maxKept bounds how many names are published or followed here; the swarm
 	// allows as many topics.
