@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -231,7 +232,8 @@ func makeIdentity(path string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// writeFile writes a file for its owner alone, whole or not at all.
+// writeFile writes a file for its owner alone, whole or not at all. When it
+// returns nil, the file is durable.
 func writeFile(path string, data []byte) error {
 	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // for its owner alone
 	if err != nil {
@@ -248,7 +250,14 @@ func writeFile(path string, data []byte) error {
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))
 	}
-	return nil
+	if runtime.GOOS == "windows" {
+		return nil // which can't sync folders, and has logged the change
+	}
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return err
+	}
+	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // addressSpace is the space of the store that holds the address book.
