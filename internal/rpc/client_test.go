@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
@@ -99,6 +100,35 @@ func TestErrorsKeepTheirIdentity(t *testing.T) {
 	}
 	if errors.As(&Error{Message: "x"}, &path) {
 		t.Error("an error without a code is a path error")
+	}
+}
+
+// TestLongErrors has errors behind an answer that say more than goes into a
+// trailer, as one about hundreds of sources that failed does.
+func TestLongErrors(t *testing.T) {
+	s := NewServer(newNode(t, cairn.Config{Offline: true}), Config{})
+	long := fmt.Errorf("sync: %w: %s", cairn.ErrNoSource, strings.Repeat("ä: no answer\n", 10_000))
+	s.verbs["long"] = verb{run: func(c *call) error {
+		if err := c.line(1); err != nil {
+			return err
+		}
+		return long
+	}}
+	web := httptest.NewServer(s)
+	defer web.Close()
+	begins := strings.ReplaceAll(long.Error()[:1000], "\n", " ")
+	err := dial(t, web.URL).call(t.Context(), request{verb: "long"}, nil)
+	if !errors.Is(err, cairn.ErrNoSource) || !strings.HasPrefix(err.Error(), begins) || !utf8.ValidString(err.Error()) {
+		t.Errorf("our client: got %.200v, want %v", err, cairn.ErrNoSource)
+	}
+	// Others read trailers of 4 KiB.
+	resp, err := http.Post(web.URL+Prefix+"long", "", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil || !strings.HasPrefix(resp.Trailer.Get(streamError), begins) {
+		t.Errorf("another client: got %v, and the trailer %.200q", err, resp.Trailer)
 	}
 }
 

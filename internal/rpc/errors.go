@@ -25,6 +25,10 @@ const (
 	streamCodes = "X-Cairn-Error"
 )
 
+// maxTrailer bounds the message of an error behind an answer, in bytes. Go's
+// clients read trailers of 4 KiB in all, and take a longer one for an attack.
+const maxTrailer = 3 << 10
+
 // ErrNoDaemon: nobody answers at the address.
 var ErrNoDaemon = errors.New("no daemon answers")
 
@@ -241,7 +245,11 @@ func (c *call) fail(err error) {
 	default:
 		c.deadline(c.control.SetWriteDeadline, c.idle)
 		h := c.w.Header()
-		h.Set(streamError, oneLine(err.Error()))
+		message := err.Error()
+		if len(message) > maxTrailer {
+			message = strings.ToValidUTF8(message[:maxTrailer], "") + "…"
+		}
+		h.Set(streamError, oneLine(message))
 		h.Set(streamCodes, strings.Join(codesOf(err), ","))
 	}
 }
