@@ -89,7 +89,7 @@ func (a *app) published(what string, r cairn.NameRecord, err error, sent bool) e
 		return serr
 	}
 	switch {
-	case a.offline:
+	case a.offline && !sent: // a daemon that runs may have sent it
 		a.remark("the record is kept here, and sent when a daemon is online")
 	case err != nil:
 		return fmt.Errorf("%s: %w", what, err)
