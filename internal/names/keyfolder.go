@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"sync"
 )
 
@@ -39,11 +40,14 @@ func openDiskFolder(dir string) (diskFolder, error) {
 		return "", err
 	}
 	// What a crash left half written may be half a key.
-	left, err := filepath.Glob(filepath.Join(dir, tempPrefix+"*"))
-	for _, path := range left {
-		err = errors.Join(err, os.Remove(path))
+	d := diskFolder(dir)
+	files, err := d.list()
+	for _, file := range files {
+		if strings.HasPrefix(file, tempPrefix) {
+			err = errors.Join(err, os.Remove(d.path(file)))
+		}
 	}
-	return diskFolder(dir), err
+	return d, err
 }
 
 func (d diskFolder) path(file string) string { return filepath.Join(string(d), file) }

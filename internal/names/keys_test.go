@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -452,4 +453,33 @@ func FuzzKeyFile(f *testing.F) {
 			t.Errorf("what the key signs isn't verified: %v", err)
 		}
 	})
+}
+
+// TestFolderOfAnyName has a folder whose name would be a pattern.
+func TestFolderOfAnyName(t *testing.T) {
+	top := t.TempDir()
+	others := filepath.Join(top, "a", tempPrefix+"1")
+	if err := os.MkdirAll(filepath.Dir(others), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for _, dir := range []string{"[a]", "["} {
+		left := filepath.Join(top, dir, tempPrefix+"1")
+		if err := os.MkdirAll(filepath.Dir(left), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{left, others} {
+			if err := os.WriteFile(file, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := OpenKeys(KeysConfig{Dir: filepath.Dir(left)}); err != nil {
+			t.Errorf("%s: %v", dir, err)
+		}
+		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: got %v for what was left, want it gone", dir, err)
+		}
+		if _, err := os.Stat(others); err != nil {
+			t.Errorf("%s: got %v for another folder's, want it there", dir, err)
+		}
+	}
 }
