@@ -19,6 +19,9 @@ type walk struct {
 	seen  map[node]bool // blocks with links, and missing ones; whether whole
 	yield func(node) bool
 
+	// As they were when the walk began, with the first DAG: what was seen then
+	// may be gone since.
+	begun    bool
 	epoch    uint64
 	removals uint64
 	whole    []node // to be noted as whole
@@ -48,15 +51,7 @@ func (w *walk) run(root cid.Cid) error {
 }
 
 func (w *walk) runNodes(roots []node) error {
-	if err := w.s.begin(w.ctx); err != nil {
-		return err
-	}
-	err := w.s.do(&op{frees: true, apply: func(c *committer) error {
-		w.epoch, w.removals = c.meta.epoch, c.meta.removals
-		return nil
-	}})
-	w.s.end()
-	if err != nil {
+	if err := w.begin(); err != nil {
 		return err
 	}
 	for _, root := range roots {
@@ -68,6 +63,22 @@ func (w *walk) runNodes(roots []node) error {
 		}
 	}
 	return w.noteWhole()
+}
+
+func (w *walk) begin() error {
+	if err := w.s.begin(w.ctx); err != nil {
+		return err
+	}
+	defer w.s.end()
+	if w.begun {
+		return nil
+	}
+	err := w.s.do(&op{frees: true, apply: func(c *committer) error {
+		w.epoch, w.removals = c.meta.epoch, c.meta.removals
+		return nil
+	}})
+	w.begun = err == nil
+	return err
 }
 
 // below walks one DAG without recursion, for DAGs are as deep as they like.

@@ -265,3 +265,31 @@ func TestLinks(t *testing.T) {
 		t.Errorf("an unknown codec: got %v, want ErrUnknownCodec", err)
 	}
 }
+
+// A walk of several DAGs doesn't mark what was whole when it saw a part of it,
+// and isn't any more.
+func TestLossBetweenWalks(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("repo", Options{FS: crashfs.New(1)})
+	a, b := h.leaf("a"), h.leaf("b")
+	low := h.link("low", a.CID())
+	one, two := h.link("one", low.CID()), h.link("two", low.CID(), b.CID())
+	h.put(s, a, b, low, one, two)
+	h.alias(s, "one", one)
+	h.alias(s, "two", two)
+	h.ok(s.Flush(h.ctx))
+	w := &walk{ctx: h.ctx, s: s, seen: map[node]bool{}, yield: func(node) bool { return true }}
+	h.ok(w.run(one.CID()))
+	h.ok(s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
+		r, err := c.row(nodeOf(a.CID()).mh)
+		if err != nil {
+			return err
+		}
+		return c.lose(nodeOf(a.CID()).mh, r.loc)
+	}}))
+	h.ok(w.run(two.CID()))
+	if h.marked(s, two) {
+		t.Error("what misses a block is marked as whole")
+	}
+	h.misses(s, two.CID(), Selection{}, a)
+}
