@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -18,7 +19,7 @@ func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.S
 			s.awaitNotes(ctx, root)
 		}
 		w := &walk{ctx: ctx, s: s, sel: newSelector(sel), seen: map[node]bool{}, yield: func(n node) bool { return yield(n.cid(), nil) }}
-		if err := w.run(root); err != nil {
+		if err := w.run(root); err != nil && !w.stopped {
 			yield(cid.Undef, fmt.Errorf("store: missing below %s: %w", root, err))
 		}
 	}
@@ -28,7 +29,12 @@ func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.S
 // large DAG has just been aliased it waits until its blocks have been looked at.
 func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
-		if err := s.wanted(ctx, func(n node) bool { return yield(n.cid(), nil) }); err != nil {
+		stopped := false
+		err := s.wanted(ctx, func(n node) bool {
+			stopped = !yield(n.cid(), nil)
+			return !stopped
+		})
+		if err != nil && !stopped {
 			yield(cid.Undef, fmt.Errorf("store: wanted: %w", err))
 		}
 	}
@@ -61,14 +67,16 @@ func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
 		return err
 	}
 	if !partial {
-		return scan(snap, string(keyWanted), "", func(k, _ []byte) bool {
-			n, perr := parseNode(k[1:])
-			if perr != nil {
-				err = perr
-				return false
+		var perr error
+		err := scan(snap, string(keyWanted), "", func(k, _ []byte) bool {
+			n, err := parseNode(k[1:])
+			if err == nil {
+				err = ctx.Err()
 			}
-			return yield(n) && ctx.Err() == nil
+			perr = err
+			return err == nil && yield(n)
 		})
+		return errors.Join(err, perr)
 	}
 	told := map[node]bool{}
 	stopped := false
@@ -106,7 +114,7 @@ func (s *Store) wantedByPins(ctx context.Context, snap *pebble.Snapshot, w *walk
 		return ctx.Err() == nil
 	})
 	for _, targets := range pins {
-		if err == nil {
+		if err == nil && !w.stopped {
 			err = w.runNodes(targets)
 		}
 	}
