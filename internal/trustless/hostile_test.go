@@ -391,3 +391,30 @@ func TestBadBase(t *testing.T) {
 		t.Errorf("a request against the rules: got %v, want ErrMalformed", err)
 	}
 }
+
+// TestEndOfContext ends the requests that a server has under way, as one does
+// that is being shut down: none of the CARs ends as if it were whole.
+func TestEndOfContext(t *testing.T) {
+	store := &blocks{}
+	root := addFile(t, store, random(4<<20, 1), small())
+	cut := func() {}
+	store.hold = func(context.Context, cid.Cid) {
+		if store.gets.Load() >= 5 {
+			cut()
+		}
+	}
+	h := NewHandler(Config{Blocks: store})
+	at := overHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		cut = cancel
+		h.ServeHTTP(w, r.WithContext(ctx))
+	}))
+	for range 3 {
+		store.gets.Store(0)
+		blocks, _, err := collect(t, at.client, root, Request{})
+		if err == nil {
+			t.Errorf("got %d blocks and no error, want an end that can be told from that of a whole CAR", len(blocks))
+		}
+	}
+}

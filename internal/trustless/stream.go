@@ -53,6 +53,10 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, remote string, 
 		err = errFlush
 	}
 	if err == nil {
+		// Reading ends without an error where the request does.
+		err = r.Context().Err()
+	}
+	if err == nil {
 		return
 	}
 	if !errors.Is(err, block.ErrNotFound) && !errors.Is(err, errWrite) && r.Context().Err() == nil {
