@@ -78,8 +78,8 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 	serving.Go(func() { _ = server.Serve(l) }) // which fails only with ErrServerClosed
 	return sync.OnceValue(func() error {
 		err := server.Close()
+		serving.Wait() // for a stream that was just accepted is to be reset, too
 		l.reset()
-		serving.Wait()
 		l.conns.Wait()
 		return err
 	})
