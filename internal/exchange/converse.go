@@ -49,6 +49,9 @@ func (w *worker) talk(ctx context.Context) error {
 	heard := make(chan error, 1)
 	go func() {
 		err := w.listen(ctx, conv)
+		if ctx.Err() != nil && !errors.Is(err, ErrLied) {
+			err = nil // it was told to stop, whatever it takes that for
+		}
 		cancel() // there's no use in asking then
 		w.s.mu.Lock()
 		w.s.changed.Broadcast()
@@ -58,7 +61,7 @@ func (w *worker) talk(ctx context.Context) error {
 	err = w.ask(ctx, conv)
 	cancel()
 	conv.Close()
-	if herr := <-heard; err == nil && !errors.Is(herr, context.Canceled) {
+	if herr := <-heard; err == nil {
 		err = herr
 	}
 	return err
