@@ -350,9 +350,20 @@ func (s *session) conclude(ctx context.Context) error {
 	if s.o.Alias == "" {
 		return nil
 	}
+	err := s.setAlias(ctx, true)
+	if errors.Is(err, store.ErrNoAlias) {
+		err = s.setAlias(ctx, false) // another session for the root took its own away
+	}
+	return err
+}
+
+// setAlias sets the caller's alias, in the place of the session's own.
+func (s *session) setAlias(ctx context.Context, instead bool) error {
 	b := s.x.c.Store.Batch()
 	b.Alias(s.o.Alias, s.root, store.AliasOptions{Selection: s.o.Selection})
-	b.RemoveAlias(SyncName(s.root))
+	if instead {
+		b.RemoveAlias(SyncName(s.root))
+	}
 	return b.Commit(ctx)
 }
 
