@@ -53,6 +53,7 @@ func TestWantedEndsWithContext(t *testing.T) {
 	h.alias(s, "x", h.leaf("a"))
 	h.alias(s, "y", h.leaf("b"))
 	ctx, cancel := context.WithCancel(h.ctx)
+	defer cancel()
 	var last error
 	n := 0
 	for _, err := range s.Wanted(ctx) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/ipfs/go-cid"
 )
 
@@ -15,7 +16,7 @@ const settlePatience = 500 * time.Millisecond
 // is known, if nothing that's live is missing; else the DAG is walked, and in
 // the first case that is done afterwards, for those who ask of its parts.
 func (s *Store) Whole(ctx context.Context, root cid.Cid) (bool, error) {
-	if s.isLive(root) && s.nothingWanted(ctx) {
+	if s.liveAndHere(ctx, root) {
 		s.noteSoon(root)
 		return true, nil
 	}
@@ -54,25 +55,13 @@ func (s *Store) awaitNotes(ctx context.Context, root cid.Cid) {
 	}
 }
 
-func (s *Store) isLive(root cid.Cid) bool {
+// liveAndHere tells whether the DAG below root is live, and all that is live is
+// here, if that's soon known.
+func (s *Store) liveAndHere(ctx context.Context, root cid.Cid) bool {
 	targets, err := s.targets(root)
-	if err != nil {
+	if err != nil || !areLive(targets, s.lookup) {
 		return false
 	}
-	for _, n := range targets {
-		r, err := s.lookup(n.mh)
-		if err != nil {
-			return false
-		}
-		if f, _ := r.find(n.codec); f.count == 0 {
-			return false
-		}
-	}
-	return true
-}
-
-// nothingWanted tells whether all that is live is here, if that's soon known.
-func (s *Store) nothingWanted(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, settlePatience)
 	defer cancel()
 	if s.settle(ctx, workExpand) != nil {
@@ -83,10 +72,36 @@ func (s *Store) nothingWanted(ctx context.Context) bool {
 		return false
 	}
 	defer done()
-	nothing := true
-	err = scan(snap, string(keyWanted), "", func(_, _ []byte) bool {
-		nothing = false
+	// The alias may have gone since, and come back.
+	row := func(mh string) (*row, error) {
+		value, err := getFrom(snap, rowKey(mh))
+		if err != nil || value == nil {
+			return &row{}, err
+		}
+		return parseRow(value)
+	}
+	return areLive(targets, row) && isEmpty(snap, keyExpand) && isEmpty(snap, keyWanted)
+}
+
+func areLive(targets []node, row func(mh string) (*row, error)) bool {
+	for _, n := range targets {
+		r, err := row(n.mh)
+		if err != nil {
+			return false
+		}
+		if f, _ := r.find(n.codec); f.count == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// isEmpty tells whether there's no key that begins so.
+func isEmpty(r pebble.Reader, prefix byte) bool {
+	empty := true
+	err := scan(r, string(prefix), "", func(_, _ []byte) bool {
+		empty = false
 		return false
 	})
-	return nothing && err == nil
+	return empty && err == nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -292,4 +293,35 @@ func TestLossBetweenWalks(t *testing.T) {
 		t.Error("what misses a block is marked as whole")
 	}
 	h.misses(s, two.CID(), Selection{}, a)
+}
+
+// What isn't all here is never taken for whole, though its alias comes and goes.
+func TestWholeBesideChanges(t *testing.T) {
+	h := newHarness(t)
+	s := h.open("", Options{})
+	root := h.link("root", h.leaf("missing").CID())
+	h.put(s, root)
+	stop := make(chan struct{})
+	var changing sync.WaitGroup
+	changing.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := errors.Join(s.SetAlias(h.ctx, "x", root.CID(), AliasOptions{}), s.RemoveAlias(h.ctx, "x")); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 500 {
+		if whole, err := s.Whole(h.ctx, root.CID()); whole || err != nil {
+			t.Errorf("got %v, %v, want false", whole, err)
+			break
+		}
+	}
+	close(stop)
+	changing.Wait()
 }
