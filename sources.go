@@ -25,8 +25,9 @@ import (
 )
 
 const (
-	// maxFound is how many providers a session is told of: more than it would
-	// ask, as some can't be reached. A liar may tell of thousands.
+	// maxFound is how many peers and gateways that are found a session is told
+	// of: more than it would ask, as some can't be reached. A liar may tell of
+	// thousands.
 	maxFound = 256
 	// headStart is how long the fetch of a single block waits for connected
 	// peers alone, if one of them delivered within the time of lately: who reads
@@ -122,6 +123,11 @@ func (net *online) lookForProviders(ctx context.Context, root cid.Cid, emit func
 			return
 		}
 	}
+	told := 0
+	tell := func(s exchange.Source) bool {
+		told++
+		return told <= maxFound && emit(s)
+	}
 	peers := make(map[peer.ID]*foundPeer)
 	defer func() {
 		for _, f := range peers {
@@ -135,7 +141,7 @@ func (net *online) lookForProviders(ctx context.Context, root cid.Cid, emit func
 		}
 		urls, addrs := splitAddrs(p.Addrs, net.local)
 		for _, u := range urls {
-			if !emit(&foundGateway{exchange.NewGateway(u, net.strange), p}) {
+			if !tell(&foundGateway{exchange.NewGateway(u, net.strange), p}) {
 				return
 			}
 		}
@@ -150,12 +156,9 @@ func (net *online) lookForProviders(ctx context.Context, root cid.Cid, emit func
 			f.tell(false)
 			continue
 		}
-		if len(peers) == maxFound {
-			return
-		}
 		f := &foundPeer{net: net, id: p.ID, news: make(chan struct{})}
 		peers[p.ID] = f
-		if !emit(net.peers.Found(p.ID, f.connect)) {
+		if !tell(net.peers.Found(p.ID, f.connect)) {
 			return
 		}
 	}

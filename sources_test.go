@@ -1,12 +1,19 @@
 package cairn
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"github.com/cairn-ipfs/cairn/internal/exchange"
+	"github.com/ipfs/go-cid"
+	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/libp2p/go-libp2p/core/test"
 	"github.com/multiformats/go-multiaddr"
 )
 
@@ -122,5 +129,47 @@ func TestStrangers(t *testing.T) {
 	resp.Body.Close()
 	if called != 0 {
 		t.Errorf("the one inside was called %d times", called)
+	}
+}
+
+// A liar tells of more gateways than anybody could ask.
+type liar struct{ t *testing.T }
+
+func (liar) Name() string { return "liar" }
+
+func (l liar) FindProviders(ctx context.Context, _ cid.Cid) iter.Seq2[Provider, error] {
+	return func(yield func(Provider, error) bool) {
+		for i := range 20 * maxFound {
+			id, err := test.RandPeerID()
+			if err != nil {
+				l.t.Error(err)
+				return
+			}
+			a := multiaddr.StringCast(fmt.Sprintf("/dns4/g%d.example/tcp/443/https", i))
+			if !yield(Provider{AddrInfo: peer.AddrInfo{ID: id, Addrs: []multiaddr.Multiaddr{a}}}, nil) {
+				return
+			}
+		}
+	}
+}
+
+func TestFoundGatewaysAreBounded(t *testing.T) {
+	n, err := Open(t.Context(), Config{Local: true, Routing: RoutingNone, Finders: []Finder{liar{t}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	net, err := n.online(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := cid.MustParse("bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
+	told := 0
+	net.lookForProviders(t.Context(), root, func(exchange.Source) bool {
+		told++
+		return true
+	})
+	if told != maxFound {
+		t.Errorf("got %d sources, want %d", told, maxFound)
 	}
 }
