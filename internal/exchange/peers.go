@@ -296,8 +296,8 @@ func (r *requests) request(ctx context.Context, c cid.Cid) {
 	case <-ctx.Done():
 		return
 	}
+	defer func() { <-r.slots }() // not before the block was taken: it's held until then
 	b, err := r.client.Block(ctx, c)
-	<-r.slots
 	r.mu.Lock()
 	delete(r.open, key(c))
 	r.mu.Unlock()
