@@ -72,6 +72,17 @@ func (b *Bitswap) Ledger(p peer.ID) (Ledger, bool) {
 	return r.ledger(), true
 }
 
+// Heard counts what comes from a peer, in pieces of messages. It begins anew with
+// each connection.
+func (b *Bitswap) Heard(p peer.ID) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.remotes[p]; r != nil {
+		return r.heard.Load()
+	}
+	return 0
+}
+
 // Peers returns the peers that there are ledgers of, in order.
 func (b *Bitswap) Peers() []peer.ID {
 	b.mu.Lock()

@@ -25,7 +25,8 @@ type Config struct {
 	Fallback      []Source
 	FallbackDelay time.Duration
 	// Stall is after which time a source that sends nothing, though it was
-	// asked, is given up. Zero: 30 s.
+	// asked, is given up; one that is a Hearer and sends a block bit by bit has
+	// three minutes more. Zero: 30 s.
 	Stall time.Duration
 	// Arrived is told of each block that came, and can be read by now, so that
 	// those who wait for it can be answered. It must return at once. Nil:

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
@@ -94,14 +95,20 @@ type peerSource struct {
 	p    *Peers
 	id   peer.ID
 	call func(context.Context) error // nil: Peers.Connect
+
+	heard atomic.Int64 // over streams of the gateway
 }
 
 var (
 	_ Streamer = (*peerSource)(nil)
 	_ Asker    = (*peerSource)(nil)
+	_ Hearer   = (*peerSource)(nil)
 )
 
 func (s *peerSource) Name() string { return s.id.String() }
+
+// Heard implements Hearer.
+func (s *peerSource) Heard() int64 { return s.heard.Load() + s.p.Bitswap.Heard(s.id) }
 
 func (s *peerSource) speaks(protocols ...protocol.ID) bool {
 	known, err := s.p.Host.Peerstore().SupportsProtocols(s.id, protocols...)
@@ -124,7 +131,7 @@ func (s *peerSource) connect(ctx context.Context) error {
 func (s *peerSource) gateway() *Gateway {
 	return &Gateway{client: &trustless.Client{
 		HTTP: &http.Client{Transport: trustless.Transport(s.p.Host, s.id)},
-		Base: trustless.StreamURL(s.id),
+		Base: trustless.StreamURL(s.id), Heard: &s.heard,
 	}}
 }
 
@@ -221,15 +228,19 @@ type Gateway struct{ client *trustless.Client }
 var (
 	_ Streamer = (*Gateway)(nil)
 	_ Asker    = (*Gateway)(nil)
+	_ Hearer   = (*Gateway)(nil)
 )
 
 // NewGateway returns the gateway below base. The HTTP client may be shared.
 func NewGateway(base *url.URL, client *http.Client) *Gateway {
-	return &Gateway{client: &trustless.Client{HTTP: client, Base: base}}
+	return &Gateway{client: &trustless.Client{HTTP: client, Base: base, Heard: new(atomic.Int64)}}
 }
 
 // Name is the gateway's address.
 func (g *Gateway) Name() string { return g.client.Base.String() }
+
+// Heard implements Hearer.
+func (g *Gateway) Heard() int64 { return g.client.Heard.Load() }
 
 // Stream implements Streamer.
 func (g *Gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Stream, error) {

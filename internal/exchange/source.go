@@ -16,6 +16,14 @@ type Source interface {
 	Name() string
 }
 
+// A Hearer is a Source that notices when something comes, though it's not a whole
+// block yet.
+type Hearer interface {
+	Source
+	// Heard is another number each time that something has come.
+	Heard() int64
+}
+
 // A Streamer sends DAGs whole.
 type Streamer interface {
 	Source

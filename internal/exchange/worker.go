@@ -37,6 +37,8 @@ type worker struct {
 	bytes     int64
 	badBytes  int64 // of blocks that nobody wanted
 	lastCame  time.Time
+	heard     int64 // what its Hearer said
+	lastHeard time.Time
 
 	// Of its conversation.
 	asked   int       // wants it was asked for, and that are open
@@ -79,6 +81,10 @@ const (
 	// others took.
 	lateFactor = 4
 	minLate    = time.Second
+	// maxSlow is how much longer than Stall a block may take as long as
+	// something comes: one of 2 MiB at 12 kB/s, which is as slow as bitswap's
+	// messages may be.
+	maxSlow = 3 * time.Minute
 )
 
 // findSources begins to ask all that are known, and to look for more.
@@ -284,6 +290,18 @@ func (w *worker) judge(v verdict, size int) error {
 	return nil
 }
 
+// stalled tells whether the source sends nothing, and keeps account of when
+// something came.
+func (w *worker) stalled(now time.Time) bool {
+	if h, ok := w.src.(Hearer); ok {
+		if n := h.Heard(); n != w.heard {
+			w.heard, w.lastHeard = n, now
+		}
+	}
+	stall, silent := w.s.x.c.Stall, now.Sub(w.lastCame)
+	return silent > stall && (now.Sub(w.lastHeard) > stall || silent > stall+maxSlow)
+}
+
 // watchStalls wakes those who wait from time to time, so that they look for
 // what is late, and gives up sources that send nothing.
 func (s *session) watchStalls() {
@@ -295,9 +313,12 @@ func (s *session) watchStalls() {
 			return
 		case <-tick.C:
 		}
+		// Not the time that the session itself takes, to look through what is
+		// here or to Follow: what comes meanwhile waits for it, too.
+		now := time.Now()
 		s.mu.Lock()
 		for _, w := range s.workers {
-			if !w.gone && w.busy && (w.streaming || w.asked > 0) && time.Since(w.lastCame) > s.x.c.Stall {
+			if !w.gone && w.busy && (w.streaming || w.asked > 0) && w.stalled(now) {
 				w.leave(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
 			}
 		}
