@@ -301,7 +301,7 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 	}
 }
 
-// dropSlowest drops the peer that has read nothing of its message for longest.
+// dropSlowest drops the peer whose message has been under way for longest.
 func (b *Bitswap) dropSlowest() {
 	var slowest *outbound
 	since := time.Now().Add(-patience).UnixNano()
@@ -313,7 +313,7 @@ func (b *Bitswap) dropSlowest() {
 		}
 	}
 	if slowest != nil {
-		slowest.s.SetWriteDeadline(time.Now())
+		slowest.drop()
 	}
 }
 

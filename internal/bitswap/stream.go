@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"sync/atomic"
 	"time"
 
@@ -287,6 +288,14 @@ type outbound struct {
 	done   chan struct{} // closed when nothing is read from it any more
 	stop   func() bool
 	since  atomic.Int64 // when the write going on began, in ns; else 0
+	// dropped: its memory is needed by others.
+	dropped atomic.Bool
+}
+
+// drop ends the write that goes on.
+func (o *outbound) drop() {
+	o.dropped.Store(true)
+	o.s.SetWriteDeadline(time.Now())
 }
 
 // open opens a stream to the peer. With dial it connects first, if need be.
@@ -326,15 +335,23 @@ func (o *outbound) isBroken() bool {
 	}
 }
 
-// Write writes p within the stall time-out.
-func (o *outbound) Write(p []byte) (int, error) {
-	now := time.Now()
-	o.since.Store(now.UnixNano())
+// Write writes p, each piece of it within the stall time-out.
+func (o *outbound) Write(p []byte) (n int, err error) {
+	o.since.Store(time.Now().UnixNano())
 	defer o.since.Store(0)
-	if err := o.s.SetWriteDeadline(now.Add(o.r.b.config.StallTimeout)); err != nil {
-		return 0, err
+	for len(p) > 0 && err == nil {
+		if err := o.s.SetWriteDeadline(time.Now().Add(o.r.b.config.StallTimeout)); err != nil {
+			return n, err
+		}
+		if o.dropped.Load() {
+			return n, os.ErrDeadlineExceeded
+		}
+		var m int
+		m, err = o.s.Write(p[:min(len(p), writeBuffer)])
+		n += m
+		p = p[m:]
 	}
-	return o.s.Write(p)
+	return n, err
 }
 
 // close ends the stream when the peer has read everything. It doesn't wait.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/simnet"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
 )
 
@@ -70,4 +71,26 @@ func TestSlowSource(t *testing.T) {
 			})
 		})
 	}
+}
+
+// So it is with a peer at the end of a slow line.
+func TestSlowPeer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		net := simnet.New(simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 240_000})
+		defer net.Close()
+		us, they := net.Host(t), net.Host(t)
+		defer us.Close()
+		defer they.Close()
+		ours, theirs := b.bitswap(us), b.bitswap(they)
+		defer ours.Close()
+		defer theirs.Close()
+		us.Peerstore().AddAddrs(they.ID(), they.Addrs(), time.Hour)
+		k, err := block.New(block.Raw, make([]byte, block.MaxSize))
+		b.check(err)
+		b.check(b.theirs.Put(t.Context(), k))
+		src := (&Peers{Host: us, Bitswap: ours}).Peer(they.ID())
+		_, err = b.sync(Config{}, k.CID(), Options{From: []Source{src}})
+		b.check(err)
+	})
 }
