@@ -134,6 +134,7 @@ func (a *announcer) announce(ctx context.Context) (err error) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.fetched = append(fetched, a.fetched...)
+		a.fetched = a.fetched[:min(len(a.fetched), maxAnnounced)] // some came meanwhile
 		for name := range changed {
 			a.add(name, rescan)
 		}
