@@ -41,8 +41,11 @@ type Config struct {
 
 const (
 	defaultStall = 30 * time.Second
-	// maxSources bounds the sources of one session.
+	// maxSources bounds the sources that one session asks at a time, and
+	// maxWaiting those that have their turn after them: many of those that are
+	// found can't be reached.
 	maxSources = 32
+	maxWaiting = 256
 )
 
 // An Exchange gets DAGs.

@@ -39,8 +39,9 @@ type session struct {
 	batchFull   int64 // how many bytes are enough for a commit
 	committing  bool
 	workers     []*worker
-	streams     int // how many DAGs are being streamed
-	finding     int // how many look for sources still
+	waiting     []func() bool // begin to ask those for whom there's no room yet
+	streams     int           // how many DAGs are being streamed
+	finding     int           // how many look for sources still
 	over        bool
 	err         error
 	counts      Progress

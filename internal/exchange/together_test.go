@@ -1,11 +1,14 @@
 package exchange
 
 import (
+	"context"
 	"fmt"
+	"iter"
 	"runtime"
 	"sync"
 	"testing"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
 )
 
@@ -55,5 +58,34 @@ func TestIdle(t *testing.T) {
 		if s.Err != nil {
 			t.Errorf("%s: got the error %v, want none", s.Name, s.Err)
 		}
+	}
+}
+
+// Who is found when as many are asked as may be has its turn when one of them
+// turns out to be no use, or none has more.
+func TestFoundBehindMany(t *testing.T) {
+	b := newBench(t)
+	root := b.tree(50)
+	top, err := b.theirs.Get(t.Context(), root)
+	b.check(err)
+	nothing, part := b.open(), b.open()
+	b.check(part.Put(t.Context(), top))
+	for what, blocks := range map[string]block.Getter{"nothing": nothing, "a part": part} {
+		t.Run("many have "+what, func(t *testing.T) {
+			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+			c := Config{Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+				return func(yield func(Source) bool) {
+					for i := range 3 * maxSources {
+						if !yield(&answerer{name: fmt.Sprint("peer ", i), blocks: blocks}) {
+							return
+						}
+					}
+					yield(&answerer{name: "full", blocks: b.theirs})
+				}
+			}}
+			_, err := b.sync(c, root, Options{Alias: "got"})
+			b.check(err)
+			b.whole(b.ours, root)
+		})
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -141,21 +142,43 @@ func (s *session) found() {
 	s.checkStuck()
 }
 
-// join adds a source, unless it's there already.
+// join adds a source, unless it's there already. Where there are as many as may
+// be, it has its turn when one of them is given up, or none has anything to do.
 func (s *session) join(ctx context.Context, src Source, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	active := 0
 	for _, w := range s.workers {
-		if w.src.Name() == src.Name() {
-			return
-		}
 		if !w.gone {
 			active++
 		}
 	}
-	if s.over || active >= maxSources {
-		return
+	switch {
+	case active < maxSources:
+		s.begins(ctx, src, known)
+	case len(s.waiting) < maxWaiting:
+		s.waiting = append(s.waiting, func() bool { return s.begins(ctx, src, known) })
+	}
+}
+
+// admit adds one of the sources that wait, if there's one. It's called with mu
+// held.
+func (s *session) admit() bool {
+	for len(s.waiting) > 0 {
+		begins := s.waiting[0]
+		s.waiting = s.waiting[1:]
+		if begins() {
+			return true
+		}
+	}
+	return false
+}
+
+// begins begins to ask a source, unless it's there already. It's called with mu
+// held.
+func (s *session) begins(ctx context.Context, src Source, known bool) bool {
+	if s.over || slices.ContainsFunc(s.workers, func(w *worker) bool { return w.src.Name() == src.Name() }) {
+		return false
 	}
 	w := &worker{s: s, src: src, known: known, window: startWindow, lastCame: time.Now()}
 	_, streams := src.(Streamer)
@@ -167,12 +190,13 @@ func (s *session) join(ctx context.Context, src Source, known bool) {
 	w.stop = stop
 	s.workers = append(s.workers, w)
 	s.group.Go(func() { w.run(own) })
+	return true
 }
 
 // checkStuck ends the session if there's nobody left who could have what is
 // missing. It's called with mu held.
 func (s *session) checkStuck() {
-	if s.over || s.finding > 0 || len(s.f.wants) == 0 {
+	if s.over || s.finding > 0 && len(s.waiting) == 0 || len(s.f.wants) == 0 {
 		return
 	}
 	for _, w := range s.workers {
@@ -188,6 +212,9 @@ func (s *session) checkStuck() {
 	}
 	if missing == nil {
 		return // all is asked for
+	}
+	if s.admit() || s.finding > 0 {
+		return
 	}
 	err := fmt.Errorf("%d blocks are missing, among them %s: %w: %w", len(s.f.wants), missing.cid, ErrNoSource, block.ErrNotFound)
 	for _, w := range s.workers {
@@ -243,6 +270,7 @@ func (w *worker) leave(err error) {
 	w.s.x.c.Logger.Info("exchange: a source is given up", "root", w.s.root, "source", w.src.Name(), "error", err)
 	w.takeBack()
 	w.stop()
+	w.s.admit()
 	w.s.changed.Broadcast()
 }
 
