@@ -166,6 +166,7 @@ var errStopped = errors.New("stopped")
 // watch runs the session, and tells how it goes.
 func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, error) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // also where yield panics
 	ended := make(chan error, 1)
 	go func() { ended <- s.run(ctx) }()
 	if x.c.Ended != nil {
@@ -179,7 +180,6 @@ func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, e
 			if errors.Is(err, ErrNoSource) && ctx.Err() != nil {
 				err = context.Cause(ctx) // nobody was found for want of time
 			}
-			cancel()
 			if err != nil {
 				return err
 			}

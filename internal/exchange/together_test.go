@@ -89,3 +89,23 @@ func TestFoundBehindMany(t *testing.T) {
 		})
 	}
 }
+
+// A session doesn't outlive the loop over its progress, however that is left.
+func TestPanicInLoop(t *testing.T) {
+	b := newBench(t)
+	root := b.chain(1)
+	looked := make(chan struct{})
+	c := Config{Store: b.ours, Sources: func(ctx context.Context, _ cid.Cid) iter.Seq[Source] {
+		return func(func(Source) bool) {
+			<-ctx.Done()
+			close(looked)
+		}
+	}}
+	func() {
+		defer func() { recover() }()
+		for range New(c).Sync(t.Context(), root, Options{}) {
+			panic("the caller's own")
+		}
+	}()
+	<-looked
+}
