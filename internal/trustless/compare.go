@@ -3,15 +3,22 @@ package trustless
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/ipfs/go-cid"
 )
 
-// comparedBytes is what is held for each block that the client has, after
-// comparing.
-const comparedBytes = 32
+const (
+	// comparingBytes is what a comparison counts as while it reads DAGs, among
+	// the blocks that are held for a remote: it has a block of each, their links,
+	// and what it remembers.
+	comparingBytes = 1 << 20
+	// comparedBytes is what is held for each block that the client has, after
+	// comparing.
+	comparedBytes = 32
+)
 
 // A comparison is what a DAG has that the client hasn't.
 type comparison struct {
@@ -21,13 +28,14 @@ type comparison struct {
 
 // compare compares the DAG of root with those that the client has.
 func (h *handler) compare(ctx context.Context, rq *request, root block.Block, state *share) (*comparison, error) {
-	waiting, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := h.diffs.take(waiting, rq.remote, 1); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		return nil, refuse(http.StatusTooManyRequests, "too many requests that compare DAGs")
+	// Who reads slowly what it asked for before has the time for that, and some is
+	// left for the response.
+	if err := takeWithin(ctx, h.WriteTimeout/2, h.memory, rq.remote, comparingBytes); err != nil {
+		return nil, err
+	}
+	defer h.memory.give(rq.remote, comparingBytes)
+	if err := takeWithin(ctx, patience, h.diffs, rq.remote, 1); err != nil {
+		return nil, err
 	}
 	defer h.diffs.give(rq.remote, 1)
 	get := &rootGetter{root, h.Blocks}
@@ -39,6 +47,17 @@ func (h *handler) compare(ctx context.Context, rq *request, root block.Block, st
 		return nil, refuse(http.StatusTooManyRequests, "too many responses under way that leave out what the client has")
 	}
 	return &comparison{d, root.CID()}, nil
+}
+
+// takeWithin takes n of m, or says that it can't be had in that time.
+func takeWithin(ctx context.Context, d time.Duration, m *memory, remote string, n int) error {
+	waiting, cancel := context.WithTimeout(ctx, d)
+	defer cancel()
+	err := m.take(waiting, remote, n)
+	if err != nil && ctx.Err() == nil {
+		return refuse(http.StatusTooManyRequests, "too many requests that compare DAGs")
+	}
+	return err
 }
 
 // children follows the links that the client hasn't.

@@ -3,11 +3,13 @@ package trustless
 import (
 	"context"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/dag"
@@ -263,6 +265,41 @@ func TestBusy(t *testing.T) {
 			if r := ask(h, "GET", target); r.StatusCode != 200 {
 				t.Errorf("afterwards: got %s, want 200", r.Status)
 			}
+		})
+	}
+}
+
+// TestCompareBesideBlocks has a remote compare DAGs while it leaves unread as much
+// as it may: that waits until something is read, for a while.
+func TestCompareBesideBlocks(t *testing.T) {
+	for name, read := range map[string]int{"read": block.MaxSize / 2, "not read": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				store := &blocks{}
+				root := chain(t, store, 5)
+				h := NewHandler(Config{Blocks: store}).(*handler)
+				remote := remoteOf(httptest.NewRequest("GET", "/", nil))
+				if err := h.memory.take(t.Context(), remote, blocksEach); err != nil {
+					t.Fatal(err)
+				}
+				answer := make(chan *http.Response, 1)
+				go func() { answer <- ask(h, "GET", "/ipfs/"+root.String()+"?format=car&have="+root.String()) }()
+				synctest.Wait()
+				if len(answer) > 0 {
+					t.Fatalf("got %s, want it to wait", (<-answer).Status)
+				}
+				h.memory.give(remote, read)
+				want := http.StatusOK
+				if read == 0 {
+					want = http.StatusTooManyRequests
+				}
+				if r := <-answer; r.StatusCode != want {
+					t.Errorf("got %s, want %d", r.Status, want)
+				}
+				if h.memory.all != blocksEach-read {
+					t.Errorf("%d bytes are held afterwards, want %d", h.memory.all, blocksEach-read)
+				}
+			})
 		})
 	}
 }
