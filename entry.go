@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	libp2pswarm "github.com/libp2p/go-libp2p/p2p/net/swarm"
@@ -136,7 +137,11 @@ func reasonOf(err error) string {
 	}
 	why := strings.ToValidUTF8(err.Error(), "?")
 	if len(why) > maxReason {
-		why = why[:maxReason] + "…"
+		end := maxReason
+		for !utf8.RuneStart(why[end]) {
+			end--
+		}
+		why = why[:end] + "…"
 	}
 	return strings.ReplaceAll(why, "\n", " ")
 }

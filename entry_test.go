@@ -40,6 +40,7 @@ func TestEntry(t *testing.T) {
 		"one that is silent":   {2, []error{refused}, entryTime, fmt.Sprintf(why, 2, syscall.ECONNREFUSED.Error()+", no answer")},
 		"all of them are that": {3, []error{slow}, entryTime, fmt.Sprintf(why, 3, "no answer (3)")},
 		"something long":       {1, []error{errors.New(strings.Repeat("x\n", maxReason))}, 0, fmt.Sprintf(why, 1, strings.Repeat("x ", maxReason/2)+"…")},
+		"within a letter":      {1, []error{errors.New(strings.Repeat("x", maxReason-1) + "äh")}, 0, fmt.Sprintf(why, 1, strings.Repeat("x", maxReason-1)+"…")},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			e := newEntry(c.peers, entryTime)
