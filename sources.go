@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -44,8 +43,9 @@ type singleKey struct{}
 // found. None of it waits for another.
 func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[exchange.Source] {
 	return func(yield func(exchange.Source) bool) {
+		told := make(map[string]bool)
 		for s := range net.peers.Connected() {
-			if !yield(s) {
+			if told[s.Name()] = true; !yield(s) {
 				return
 			}
 		}
@@ -62,7 +62,7 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 		var looking sync.WaitGroup
 		looking.Go(func() { net.lookForProviders(ctx, root, emit) })
 		if !net.entry.isOver() {
-			looking.Go(func() { net.connectedMeanwhile(ctx, emit) })
+			looking.Go(func() { net.connectedMeanwhile(ctx, told, emit) })
 		}
 		go func() {
 			looking.Wait()
@@ -86,9 +86,9 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 const lookAgain = 50 * time.Millisecond
 
 // connectedMeanwhile emits the peers that are connected while the network is
-// being entered, be it by that or not.
-func (net *online) connectedMeanwhile(ctx context.Context, emit func(exchange.Source) bool) {
-	told := make(map[string]bool)
+// being entered, be it by that or not. With those that were told of before there
+// are no more than a session may begin with.
+func (net *online) connectedMeanwhile(ctx context.Context, told map[string]bool, emit func(exchange.Source) bool) {
 	tick := time.NewTicker(lookAgain)
 	defer tick.Stop()
 	for over := false; !over; {
@@ -103,6 +103,9 @@ func (net *online) connectedMeanwhile(ctx context.Context, emit func(exchange.So
 		for s := range net.peers.Connected() {
 			if told[s.Name()] {
 				continue
+			}
+			if len(told) == exchange.MaxConnected {
+				return
 			}
 			if told[s.Name()] = true; !emit(s) {
 				return
@@ -330,14 +333,14 @@ func gatewayURL(a multiaddr.Multiaddr) *url.URL {
 }
 
 // strangers returns what asks gateways that somebody told of: unless local,
-// nothing but the internet is dialled, whatever a name resolves to. No redirect
-// leads anywhere else.
+// nothing but the internet is dialled, whatever a name resolves to. Redirects
+// are the trustless.Client's, which stays with the host.
 func strangers(local bool) *http.Client {
 	dialer := &net.Dialer{}
 	if !local {
 		dialer.Control = publicOnly
 	}
-	return &http.Client{Transport: trustless.NewHTTPTransport(dialer.DialContext), CheckRedirect: stayHere}
+	return &http.Client{Transport: trustless.NewHTTPTransport(dialer.DialContext)}
 }
 
 // errNotPublic: an address isn't one of the internet.
@@ -356,17 +359,6 @@ func publicOnly(_, address string, _ syscall.RawConn) error {
 	}
 	if !ip.IsGlobalUnicast() || !manet.IsPublicAddr(m) {
 		return fmt.Errorf("%s: %w", ip, errNotPublic)
-	}
-	return nil
-}
-
-// maxRedirects is how often a gateway may send us on.
-const maxRedirects = 3
-
-func stayHere(req *http.Request, via []*http.Request) error {
-	first := via[0].URL
-	if len(via) > maxRedirects || req.URL.Scheme != first.Scheme || !strings.EqualFold(req.URL.Host, first.Host) {
-		return fmt.Errorf("a redirect to %s, which is not followed", req.URL.Redacted())
 	}
 	return nil
 }

@@ -7,10 +7,13 @@ import (
 	"iter"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
+	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/test"
@@ -107,26 +110,33 @@ func TestStrangers(t *testing.T) {
 			t.Errorf("%s: %v", ip, err)
 		}
 	}
-	leads := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/here" {
-			return
-		}
-		to := "/here"
-		if r.URL.Path == "/away" {
-			to = inside.URL
-		}
-		http.Redirect(w, r, to, http.StatusFound)
-	}))
-	defer leads.Close()
-	client := strangers(true)
-	if _, err := client.Get(leads.URL + "/away"); err == nil {
-		t.Error("a redirect to another host: got no error")
-	}
-	resp, err := client.Get(leads.URL + "/near")
+	b, err := block.New(block.Raw, []byte("block"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	resp.Body.Close()
+	leads := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch path := r.URL.Path; {
+		case path == "/here":
+			_, _ = w.Write(b.Data())
+		case strings.HasPrefix(path, "/away"):
+			http.Redirect(w, r, inside.URL, http.StatusFound)
+		default:
+			http.Redirect(w, r, "/here", http.StatusFound)
+		}
+	}))
+	defer leads.Close()
+	base, err := url.Parse(leads.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := &trustless.Client{HTTP: strangers(true), Base: base.JoinPath("away")}
+	if _, err := away.Block(t.Context(), b.CID()); !errors.Is(err, trustless.ErrRedirect) {
+		t.Errorf("a redirect to another host: got %v, want %v", err, trustless.ErrRedirect)
+	}
+	near := &trustless.Client{HTTP: strangers(true), Base: base}
+	if _, err := near.Block(t.Context(), b.CID()); err != nil {
+		t.Errorf("a redirect within the host: %v", err)
+	}
 	if called != 0 {
 		t.Errorf("the one inside was called %d times", called)
 	}
@@ -171,5 +181,35 @@ func TestFoundGatewaysAreBounded(t *testing.T) {
 	})
 	if told != maxFound {
 		t.Errorf("got %d sources, want %d", told, maxFound)
+	}
+}
+
+// Those who connect while a session looks for sources don't take the places of
+// those that are found.
+func TestConnectedMeanwhileAreBounded(t *testing.T) {
+	n := openNode(t, Config{Routing: RoutingNone})
+	net, err := n.online(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		_, addr, _, _ := publisher(t)
+		if _, err := n.Connect(t.Context(), addr); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct{ before, want int }{{0, 2}, {exchange.MaxConnected - 1, 1}, {exchange.MaxConnected, 0}} {
+		told := make(map[string]bool)
+		for i := range c.before {
+			told[fmt.Sprint(i)] = true
+		}
+		got := 0
+		net.connectedMeanwhile(t.Context(), told, func(exchange.Source) bool {
+			got++
+			return true
+		})
+		if got != c.want {
+			t.Errorf("behind %d: got %d sources, want %d", c.before, got, c.want)
+		}
 	}
 }

@@ -68,9 +68,9 @@ func (p *Peers) Found(id peer.ID, connect func(context.Context) error) Source {
 	return &peerSource{p: p, id: id, call: connect}
 }
 
-// maxConnected is how many connected peers a session begins with: half of those
+// MaxConnected is how many connected peers a session begins with: half of those
 // that it asks, so that there is room for who is found to have it.
-const maxConnected = maxSources / 2
+const MaxConnected = maxSources / 2
 
 // Connected yields the peers that the host is connected to directly, and that
 // speak what is needed.
@@ -82,7 +82,7 @@ func (p *Peers) Connected() iter.Seq[Source] {
 			if p.Host.Network().Connectedness(id) != network.Connected || !s.speaks(bitswapProtocols...) && !s.speaks(trustless.StreamProtocol) {
 				continue
 			}
-			if n++; n > maxConnected || !yield(s) {
+			if n++; n > MaxConnected || !yield(s) {
 				return
 			}
 		}
