@@ -31,6 +31,7 @@ func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) 
 	header := w.Header()
 	rq.setHeaders(header)
 	setCaching(header, etag, cacheForever)
+	out := &pieceWriter{w: w, control: http.NewResponseController(w), timeout: h.WriteTimeout}
 	switch {
 	case etagMatches(r.Header.Values("If-None-Match"), etag):
 		w.WriteHeader(http.StatusNotModified)
@@ -39,12 +40,20 @@ func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) 
 		header["Content-Length"] = []string{strconv.Itoa(size)}
 		w.WriteHeader(http.StatusOK)
 	case r.Header.Get("Range") != "":
-		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(data))
+		http.ServeContent(rangeWriter{w, out}, r, "", time.Time{}, bytes.NewReader(data))
 	default:
 		header["Accept-Ranges"] = []string{"bytes"}
 		header["Content-Length"] = []string{strconv.Itoa(size)}
-		out := &pieceWriter{w: w, control: http.NewResponseController(w), timeout: h.WriteTimeout}
 		_, _ = out.Write(data) // an error means that nobody is listening
 	}
 	return nil
 }
+
+// A rangeWriter is a ResponseWriter that writes in pieces.
+type rangeWriter struct {
+	http.ResponseWriter
+	out *pieceWriter
+}
+
+// Write implements http.ResponseWriter.
+func (w rangeWriter) Write(p []byte) (int, error) { return w.out.Write(p) }
