@@ -2,6 +2,7 @@ package exchange
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"runtime"
@@ -108,4 +109,20 @@ func TestPanicInLoop(t *testing.T) {
 		}
 	}()
 	<-looked
+}
+
+// Who can only stream, and sends nothing but what is here, is given up.
+func TestNothingNew(t *testing.T) {
+	b := newBench(t)
+	root := b.chain(3)
+	known, err := block.New(block.Raw, make([]byte, maxAgain))
+	b.check(err)
+	b.check(b.ours.Put(t.Context(), known))
+	src := &gateway{name: "bad", blocks: b.theirs, lie: []block.Block{known}}
+	if _, err := b.sync(Config{}, root, Options{From: []Source{src}}); !errors.Is(err, ErrNoSource) {
+		t.Errorf("got %v, want %v", err, ErrNoSource)
+	}
+	if src.streams != maxFailures {
+		t.Errorf("got %d streams, want %d", src.streams, maxFailures)
+	}
 }

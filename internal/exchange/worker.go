@@ -36,7 +36,7 @@ type worker struct {
 	failures  int
 	blocks    int64
 	bytes     int64
-	badBytes  int64 // of blocks that nobody wanted
+	badBytes  int64 // of blocks that nobody wanted, with what they cost besides
 	lastCame  time.Time
 	heard     int64 // what its Hearer said
 	lastHeard time.Time
@@ -311,7 +311,7 @@ func (w *worker) judge(v verdict, size int) error {
 	if v != unwanted {
 		return nil
 	}
-	w.badBytes += int64(size)
+	w.badBytes += int64(size) + blockOverhead // empty ones cost work, too
 	if w.badBytes > max(maxUnwanted, w.bytes/maxUnwantedPart) {
 		return fmt.Errorf("%w: %d bytes of them", ErrLied, w.badBytes)
 	}
@@ -378,7 +378,7 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	s.f.unqueue(t)
 	t.asked = append(t.asked, asking{w, time.Now()})
 	w.asked++
-	others := s.f.links.n
+	others, before := s.f.links.n, w.blocks
 	var have []cid.Cid
 	if block.Equal(t.cid, s.root) {
 		have = s.have
@@ -403,6 +403,9 @@ func (w *worker) stream(ctx context.Context, t *want) {
 		}
 	case errors.Is(err, errEnough):
 		w.noStream = !w.noAsk // what is left is scattered
+		if w.noAsk && !arrived && w.blocks == before {
+			w.fail(err) // it would send the same again
+		}
 	case errors.Is(err, block.ErrNotFound):
 		t.lacking = append(t.lacking, w)
 		w.err = err
@@ -459,7 +462,10 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 		if over || err != nil {
 			return err
 		}
-		if again += b.Size() + blockOverhead; met || again > maxAgain {
+		if v == duplicate {
+			again += b.Size() + blockOverhead
+		}
+		if met || again > maxAgain {
 			return errEnough
 		}
 	}
