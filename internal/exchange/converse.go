@@ -68,13 +68,13 @@ func (w *worker) talk(ctx context.Context) error {
 }
 
 // probe asks the source whether it has the root, which says whether it's worth
-// it to ask for more.
+// it to ask for more. Some send the root itself, so watchStalls watches it.
 func (w *worker) probe(ctx context.Context, conv Conversation) error {
+	w.setProbing(true)
+	defer w.setProbing(false)
 	if err := conv.Has(ctx, w.s.root); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, w.s.x.c.Stall)
-	defer cancel()
 	for {
 		r, err := conv.Next(ctx)
 		if err != nil {
@@ -94,6 +94,13 @@ func (w *worker) probe(ctx context.Context, conv Conversation) error {
 		w.s.mu.Unlock()
 		return nil
 	}
+}
+
+// setProbing notes that a probe begins or ends.
+func (w *worker) setProbing(on bool) {
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	w.probing, w.lastCame = on, time.Now()
 }
 
 // ask keeps asking. It returns nil when there's nothing more to ask.
@@ -212,6 +219,9 @@ func (s *session) take(w *worker) []cid.Cid {
 			break
 		}
 		s.f.unqueue(t)
+		if w.asked == 0 {
+			w.lastCame = now // it had nothing to send before
+		}
 		t.asked = append(t.asked, asking{w, now})
 		w.asked++
 		cids = append(cids, t.cid)

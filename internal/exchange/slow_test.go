@@ -1,11 +1,15 @@
 package exchange
 
 import (
+	"context"
 	"errors"
 	"io"
+	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +17,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
+	"github.com/ipfs/go-cid"
 )
 
 // A slowLine carries what a handler answers, so many bytes a second.
@@ -55,6 +60,8 @@ func TestSlowSource(t *testing.T) {
 	}{
 		{"streams", 30_000, func(h http.Handler) http.Handler { return h }, nil},
 		{"is asked", 30_000, func(h http.Handler) http.Handler { return rawOnly{h} }, nil},
+		{"is found", 30_000, func(h http.Handler) http.Handler { return rawOnly{h} }, nil},
+		{"is found and sends hardly anything", 3_000, func(h http.Handler) http.Handler { return rawOnly{h} }, ErrStalled},
 		{"streams hardly anything", 3_000, func(h http.Handler) http.Handler { return h }, ErrStalled},
 	} {
 		t.Run(c.what, func(t *testing.T) {
@@ -65,7 +72,12 @@ func TestSlowSource(t *testing.T) {
 				b.check(b.theirs.Put(t.Context(), k))
 				line := slowLine{c.wrap(trustless.NewHandler(trustless.Config{Blocks: b.theirs})), c.rate}
 				src := NewGateway(&url.URL{Scheme: "http", Host: "x"}, &http.Client{Transport: line})
-				if _, err := b.sync(Config{}, k.CID(), Options{From: []Source{src}}); !errors.Is(err, c.want) {
+				conf, o, from := Config{}, Options{From: []Source{src}}, []Source{src}
+				if strings.HasPrefix(c.what, "is found") {
+					conf.Sources = func(context.Context, cid.Cid) iter.Seq[Source] { return slices.Values(from) }
+					o = Options{}
+				}
+				if _, err := b.sync(conf, k.CID(), o); !errors.Is(err, c.want) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}
 			})

@@ -31,6 +31,7 @@ type worker struct {
 	err       error // why it's gone
 	busy      bool  // it asks, or streams
 	streaming bool
+	probing   bool // it was asked whether it has the root
 	noStream  bool // it can't send DAGs, or not those that help
 	noAsk     bool
 	failures  int
@@ -346,7 +347,7 @@ func (s *session) watchStalls() {
 		now := time.Now()
 		s.mu.Lock()
 		for _, w := range s.workers {
-			if !w.gone && w.busy && (w.streaming || w.asked > 0) && w.stalled(now) {
+			if !w.gone && w.busy && (w.streaming || w.probing || w.asked > 0) && w.stalled(now) {
 				w.leave(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
 			}
 		}
