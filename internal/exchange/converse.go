@@ -23,8 +23,11 @@ func (w *worker) converse(ctx context.Context) {
 	s.mu.Lock()
 	w.takeBack()
 	w.cancels = nil
+	var busy *BusyError
 	switch {
 	case s.over || w.gone || err == nil:
+	case errors.As(err, &busy):
+		w.rest(busy)
 	case errors.Is(err, ErrLied), errors.Is(err, block.ErrNotFound):
 		w.leave(err)
 	default:
@@ -83,6 +86,9 @@ func (w *worker) probe(ctx context.Context, conv Conversation) error {
 		if !block.Equal(r.CID, w.s.root) {
 			continue
 		}
+		if r.Busy != nil {
+			return r.Busy
+		}
 		if r.Block.CID().Defined() {
 			w.accept(r.Block)
 		}
@@ -110,7 +116,7 @@ func (w *worker) ask(ctx context.Context, conv Conversation) error {
 		s.mu.Lock()
 		var wants, cancels []cid.Cid
 		for {
-			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && (s.streamTarget(w) != nil || s.next(w) == nil) {
+			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && !w.resting() && (s.streamTarget(w) != nil || s.next(w) == nil) {
 				s.mu.Unlock()
 				return nil
 			}
@@ -165,13 +171,18 @@ func (w *worker) told(r Reply) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.lastCame = time.Now()
+	if r.Busy != nil {
+		w.rest(r.Busy)
+	}
 	t := s.f.wants[key(r.CID)]
 	if r.Has || t == nil || !t.askedOf(w) {
 		return
 	}
 	t.forget(w)
 	w.asked--
-	t.lacking = append(t.lacking, w)
+	if r.Busy == nil {
+		t.lacking = append(t.lacking, w)
+	}
 	s.f.again(t, true)
 	s.changed.Broadcast()
 }
@@ -208,7 +219,7 @@ func (w *worker) room() int {
 // It's called with mu held.
 func (s *session) take(w *worker) []cid.Cid {
 	room := w.room()
-	if w.asked > room/2 && w.asked > 0 {
+	if w.resting() || w.asked > room/2 && w.asked > 0 {
 		return nil // in larger lots, later
 	}
 	var cids []cid.Cid

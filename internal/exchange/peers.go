@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/ipfs/go-cid"
@@ -249,6 +248,9 @@ func (g *Gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Str
 	if errors.Is(err, trustless.ErrProtocol) || errors.As(err, &status) && (status.Status == http.StatusNotAcceptable || status.Status == http.StatusNotImplemented || status.Status == http.StatusBadRequest) {
 		return nil, fmt.Errorf("%w: %w", ErrCannotStream, err)
 	}
+	if busy := busyOf(err); busy != nil {
+		return nil, busy
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -258,102 +260,3 @@ func (g *Gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Str
 type gatewayResponse struct{ *trustless.Response }
 
 func (r gatewayResponse) Honoured() bool { return len(r.Have) > 0 }
-
-// maxRequests is how many blocks a gateway is asked for at a time.
-const maxRequests = 32
-
-// Open implements Asker: each block is a request.
-func (g *Gateway) Open(ctx context.Context) (Conversation, error) {
-	c := &requests{client: g.client, replies: make(chan Reply), slots: make(chan struct{}, maxRequests), open: map[string]context.CancelFunc{}}
-	c.ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
-	return c, nil
-}
-
-// requests is a conversation in which each block is a request of its own.
-type requests struct {
-	client  *trustless.Client
-	ctx     context.Context // of all requests
-	stop    context.CancelCauseFunc
-	replies chan Reply
-	slots   chan struct{}
-	group   sync.WaitGroup
-
-	mu   sync.Mutex
-	open map[string]context.CancelFunc // guarded by mu
-}
-
-var errConversationOver = errors.New("conversation is over")
-
-func (r *requests) Want(_ context.Context, cids ...cid.Cid) error {
-	if err := context.Cause(r.ctx); err != nil {
-		return err
-	}
-	for _, c := range cids {
-		ctx, cancel := context.WithCancel(r.ctx)
-		r.mu.Lock()
-		r.open[key(c)] = cancel
-		r.mu.Unlock()
-		r.group.Go(func() {
-			defer cancel()
-			r.request(ctx, c)
-		})
-	}
-	return nil
-}
-
-func (r *requests) request(ctx context.Context, c cid.Cid) {
-	select {
-	case r.slots <- struct{}{}:
-	case <-ctx.Done():
-		return
-	}
-	defer func() { <-r.slots }() // not before the block was taken: it's held until then
-	b, err := r.client.Block(ctx, c)
-	r.mu.Lock()
-	delete(r.open, key(c))
-	r.mu.Unlock()
-	if err != nil && !errors.Is(err, block.ErrNotFound) {
-		if ctx.Err() == nil {
-			if errors.Is(err, block.ErrHashMismatch) {
-				err = fmt.Errorf("%w: %w", ErrLied, err)
-			}
-			r.stop(err)
-		}
-		return
-	}
-	select {
-	case r.replies <- Reply{CID: c, Block: b, Has: err == nil}:
-	case <-ctx.Done():
-	}
-}
-
-// Has gets the block: it's wanted anyway.
-func (r *requests) Has(ctx context.Context, c cid.Cid) error { return r.Want(ctx, c) }
-
-func (r *requests) Cancel(cids ...cid.Cid) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, c := range cids {
-		if cancel := r.open[key(c)]; cancel != nil {
-			cancel()
-			delete(r.open, key(c))
-		}
-	}
-}
-
-func (r *requests) Next(ctx context.Context) (Reply, error) {
-	select {
-	case reply := <-r.replies:
-		return reply, nil
-	case <-r.ctx.Done():
-		return Reply{}, context.Cause(r.ctx)
-	case <-ctx.Done():
-		return Reply{}, ctx.Err()
-	}
-}
-
-func (r *requests) Close() error {
-	r.stop(errConversationOver)
-	r.group.Wait()
-	return nil
-}

@@ -3,7 +3,9 @@ package exchange
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
+	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
@@ -29,7 +31,7 @@ type Streamer interface {
 	Source
 	// Stream asks for the DAG below root, depth-first, without what lies in
 	// the DAGs of have. Errors: ErrCannotStream, if this one can't after all;
-	// block.ErrNotFound, if it hasn't got the root.
+	// block.ErrNotFound, if it hasn't got the root; a *BusyError.
 	Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (Stream, error)
 }
 
@@ -74,7 +76,22 @@ type Reply struct {
 	Block block.Block
 	// Has tells whether the source has it.
 	Has bool
+	// Busy, if not nil, is why there's no answer. What else was asked for may
+	// still come.
+	Busy *BusyError
 }
+
+// A BusyError says that a source asks not to be asked for a while.
+type BusyError struct {
+	Wait time.Duration // how long; 0 if it didn't say
+	Err  error         // what it said
+}
+
+// Error implements error.
+func (e *BusyError) Error() string { return fmt.Sprintf("busy: %v", e.Err) }
+
+// Unwrap returns what the source said.
+func (e *BusyError) Unwrap() error { return e.Err }
 
 // ErrCannotStream says that a source that looked like a Streamer is none.
 var ErrCannotStream = errors.New("source can't send DAGs")

@@ -35,6 +35,8 @@ type worker struct {
 	noStream  bool // it can't send DAGs, or not those that help
 	noAsk     bool
 	failures  int
+	pauses    int       // given since a block came
+	until     time.Time // the end of the last one
 	blocks    int64
 	bytes     int64
 	badBytes  int64 // of blocks that nobody wanted, with what they cost besides
@@ -52,6 +54,13 @@ type worker struct {
 const (
 	// maxFailures is after how many errors a source is given up.
 	maxFailures = 3
+	// maxPauses is how many pauses in a row a source is given, when it says that
+	// it's busy, and maxPause how long one may be; who needs more is given up.
+	// minPause is how long the first one is where the source doesn't say it; each
+	// further one is twice as long.
+	maxPauses = 5
+	maxPause  = time.Minute
+	minPause  = time.Second
 	// startWindow is how many blocks a source is asked for at first; each one
 	// that comes adds one, up to maxWindow, which is what today's bitswap
 	// servers keep of a peer's wants (1,024), less a reserve.
@@ -238,7 +247,7 @@ func (w *worker) run(ctx context.Context) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		for !s.over && !w.gone && !s.workFor(w) {
+		for !s.over && !w.gone && (w.resting() || !s.workFor(w)) {
 			s.checkStuck()
 			if s.over {
 				return
@@ -284,6 +293,30 @@ func (w *worker) fail(err error) {
 	}
 }
 
+// rest gives the source the pause that it asks for. It's called with mu held.
+func (w *worker) rest(b *BusyError) {
+	if w.resting() && b.Wait <= maxPause {
+		// It has answered several questions so.
+		if until := time.Now().Add(max(b.Wait, minPause)); until.After(w.until) {
+			w.until = until
+		}
+		return
+	}
+	if w.pauses++; w.pauses > maxPauses || b.Wait > maxPause {
+		w.leave(b)
+		return
+	}
+	wait := b.Wait
+	if wait == 0 {
+		wait = minPause << (w.pauses - 1)
+	}
+	w.until = time.Now().Add(wait)
+	w.s.x.c.Logger.Debug("exchange: a source is given a pause", "root", w.s.root, "source", w.src.Name(), "pause", wait, "error", b)
+}
+
+// resting tells whether the source has a pause.
+func (w *worker) resting() bool { return time.Now().Before(w.until) }
+
 // takeBack gives to others what the source was asked for.
 func (w *worker) takeBack() {
 	if w.asked == 0 {
@@ -302,7 +335,7 @@ func (w *worker) takeBack() {
 func (w *worker) count(size int64) {
 	w.blocks++
 	w.bytes += size
-	w.failures = 0
+	w.failures, w.pauses = 0, 0
 	w.lastCame = time.Now()
 }
 
@@ -395,8 +428,11 @@ func (w *worker) stream(ctx context.Context, t *want) {
 		w.asked--
 		s.f.again(t, true)
 	}
+	var busy *BusyError
 	switch {
 	case s.over || w.gone:
+	case errors.As(err, &busy):
+		w.rest(busy)
 	case errors.Is(err, ErrCannotStream):
 		w.noStream = true
 		if w.noAsk {
