@@ -116,7 +116,7 @@ func (w *worker) ask(ctx context.Context, conv Conversation) error {
 		s.mu.Lock()
 		var wants, cancels []cid.Cid
 		for {
-			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && !w.resting() && (s.streamTarget(w) != nil || s.next(w) == nil) {
+			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && !w.resting() && s.looking == 0 && (s.streamTarget(w) != nil || s.next(w) == nil) {
 				s.mu.Unlock()
 				return nil
 			}

@@ -42,6 +42,7 @@ type session struct {
 	waiting     []func() bool // begin to ask those for whom there's no room yet
 	streams     int           // how many DAGs are being streamed
 	finding     int           // how many look for sources still
+	looking     int           // how many look for what is missing
 	over        bool
 	err         error
 	counts      Progress
@@ -121,6 +122,9 @@ func (s *session) begin(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	missing, err := s.missing(ctx, []cid.Cid{s.root})
+	if errors.Is(err, errOver) {
+		err = s.err
+	}
 	if err != nil {
 		return err
 	}
@@ -165,13 +169,24 @@ func (s *session) endLocked(err error) {
 }
 
 // missing returns what isn't here of DAGs, depth-first. It's called with mu
-// held.
-func (s *session) missing(ctx context.Context, roots []cid.Cid) ([]cid.Cid, error) {
-	var missing []cid.Cid
+// held, and lets go of it while it reads a block: there may be very many.
+func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.Cid, err error) {
+	s.looking++
+	read := false
+	defer func() {
+		s.looking--
+		if read {
+			missing, err = s.stillMissing(ctx, missing, err)
+			s.changed.Broadcast()
+		}
+	}()
 	stack := [][]cid.Cid{roots}
 	for len(stack) > 0 {
 		if err := ctx.Err(); err != nil {
 			return nil, err
+		}
+		if s.over {
+			return nil, errOver
 		}
 		top := &stack[len(stack)-1]
 		if len(*top) == 0 {
@@ -198,16 +213,20 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) ([]cid.Cid, erro
 			here = store.Present // what to follow isn't known to the store
 		}
 		if here == store.Present && !isLeaf(c) {
+			s.seen[k] = struct{}{} // by now, lest another looks, too
+			read = true
+			s.mu.Unlock()
 			b, err := s.x.c.Store.Get(ctx, c)
+			s.mu.Lock()
 			if err == nil {
 				links, err := s.links(b)
 				if err != nil {
 					return nil, err
 				}
-				s.seen[k] = struct{}{}
 				stack = append(stack, links)
 				continue
 			}
+			delete(s.seen, k)
 			if !errors.Is(err, block.ErrNotFound) && !errors.Is(err, block.ErrDamaged) {
 				return nil, err
 			}
@@ -221,6 +240,28 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) ([]cid.Cid, erro
 		}
 	}
 	return missing, nil
+}
+
+// errOver says that a session is over.
+var errOver = errors.New("session is over")
+
+// stillMissing returns those that haven't come while others were looked for. It's
+// called with mu held.
+func (s *session) stillMissing(ctx context.Context, missing []cid.Cid, err error) ([]cid.Cid, error) {
+	still := missing[:0]
+	for _, c := range missing {
+		if err != nil {
+			break
+		}
+		if _, seen := s.seen[key(c)]; seen {
+			continue
+		}
+		var here store.Presence
+		if here, err = s.batch.Look(ctx, c); here == store.Absent {
+			still = append(still, c)
+		}
+	}
+	return still, err
 }
 
 // links returns what to go on with below a block. A block that can't be decoded
@@ -270,14 +311,17 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 		if !w.leaf {
 			s.seen[key(w.cid)] = struct{}{}
 		}
+		for _, a := range w.asked {
+			a.who.answered(w, a, a.who == from)
+		}
+		w.asked = nil
+		from.taking = true
 		missing, err = s.missing(ctx, links)
+		from.taking, from.lastCame = false, time.Now()
 	}
 	if err != nil {
 		s.endLocked(fmt.Errorf("%s: %w", b.CID(), err))
 		return duplicate
-	}
-	for _, a := range w.asked {
-		a.who.answered(w, a, a.who == from)
 	}
 	// Below what is streamed comes what is streamed next. What was taken from
 	// the back is behind all that's queued.
@@ -289,7 +333,7 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	s.counts.Bytes += size
 	s.rate.add(time.Now(), size)
 	s.commitSome(ctx, size)
-	if len(s.f.wants) == 0 {
+	if len(s.f.wants) == 0 && s.looking == 0 {
 		s.endLocked(nil)
 	}
 	if len(missing) > 0 {

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
 
@@ -124,5 +126,106 @@ func TestNothingNew(t *testing.T) {
 	}
 	if src.streams != maxFailures {
 		t.Errorf("got %d streams, want %d", src.streams, maxFailures)
+	}
+}
+
+// A gate is a backing that is slow.
+type gate struct {
+	theirs  block.Getter
+	entered chan struct{}
+	open    chan struct{}
+}
+
+func (g *gate) ReadBlock(ctx context.Context, locator []byte, _ int) ([]byte, error) {
+	select {
+	case g.entered <- struct{}{}:
+	default:
+	}
+	<-g.open
+	_, c, err := cid.CidFromBytes(locator)
+	if err != nil {
+		return nil, err
+	}
+	b, err := g.theirs.Get(ctx, c)
+	return b.Data(), err
+}
+
+// While what is here is looked through, a session tells how it goes.
+func TestProgressWhileLooking(t *testing.T) {
+	b := newBench(t)
+	root := b.chain(3)
+	top, err := b.theirs.Get(t.Context(), root)
+	b.check(err)
+	links, err := b.theirs.Links(top)
+	b.check(err)
+	for what, here := range map[string]cid.Cid{"the root": root, "what is below it": links[0]} {
+		t.Run(what+" is here", func(t *testing.T) {
+			b := &bench{T: t, theirs: b.theirs}
+			g := &gate{theirs: b.theirs, entered: make(chan struct{}, 1), open: make(chan struct{})}
+			b.ours, err = store.Open(t.Context(), "", store.Options{Backings: map[string]store.Backing{"gate": g}})
+			b.check(err)
+			defer b.ours.Close()
+			batch := b.ours.Batch()
+			k, err := b.theirs.Get(t.Context(), here)
+			b.check(err)
+			b.check(batch.Refer(k, "gate", here.Bytes()))
+			b.check(batch.Commit(t.Context()))
+			src := &answerer{name: "n", blocks: b.theirs}
+			for p, err := range New(Config{Store: b.ours}).Sync(t.Context(), root, Options{From: []Source{src}, NoPin: true}) {
+				b.check(err)
+				select {
+				case <-g.entered:
+					close(g.open)
+				default:
+				}
+				if p.Done && p.Blocks != 2 {
+					t.Errorf("got %d blocks, want 2", p.Blocks)
+				}
+			}
+			b.whole(b.ours, root)
+		})
+	}
+}
+
+// Many look through what is here at a time: nothing is forgotten, and nothing is
+// wanted twice.
+func TestLookedThroughByMany(t *testing.T) {
+	b := newBench(t)
+	var tops []cid.Cid
+	batch, n := b.ours.Batch(), 0
+	for i := range 23 {
+		top := b.tree(200, i) // they share most
+		tops = append(tops, top)
+		for step, err := range dag.Walk(t.Context(), b.theirs, []cid.Cid{top}, dag.WalkOptions{}) {
+			b.check(err)
+			if n++; step.CID != top && (!isLeaf(step.CID) || n%2 == 0) {
+				b.check(batch.Put(t.Context(), step.Block))
+			}
+		}
+	}
+	b.check(batch.Commit(t.Context()))
+	links := []byte{0x80 | 23}
+	for _, c := range tops {
+		links = append(append(links, 0xd8, 0x2a, 0x58, byte(len(c.Bytes())+1), 0), c.Bytes()...)
+	}
+	root, err := block.New(block.DagCBOR, links)
+	b.check(err)
+	b.check(b.theirs.Put(t.Context(), root))
+	missing := 0
+	for step, err := range dag.Walk(t.Context(), b.theirs, []cid.Cid{root.CID()}, dag.WalkOptions{}) {
+		b.check(err)
+		if has, err := b.ours.Has(t.Context(), step.CID); err != nil || !has {
+			missing++
+		}
+	}
+	var from []Source
+	for i := range 8 {
+		from = append(from, &answerer{name: fmt.Sprint("peer ", i), blocks: b.theirs})
+	}
+	p, err := b.sync(Config{}, root.CID(), Options{From: from, Alias: "got"})
+	b.check(err)
+	b.whole(b.ours, root.CID())
+	if int(p.Blocks) != missing {
+		t.Errorf("got %d blocks, want %d", p.Blocks, missing)
 	}
 }

@@ -32,6 +32,7 @@ type worker struct {
 	busy      bool  // it asks, or streams
 	streaming bool
 	probing   bool // it was asked whether it has the root
+	taking    bool // what it sent is being taken in
 	noStream  bool // it can't send DAGs, or not those that help
 	noAsk     bool
 	failures  int
@@ -360,6 +361,9 @@ func (w *worker) stalled(now time.Time) bool {
 			w.heard, w.lastHeard = n, now
 		}
 	}
+	if w.taking {
+		return false
+	}
 	stall, silent := w.s.x.c.Stall, now.Sub(w.lastCame)
 	return silent > stall && (now.Sub(w.lastHeard) > stall || silent > stall+maxSlow)
 }
@@ -492,7 +496,7 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 		}
 		w.s.mu.Lock()
 		over := w.s.over || w.gone
-		met := v == duplicate && w.s.f.queued() == 0 // all that's left is asked of others
+		met := v == duplicate && w.s.f.queued() == 0 && w.s.looking == 0 // all that's left is asked of others
 		w.lastCame = time.Now()
 		err := w.judge(v, b.Size())
 		w.s.mu.Unlock()
