@@ -6,6 +6,7 @@ import (
 	"flag"
 	"slices"
 	"testing"
+	"time"
 
 	blocks "github.com/ipfs/go-block-format"
 	"github.com/ipfs/go-cid"
@@ -400,5 +401,24 @@ func TestWantErrors(t *testing.T) {
 	}
 	if _, err := New(Config{}); err == nil {
 		t.Error("New without a host: got no error")
+	}
+}
+
+// A peer counts as one of which blocks may come as long as one may.
+func TestExpecting(t *testing.T) {
+	var r remote
+	now := time.Now()
+	r.late.add("a", now.Add(-lateTime))
+	r.late.add("b", now.Add(-lateTime))
+	r.late.add("a", now)
+	if !r.expecting() {
+		t.Error("one may still come: got false, want true")
+	}
+	if r.late.take("b") || !r.late.take("a") || !r.late.take("a") {
+		t.Error("got the one that is too late, or not the other")
+	}
+	r.late.add("c", now.Add(-lateTime))
+	if r.expecting() {
+		t.Error("one that is too late: got true, want false")
 	}
 }

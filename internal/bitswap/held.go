@@ -3,6 +3,7 @@ package bitswap
 import (
 	"container/heap"
 	"container/list"
+	"time"
 )
 
 // heldBack are the wants that the peer is not told of yet, as a heap: the
@@ -43,28 +44,43 @@ func (h *heldBack) Pop() any {
 }
 
 // A lateSet counts, for wants that are over, how many blocks may still come;
-// the oldest are forgotten beyond maxLate.
+// the oldest are forgotten beyond maxLate, and after lateTime.
 type lateSet struct {
 	order list.List // of string, the oldest first
 	at    map[string]*lateWant
 }
 
 type lateWant struct {
-	n int
-	e *list.Element
+	n     int
+	e     *list.Element
+	since time.Time
 }
 
-func (l *lateSet) add(k string) {
+func (l *lateSet) add(k string, now time.Time) {
 	if l.at == nil {
 		l.at = make(map[string]*lateWant)
 	}
 	if w := l.at[k]; w != nil {
 		w.n++
+		w.since = now
+		l.order.MoveToBack(w.e)
 		return
 	}
-	l.at[k] = &lateWant{1, l.order.PushBack(k)}
+	l.at[k] = &lateWant{1, l.order.PushBack(k), now}
 	if l.order.Len() > maxLate {
 		delete(l.at, l.order.Remove(l.order.Front()).(string))
+	}
+}
+
+// expire forgets those that are too late.
+func (l *lateSet) expire(now time.Time) {
+	for e := l.order.Front(); e != nil; e = l.order.Front() {
+		k := e.Value.(string)
+		if now.Sub(l.at[k].since) < lateTime {
+			return
+		}
+		l.order.Remove(e)
+		delete(l.at, k)
 	}
 }
 

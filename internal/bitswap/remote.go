@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -25,6 +26,10 @@ const (
 	// maxLate is the most cancelled wants for which a block may still come
 	// that are remembered: several times what can be under way.
 	maxLate = 8 << 10
+
+	// lateTime is for how long it may still come: longer than one block takes at
+	// the slowest.
+	lateTime = 5 * time.Minute
 )
 
 // A remote is one peer: what is asked of it, what it asks, and what was
@@ -102,6 +107,7 @@ func (r *remote) refused() error {
 func (r *remote) expecting() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.late.expire(time.Now())
 	return len(r.wants) > 0 || r.late.order.Len() > 0
 }
 
@@ -232,7 +238,7 @@ func (r *remote) remove(w *want, late int) {
 		r.outstanding--
 	}
 	for range late {
-		r.late.add(k)
+		r.late.add(k, time.Now())
 	}
 }
 
@@ -345,6 +351,12 @@ func (r *remote) shun(err error) {
 // fail ends all conversations with an error, and forgets what they want.
 func (r *remote) fail(err error) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failLocked(err)
+}
+
+// failLocked is fail with the lock held.
+func (r *remote) failLocked(err error) {
 	for c := range r.talks {
 		clear(c.wants)
 		c.end(fmt.Errorf("bitswap: peer %s: %w", r.id, err))
@@ -352,20 +364,16 @@ func (r *remote) fail(err error) {
 	clear(r.talks)
 	for _, w := range r.wants {
 		if w.sent > 0 {
-			r.late.add(key(w.cid))
+			r.late.add(key(w.cid), time.Now())
 		}
 	}
 	clear(r.wants)
 	clear(r.cancels)
 	r.held = nil
 	r.outstanding = 0
-	s := r.sender
-	r.sender = nil
-	if s != nil {
+	if s := r.sender; s != nil {
+		r.sender = nil
 		r.b.host.ConnManager().Unprotect(r.id, protectTag)
-	}
-	r.mu.Unlock()
-	if s != nil {
 		s.wake()
 	}
 }
