@@ -307,9 +307,8 @@ func (r *remote) resend(s *sender) {
 // failOf fails the remote unless it has got another sender since.
 func (r *remote) failOf(s *sender, err error) {
 	r.mu.Lock()
-	mine := r.sender == s
-	r.mu.Unlock()
-	if mine {
-		r.fail(err)
+	defer r.mu.Unlock()
+	if r.sender == s {
+		r.failLocked(err)
 	}
 }
