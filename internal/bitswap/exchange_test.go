@@ -404,6 +404,28 @@ func TestWantErrors(t *testing.T) {
 	}
 }
 
+// Who asks twice for the same is answered once.
+func TestAskTwice(t *testing.T) {
+	client, server := newNode(t, Config{}), newNode(t, Config{})
+	connect(t, client.host, server.host)
+	first, second := raw(t, []byte("first")), raw(t, []byte("second"))
+	c := client.open(t, server.host.ID())
+	for range 3 {
+		if err := c.Want(WantBlock, false, 0, first.CID()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.put(t, first, second)
+	server.Have(first.CID())
+	got := []cid.Cid{next(t, c).CID}
+	if err := c.Want(WantBlock, false, 0, second.CID()); err != nil {
+		t.Fatal(err)
+	}
+	if got = append(got, next(t, c).CID); got[0] != first.CID() || got[1] != second.CID() {
+		t.Errorf("got %s, want %s and %s", got, first.CID(), second.CID())
+	}
+}
+
 // A peer counts as one of which blocks may come as long as one may.
 func TestExpecting(t *testing.T) {
 	var r remote

@@ -3,6 +3,7 @@ package bitswap
 import (
 	"container/heap"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -145,7 +146,9 @@ func (r *remote) add(c *Conversation, kind Want, sendDontHave bool, priority int
 				r.outstanding--
 			}
 		}
-		w.asks = append(w.asks, ask{c, id, kind, sendDontHave})
+		if a := (ask{c, id, kind, sendDontHave}); !slices.Contains(w.asks, a) {
+			w.asks = append(w.asks, a)
+		}
 		c.wants[w] = struct{}{}
 		stronger := kind == WantBlock && w.kind == WantHave || sendDontHave && !w.sendDontHave
 		if stronger {
