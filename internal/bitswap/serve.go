@@ -301,7 +301,8 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 	}
 }
 
-// dropSlowest drops the peer whose message has been under way for longest.
+// dropSlowest drops the peer that a piece of a message has been under way to for
+// longest.
 func (b *Bitswap) dropSlowest() {
 	var slowest *outbound
 	since := time.Now().Add(-patience).UnixNano()

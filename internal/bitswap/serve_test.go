@@ -529,3 +529,35 @@ func TestReceived(t *testing.T) {
 		t.Errorf("got %d blocks, %d bytes, want 10 and 12340", count.Load(), size.Load())
 	}
 }
+
+// A steadyStream takes a piece in half of the time that makes others impatient.
+type steadyStream struct{ network.Stream }
+
+func (steadyStream) SetWriteDeadline(time.Time) error { return nil }
+
+func (steadyStream) Write(p []byte) (int, error) {
+	time.Sleep(patience / 2)
+	return len(p), nil
+}
+
+// Who reads 64 KiB in a second keeps its memory, however large the block.
+func TestHurrySteady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := &outbound{r: &remote{b: &Bitswap{config: Config{StallTimeout: time.Minute}}}, s: steadyStream{}}
+		written := make(chan struct{})
+		go func() {
+			defer close(written)
+			if n, err := o.Write(make([]byte, block.MaxSize)); n != block.MaxSize || err != nil {
+				t.Errorf("got %d bytes, %v, want %d", n, err, block.MaxSize)
+			}
+		}()
+		for range block.MaxSize / writeBuffer {
+			time.Sleep(patience / 4)
+			if since := o.since.Load(); since != 0 && time.Since(time.Unix(0, since)) >= patience {
+				t.Errorf("got a write that began %v ago, want less than %v", time.Since(time.Unix(0, since)), patience)
+				break
+			}
+		}
+		<-written
+	})
+}

@@ -287,7 +287,7 @@ type outbound struct {
 	broken chan struct{} // closed when the peer has reset it
 	done   chan struct{} // closed when nothing is read from it any more
 	stop   func() bool
-	since  atomic.Int64 // when the write going on began, in ns; else 0
+	since  atomic.Int64 // when the write of a piece going on began, in ns; else 0
 	// dropped: its memory is needed by others.
 	dropped atomic.Bool
 }
@@ -337,10 +337,11 @@ func (o *outbound) isBroken() bool {
 
 // Write writes p, each piece of it within the stall time-out.
 func (o *outbound) Write(p []byte) (n int, err error) {
-	o.since.Store(time.Now().UnixNano())
 	defer o.since.Store(0)
 	for len(p) > 0 && err == nil {
-		if err := o.s.SetWriteDeadline(time.Now().Add(o.r.b.config.StallTimeout)); err != nil {
+		now := time.Now()
+		o.since.Store(now.UnixNano())
+		if err := o.s.SetWriteDeadline(now.Add(o.r.b.config.StallTimeout)); err != nil {
 			return n, err
 		}
 		if o.dropped.Load() {
