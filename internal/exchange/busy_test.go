@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
+	"github.com/libp2p/go-libp2p/core/peer"
 )
 
 // A busyLine carries requests to a handler, each of which takes takes, and refuses
@@ -143,4 +144,31 @@ func TestBusyStream(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A peer whose streams are all taken is busy, too.
+func TestBusyPeer(t *testing.T) {
+	t.Parallel() // it waits, mostly
+	b := newBench(t)
+	us, they := b.host(), b.host()
+	begun, over := make(chan struct{}, 2), make(chan struct{})
+	stop := trustless.Serve(they, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		begun <- struct{}{}
+		<-over
+	}), trustless.ServeConfig{MaxEach: 1})
+	defer stop()
+	defer close(over)
+	b.check(us.Connect(t.Context(), peer.AddrInfo{ID: they.ID(), Addrs: they.Addrs()}))
+	src := (&Peers{Host: us}).Peer(they.ID()).(*peerSource)
+	ctx, cancel := context.WithCancel(t.Context())
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	defer cancel()
+	root := b.chain(1)
+	asking.Go(func() { src.gateway().Stream(ctx, root, nil) })
+	<-begun
+	_, err := src.gateway().Stream(ctx, root, nil) // it waits for its turn, as long as that's worth it
+	if busy := (*BusyError)(nil); !errors.As(err, &busy) {
+		t.Errorf("got %v, want a BusyError", err)
+	}
 }
