@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"time"
 
 	"github.com/ipfs/go-cid"
@@ -42,10 +43,16 @@ const (
 	sweepBurst    = 1
 
 	// refreshBatch is how many CIDs of a list are looked up at once in the
-	// keystore. refreshBurst is how many new ones of a list are announced
+	// keystore. refreshBurst is how many new ones are to be announced at a time
 	// without waiting for their turn: they wait in memory, 100 bytes each.
 	refreshBatch = 1 << 10
 	refreshBurst = 1 << 16
+
+	// offlineAfter is when a sweep forgets what it was to announce at once, and
+	// takes no more of it without a word, as it has no network: never. What it
+	// forgot is in the keystore, so nobody would have it announced before its
+	// region's turn.
+	offlineAfter = math.MaxInt64
 )
 
 // An announcer keeps what is announced, and announces it.
@@ -78,6 +85,7 @@ func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
 				return t.dht.Provide(context.Background(), cid.NewCidV1(cid.Raw, h), false)
 			}),
 			provider.WithReprovideInterval(c.Providing.interval()),
+			provider.WithOfflineDelay(offlineAfter),
 			provider.WithMaxWorkers(sweepWorkers),
 			provider.WithDedicatedPeriodicWorkers(sweepPeriodic),
 			provider.WithDedicatedBurstWorkers(sweepBurst),
@@ -213,18 +221,25 @@ func (r *Router) during(ctx context.Context, what string, do func(context.Contex
 
 // addNew adds what the list has and the keystore doesn't, and has it announced.
 func (a *announcer) addNew(ctx context.Context, list List) error {
-	burst := 0
+	waiting := make([]int64, len(a.sweeps))
+	for i, s := range a.sweeps {
+		stats, err := s.Stats(ctx)
+		if err != nil {
+			return err
+		}
+		waiting[i] = stats.Queues.PendingKeyProvides
+	}
 	flush := func(keys []multihash.Multihash) error {
 		added, err := a.keys.Put(ctx, keys...)
 		if err != nil {
 			return err
 		}
-		for _, s := range a.sweeps {
-			if burst < refreshBurst {
+		for i, s := range a.sweeps {
+			if waiting[i] < refreshBurst {
 				err = errors.Join(err, s.ProvideOnce(added...))
 			}
+			waiting[i] += int64(len(added))
 		}
-		burst += len(added)
 		return err
 	}
 	var keys []multihash.Multihash
