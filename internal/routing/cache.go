@@ -23,6 +23,10 @@ const (
 	// so that a liar can't fill a row.
 	maxRowSource = 4
 
+	// maxHash bounds a row's multihash, in bytes, above the longest that names a
+	// block anywhere: one too long for the store would keep all from being saved.
+	maxHash = 256
+
 	// foundFor is how long a provider is remembered that was only heard of,
 	// workedFor one that was: DHT records are good for 48 hours, addresses
 	// change sooner.
@@ -124,7 +128,7 @@ func (c *cache) get(id cid.Cid, now time.Time) []Provider {
 
 // add remembers a provider with its addresses.
 func (c *cache) add(id cid.Cid, p Provider, worked bool, now time.Time) {
-	if c.limit < 0 || !validID(p.ID) || len(p.Addrs) == 0 || len(p.Source) > maxName || len(p.Protocols) > maxProtocols {
+	if c.limit < 0 || len(id.Hash()) > maxHash || !validID(p.ID) || len(p.Addrs) == 0 || len(p.Source) > maxName || len(p.Protocols) > maxProtocols {
 		return
 	}
 	c.mu.Lock()

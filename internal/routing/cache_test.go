@@ -11,10 +11,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/query"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
+	"github.com/multiformats/go-multihash"
 )
 
 func someProvider(t testing.TB, source string) Provider {
@@ -22,6 +24,25 @@ func someProvider(t testing.TB, source string) Provider {
 		AddrInfo:  peer.AddrInfo{ID: newID(t), Addrs: []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/1")}},
 		Source:    source,
 		Protocols: []string{"transport-bitswap"},
+	}
+}
+
+// TestCacheOfLongHashes remembers nothing of what can't be saved: whoever uses the
+// library may look for anything.
+func TestCacheOfLongHashes(t *testing.T) {
+	now := time.Unix(1e9, 0)
+	for _, test := range []struct{ length, want int }{{128, 1}, {5 << 10, 0}} {
+		c := newCache(newMemory(), 3, slog.New(slog.DiscardHandler))
+		digest := make([]byte, test.length)
+		h, err := multihash.Encode(digest, multihash.IDENTITY)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := cid.NewCidV1(cid.Raw, h)
+		c.add(id, someProvider(t, "dht"), true, now)
+		if got := len(c.get(id, now)); got != test.want || len(c.dirty) != test.want {
+			t.Errorf("a digest of %d bytes: got %d providers, %d rows to save, want %d", test.length, got, len(c.dirty), test.want)
+		}
 	}
 }
 
