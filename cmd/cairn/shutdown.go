@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -34,14 +35,18 @@ func (a *app) shutdownCommand() *cobra.Command {
 				return fmt.Errorf("shutdown: %w for this repository", rpc.ErrNoDaemon)
 			}
 			defer d.Close()
+			// Who has a repository open says so in its owner file: another process
+			// soon, if somebody starts the daemon again. That of a daemon elsewhere
+			// can't be seen.
+			owner := filepath.Join(d.dir, "owner")
+			before, _ := os.ReadFile(owner)
 			if err := d.Shutdown(ctx); err != nil {
 				return fmt.Errorf("shutdown: %w", err)
 			}
-			// Who has a repository open says so in its owner file. That of a
-			// daemon elsewhere can't be seen.
 			late := time.After(leavingAtMost)
 			for d.dir != "" {
-				if _, err := os.Stat(filepath.Join(d.dir, "owner")); errors.Is(err, fs.ErrNotExist) {
+				now, err := os.ReadFile(owner)
+				if errors.Is(err, fs.ErrNotExist) || err == nil && before != nil && !bytes.Equal(now, before) {
 					return nil
 				}
 				select {

@@ -1,0 +1,41 @@
+package main
+
+import (
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/rpc"
+)
+
+// TestShutdownOfOneThatIsRestarted ends a daemon that somebody starts again
+// before its going is seen.
+func TestShutdownOfOneThatIsRestarted(t *testing.T) {
+	dir := t.TempDir()
+	n, err := cairn.Open(t.Context(), cairn.Config{Dir: dir, Offline: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer n.Close()
+	next := func() {
+		text := `{"program":"cairn","pid":1,"host":"h","since":"2001-02-03T04:05:06Z"}`
+		if err := os.WriteFile(filepath.Join(dir, "owner"), []byte(text), 0o644); err != nil {
+			t.Error(err)
+		}
+	}
+	l, err := rpc.ListenUnix(filepath.Join(dir, socketFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewUnstartedServer(rpc.NewServer(n, rpc.Config{Shutdown: next}))
+	server.Listener.Close()
+	server.Listener = l
+	server.Start()
+	defer server.Close()
+	var c console
+	if got := c.run(t.Context(), t, "shutdown", "--repo", dir); got != exitDone {
+		t.Errorf("got status %d: %s, want %d", got, c.err.String(), exitDone)
+	}
+}
