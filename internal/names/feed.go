@@ -75,7 +75,10 @@ func (n *Names) openFeed(name Name) error {
 	if open {
 		return nil
 	}
-	topic, err := topics(name.Topic(), func(ctx context.Context, m swarm.Message) bool { return n.hear(ctx, name, m) == nil })
+	topic, err := topics(name.Topic(), func(ctx context.Context, m swarm.Message) bool {
+		better, err := n.hear(ctx, name, m)
+		return err == nil && (better || n.isOwn(m))
+	})
 	if err != nil {
 		return fmt.Errorf("names: topic of %s: %w", name, err)
 	}
@@ -120,29 +123,38 @@ func (n *Names) listen(name Name, topic Topic) {
 		if err != nil {
 			return
 		}
-		if err := n.hear(n.ctx, name, m); err != nil {
+		if _, err := n.hear(n.ctx, name, m); err != nil {
 			n.log.Debug("names: a record was refused", "name", name, "peer", m.From, "err", err)
 		}
 	}
 }
 
-// hear takes a message of a topic; an error says that it's no record of the
-// name, expired, or older than what was seen. Anybody can send anything there;
-// so one message is checked at a time, of all topics together.
-func (n *Names) hear(ctx context.Context, name Name, m swarm.Message) error {
+// hear takes a message of a topic, and tells whether it is better than what was
+// here; an error says that it's no record of the name, expired, or older than
+// what was seen. Anybody can send anything there; so one message is checked at a
+// time, of all topics together.
+func (n *Names) hear(ctx context.Context, name Name, m swarm.Message) (better bool, err error) {
 	if len(m.Data) > MaxRecord {
-		return fmt.Errorf("%w: a message of %d bytes", ErrInvalid, len(m.Data))
+		return false, fmt.Errorf("%w: a message of %d bytes", ErrInvalid, len(m.Data))
 	}
 	select {
 	case n.verifying <- struct{}{}:
 		defer func() { <-n.verifying }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return false, ctx.Err()
 	case <-n.ctx.Done():
-		return ErrClosed
+		return false, ErrClosed
 	}
-	_, _, err := n.accept(ctx, name, m.Data, fromTopic+m.From.String(), false)
-	return err
+	_, better, err = n.accept(ctx, name, m.Data, fromTopic+m.From.String(), false)
+	return better, err
+}
+
+// isOwn tells whether a message is one that is published here: what it says is
+// here already. That of somebody else is passed on only if it's news, as other
+// implementations have it: else who repeats a record has all followers send it.
+func (n *Names) isOwn(m swarm.Message) bool {
+	h := n.net.Load().Host
+	return h != nil && m.From == h.ID()
 }
 
 // spread publishes a record that came otherwise on its topic, if that is open.

@@ -173,7 +173,7 @@ func TestPush(t *testing.T) {
 }
 
 // TestNotPassedOn has Bob between Mallory and Dave, who takes anything: what is no
-// record of the name, or an old one, ends with Bob.
+// record of the name, an old one, or no news ends with Bob.
 func TestNotPassedOn(t *testing.T) {
 	bob, mallory, dave := newNode(t, Config{}), newSwarm(t), newSwarm(t)
 	key, name := newKey(t)
@@ -192,7 +192,8 @@ func TestNotPassedOn(t *testing.T) {
 	}
 	awaitPeers(t, topics[mallory], 1)
 	awaitPeers(t, bob.names.feed(name).topic, 2)
-	if _, err := bob.names.Put(t.Context(), name, mustRecord(t, key, Fields{Sequence: 3}).Bytes()); err != nil {
+	held := mustRecord(t, key, Fields{Sequence: 3})
+	if _, err := bob.names.Put(t.Context(), name, held.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	// Gossip reaches Dave once Bob has taken him into his mesh.
@@ -203,12 +204,13 @@ func TestNotPassedOn(t *testing.T) {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	publishing.Go(func() {
-		for sequence := uint64(4); ctx.Err() == nil; sequence++ {
+		for n := 1; ctx.Err() == nil; n++ {
 			for _, data := range [][]byte{
-				fmt.Appendf(nil, "noise %d", sequence), make([]byte, MaxRecord+int(sequence)),
+				fmt.Appendf(nil, "noise %d", n), make([]byte, MaxRecord+n),
 				mustRecord(t, key, Fields{Sequence: 2}).Bytes(),
-				mustRecord(t, key, Fields{Sequence: sequence + 9, Validity: time.Now().Add(-time.Hour)}).Bytes(),
-				mustRecord(t, key, Fields{Sequence: sequence}).Bytes(),
+				mustRecord(t, key, Fields{Sequence: 9, Validity: time.Now().Add(-time.Hour)}).Bytes(),
+				held.Bytes(), mustRecord(t, key, Fields{Sequence: 3, Validity: held.Validity().Add(-time.Minute)}).Bytes(),
+				mustRecord(t, key, Fields{Sequence: 3, Validity: held.Validity().Add(time.Duration(n) * time.Second)}).Bytes(),
 			} {
 				if err := topics[mallory].Publish(ctx, data); err != nil && ctx.Err() == nil {
 					t.Error(err)
@@ -228,6 +230,12 @@ func TestNotPassedOn(t *testing.T) {
 		r, err := ParseRecord(name, m.Data)
 		if err != nil || r.Valid(time.Now()) != nil || r.Sequence() < 3 {
 			t.Fatalf("Bob passed on %.40q: %v", m.Data, err)
+		}
+		if m.From != mallory.ID() {
+			continue // what Bob was told otherwise
+		}
+		if r.Compare(held) <= 0 {
+			t.Fatalf("Bob passed on a record of the sequence %d until %v, which is no news", r.Sequence(), r.Validity())
 		}
 		if came++; came == 5 {
 			return
