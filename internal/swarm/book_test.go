@@ -296,6 +296,17 @@ func FuzzAddressRecord(f *testing.F) {
 	})
 }
 
+// TestBanOutlivesAddresses reads a record with addresses of a protocol that nobody
+// here knows, and one out of bounds: the ban and the other address stay.
+func TestBanOutlivesAddresses(t *testing.T) {
+	data := []byte(`{"banned":true,"addresses":[{"addr":"/ip9/1/carrier-pigeon/2","source":"peer"},` +
+		`{"addr":"/ip4/1.2.3.4/tcp/4","source":"peer","failures":-1},{"addr":"/ip4/1.2.3.4/tcp/5","source":"peer"}]}`)
+	addresses, banned, err := decodeRecord(data)
+	if err != nil || !banned || len(addresses) != 1 || addresses[0].Addr.String() != "/ip4/1.2.3.4/tcp/5" {
+		t.Errorf("got %v, %v, %v, want the address that can be read, and the ban", addresses, banned, err)
+	}
+}
+
 // TestBanIsKept bans peers, of which one is known by addresses too, and opens the
 // swarm again, without closing it in good order.
 func TestBanIsKept(t *testing.T) {

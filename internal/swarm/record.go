@@ -82,7 +82,8 @@ func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 	return encodeRecord(best[:len(best)-1], banned)
 }
 
-// decodeRecord reads a record's data. It takes them to be hostile.
+// decodeRecord reads a record's data. It takes them to be hostile. An address that
+// can't be read is left out: one that another version wrote must not lose a ban.
 func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 	if len(data) > MaxRecord {
 		return nil, false, fmt.Errorf("%d bytes, more than %d", len(data), MaxRecord)
@@ -96,11 +97,8 @@ func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 	}
 	for _, s := range stored.Addresses {
 		addr, err := ma.NewMultiaddr(s.Addr)
-		if err != nil {
-			return nil, false, err
-		}
-		if len(addr.Bytes()) > maxAddress || len(s.Source) > maxSource || s.Failures < 0 {
-			return nil, false, fmt.Errorf("address %.40s… is out of bounds", s.Addr)
+		if err != nil || len(addr.Bytes()) > maxAddress || len(s.Source) > maxSource || s.Failures < 0 {
+			continue
 		}
 		addresses = append(addresses, Address{
 			Addr: addr, Source: s.Source,
