@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -243,6 +244,11 @@ func (a *announcer) addBelow(ctx context.Context, fresh []store.Alias) error {
 		}
 		return a.node.entitiesOf(ctx, roots)
 	})
+	if errors.Is(err, block.ErrTooLarge) {
+		// Another time it would be no smaller; what came before the bound is told.
+		a.log.Warn("announcing what lies below a root: not all of it", "error", err)
+		err = nil
+	}
 	if err != nil {
 		return err
 	}

@@ -11,6 +11,10 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
+// maxListed is how many blocks with links a list may visit: each costs about a
+// hundred bytes of memory while it's read.
+const maxListed = 1 << 24
+
 // entities lists the entities below all aliases.
 func (n *Node) entities(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
@@ -50,11 +54,15 @@ func (n *Node) blocksOf(ctx context.Context, roots []cid.Cid) iter.Seq2[cid.Cid,
 	return n.walk(ctx, roots, n.store.Links)
 }
 
-// walk lists what is here of DAGs, reading none of the leaves.
+// walk lists what is here of DAGs, reading none of the leaves. Errors:
+// block.ErrTooLarge above maxListed; the store's.
 func (n *Node) walk(ctx context.Context, roots []cid.Cid, links func(block.Block) ([]cid.Cid, error)) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		var leaves []cid.Cid
 		isLeaf := func(c cid.Cid) bool {
+			if block.CheckCID(c) != nil {
+				return true // it can name no block here
+			}
 			leaf := dag.Leaf(c.Prefix().Codec) && !block.IsIdentity(c)
 			if leaf {
 				leaves = append(leaves, c)
@@ -73,7 +81,8 @@ func (n *Node) walk(ctx context.Context, roots []cid.Cid, links func(block.Block
 			leaves = leaves[:0]
 			return true
 		}
-		for step, err := range dag.Walk(ctx, n.store, roots, dag.WalkOptions{Skip: isLeaf, Links: links, KeepGoing: true}) {
+		o := dag.WalkOptions{Skip: isLeaf, Links: links, KeepGoing: true, MaxBlocks: maxListed}
+		for step, err := range dag.Walk(ctx, n.store, roots, o) {
 			if !flush() {
 				return
 			}
