@@ -101,7 +101,7 @@ func (f *fieldReader) keep() (kept []byte, err error) {
 			if size, err = f.varint(); err != nil {
 				return nil, err
 			}
-			fits := size <= uint64(maxKept-len(kept))
+			fits := size <= uint64(max(0, maxKept-len(kept)))
 			isPeer := number == closerField || number == providerField
 			switch {
 			case isPeer && (!fits || peers[number] == maxPeers):

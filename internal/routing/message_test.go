@@ -59,6 +59,14 @@ func TestManyPeers(t *testing.T) {
 	}
 	one := append(addrs, peer...) // the id comes last
 	one = append(append([]byte{closerField<<3 | 2}, varint.ToUvarint(uint64(len(one)))...), one...)
+	// With what says how long it is, the first is two bytes more than is kept; then
+	// come others.
+	brim, err := proto.Marshal(&pb.Message{ProviderPeers: []*pb.Message_Peer{
+		{Id: make([]byte, maxKept-6)}, {Id: make([]byte, maxKept/2)}, {Id: make([]byte, maxKept)},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, test := range []struct {
 		name              string
 		message           []byte
@@ -68,6 +76,7 @@ func TestManyPeers(t *testing.T) {
 		{"closer", append(bytes.Repeat(closer, 500_000), provider...), maxPeers, 1, true},
 		{"providers", append(closer, bytes.Repeat(provider, 500_000)...), 1, maxPeers, false},
 		{"addresses", one, 1, 0, true},
+		{"to the brim", append(closer, brim...), 1, 1, false},
 	} {
 		m, whole, err := readMessage(bytes.NewReader(framed(test.message)))
 		if err != nil || whole != test.whole || len(m.GetCloserPeers()) != test.closer || len(m.GetProviderPeers()) != test.providers {
