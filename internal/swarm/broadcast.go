@@ -25,6 +25,12 @@ const (
 	// broadcastTimeout bounds sending to one peer, and receiving from one.
 	broadcastTimeout = 20 * time.Second
 
+	// broadcastPiece is how much of a message there's memory for before it comes,
+	// in bytes, and broadcastPatience how long so much may take: whoever keeps
+	// memory from others has to send as much, again and again.
+	broadcastPiece    = 64 << 10
+	broadcastPatience = 5 * time.Second
+
 	// maxBroadcasting is to how many peers a broadcast goes at a time.
 	maxBroadcasting = 16
 )
@@ -117,20 +123,22 @@ func (s *Swarm) receiveBroadcast(stream network.Stream) {
 }
 
 func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
-	if err := stream.SetDeadline(time.Now().Add(broadcastTimeout)); err != nil {
+	end := time.Now().Add(broadcastTimeout)
+	if err := stream.SetDeadline(end); err != nil {
 		return err
 	}
 	reserved := 0
 	defer func() { stream.Scope().ReleaseMemory(reserved) }()
-	topic, data, err := readBroadcast(stream, func(topic string, n int) (bool, error) {
-		if !s.gossip.isOpen(topic) {
-			return false, nil
-		}
+	topic, data, err := readBroadcast(stream, s.gossip.isOpen, func(n int) error {
 		if err := stream.Scope().ReserveMemory(n, network.ReservationPriorityAlways); err != nil {
-			return false, err
+			return err
 		}
-		reserved = n
-		return true, nil
+		reserved += n
+		late := time.Now().Add(broadcastPatience)
+		if late.After(end) {
+			late = end
+		}
+		return stream.SetReadDeadline(late)
 	})
 	if err != nil {
 		return err
@@ -151,10 +159,10 @@ func appendBroadcast(to []byte, topic string, data []byte) []byte {
 	return append(to, data...)
 }
 
-// readBroadcast reads a message, which must be all that comes. Keep is asked
-// whether there's somebody for so many bytes of a topic's, and room for them; if
-// nobody is there they are thrown away, and nil returned.
-func readBroadcast(from io.Reader, keep func(topic string, n int) (bool, error)) (topic string, data []byte, err error) {
+// readBroadcast reads a message, which must be all that comes. If nobody has the
+// topic open, the data are thrown away, and nil returned. Next is asked before each
+// piece of them, and before the end, for room for so many bytes more.
+func readBroadcast(from io.Reader, isOpen func(topic string) bool, next func(n int) error) (topic string, data []byte, err error) {
 	r := bufio.NewReader(from)
 	n, err := readLength(r, maxTopicName)
 	if err != nil {
@@ -171,11 +179,9 @@ func readBroadcast(from io.Reader, keep func(topic string, n int) (bool, error))
 	if n, err = readLength(r, MaxMessage); err != nil {
 		return "", nil, fmt.Errorf("data: %w", err)
 	}
-	kept, err := keep(topic, n)
-	if kept && err == nil {
-		data = make([]byte, n)
-		_, err = io.ReadFull(r, data)
-	} else if err == nil {
+	if isOpen(topic) {
+		data, err = readPieces(r, n, next)
+	} else {
 		_, err = io.CopyN(io.Discard, r, int64(n))
 	}
 	if err != nil {
@@ -185,6 +191,29 @@ func readBroadcast(from io.Reader, keep func(topic string, n int) (bool, error))
 		return "", nil, errors.New("more follows the data")
 	}
 	return topic, data, nil
+}
+
+// readPieces reads n bytes. There's room for twice as many at most as have come.
+func readPieces(r io.Reader, n int, next func(n int) error) ([]byte, error) {
+	data := []byte{}
+	for len(data) < n {
+		grow := 0
+		if len(data) == cap(data) {
+			grow = min(max(len(data), broadcastPiece), n-len(data))
+		}
+		if err := next(grow); err != nil {
+			return nil, err
+		}
+		if grow > 0 {
+			data = append(make([]byte, 0, len(data)+grow), data...)
+		}
+		at := len(data)
+		data = data[:at+min(broadcastPiece, cap(data)-at)]
+		if _, err := io.ReadFull(r, data[at:]); err != nil {
+			return nil, err
+		}
+	}
+	return data, next(0)
 }
 
 // readLength reads a length, which may be at most most.

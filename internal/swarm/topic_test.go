@@ -7,10 +7,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/network"
 )
@@ -347,8 +350,8 @@ func TestBroadcastsAreBounded(t *testing.T) {
 		if opened {
 			open(t, b, name)
 		}
-		begun := appendBroadcast(nil, name, make([]byte, MaxMessage))[:64<<10]
-		rest := appendBroadcast(nil, name, make([]byte, MaxMessage))[len(begun):]
+		message := appendBroadcast(nil, name, make([]byte, MaxMessage))
+		begun, rest := message[:len(message)-1], message[len(message)-1:]
 		var streams []network.Stream
 		for range broadcastStreams {
 			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
@@ -401,6 +404,82 @@ func TestBroadcastsAreBounded(t *testing.T) {
 		if n, err := c.Broadcast(soon(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
 			t.Errorf("another peer's: got %d, %v, want 1", n, err)
 		}
+	}
+}
+
+// TestBroadcastsOfOthers has as many peers as the memory for broadcasts is for say
+// that they'll send as much as they may, and send little of it: another's comes.
+func TestBroadcastsOfOthers(t *testing.T) {
+	b := local(t, Config{})
+	topic := open(t, b, "x")
+	begun := appendBroadcast(nil, "x", make([]byte, MaxMessage))[:broadcastPiece/2]
+	for range broadcastInAll / broadcastMemory {
+		a := local(t, Config{})
+		connect(t, a, b)
+		for range broadcastMemory / MaxMessage {
+			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer stream.Reset()
+			if _, err := stream.Write(begun); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	eventually(t, "there's memory for all that began", func() (reserved bool) {
+		if err := b.host.Network().ResourceManager().ViewProtocol(broadcastProtocol, func(s network.ProtocolScope) error {
+			reserved = s.Stat().Memory >= broadcastInAll/MaxMessage*broadcastPiece
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		return reserved
+	})
+	c := local(t, Config{})
+	connect(t, c, b)
+	if n, err := c.Broadcast(soon(t), "x", make([]byte, MaxMessage)); n != 1 || err != nil {
+		t.Fatalf("got %d, %v, want 1", n, err)
+	}
+	if m := first(t, topic); m.From != c.ID() || len(m.Data) != MaxMessage {
+		t.Errorf("got %d bytes from %v, want %d from %v", len(m.Data), m.From, MaxMessage, c.ID())
+	}
+}
+
+// A slowStream sends its message, and then waits for as long as it may.
+type slowStream struct {
+	network.Stream // nil
+	message        []byte
+	deadline       time.Time
+}
+
+func (s *slowStream) Scope() network.StreamScope         { return &network.NullScope{} }
+func (s *slowStream) SetDeadline(at time.Time) error     { s.deadline = at; return nil }
+func (s *slowStream) SetReadDeadline(at time.Time) error { return s.SetDeadline(at) }
+
+func (s *slowStream) Read(p []byte) (int, error) {
+	if len(s.message) > 0 {
+		n := copy(p, s.message)
+		s.message = s.message[n:]
+		return n, nil
+	}
+	time.Sleep(time.Until(s.deadline))
+	return 0, os.ErrDeadlineExceeded
+}
+
+// TestSlowBroadcast waits neither for a piece, nor for the end, for as long as for
+// a whole message.
+func TestSlowBroadcast(t *testing.T) {
+	whole := appendBroadcast(nil, "x", make([]byte, 3*broadcastPiece))
+	for _, sent := range []int{broadcastPiece / 2, 2 * broadcastPiece, len(whole)} {
+		synctest.Test(t, func(t *testing.T) {
+			s := &Swarm{gossip: gossip{topics: map[string]*joined{"x": {readers: map[*Topic]struct{}{nil: {}}}}}}
+			began := time.Now()
+			err := s.takeBroadcast(&slowStream{message: whole[:sent]}, "")
+			if took := time.Since(began); err == nil || took != broadcastPatience {
+				t.Errorf("%d bytes sent: got %v after %v, want an error after %v", sent, err, took, broadcastPatience)
+			}
+		})
 	}
 }
 
@@ -519,7 +598,7 @@ func FuzzBroadcast(f *testing.F) {
 	f.Add(appendBroadcast(nil, "", nil))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		topic, body, err := readBroadcast(bytes.NewReader(data), func(string, int) (bool, error) { return true, nil })
+		topic, body, err := readBroadcast(bytes.NewReader(data), func(string) bool { return true }, func(int) error { return nil })
 		if err != nil {
 			return
 		}
