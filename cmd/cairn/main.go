@@ -22,15 +22,21 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+	"time"
 )
+
+// sameSignal is for how long after a signal another one is the same: wrappers
+// (timeout, sudo, those of containers) pass on what the whole group of processes
+// was sent already.
+const sameSignal = time.Second
 
 func main() { os.Exit(mainExit()) }
 
 // mainExit is main up to the exit status.
 func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	// The first Ctrl-C ends the command in good order, a second one at once.
-	defer context.AfterFunc(ctx, stop)()
+	// The first Ctrl-C ends the command in good order, a second one at once. There's
+	// no other stop: one that came while the process exits would be its status.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })()
 	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.LookupEnv)
 }

@@ -4,7 +4,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/rpc"
@@ -37,5 +39,23 @@ func TestShutdownOfOneThatIsRestarted(t *testing.T) {
 	var c console
 	if got := c.run(t.Context(), t, "shutdown", "--repo", dir); got != exitDone {
 		t.Errorf("got status %d: %s, want %d", got, c.err.String(), exitDone)
+	}
+}
+
+// TestSignalTwice ends daemons as wrappers do that pass on a signal to who has got
+// it already: they end in good order.
+func TestSignalTwice(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "repo")
+	for range 3 {
+		d, err := launch(os.Environ(), t.TempDir(), "--repo", dir, "serve", "--api", "off", "--gateway", "off", "--listen", "/ip4/127.0.0.1/tcp/0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for began := time.Now(); time.Since(began) < sameSignal/10; {
+			_ = d.process.Process.Signal(syscall.SIGTERM) // it may have ended
+		}
+		if status := d.end(nil); status != 0 {
+			t.Fatalf("got status %d: %s, want 0", status, d.stderr.String())
+		}
 	}
 }
