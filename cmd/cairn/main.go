@@ -28,7 +28,7 @@ import (
 // sameSignal is for how long after a signal another one is the same: wrappers
 // (timeout, sudo, those of containers) pass on what the whole group of processes
 // was sent already.
-const sameSignal = time.Second
+const sameSignal = 250 * time.Millisecond
 
 func main() { os.Exit(mainExit()) }
 

@@ -15,19 +15,18 @@ import (
 // framed is a message as it is sent.
 func framed(m []byte) []byte { return append(varint.ToUvarint(uint64(len(m))), m...) }
 
-// manyProviders makes an answer that is about as large as one may be.
-func manyProviders(request *pb.Message) *pb.Message {
+// manyProviders makes an answer of many providers, of more than so many bytes.
+func manyProviders(size int) *pb.Message {
 	addrs := make([][]byte, 20)
 	for i := range addrs {
 		addrs[i] = ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", 1+i)).Bytes()
 	}
-	m := pb.NewMessage(request.GetType(), request.GetKey(), 0)
-	for n := 0; ; n++ {
-		one := &pb.Message_Peer{Id: binaryID(n), Addrs: addrs}
-		if m.ProviderPeers = append(m.ProviderPeers, one); n%1000 == 0 && proto.Size(m) > maxAnswer*3/4 {
-			return m
-		}
+	m := pb.NewMessage(pb.Message_GET_PROVIDERS, nil, 0)
+	each := proto.Size(&pb.Message_Peer{Id: binaryID(0), Addrs: addrs})
+	for n := range size/each + 1 {
+		m.ProviderPeers = append(m.ProviderPeers, &pb.Message_Peer{Id: binaryID(n), Addrs: addrs})
 	}
+	return m
 }
 
 // binaryID is the id of nobody.
@@ -39,8 +38,9 @@ func TestPopular(t *testing.T) {
 	servers := newServers(t, 3)
 	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
 	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	many := manyProviders(maxAnswer * 3 / 4)
 	for _, s := range servers {
-		misbehave(s, manyProviders)
+		misbehave(s, func(*pb.Message) *pb.Message { return many })
 	}
 	all, err := collect(r.FindProviders(soon(t), newCID(t)))
 	if err != nil || len(all) != maxPeers {
