@@ -202,6 +202,11 @@ func (s *stage) syncOver(line *simnet.Proxy, addr string, root cid.Cid, have ...
 		}
 		for _, h := range have {
 			get(h)
+			// Versions don't follow each other at once: what is noted in the
+			// background of the one before is done.
+			for c, err := range n.Store().Missing(s.Context(), h, store.Selection{}) {
+				s.Fatalf("missing %s, %v", c, err)
+			}
 		}
 		var p cairn.SyncProgress
 		passed := func() int64 {
