@@ -2,9 +2,12 @@ package swarm
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"sync"
+	"time"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
@@ -13,6 +16,16 @@ import (
 // maxDiscovered is how many peers found by mDNS are dialled at a time; those
 // beyond it will be heard of again.
 const maxDiscovered = 16
+
+// discoveredTries is how often a peer that was found is dialled, each time after
+// up to discoveredPause, by chance. Two that find each other do so at the same
+// moment, and dial each other: by TCP, from the ports that they listen on, that may
+// end in one connection that either has opened (RFC 9293, simultaneous open), on
+// which they don't understand each other. mDNS doesn't tell of them again soon.
+const (
+	discoveredTries = 4
+	discoveredPause = time.Second
+)
 
 // An mdnsService is the one running, if any. It announces the addresses that
 // were listened on when it began.
@@ -86,13 +99,30 @@ func (d discovery) HandlePeerFound(p peer.AddrInfo) {
 	spawned := s.spawn(func() {
 		defer done()
 		s.events.Send(Event{Kind: EventDiscovered, Peer: p.ID})
-		ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
-		defer cancel()
-		if err := s.Connect(ctx, peer.AddrInfo{ID: p.ID}); err != nil {
+		if err := s.connectDiscovered(p.ID); err != nil {
 			s.log.Debug("swarm: a peer of the local network does not answer", "peer", p.ID, "err", err)
 		}
 	})
 	if !spawned {
 		done()
+	}
+}
+
+// connectDiscovered connects to a peer that was found.
+func (s *Swarm) connectDiscovered(id peer.ID) error {
+	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
+	defer cancel()
+	for try := 1; ; try++ {
+		err := s.Connect(ctx, peer.AddrInfo{ID: id})
+		if err == nil || try == discoveredTries || errors.Is(err, ErrBanned) {
+			return err
+		}
+		pause := time.NewTimer(rand.N(discoveredPause))
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return err
+		}
 	}
 }
