@@ -217,6 +217,7 @@ type talk struct {
 	replies chan Reply
 	died    chan struct{}
 	once    sync.Once
+	answers sync.WaitGroup
 }
 
 func (t *talk) die() { t.once.Do(func() { close(t.died) }) }
@@ -258,11 +259,16 @@ func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 			t.reply(ctx, Reply{CID: c, Block: b, Has: true})
 		}
 	}
-	if t.delay == 0 {
-		go send()
-	} else {
-		time.AfterFunc(t.delay, send)
-	}
+	t.answers.Go(func() {
+		if t.delay > 0 {
+			select {
+			case <-time.After(t.delay):
+			case <-t.died:
+				return
+			}
+		}
+		send()
+	})
 	return nil
 }
 
@@ -292,8 +298,10 @@ func (t *talk) Next(ctx context.Context) (Reply, error) {
 	}
 }
 
+// Close ends the answers that are under way: nothing is counted behind it.
 func (t *talk) Close() error {
 	t.die()
+	t.answers.Wait()
 	return nil
 }
 
