@@ -11,7 +11,6 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -20,6 +19,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
+	"github.com/cairn-ipfs/cairn/internal/wholefile"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -226,38 +226,14 @@ func makeIdentity(path string) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := writeFile(path, data); err != nil {
+	err = wholefile.Write(path, identityFile+".new-*", 0o600, wholefile.Data(data))
+	if err == nil {
+		err = wholefile.SyncDir(filepath.Dir(path))
+	}
+	if err != nil {
 		return nil, fmt.Errorf("the node's identity: %w", err)
 	}
 	return key, nil
-}
-
-// writeFile writes a file for its owner alone, whole or not at all. When it
-// returns nil, the file is durable.
-func writeFile(path string, data []byte) error {
-	f, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".new-*") // for its owner alone
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	err = errors.Join(err, f.Close())
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	if runtime.GOOS == "windows" {
-		return nil // which can't sync folders, and has logged the change
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
 }
 
 // addressSpace is the space of the store that holds the address book.

@@ -2,12 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
+
+	"github.com/cairn-ipfs/cairn/internal/wholefile"
 )
 
 // writeWhole is writeFile for files that everybody may read.
@@ -15,44 +15,15 @@ func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
 	return writeFile(path, overwrite, 0o644, write)
 }
 
-// writing writes data.
-func writing(data []byte) func(*os.File) error {
-	return func(w *os.File) error {
-		_, err := w.Write(data)
-		return err
-	}
-}
-
-// writeFile makes a file that is there whole or not at all: it is written
-// beside its place, synced, and renamed. Unless overwrite is set, a file that
-// is there stays, and the error wraps fs.ErrExist.
+// writeFile makes a file that is there whole or not at all. Unless overwrite is
+// set, a file that is there stays, and the error wraps fs.ErrExist.
 func writeFile(path string, overwrite bool, mode fs.FileMode, write func(*os.File) error) error {
 	if !overwrite {
 		if _, err := os.Lstat(path); err == nil {
 			return fmt.Errorf("write %s: %w", path, fs.ErrExist)
 		}
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".cairn-*")
-	if err != nil {
-		return err
-	}
-	err = write(f)
-	if err == nil {
-		err = f.Chmod(mode)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), path)
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
-	}
-	return nil
+	return wholefile.Write(path, ".cairn-*", mode, write)
 }
 
 // open opens the file to read from; "-" is stdin.

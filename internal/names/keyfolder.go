@@ -8,9 +8,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
+
+	"github.com/cairn-ipfs/cairn/internal/wholefile"
 )
 
 // A keyFolder is where files of keys are. Every change is durable when it
@@ -71,22 +72,8 @@ func (d diskFolder) read(file string) ([]byte, error) {
 }
 
 func (d diskFolder) write(file string, data []byte) error {
-	f, err := os.CreateTemp(string(d), tempPrefix+"*") // with mode 0600
-	if err != nil {
+	if err := wholefile.Write(d.path(file), tempPrefix+"*", 0o600, wholefile.Data(data)); err != nil {
 		return err
-	}
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(f.Name(), d.path(file))
-	}
-	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return d.sync()
 }
@@ -106,16 +93,7 @@ func (d diskFolder) remove(file string) error {
 }
 
 // sync makes what happened to the folder's entries durable.
-func (d diskFolder) sync() error {
-	if runtime.GOOS == "windows" {
-		return nil // which can't sync folders, and has logged the change
-	}
-	f, err := os.Open(string(d))
-	if err != nil {
-		return err
-	}
-	return errors.Join(f.Sync(), f.Close())
-}
+func (d diskFolder) sync() error { return wholefile.SyncDir(string(d)) }
 
 // A memoryFolder is one that goes with the process.
 type memoryFolder struct {

@@ -50,6 +50,8 @@ func (c *Client) Get(ctx context.Context, k cid.Cid) (block.Block, error) {
 		size = n + 1 // one more finds out that there's no more
 	}
 	data := make([]byte, size)
+	// io.ReadFull has the same error for an answer that ends early, and for one that
+	// breaks off.
 	for n = 0; n < len(data) && err == nil; {
 		var more int
 		more, err = resp.Body.Read(data[n:])

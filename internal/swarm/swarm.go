@@ -315,12 +315,13 @@ func (s *Swarm) saveNowAndThen() {
 
 // spawn runs f on a goroutine that Close waits for; false: the swarm is closed.
 func (s *Swarm) spawn(f func()) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
+	if !s.enter() {
 		return false
 	}
-	s.running.Go(f)
+	go func() {
+		defer s.running.Done()
+		f()
+	}()
 	return true
 }
 
@@ -342,7 +343,8 @@ func (s *Swarm) Host() host.Host { return s.host }
 func (s *Swarm) ID() peer.ID { return s.host.ID() }
 
 // Close closes all connections and listeners, waits for every goroutine and each
-// TopicOptions.Valid that is asked, and saves the address book. Calls after the first return what that one did.
+// TopicOptions.Valid that is asked, and saves the address book. Calls after the
+// first return what that one did.
 func (s *Swarm) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()

@@ -49,11 +49,11 @@ func (h *handler) compare(ctx context.Context, rq *request, root block.Block, st
 	return &comparison{d, root.CID()}, nil
 }
 
-// takeWithin takes n of m, or says that it can't be had in that time.
-func takeWithin(ctx context.Context, d time.Duration, m *memory, remote string, n int) error {
+// takeWithin takes n of q, or says that it can't be had in that time.
+func takeWithin(ctx context.Context, d time.Duration, q *quota, remote string, n int) error {
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
-	err := m.take(waiting, remote, n)
+	err := q.take(waiting, remote, n)
 	if err != nil && ctx.Err() == nil {
 		return refuse(http.StatusTooManyRequests, "too many requests that compare DAGs")
 	}

@@ -68,9 +68,9 @@ const retryAfter = 2
 type handler struct {
 	Config
 	limits *limiter
-	diffs  *memory // for turns of comparing
-	memory *memory // of blocks to be written
-	state  *memory // of what requests remember
+	diffs  *quota // for turns of comparing
+	memory *quota // of blocks to be written
+	state  *quota // of what requests remember
 }
 
 // NewHandler serves blocks by the trustless gateway protocol: GET and HEAD of
@@ -98,8 +98,8 @@ func NewHandler(c Config) http.Handler {
 		c.WriteTimeout = defaultWriteTimeout
 	}
 	return &handler{
-		Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach, spareRemotes), diffs: newMemory(c.MaxDiffs, 1, 0),
-		memory: newMemory(blocksInAll, blocksEach, blocksSpare), state: newMemory(stateInAll, stateEach, 0),
+		Config: c, limits: newLimiter(c.MaxRequests, c.MaxEach, spareRemotes), diffs: newQuota(c.MaxDiffs, 1, 0),
+		memory: newQuota(blocksInAll, blocksEach, blocksSpare), state: newQuota(stateInAll, stateEach, 0),
 	}
 }
 

@@ -116,7 +116,7 @@ type content struct {
 
 // contentOf finds out what goes into a CAR whose root was read.
 func (h *handler) contentOf(ctx context.Context, rq *request, root block.Block) (content, error) {
-	state := &share{memory: h.state, remote: rq.remote}
+	state := &share{quota: h.state, remote: rq.remote}
 	w := &walk{get: h.Blocks, root: root, children: allChildren, state: state}
 	c := content{walk: w, root: child{cid: root.CID()}, release: state.release}
 	if rq.dups {

@@ -69,7 +69,7 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, remote string, 
 // A readAhead reads a CAR's blocks in order while the ones before are written.
 type readAhead struct {
 	get     block.Getter
-	memory  *memory
+	memory  *quota
 	remote  string
 	slots   chan *slot // in the order of the CAR; closed at its end
 	reading sync.WaitGroup
@@ -83,9 +83,9 @@ type readAhead struct {
 	stopped bool
 }
 
-func newReadAhead(get block.Getter, m *memory, remote string) *readAhead {
+func newReadAhead(get block.Getter, q *quota, remote string) *readAhead {
 	a := &readAhead{
-		get: get, memory: m, remote: remote, slots: make(chan *slot, aheadBlocks), left: aheadBytes, guess: firstGuess,
+		get: get, memory: q, remote: remote, slots: make(chan *slot, aheadBlocks), left: aheadBytes, guess: firstGuess,
 	}
 	a.freed.L = &a.mu
 	return a

@@ -136,7 +136,7 @@ func TestReadAhead(t *testing.T) {
 	root := addFile(t, store, random(40<<20, 1), wide())
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	a := newReadAhead(store, newMemory(blocksInAll, 2*aheadBytes+block.MaxSize, 0), "")
+	a := newReadAhead(store, newQuota(blocksInAll, 2*aheadBytes+block.MaxSize, 0), "")
 	b, err := store.Get(ctx, root)
 	if err != nil {
 		t.Fatal(err)

@@ -7,64 +7,7 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"github.com/cairn-ipfs/cairn/block"
 )
-
-// TestMemory has one remote take what it can get, then all others, and expects
-// that who holds nothing gets something.
-func TestMemory(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const all, each = 64 << 20, 4 << 20
-		m := newMemory(all, each, all)
-		ctx, cancel := context.WithCancel(t.Context())
-		take := func(remote string) <-chan error {
-			taken := make(chan error, 1)
-			go func() { taken <- m.take(ctx, remote, block.MaxSize) }()
-			synctest.Wait()
-			return taken
-		}
-		waits := func(taken <-chan error) bool { return len(taken) == 0 }
-		for range each / block.MaxSize {
-			if waits(take("a")) {
-				t.Fatalf("a waits with %d bytes held", m.all)
-			}
-		}
-		more := take("a")
-		if !waits(more) {
-			t.Error("a got more than there is for one remote")
-		}
-		remotes := "bcdefghijklmnopqrstuvwxyz"
-		for _, r := range remotes {
-			if waits(take(string(r))) {
-				t.Errorf("%c waits, and holds nothing", r)
-			}
-		}
-		for _, r := range remotes {
-			take(string(r)) // what they can get
-			take(string(r))
-		}
-		if m.all > all {
-			t.Errorf("%d bytes are held, want %d at most of those who hold something", m.all, all)
-		}
-		if waits(take("new")) {
-			t.Error("a newcomer waits")
-		}
-		// What is given back, who waits gets.
-		for range each / block.MaxSize {
-			m.give("a", block.MaxSize)
-		}
-		synctest.Wait()
-		if waits(more) {
-			t.Error("a waits, and holds nothing")
-		}
-		last := take("new")
-		cancel()
-		if err := <-last; !errors.Is(err, context.Canceled) {
-			t.Errorf("cancelled: got %v", err)
-		}
-	})
-}
 
 // TestLimiter: newcomers are let in where others take all; who has as many under
 // way as it may waits for one of them to end, for a while.

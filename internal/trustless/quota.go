@@ -22,8 +22,8 @@ const (
 	stateInAll = 32 << 20
 )
 
-// A memory counts the bytes that are held, in all and for each remote.
-type memory struct {
+// A quota counts what is held, bytes or turns, in all and for each remote.
+type quota struct {
 	most, mostEach, spare int
 
 	mu    sync.Mutex // guards the following
@@ -32,71 +32,71 @@ type memory struct {
 	held  map[string]int
 }
 
-func newMemory(most, mostEach, spare int) *memory {
-	m := &memory{most: most, mostEach: mostEach, spare: spare, held: make(map[string]int)}
-	m.freed.L = &m.mu
-	return m
+func newQuota(most, mostEach, spare int) *quota {
+	q := &quota{most: most, mostEach: mostEach, spare: spare, held: make(map[string]int)}
+	q.freed.L = &q.mu
+	return q
 }
 
 // take waits until there is room for n bytes more, and counts them. Who holds
 // nothing gets as much as one block.
-func (m *memory) take(ctx context.Context, remote string, n int) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if !m.room(remote, n) {
+func (q *quota) take(ctx context.Context, remote string, n int) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.room(remote, n) {
 		defer context.AfterFunc(ctx, func() {
-			m.mu.Lock()
-			defer m.mu.Unlock()
-			m.freed.Broadcast()
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			q.freed.Broadcast()
 		})()
-		for !m.room(remote, n) {
+		for !q.room(remote, n) {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			m.freed.Wait()
+			q.freed.Wait()
 		}
 	}
-	m.add(remote, n)
+	q.add(remote, n)
 	return nil
 }
 
 // room tells whether n bytes more may be held. The lock is held.
-func (m *memory) room(remote string, n int) bool {
-	if m.held[remote] == 0 {
-		return m.all < m.most+m.spare
+func (q *quota) room(remote string, n int) bool {
+	if q.held[remote] == 0 {
+		return q.all < q.most+q.spare
 	}
-	return m.held[remote]+n <= m.mostEach && m.all+n <= m.most
+	return q.held[remote]+n <= q.mostEach && q.all+n <= q.most
 }
 
 // try counts n bytes more if there is room for them, without waiting.
-func (m *memory) try(remote string, n int) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.held[remote]+n > m.mostEach || m.all+n > m.most {
+func (q *quota) try(remote string, n int) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.held[remote]+n > q.mostEach || q.all+n > q.most {
 		return false
 	}
-	m.add(remote, n)
+	q.add(remote, n)
 	return true
 }
 
 // give gives bytes back; less than zero are taken without waiting.
-func (m *memory) give(remote string, n int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.add(remote, -n)
-	m.freed.Broadcast()
+func (q *quota) give(remote string, n int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.add(remote, -n)
+	q.freed.Broadcast()
 }
 
-func (m *memory) add(remote string, n int) {
-	m.all += n
-	if m.held[remote] += n; m.held[remote] == 0 {
-		delete(m.held, remote)
+func (q *quota) add(remote string, n int) {
+	q.all += n
+	if q.held[remote] += n; q.held[remote] == 0 {
+		delete(q.held, remote)
 	}
 }
 
-// A share is what one request holds of a memory. A nil one has all it wants.
+// A share is what one request holds of a quota. A nil one has all it wants.
 type share struct {
-	memory *memory
+	quota  *quota
 	remote string
 	held   int
 }
@@ -106,7 +106,7 @@ func (s *share) more(n int) bool {
 	if s == nil {
 		return true
 	}
-	ok := s.memory.try(s.remote, n)
+	ok := s.quota.try(s.remote, n)
 	if ok {
 		s.held += n
 	}
@@ -115,6 +115,6 @@ func (s *share) more(n int) bool {
 
 // release gives everything back.
 func (s *share) release() {
-	s.memory.give(s.remote, s.held)
+	s.quota.give(s.remote, s.held)
 	s.held = 0
 }
