@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -279,29 +280,29 @@ func TestColours(t *testing.T) {
 	}
 }
 
+// A writerFunc writes by itself.
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
 // TestProgress draws on what says it is a terminal, and stays away from what
 // doesn't, and from who wants quiet.
 func TestProgress(t *testing.T) {
 	draw := func(terminal, quiet bool) string {
 		var stderr bytes.Buffer
-		a := &app{ui: newUI(streams{out: io.Discard, err: &stderr}, noEnv)}
+		drawn := make(chan bool)
+		wrote := sync.OnceFunc(func() { close(drawn) })
+		a := &app{ui: newUI(streams{out: io.Discard, err: writerFunc(func(p []byte) (int, error) {
+			defer wrote()
+			return stderr.Write(p)
+		})}, noEnv)}
 		a.errTerminal, a.quiet = terminal, quiet
-		asked := make(chan bool)
-		stop := a.progress("adding", func() (int64, int64) {
-			asked <- true
-			return 5 << 20, 10 << 20
-		})
+		stop := a.progress("adding", func() (int64, int64) { return 5 << 20, 10 << 20 })
 		if terminal && !quiet {
-			<-asked
-			<-asked // so the first has been drawn or is about to be
-			go func() {
-				for range asked {
-				}
-			}()
+			<-drawn
 		}
 		stop()
 		stop()
-		close(asked)
 		return stderr.String()
 	}
 	if got := draw(true, false); !strings.Contains(got, "adding") {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/rpc"
@@ -18,6 +19,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 		return func() {}
 	}
 	begun := time.Now()
+	var last atomic.Pointer[extent] // a bar's own may be drawn between being set
 	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(rpc.ProgressEvery))
 	bar := p.New(0, mpb.BarStyle(),
 		mpb.BarRemoveOnComplete(),
@@ -25,11 +27,17 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 		mpb.AppendDecorators(
 			decor.CountersKibiByte("% .1f / % .1f"),
 			decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"),
-			decor.Any(func(st decor.Statistics) string { return remaining(st.Current, st.Total, time.Since(begun)) }),
+			decor.Any(func(decor.Statistics) string {
+				if e := last.Load(); e != nil {
+					return remaining(e.done, e.total, time.Since(begun))
+				}
+				return ""
+			}),
 		),
 	)
 	end := rpc.Every(rpc.ProgressEvery, func() {
 		n, total := done()
+		last.Store(&extent{n, total})
 		// A total that is reached would end the bar.
 		bar.SetTotal(max(total, n)+1, false)
 		bar.SetCurrent(n)
@@ -41,11 +49,13 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 	})
 }
 
+// An extent is how much of something is done.
+type extent struct{ done, total int64 }
+
 // remaining is how long it takes still at the pace so far, where that can be
 // told.
 func remaining(current, total int64, so time.Duration) string {
-	// Unknown totals are drawn as one more than what is done.
-	if current <= 0 || total <= current+1 || so < time.Second {
+	if current <= 0 || total <= current || so < time.Second {
 		return ""
 	}
 	left := time.Duration(float64(so) * float64(total-current) / float64(current))

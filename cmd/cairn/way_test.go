@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -107,17 +108,30 @@ func newStreet(t *testing.T) *street {
 		t.Fatal(err)
 	}
 	s.has = peer.AddrInfo{ID: id, Addrs: s.blocks[0][0].info.Addrs}
+	var others sync.WaitGroup // of the slow one's block and of the one before
 	for i, houses := range s.blocks {
 		for j, h := range houses {
 			shut, slow := i == 2 && j == 1, i == 2 && j == 0 // the one that is left
+			done := func() {}
+			if !slow && (i == 1 || i == 2) {
+				others.Add(1)
+				done = sync.OnceFunc(others.Done)
+			}
 			h.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream p2pnet.Stream) {
 				defer stream.Close()
 				request, err := readMessage(stream)
+				looks := err == nil && bytes.Equal(request.GetKey(), s.target.Hash())
+				if looks {
+					defer done()
+				}
 				if err != nil || shut {
 					stream.Reset()
 					return
 				}
 				if slow {
+					if looks {
+						others.Wait() // a look-up doesn't wait for them once it has found
+					}
 					time.Sleep(time.Second) // the way is long
 				}
 				_ = writeMessage(stream, s.answer(i, request)) // who has left needs none

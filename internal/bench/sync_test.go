@@ -29,6 +29,7 @@ import (
 	"github.com/ipfs/go-cid"
 	"github.com/ipfs/go-datastore"
 	dssync "github.com/ipfs/go-datastore/sync"
+	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -36,7 +37,8 @@ import (
 )
 
 // Variables that make the test program the other side of a sync: a node with
-// the repository in a folder, or boxo's bitswap with its blocks.
+// the repository in a folder, or boxo's bitswap with its blocks. Boxo's sides run
+// on go-libp2p's host with the settings that it comes with, as Kubo's do.
 const (
 	serveVariable = "CAIRN_BENCH_SERVE"
 	boxoVariable  = "CAIRN_BENCH_BOXO"
@@ -101,10 +103,14 @@ func TestServe(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		net := bsnet.NewFromIpfsHost(sw.Host())
-		server := bitswap.New(t.Context(), net, nil, bs)
+		var h host.Host
+		if h, err = libp2p.New(libp2p.ListenAddrStrings(listen...)); err != nil {
+			t.Fatal(err)
+		}
+		defer h.Close()
+		server := bitswap.New(t.Context(), bsnet.NewFromIpfsHost(h), nil, bs)
 		defer server.Close()
-		addrs, err = sw.Addrs(), nil
+		addrs, err = peer.AddrInfoToP2pAddrs(host.InfoFromHost(h))
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -235,16 +241,15 @@ func (s *stage) boxoOnce(addr string, root cid.Cid) time.Duration {
 	s.Helper()
 	ctx, cancel := context.WithCancel(s.Context())
 	defer cancel()
-	sw, err := swarm.New(ctx, swarm.Config{Local: true, Listen: []string{}})
+	h, err := libp2p.New(libp2p.NoListenAddrs)
 	s.check(err)
-	defer func() { s.check(sw.Close()) }()
+	defer func() { s.check(h.Close()) }()
 	bs := newBlockstore()
-	net := bsnet.NewFromIpfsHost(sw.Host())
-	client := bitswap.New(ctx, net, nil, bs)
+	client := bitswap.New(ctx, bsnet.NewFromIpfsHost(h), nil, bs)
 	defer client.Close()
 	info, err := peer.AddrInfoFromString(addr)
 	s.check(err)
-	s.check(sw.Connect(ctx, *info))
+	s.check(h.Connect(ctx, *info))
 	service := blockservice.New(bs, client)
 	return timed(func() { s.check(merkledag.FetchGraph(ctx, root, merkledag.NewDAGService(service))) })
 }

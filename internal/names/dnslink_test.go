@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -71,13 +72,19 @@ func (z *zone) count(name string) int {
 // serve answers over UDP and TCP on a port of this machine.
 func (z *zone) serve(t testing.TB) string {
 	t.Helper()
-	tcp, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	udp, err := net.ListenPacket("udp", tcp.Addr().String())
-	if err != nil {
-		t.Fatal(err)
+	var tcp net.Listener
+	var udp net.PacketConn
+	for udp == nil {
+		var err error
+		if tcp, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		udp, err = net.ListenPacket("udp", tcp.Addr().String())
+		if errors.Is(err, syscall.EADDRINUSE) {
+			tcp.Close() // somebody has that port for UDP
+		} else if err != nil {
+			t.Fatal(err)
+		}
 	}
 	for _, server := range []*dns.Server{{Listener: tcp, Handler: z}, {PacketConn: udp, Handler: z}} {
 		started, ended := make(chan struct{}), make(chan error, 1)

@@ -60,7 +60,7 @@ type announcer struct {
 	keys   *keystore.ResettableKeystore
 	sweeps []*provider.SweepingProvider // the internet's first
 	list   List
-	turn   chan struct{} // held while the keystore is refreshed
+	turn   chan struct{} // held while the keystore is refreshed, or a key is taken from it
 }
 
 func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
@@ -153,7 +153,15 @@ func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
 		return fmt.Errorf("routing: unprovide %s: %w", c, ErrClosed)
 	}
 	defer r.running.Done()
-	if err := r.announcer.keys.Delete(ctx, c.Hash()); err != nil {
+	// A Refresh that is under way would bring it back.
+	select {
+	case r.announcer.turn <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("routing: unprovide %s: %w", c, ctx.Err())
+	}
+	err := r.announcer.keys.Delete(ctx, c.Hash())
+	<-r.announcer.turn
+	if err != nil {
 		return fmt.Errorf("routing: unprovide %s: %w", c, err)
 	}
 	for _, s := range r.announcer.sweeps {

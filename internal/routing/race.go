@@ -2,6 +2,7 @@ package routing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"strings"
@@ -79,11 +80,9 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 		if answered || len(runs) == 0 {
 			return
 		}
-		if left > 0 {
-			err := ctx.Err()
-			if r.ctx.Err() != nil {
-				err = ErrClosed
-			}
+		if r.ctx.Err() != nil {
+			errs = append(errs, ErrClosed)
+		} else if err := ctx.Err(); err != nil && !errors.Is(failures(errs), err) {
 			errs = append(errs, err)
 		}
 		yield(zero, fmt.Errorf("routing: %s: %w", what, failures(errs)))

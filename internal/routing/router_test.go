@@ -187,6 +187,7 @@ func TestLAN(t *testing.T) {
 	if err := b.Provide(soon(t), c); err != nil {
 		t.Fatal(err)
 	}
+	eventually(t, "they know each other", func() bool { return a.tables[0].dht.RoutingTable().Size() > 0 })
 	if p, err := first(a.FindProviders(soon(t), c)); err != nil || p.ID != b.config.Host.ID() || p.Source != "lan" {
 		t.Errorf("got %v of %q, %v, want the other of lan", p.AddrInfo, p.Source, err)
 	}
@@ -344,7 +345,8 @@ func TestShortHost(t *testing.T) {
 	}
 	defer stream.Reset()
 	eventually(t, "what peers say when they meet is said", func() bool {
-		return !slices.ContainsFunc(ours.Network().ConnsToPeer(idle.ID()), func(c network.Conn) bool { return len(c.GetStreams()) > 0 })
+		theirs, err := idle.Peerstore().GetProtocols(ours.ID())
+		return err == nil && len(theirs) > 0 && !slices.ContainsFunc(ours.Network().ConnsToPeer(idle.ID()), func(c network.Conn) bool { return len(c.GetStreams()) > 0 })
 	})
 	for _, s := range servers {
 		h.done(s.host.ID())

@@ -46,6 +46,13 @@ func (m *memory) Put(ctx context.Context, blocks ...block.Block) error {
 	return ctx.Err()
 }
 
+// got is how many blocks were got so far; some may still be asked for.
+func (m *memory) got() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.gets
+}
+
 func (m *memory) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
