@@ -307,9 +307,7 @@ func TestCancel(t *testing.T) {
 	eventually(t, "the last want", func() bool { return asked() == 1 })
 	c.Close()
 	eventually(t, "the cancel when closed", func() bool { return asked() == 0 })
-	if l, _ := server.Ledger(client.host.ID()); l.BlocksOut != int64(len(all)) {
-		t.Errorf("got %d blocks sent, want %d", l.BlocksOut, len(all))
-	}
+	server.expectSent(t, client.host.ID(), len(all))
 	if _, err := c.Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Next after Close: got %v, want ErrClosed", err)
 	}
@@ -369,9 +367,7 @@ func TestShared(t *testing.T) {
 			}
 		}
 	}
-	if l, _ := server.Ledger(client.host.ID()); l.BlocksOut != int64(len(all)) {
-		t.Errorf("got %d blocks sent, want %d", l.BlocksOut, len(all))
-	}
+	server.expectSent(t, client.host.ID(), len(all))
 }
 
 // TestWantErrors asks for what can't be asked for.

@@ -339,3 +339,17 @@ func eventually(t testing.TB, what string, condition func() bool) {
 		}
 	}
 }
+
+// expectSent waits until as many blocks as that are counted as sent to a peer,
+// which may have them a moment before, and expects no more.
+func (n *node) expectSent(t testing.TB, to peer.ID, blocks int) {
+	t.Helper()
+	sent := func() int64 {
+		l, _ := n.Ledger(to)
+		return l.BlocksOut
+	}
+	eventually(t, "what was sent is counted", func() bool { return sent() >= int64(blocks) })
+	if got := sent(); got != int64(blocks) {
+		t.Errorf("got %d blocks sent, want %d", got, blocks)
+	}
+}

@@ -130,6 +130,9 @@ func (s *sender) run() {
 			}
 			var err error
 			if out, err = r.open(r.b.ctx, true); err != nil {
+				if r.b.ctx.Err() != nil {
+					err = ErrClosed
+				}
 				r.failOf(s, err)
 				break
 			}

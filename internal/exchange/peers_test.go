@@ -177,38 +177,19 @@ func (p *answerer) Open(ctx context.Context) (Conversation, error) {
 	return &talk{answerer: p, replies: make(chan Reply, 4096), died: make(chan struct{})}, ctx.Err()
 }
 
-// count counts a block that is sent. It returns false when the peer dies.
-func (p *answerer) count(b block.Block) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.limit > 0 && p.sent >= p.limit {
-		return false
-	}
-	p.sent++
-	p.bytes += b.Size()
-	return true
-}
-
 // A tardySource answers when it has been given up.
-type tardySource struct {
-	*answerer
-	late chan struct{} // closed then
-}
+type tardySource struct{ *answerer }
 
-func (p *tardySource) Open(ctx context.Context) (Conversation, error) {
+func (p tardySource) Open(ctx context.Context) (Conversation, error) {
 	c, err := p.answerer.Open(ctx)
-	return &tardyTalk{c, p.late}, err
+	return tardyTalk{c}, err
 }
 
-type tardyTalk struct {
-	Conversation
-	late chan struct{}
-}
+type tardyTalk struct{ Conversation }
 
-func (t *tardyTalk) Next(ctx context.Context) (Reply, error) {
+func (t tardyTalk) Next(ctx context.Context) (Reply, error) {
 	r, err := t.Conversation.Next(ctx)
 	<-ctx.Done()
-	close(t.late)
 	return r, err
 }
 
@@ -230,6 +211,20 @@ func (t *talk) reply(ctx context.Context, r Reply) {
 	}
 }
 
+// send counts a block, and sends it. It returns false when the peer dies, which
+// is behind all that were counted.
+func (t *talk) send(ctx context.Context, b block.Block) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.limit > 0 && t.sent >= t.limit {
+		return false
+	}
+	t.sent++
+	t.bytes += b.Size()
+	t.reply(ctx, Reply{CID: b.CID(), Block: b, Has: true})
+	return true
+}
+
 func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 	t.mu.Lock()
 	t.asked = append(t.asked, cids...)
@@ -239,7 +234,7 @@ func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 	if mute {
 		return nil
 	}
-	send := func() {
+	answer := func() {
 		for _, c := range cids {
 			b, err := t.blocks.Get(ctx, c)
 			if err != nil {
@@ -252,11 +247,10 @@ func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 				}
 				continue
 			}
-			if !t.count(b) {
+			if !t.send(ctx, b) {
 				t.die()
 				return
 			}
-			t.reply(ctx, Reply{CID: c, Block: b, Has: true})
 		}
 	}
 	t.answers.Go(func() {
@@ -267,7 +261,7 @@ func (t *talk) Want(ctx context.Context, cids ...cid.Cid) error {
 				return
 			}
 		}
-		send()
+		answer()
 	})
 	return nil
 }
@@ -292,9 +286,14 @@ func (t *talk) Next(ctx context.Context) (Reply, error) {
 	case r := <-t.replies:
 		return r, nil
 	case <-t.died:
-		return Reply{}, errDied
 	case <-ctx.Done():
 		return Reply{}, ctx.Err()
+	}
+	select {
+	case r := <-t.replies:
+		return r, nil
+	default:
+		return Reply{}, errDied
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"iter"
 	"runtime"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -215,13 +216,18 @@ func TestTardy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		root := b.tree(10)
-		tardy := &tardySource{answerer: &answerer{name: "tardy", blocks: b.theirs}, late: make(chan struct{})}
-		c := Config{Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
-			return func(yield func(Source) bool) {
-				<-tardy.late
-				yield(&answerer{name: "good", blocks: b.theirs})
-			}
-		}}
+		tardy := tardySource{&answerer{name: "tardy", blocks: b.theirs}}
+		came := make(chan struct{})
+		arrived := sync.OnceFunc(func() { close(came) })
+		c := Config{
+			Arrived: func(...cid.Cid) { arrived() },
+			Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+				return func(yield func(Source) bool) {
+					<-came
+					yield(&answerer{name: "good", blocks: b.theirs})
+				}
+			},
+		}
 		p, err := b.sync(c, root, Options{From: []Source{tardy}, Alias: "got"})
 		b.check(err)
 		b.whole(b.ours, root)

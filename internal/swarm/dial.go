@@ -108,7 +108,10 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 		return nil
 	case s.ctx.Err() != nil:
 		return ErrClosed
-	case errors.Is(err, libp2pswarm.ErrGaterDisallowedConnection) && s.gater.full():
+	case !errors.Is(err, libp2pswarm.ErrGaterDisallowedConnection):
+	case s.book.isBanned(p.ID): // since a moment ago
+		return ErrBanned
+	default: // there may be room again by now
 		return fmt.Errorf("%w: %d", ErrFull, s.config.Connections)
 	}
 	return err

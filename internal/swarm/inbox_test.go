@@ -61,6 +61,8 @@ func TestUnread(t *testing.T) {
 	read := sync.OnceFunc(func() { close(listen) })
 	defer read()
 	var open []network.Stream
+	honest := local(t, Config{}) // made now: who waits has unreadPatience
+	connect(t, honest, victim)
 	for range peers {
 		s := local(t, Config{})
 		connect(t, s, victim)
@@ -106,8 +108,6 @@ func TestUnread(t *testing.T) {
 		t.Errorf("held of one: got %d, want %d at most, and not much less", most, unreadEach)
 	}
 
-	honest := local(t, Config{})
-	connect(t, honest, victim)
 	s, err := honest.host.NewStream(soon(t), victim.ID(), sink)
 	if err != nil {
 		t.Fatal(err)

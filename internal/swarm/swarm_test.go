@@ -183,14 +183,22 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
+// freePort returns a port that nobody has, neither for TCP nor for UDP.
 func freePort(t testing.TB) int {
 	t.Helper()
-	l, err := net.Listen("tcp4", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+		if err == nil {
+			u.Close()
+			return port
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 func TestListenErrorNamesTheAddress(t *testing.T) {
@@ -325,12 +333,20 @@ func TestBan(t *testing.T) {
 
 // TestAtMostConnections fills one swarm from both sides.
 func TestAtMostConnections(t *testing.T) {
-	const most = 4
-	hub := local(t, Config{Connections: most, Listen: []string{onTCP, onQUIC}})
+	// One address each: whoever has several dials two, and leaves one.
+	for _, listen := range []string{onTCP, onQUIC} {
+		t.Run(listen, func(t *testing.T) { atMost(t, 4, Config{Listen: []string{listen}}) })
+	}
+}
+
+func atMost(t *testing.T, most int, c Config) {
 	var others []*Swarm
 	for range 2 * most {
-		others = append(others, local(t, Config{Listen: []string{onTCP}}))
+		others = append(others, local(t, c))
 	}
+	last := local(t, c)
+	c.Connections = most
+	hub := local(t, c)
 	failed := make(chan error)
 	for i, other := range others {
 		go func() {
@@ -357,7 +373,7 @@ func TestAtMostConnections(t *testing.T) {
 		}
 		return len(hub.net.Conns()) == most
 	})
-	if err := hub.Connect(soon(t), local(t, Config{}).AddrInfo()); !errors.Is(err, ErrFull) {
+	if err := hub.Connect(soon(t), last.AddrInfo()); !errors.Is(err, ErrFull) {
 		t.Errorf("one more: got %v, want %v", err, ErrFull)
 	}
 	// Room made is room that can be used.

@@ -47,18 +47,19 @@ func three(t testing.TB) [3]*Swarm {
 	line := [3]*Swarm{local(t, Config{}), local(t, Config{}), local(t, Config{})}
 	connect(t, line[0], line[1])
 	connect(t, line[1], line[2])
-	eventually(t, "all know what the others speak", func() bool {
-		known := 0
-		for _, s := range line {
-			for _, p := range s.Peers() {
-				if slices.Contains(p.Protocols, broadcastProtocol) {
-					known++
-				}
-			}
-		}
-		return known == 4
-	})
+	for i := range 2 {
+		knows(t, line[i], line[i+1])
+		knows(t, line[i+1], line[i])
+	}
 	return line
+}
+
+// knows waits until one knows that the other takes broadcasts.
+func knows(t testing.TB, one, other *Swarm) {
+	t.Helper()
+	eventually(t, "it's known what the other speaks", func() bool {
+		return slices.Contains(one.Peer(other.ID()).Protocols, broadcastProtocol)
+	})
 }
 
 func TestTopic(t *testing.T) {
@@ -334,6 +335,7 @@ func TestBroadcastHostile(t *testing.T) {
 	if m, ok := topic.next(); ok {
 		t.Errorf("delivered: %q", m.Data)
 	}
+	knows(t, a, b)
 	if n, err := a.Broadcast(soon(t), "x", []byte("good")); n != 1 || err != nil {
 		t.Errorf("after them: got %d, %v, want 1", n, err)
 	}
@@ -413,9 +415,13 @@ func TestBroadcastsOfOthers(t *testing.T) {
 	b := local(t, Config{})
 	topic := open(t, b, "x")
 	begun := appendBroadcast(nil, "x", make([]byte, MaxMessage))[:broadcastPiece/2]
-	for range broadcastInAll / broadcastMemory {
-		a := local(t, Config{})
-		connect(t, a, b)
+	var peers []*Swarm // all before the first begins: they have broadcastPatience
+	for range broadcastInAll/broadcastMemory + 1 {
+		peers = append(peers, local(t, Config{}))
+		connect(t, peers[len(peers)-1], b)
+	}
+	c, peers := peers[0], peers[1:]
+	for _, a := range peers {
 		for range broadcastMemory / MaxMessage {
 			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
 			if err != nil {
@@ -436,8 +442,6 @@ func TestBroadcastsOfOthers(t *testing.T) {
 		}
 		return reserved
 	})
-	c := local(t, Config{})
-	connect(t, c, b)
 	if n, err := c.Broadcast(soon(t), "x", make([]byte, MaxMessage)); n != 1 || err != nil {
 		t.Fatalf("got %d, %v, want 1", n, err)
 	}
@@ -489,6 +493,7 @@ func TestCloseWaitsForValid(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		a, b := local(t, Config{}), local(t, Config{})
 		connect(t, a, b)
+		knows(t, a, b)
 		asked := make(chan struct{}, 1)
 		var asking atomic.Int64
 		_, err := b.Topic("x", TopicOptions{Valid: func(ctx context.Context, m Message) bool {

@@ -71,6 +71,11 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 		MaxHeaderBytes:    maxHeaderBytes,
 		ErrorLog:          log.New(io.Discard, "", 0), // of what clients do wrong
 	}
+	server.ConnState = func(_ net.Conn, state http.ConnState) {
+		if state == http.StateClosed {
+			l.serving.Done()
+		}
+	}
 	// A stream carries one request, as the specification wants it.
 	server.SetKeepAlivesEnabled(false)
 	h.SetStreamHandler(StreamProtocol, l.handle)
@@ -80,7 +85,7 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 		err := server.Close()
 		serving.Wait() // for a stream that was just accepted is to be reset, too
 		l.reset()
-		l.conns.Wait()
+		l.serving.Wait()
 		return err
 	})
 }
@@ -104,7 +109,7 @@ type streamListener struct {
 	streams chan network.Stream
 	ctx     context.Context // until Close
 	cancel  context.CancelFunc
-	conns   sync.WaitGroup // until their Close
+	serving sync.WaitGroup // the connections, until their handlers are done
 
 	mu   sync.Mutex // guards the following field
 	open map[*streamConn]struct{}
@@ -130,7 +135,7 @@ func (l *streamListener) Accept() (net.Conn, error) {
 	select {
 	case s := <-l.streams:
 		c := &streamConn{Stream: s, listener: l}
-		l.conns.Add(1)
+		l.serving.Add(1)
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.open[c] = struct{}{}
@@ -212,7 +217,6 @@ func (c *streamConn) Close() error {
 		c.listener.mu.Lock()
 		delete(c.listener.open, c)
 		c.listener.mu.Unlock()
-		c.listener.conns.Done()
 	})
 	return err
 }
