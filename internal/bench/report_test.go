@@ -126,6 +126,7 @@ func report(rows []row) string {
 Written by `+"`make bench`"+`; package `+"`internal/bench`"+` says how each figure is taken.
 Ratios within one run hold on other machines, times do not. Kubo's figures were measured apart, in July 2026, on a
 machine like this one (0.44-dev, two daemons on loopback, its default store, which does not sync what it writes).
+Boxo's client and server run on go-libp2p's host with the settings that it comes with, as Kubo's do.
 
 | | |
 |---|---|
