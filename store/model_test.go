@@ -707,8 +707,11 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 // TestModel plays random operations, with crashes and errors of the disk among
 // them, on a store and on a model that works everything out from nothing.
 func TestModel(t *testing.T) {
-	crashed, runs := 0, 0
-	for crashed < *crashes && !t.Failed() {
+	crashed, runs, want := 0, 0, *crashes
+	if testing.Short() {
+		want /= 4
+	}
+	for crashed < want && !t.Failed() {
 		runs++
 		rapid.Check(t, func(rt *rapid.T) {
 			seed := rapid.Uint64().Draw(rt, "seed")
