@@ -80,12 +80,6 @@ type ledger struct {
 	recoveries int
 }
 
-func (l *ledger) below(n int) int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.rng.IntN(n)
-}
-
 // run opens the database, checks it, and commits batches until the power goes.
 // It returns only if something is wrong.
 func (l *ledger) run(fs *FS) error {
