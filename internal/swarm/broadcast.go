@@ -146,8 +146,11 @@ func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
 	m := Message{From: from, Via: from, Data: data, Direct: true}
 	ctx, cancel := context.WithTimeout(s.ctx, validationTimeout)
 	defer cancel()
-	if data != nil && s.gossip.valid(ctx, topic, m) {
-		s.gossip.deliver(topic, m)
+	if data == nil {
+		return nil
+	}
+	if asked, ok := s.gossip.valid(ctx, topic, m); ok {
+		s.gossip.deliver(topic, m, asked)
 	}
 	return nil
 }

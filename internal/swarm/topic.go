@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 	"sync"
 	"time"
 
@@ -202,30 +203,31 @@ func (s *Swarm) validate(name string) error {
 			return false
 		}
 		defer s.running.Done()
-		return s.gossip.valid(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
+		asked, ok := s.gossip.valid(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
+		m.ValidatorData = asked
+		return ok
 	}
 	return s.gossip.pubsub.RegisterTopicValidator(name, ask,
 		pubsub.WithValidatorConcurrency(maxValidating), pubsub.WithValidatorTimeout(validationTimeout))
 }
 
-// valid asks all who have the topic open.
-func (g *gossip) valid(ctx context.Context, name string, m Message) bool {
+// valid asks all who have the topic open, and returns those who were asked. What
+// comes while nobody has it open isn't valid.
+func (g *gossip) valid(ctx context.Context, name string, m Message) (asked []*Topic, ok bool) {
 	g.mu.Lock()
-	var all []func(context.Context, Message) bool
 	if j := g.topics[name]; j != nil {
+		ok = len(j.readers) > 0
 		for t := range j.readers {
 			if t.valid != nil {
-				all = append(all, t.valid)
+				asked = append(asked, t)
 			}
 		}
 	}
 	g.mu.Unlock()
-	for _, valid := range all {
-		if !valid(ctx, m) {
-			return false
-		}
+	for _, t := range asked {
+		ok = ok && t.valid(ctx, m)
 	}
-	return true
+	return asked, ok
 }
 
 // isOpen tells whether somebody here has the topic open.
@@ -245,24 +247,26 @@ func (s *Swarm) pump(ctx context.Context, j *joined) {
 			return
 		}
 		if from := m.GetFrom(); from != s.ID() {
-			s.gossip.deliver(j.topic.String(), Message{From: from, Via: m.ReceivedFrom, Data: m.Data})
+			asked, _ := m.ValidatorData.([]*Topic)
+			s.gossip.deliver(j.topic.String(), Message{From: from, Via: m.ReceivedFrom, Data: m.Data}, asked)
 		}
 	}
 }
 
-// deliver hands a message to the readers of a topic, and tells whether there
-// are any.
-func (g *gossip) deliver(name string, m Message) bool {
+// deliver hands a message to the readers of a topic. Of those who want to be asked,
+// those get it who were: others opened the topic after it had come.
+func (g *gossip) deliver(name string, m Message, asked []*Topic) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	j := g.topics[name]
 	if j == nil {
-		return false
+		return
 	}
 	for t := range j.readers {
-		t.queue(m)
+		if t.valid == nil || slices.Contains(asked, t) {
+			t.queue(m)
+		}
 	}
-	return len(j.readers) > 0
 }
 
 // queue keeps a message for the reader, who gets bytes of its own.

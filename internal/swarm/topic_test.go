@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -235,6 +236,60 @@ func TestValidFromTheFirst(t *testing.T) {
 		if err := errors.Join(topic.Close(), sender.Close()); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestValidLate opens a topic once more while somebody is asked about a message:
+// whoever wants to be asked, and wasn't, doesn't get it.
+func TestValidLate(t *testing.T) {
+	for _, direct := range []bool{false, true} {
+		a, b := local(t, Config{}), local(t, Config{})
+		connect(t, a, b)
+		knows(t, a, b)
+		asked, answer := make(chan struct{}), make(chan struct{})
+		ask := sync.OnceFunc(func() { close(asked) })
+		early, err := b.Topic("x", TopicOptions{Valid: func(ctx context.Context, _ Message) bool {
+			ask()
+			select {
+			case <-answer:
+			case <-ctx.Done():
+			}
+			return true
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		sender := open(t, a, "x")
+		sent := make(chan struct{})
+		go func() {
+			defer close(sent)
+			if direct {
+				sender.Broadcast(soon(t), []byte("bad"))
+				return
+			}
+			eventually(t, "a message gets through", func() bool {
+				sender.Publish(soon(t), []byte("bad"))
+				select {
+				case <-asked:
+					return true
+				default:
+					return false
+				}
+			})
+		}()
+		<-asked
+		late, err := b.Topic("x", TopicOptions{Valid: func(_ context.Context, m Message) bool { return string(m.Data) != "bad" }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		close(answer)
+		if m := first(t, early); string(m.Data) != "bad" {
+			t.Errorf("direct %v: got %q, want what was sent", direct, m.Data)
+		}
+		if m, ok := late.next(); ok {
+			t.Errorf("direct %v: got %q, and wasn't asked", direct, m.Data)
+		}
+		<-sent
 	}
 }
 
@@ -541,7 +596,7 @@ func TestTopicIsBounded(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
 	topic := open(t, s, "x")
 	from := somebody(t)
-	send := func(n int) { s.gossip.deliver("x", Message{From: from, Data: make([]byte, n)}) }
+	send := func(n int) { s.gossip.deliver("x", Message{From: from, Data: make([]byte, n)}, nil) }
 	for range maxQueued + 5 {
 		send(1)
 	}
