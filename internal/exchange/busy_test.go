@@ -82,7 +82,7 @@ func TestBusy(t *testing.T) {
 		{what: "is never ready", line: &busyLine{status: http.StatusServiceUnavailable, wait: minPause}, want: ErrNoSource, within: time.Minute},
 		{what: "is never ready to stream", line: &busyLine{status: http.StatusServiceUnavailable, wait: minPause}, stream: true, want: ErrNoSource, within: time.Minute},
 		{what: "wants an hour", line: &busyLine{status: http.StatusTooManyRequests, after: "3600", wait: time.Hour}, want: ErrNoSource, within: time.Second},
-		{what: "isn't alone", line: &busyLine{takes: time.Second, most: 1, status: http.StatusTooManyRequests, after: "60", wait: time.Minute}, beside: true, within: 10 * time.Second},
+		{what: "isn't alone", line: &busyLine{status: http.StatusTooManyRequests, after: "60", wait: time.Minute}, beside: true, within: 10 * time.Second},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
