@@ -444,10 +444,11 @@ func (a *attack) hold(h host.Host, victim peer.ID, has siege) {
 		} else if i%4 == 2 {
 			id, data = httpProtocol, compare
 		}
-		ctx, cancel := context.WithCancel(a.ctx)
-		if i > 0 { // those beyond what it may have aren't answered
-			ctx, cancel = context.WithTimeout(a.ctx, hostileWait)
+		wait := hostileWait // for those beyond what it may have, which aren't answered
+		if i == 0 {
+			wait = time.Minute
 		}
+		ctx, cancel := context.WithTimeout(a.ctx, wait)
 		s, err := h.NewStream(ctx, victim, id)
 		cancel()
 		if err != nil {

@@ -20,6 +20,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 	}
 	begun := time.Now()
 	var last atomic.Pointer[extent] // a bar's own may be drawn between being set
+	last.Store(new(extent))
 	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(rpc.ProgressEvery))
 	bar := p.New(0, mpb.BarStyle(),
 		mpb.BarRemoveOnComplete(),
@@ -28,10 +29,8 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 			decor.CountersKibiByte("% .1f / % .1f"),
 			decor.AverageSpeed(decor.SizeB1024(0), "  % .1f"),
 			decor.Any(func(decor.Statistics) string {
-				if e := last.Load(); e != nil {
-					return remaining(e.done, e.total, time.Since(begun))
-				}
-				return ""
+				e := last.Load()
+				return remaining(e.done, e.total, time.Since(begun))
 			}),
 		),
 	)

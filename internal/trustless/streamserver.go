@@ -79,11 +79,11 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 	// A stream carries one request, as the specification wants it.
 	server.SetKeepAlivesEnabled(false)
 	h.SetStreamHandler(StreamProtocol, l.handle)
-	var serving sync.WaitGroup
-	serving.Go(func() { _ = server.Serve(l) }) // which fails only with ErrServerClosed
+	var accepting sync.WaitGroup
+	accepting.Go(func() { _ = server.Serve(l) }) // which fails only with ErrServerClosed
 	return sync.OnceValue(func() error {
 		err := server.Close()
-		serving.Wait() // for a stream that was just accepted is to be reset, too
+		accepting.Wait() // for a stream that was just accepted is to be reset, too
 		l.reset()
 		l.serving.Wait()
 		return err
