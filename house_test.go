@@ -20,9 +20,9 @@ const module = "github.com/cairn-ipfs/cairn"
 // floors is the house of docs/architecture.md: a package imports packages of
 // lower floors only.
 var floors = map[string]int{
-	"block":              0,
-	"internal/feed":      0,
-	"internal/wholefile": 0,
+	"block":               0,
+	"internal/events":     0,
+	"internal/atomicfile": 0,
 
 	"internal/car":   1,
 	"internal/dag":   1,

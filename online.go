@@ -14,12 +14,12 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
-	"github.com/cairn-ipfs/cairn/internal/wholefile"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/libp2p/go-libp2p/core/crypto"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -226,9 +226,9 @@ func makeIdentity(path string) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = wholefile.Write(path, identityFile+".new-*", 0o600, wholefile.Data(data))
+	err = atomicfile.Write(path, identityFile+".new-*", 0o600, atomicfile.Data(data))
 	if err == nil {
-		err = wholefile.SyncDir(filepath.Dir(path))
+		err = atomicfile.SyncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the node's identity: %w", err)

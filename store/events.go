@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cairn-ipfs/cairn/internal/feed"
+	"github.com/cairn-ipfs/cairn/internal/events"
 	"github.com/ipfs/go-cid"
 )
 
@@ -61,12 +61,12 @@ type Event struct {
 // maxEvents bounds what waits for a listener that is slow.
 const maxEvents = 1024
 
-func newHub() *feed.Hub[Event] {
-	return feed.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
+func newHub() *events.Hub[Event] {
+	return events.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
 }
 
 // Events returns what happens from the call on, until the context ends or the
 // store closes. Who doesn't listen in time loses events, and is told by the
 // next one how many. The listening begins with the call and ends with the
 // iteration or the context.
-func (s *Store) Events(ctx context.Context) iter.Seq[Event] { return s.events.Listen(ctx) }
+func (s *Store) Events(ctx context.Context) iter.Seq[Event] { return s.events.Subscribe(ctx) }

@@ -10,7 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/feed"
+	"github.com/cairn-ipfs/cairn/internal/events"
 	"github.com/cairn-ipfs/cairn/internal/pack"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -27,7 +27,7 @@ type Store struct {
 
 	index  *index
 	packs  *pack.Dir
-	events *feed.Hub[Event]
+	events *events.Hub[Event]
 
 	ops       chan *op
 	wake      chan struct{} // something was put; holds one

@@ -7,7 +7,7 @@ import (
 	"io/fs"
 	"os"
 
-	"github.com/cairn-ipfs/cairn/internal/wholefile"
+	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 )
 
 // writeWhole is writeFile for files that everybody may read.
@@ -23,7 +23,7 @@ func writeFile(path string, overwrite bool, mode fs.FileMode, write func(*os.Fil
 			return fmt.Errorf("write %s: %w", path, fs.ErrExist)
 		}
 	}
-	return wholefile.Write(path, ".cairn-*", mode, write)
+	return atomicfile.Write(path, ".cairn-*", mode, write)
 }
 
 // open opens the file to read from; "-" is stdin.

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/wholefile"
+	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/spf13/cobra"
 )
 
@@ -54,7 +54,7 @@ own machine.`,
 				if output == "" {
 					_, err = a.out.Write(data)
 				} else {
-					err = writeFile(output, force, 0o600, wholefile.Data(data))
+					err = writeFile(output, force, 0o600, atomicfile.Data(data))
 				}
 				if errors.Is(err, fs.ErrExist) {
 					err = hinted(err, "name another file, or say --force")

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/cairn-ipfs/cairn/internal/rpc"
-	"github.com/cairn-ipfs/cairn/internal/wholefile"
 	"github.com/spf13/cobra"
 )
 
@@ -167,7 +167,7 @@ wherever the name is looked for (cairn name put), and nobody can change it.`,
 }
 
 func writeRecord(path string, overwrite bool, raw []byte) error {
-	err := writeWhole(path, overwrite, wholefile.Data(raw))
+	err := writeWhole(path, overwrite, atomicfile.Data(raw))
 	if errors.Is(err, fs.ErrExist) {
 		err = hinted(err, "name another file with -o, or say --overwrite")
 	}

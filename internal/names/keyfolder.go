@@ -11,7 +11,7 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/cairn-ipfs/cairn/internal/wholefile"
+	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 )
 
 // A keyFolder is where files of keys are. Every change is durable when it
@@ -72,7 +72,7 @@ func (d diskFolder) read(file string) ([]byte, error) {
 }
 
 func (d diskFolder) write(file string, data []byte) error {
-	if err := wholefile.Write(d.path(file), tempPrefix+"*", 0o600, wholefile.Data(data)); err != nil {
+	if err := atomicfile.Write(d.path(file), tempPrefix+"*", 0o600, atomicfile.Data(data)); err != nil {
 		return err
 	}
 	return d.sync()
@@ -93,7 +93,7 @@ func (d diskFolder) remove(file string) error {
 }
 
 // sync makes what happened to the folder's entries durable.
-func (d diskFolder) sync() error { return wholefile.SyncDir(string(d)) }
+func (d diskFolder) sync() error { return atomicfile.SyncDir(string(d)) }
 
 // A memoryFolder is one that goes with the process.
 type memoryFolder struct {

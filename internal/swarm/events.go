@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"iter"
 
-	"github.com/cairn-ipfs/cairn/internal/feed"
+	"github.com/cairn-ipfs/cairn/internal/events"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
@@ -68,12 +68,12 @@ type Event struct {
 // as there are connections.
 const maxEvents = 512
 
-func newHub() *feed.Hub[Event] {
-	return feed.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
+func newHub() *events.Hub[Event] {
+	return events.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
 }
 
 // Events returns what happens from the call on, until the context ends or the
 // swarm closes. Who doesn't take events in time loses some, and is told by the
 // next one how many. The listening begins with the call and ends with the
 // iteration or the context.
-func (s *Swarm) Events(ctx context.Context) iter.Seq[Event] { return s.events.Listen(ctx) }
+func (s *Swarm) Events(ctx context.Context) iter.Seq[Event] { return s.events.Subscribe(ctx) }

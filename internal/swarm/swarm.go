@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/feed"
+	"github.com/cairn-ipfs/cairn/internal/events"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/event"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -57,7 +57,7 @@ type Swarm struct {
 	muxer   *muxer
 	book    *book
 	ports   basichost.NATManager // or nil
-	events  *feed.Hub[Event]
+	events  *events.Hub[Event]
 
 	ctx     context.Context // of the goroutines; it ends with Close
 	cancel  context.CancelFunc

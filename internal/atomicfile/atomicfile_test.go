@@ -1,4 +1,4 @@
-package wholefile
+package atomicfile
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestWrite replaces a file, and leaves it as it is where that fails halfway.
+// TestWrite replaces a file; a write that fails halfway leaves the file as it was.
 func TestWrite(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "file")
@@ -40,6 +40,6 @@ func TestWrite(t *testing.T) {
 	}
 	info, err := files[0].Info()
 	if err != nil || info.Size() != int64(len("and then")) || runtime.GOOS != "windows" && info.Mode() != 0o640 {
-		t.Errorf("got %v, %v, want what was there, with its mode", info, err)
+		t.Errorf("got %v, %v, want the former file with its mode", info, err)
 	}
 }

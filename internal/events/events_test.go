@@ -1,4 +1,4 @@
-package feed
+package events
 
 import (
 	"context"
@@ -14,23 +14,23 @@ type event struct {
 	lost uint64
 }
 
-func newHub(most int) *Hub[event] {
-	return New(most, func(e *event, n uint64) { e.lost = n })
+func newHub(buffer int) *Hub[event] {
+	return New(buffer, func(e *event, n uint64) { e.lost = n })
 }
 
 func (h *Hub[E]) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return len(h.listeners)
+	return len(h.subscriptions)
 }
 
-// TestEachListener: everybody gets what is sent while they listen, in order.
-func TestEachListener(t *testing.T) {
+// TestSubscribers: each gets what is sent while it is subscribed, in order.
+func TestSubscribers(t *testing.T) {
 	h := newHub(10)
-	h.Send(event{n: 0}) // nobody listens
-	first := h.Listen(t.Context())
+	h.Send(event{n: 0}) // no subscriber
+	first := h.Subscribe(t.Context())
 	h.Send(event{n: 1})
-	second := h.Listen(t.Context())
+	second := h.Subscribe(t.Context())
 	h.Send(event{n: 2})
 	h.Close()
 	h.Close()
@@ -41,19 +41,19 @@ func TestEachListener(t *testing.T) {
 	if got, want := slices.Collect(second), []event{{n: 2}}; !slices.Equal(got, want) {
 		t.Errorf("the second: got %v, want %v", got, want)
 	}
-	if got := slices.Collect(h.Listen(t.Context())); len(got) > 0 {
+	if got := slices.Collect(h.Subscribe(t.Context())); len(got) > 0 {
 		t.Errorf("after Close: got %v", got)
 	}
 }
 
-// TestLost: who is slow loses the latest, and hears how many, while others lose
-// nothing.
+// TestLost: a slow subscriber loses the latest events and gets their number; others
+// lose nothing.
 func TestLost(t *testing.T) {
-	const most = 3
-	h := newHub(most)
-	next, stop := iter.Pull(h.Listen(t.Context()))
+	const buffer = 3
+	h := newHub(buffer)
+	next, stop := iter.Pull(h.Subscribe(t.Context()))
 	defer stop()
-	quick, end := iter.Pull(h.Listen(t.Context()))
+	quick, end := iter.Pull(h.Subscribe(t.Context()))
 	defer end()
 	take := func(next func() (event, bool), want event) {
 		t.Helper()
@@ -61,11 +61,11 @@ func TestLost(t *testing.T) {
 			t.Errorf("got %v, %v, want %v", got, ok, want)
 		}
 	}
-	for n := range most + 7 {
+	for n := range buffer + 7 {
 		h.Send(event{n: n})
 		take(quick, event{n: n})
 	}
-	for n := range most {
+	for n := range buffer {
 		take(next, event{n: n})
 	}
 	h.Send(event{n: 100})
@@ -74,23 +74,23 @@ func TestLost(t *testing.T) {
 	take(next, event{n: 101})
 }
 
-// TestLeave: a listener is gone when the iteration ends, or the context, whether
-// there was an iteration or not.
-func TestLeave(t *testing.T) {
+// TestUnsubscribe: a subscription ends with its iteration or its context, iterated
+// over or not.
+func TestUnsubscribe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(3)
 		ctx, cancel := context.WithCancel(t.Context())
-		h.Listen(ctx)
-		broken := h.Listen(ctx)
+		h.Subscribe(ctx)
+		broken := h.Subscribe(ctx)
 		h.Send(event{})
 		for range broken {
 			break
 		}
 		if got := h.count(); got != 1 {
-			t.Errorf("got %d listeners, want the one that doesn't iterate", got)
+			t.Errorf("got %d subscriptions, want the one that isn't iterated over", got)
 		}
 		waiting := make(chan []event)
-		last := h.Listen(ctx)
+		last := h.Subscribe(ctx)
 		go func() { waiting <- slices.Collect(last) }()
 		cancel()
 		if got := <-waiting; len(got) > 0 {
@@ -98,24 +98,23 @@ func TestLeave(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := h.count(); got != 0 {
-			t.Errorf("got %d listeners when the context has ended, want none", got)
+			t.Errorf("got %d subscriptions after the context ended, want none", got)
 		}
 	})
 }
 
-// TestAgain: a second iteration over what Listen returned, after the first was
-// broken off, ends, rather than waiting for what will never come.
-func TestAgain(t *testing.T) {
+// TestIterateTwice: a second iteration ends at once when the first was broken off.
+func TestIterateTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := newHub(3)
-		listening := h.Listen(t.Context())
+		events := h.Subscribe(t.Context())
 		h.Send(event{n: 1})
-		for range listening {
+		for range events {
 			break
 		}
 		h.Send(event{n: 2})
 		ended := make(chan []event, 1)
-		go func() { ended <- slices.Collect(listening) }()
+		go func() { ended <- slices.Collect(events) }()
 		synctest.Wait()
 		select {
 		case got := <-ended:
@@ -123,13 +122,13 @@ func TestAgain(t *testing.T) {
 				t.Errorf("got %v, want nothing sent since", got)
 			}
 		default:
-			t.Error("the second iteration waits for ever")
+			t.Error("the second iteration does not end")
 		}
 	})
 }
 
-// TestConcurrently sends, listens and closes at the same time.
-func TestConcurrently(t *testing.T) {
+// TestConcurrent sends, subscribes and closes at the same time.
+func TestConcurrent(t *testing.T) {
 	h := newHub(5)
 	var all sync.WaitGroup
 	for range 4 {
@@ -140,19 +139,19 @@ func TestConcurrently(t *testing.T) {
 		})
 		all.Go(func() {
 			for range 100 {
-				for range h.Listen(t.Context()) {
+				for range h.Subscribe(t.Context()) {
 					break
 				}
 			}
 		})
-		listening := h.Listen(t.Context())
+		events := h.Subscribe(t.Context())
 		all.Go(func() {
-			for range listening {
+			for range events {
 			}
 		})
 	}
 	all.Go(func() {
-		for range h.Listen(t.Context()) {
+		for range h.Subscribe(t.Context()) {
 			h.Close()
 		}
 	})
@@ -162,6 +161,6 @@ func TestConcurrently(t *testing.T) {
 	h.Close()
 	all.Wait()
 	if got := h.count(); got != 0 {
-		t.Errorf("got %d listeners after Close, want none", got)
+		t.Errorf("got %d subscriptions after Close, want none", got)
 	}
 }
