@@ -180,7 +180,7 @@ func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
 			if err != nil {
 				return err
 			}
-			return net.entry.wait(ctx)
+			return net.bootstrap.Wait(ctx)
 		},
 	})
 	if err != nil {

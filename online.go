@@ -47,7 +47,7 @@ type online struct {
 	local     bool
 	delivered atomic.Int64 // when a source last did, in Unix nanoseconds
 	log       *slog.Logger
-	entry     *entry
+	bootstrap *routing.Bootstrap
 	running   sync.WaitGroup
 	stop      context.CancelFunc
 }
@@ -103,7 +103,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		connections = acceleratedConnections
 	}
 	net := &online{
-		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, entry: newEntry(len(bootstrap), entryTime),
+		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, bootstrap: routing.NewBootstrap(len(bootstrap), routing.FirstPeer),
 	}
 	if net.log == nil {
 		net.log = slog.New(slog.DiscardHandler)
@@ -121,7 +121,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 		return nil, errors.Join(err, net.swarm.Close())
 	}
 	net.serving = trustless.Serve(net.swarm.Host(), n.Gateway(), trustless.ServeConfig{})
-	router.Host, router.Entry = net.swarm.Host(), net.entry
+	router.Host, router.Connecting = net.swarm.Host(), net.bootstrap
 	if net.routing, err = routing.New(ctx, router); err != nil {
 		return nil, errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
 	}
@@ -142,7 +142,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	for _, p := range bootstrap {
 		net.running.Go(func() {
 			err := net.swarm.Connect(running, p)
-			net.entry.tried(err)
+			net.bootstrap.Tried(err)
 			if err != nil {
 				net.log.Info("connecting to a bootstrap peer", "peer", p.ID, "error", err)
 			}

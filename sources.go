@@ -61,7 +61,7 @@ func (net *online) findSources(ctx context.Context, root cid.Cid) iter.Seq[excha
 		}
 		var looking sync.WaitGroup
 		looking.Go(func() { net.lookForProviders(ctx, root, emit) })
-		if !net.entry.isOver() {
+		if !net.bootstrap.IsOver() {
 			looking.Go(func() { net.connectedMeanwhile(ctx, told, emit) })
 		}
 		go func() {
@@ -95,10 +95,10 @@ func (net *online) connectedMeanwhile(ctx context.Context, told map[string]bool,
 		select {
 		case <-ctx.Done():
 			return
-		case <-net.entry.over:
+		case <-net.bootstrap.Done():
 			over = true
 		case <-tick.C:
-			over = net.entry.isOver()
+			over = net.bootstrap.IsOver()
 		}
 		for s := range net.peers.Connected() {
 			if told[s.Name()] {

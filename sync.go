@@ -186,7 +186,7 @@ func (net *online) alone(err error) error {
 	if !errors.Is(err, ErrNoSource) {
 		return err
 	}
-	why := net.entry.Err()
+	why := net.bootstrap.Err()
 	if s := net.routing.Status(); why == nil || s.Peers+s.LocalPeers > 0 {
 		return err
 	}

@@ -79,10 +79,10 @@ type Config struct {
 	// whoever connects.
 	Bootstrap []peer.AddrInfo
 
-	// Entry tells how calling them goes, if somebody else does that, too. With
-	// it look-ups don't wait for nothing, and say why nobody is there. nil: they
-	// wait for FirstPeer.
-	Entry Entry
+	// Connecting, if not nil, records how connecting to them goes, which the
+	// caller does. Lookups then stop waiting when all have failed, and say why.
+	// nil: they wait for FirstPeer.
+	Connecting *Bootstrap
 
 	// Prefix begins the DHT's protocol ids. "": "/ipfs", the Amino DHT.
 	Prefix protocol.ID
@@ -195,14 +195,6 @@ type Finder interface {
 type PeerFinder interface {
 	Finder
 	FindPeer(ctx context.Context, id peer.ID) iter.Seq2[peer.AddrInfo, error]
-}
-
-// An Entry tells how it goes to enter the network by its bootstrap peers.
-type Entry interface {
-	// Over is closed when one of them is connected, or none can be had.
-	Over() <-chan struct{}
-	// Err says how many there are, and why none is connected; nil: one was.
-	Err() error
 }
 
 func (c Config) withDefaults() (Config, error) {

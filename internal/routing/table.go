@@ -33,13 +33,13 @@ const (
 
 // A table is one DHT, with what knows all of it, if there is that.
 type table struct {
-	source string
-	scope  scope
-	dht    *dht.IpfsDHT
-	full   *fullrt.FullRT // or nil
-	enters bool           // there are peers to enter it by
-	until  time.Time      // nobody waits longer for the first
-	entry  Entry          // or nil
+	source    string
+	scope     scope
+	dht       *dht.IpfsDHT
+	full      *fullrt.FullRT // or nil
+	enters    bool           // there are peers to enter it by
+	until     time.Time      // nobody waits longer for the first
+	bootstrap *Bootstrap     // or nil
 }
 
 // A dhtRouter is what is used of either of the two.
@@ -82,7 +82,7 @@ func (t *table) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, err
 }
 
 func newTable(c *Config, wan bool) (*table, error) {
-	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0, until: time.Now().Add(FirstPeer), entry: c.Entry}
+	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0, until: time.Now().Add(FirstPeer), bootstrap: c.Connecting}
 	mode := dht.ModeServer
 	options := []dht.Option{dht.ProtocolPrefix(c.Prefix), dht.WithCustomMessageSender(senderOf())}
 	if wan {
@@ -148,8 +148,8 @@ func (t *table) wait(ctx context.Context) error {
 		return ErrNoPeers
 	}
 	var over <-chan struct{}
-	if t.entry != nil {
-		over = t.entry.Over()
+	if t.bootstrap != nil {
+		over = t.bootstrap.Done()
 	}
 	enough := time.NewTimer(time.Until(t.until))
 	defer enough.Stop()
@@ -163,7 +163,7 @@ func (t *table) wait(ctx context.Context) error {
 			return t.nobody()
 		case <-over:
 			// Somebody else who is connected may be about to become the first.
-			if t.entry.Err() != nil && len(t.dht.Host().Network().Peers()) == 0 {
+			if t.bootstrap.Err() != nil && len(t.dht.Host().Network().Peers()) == 0 {
 				return t.nobody()
 			}
 			over = nil
@@ -179,8 +179,8 @@ func (t *table) hasPeers() bool { return t.dht.RoutingTable().Size() > 0 || t.re
 
 // nobody is ErrNoPeers, with why nobody was there to enter by.
 func (t *table) nobody() error {
-	if t.entry != nil {
-		if err := t.entry.Err(); err != nil {
+	if t.bootstrap != nil {
+		if err := t.bootstrap.Err(); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoPeers, err)
 		}
 	}
