@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -233,7 +234,7 @@ func (n *Node) Adder(o AddOptions) (*Adder, error) {
 		return nil, err
 	}
 	a.node, a.batch = n, n.store.Batch()
-	a.put, a.keep = a.batch.Borrow(), a.batch
+	a.put, a.keep = store.Internal(access.Key{}).Borrow(a.batch), a.batch
 	return a, nil
 }
 

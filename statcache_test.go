@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -49,7 +50,7 @@ func addTree(t fataler, ctx context.Context, s *statCaches, name string, tree fs
 		t.Fatalf("open the cache of %s: got %v, %v", name, cache, err)
 	}
 	o.Remembers = cache
-	r, err := unixfs.ImportFS(ctx, batch.Borrow(), tree, o)
+	r, err := unixfs.ImportFS(ctx, store.Internal(access.Key{}).Borrow(batch), tree, o)
 	if err == nil {
 		err = stop
 	}
