@@ -45,8 +45,9 @@ var floors = map[string]int{
 	"internal/trustless": 3,
 	"internal/names":     3,
 
-	"internal/exchange": 4,
-	"internal/bucket":   4,
+	"internal/exchange":  4,
+	"internal/statcache": 4,
+	"internal/bucket":    4,
 
 	"internal/mirror":  5,
 	"internal/gateway": 5,
