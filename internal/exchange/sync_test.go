@@ -227,7 +227,7 @@ func TestTardy(t *testing.T) {
 		arrived := sync.OnceFunc(func() { close(came) })
 		c := Config{
 			Arrived: func(...cid.Cid) { arrived() },
-			Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+			Sources: func(context.Context, cid.Cid, bool) iter.Seq[Source] {
 				return func(yield func(Source) bool) {
 					<-came
 					yield(&answerer{name: "good", blocks: b.theirs})
@@ -419,7 +419,7 @@ func TestFound(t *testing.T) {
 	full := &answerer{name: "full", blocks: b.theirs}
 	late := make(chan struct{})
 	c := Config{
-		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[Source] {
+		Sources: func(ctx context.Context, root cid.Cid, _ bool) iter.Seq[Source] {
 			return func(yield func(Source) bool) {
 				if !yield(empty) {
 					return
