@@ -10,8 +10,6 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/access"
-	"github.com/cairn-ipfs/cairn/internal/statcache"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -214,7 +212,7 @@ type Adder struct {
 	// node and batch are those of Node.Adder, nil elsewhere.
 	node   *Node
 	batch  *store.Batch
-	caches []*statcache.Cache // of the trees added
+	caches []*statCache // of the trees added
 	roots  []cid.Cid
 }
 
@@ -235,7 +233,7 @@ func (n *Node) Adder(o AddOptions) (*Adder, error) {
 		return nil, err
 	}
 	a.node, a.batch = n, n.store.Batch()
-	a.put, a.keep = store.Internal(access.Key{}).Borrow(a.batch), a.batch
+	a.put, a.keep = a.batch.Borrow(), a.batch
 	return a, nil
 }
 
@@ -330,7 +328,7 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 }
 
 // cache opens the stat cache for path; nil where there is none.
-func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statcache.Cache, error) {
+func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statCache, error) {
 	if a.node == nil || a.rehash {
 		return nil, nil
 	}
@@ -338,7 +336,7 @@ func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*stat
 	if err != nil {
 		return nil, fmt.Errorf("cairn: add: %w", err)
 	}
-	return a.node.statCaches.Open(ctx, a.batch, abs, o.Manner())
+	return a.node.statCaches.open(ctx, a.batch, abs, o.Manner())
 }
 
 func (a *Adder) added(r unixfs.Result, err error) (Added, error) {

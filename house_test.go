@@ -10,14 +10,9 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
-	"reflect"
 	"slices"
 	"strings"
 	"testing"
-
-	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/access"
-	"github.com/cairn-ipfs/cairn/store"
 )
 
 const module = "github.com/cairn-ipfs/cairn"
@@ -25,8 +20,6 @@ const module = "github.com/cairn-ipfs/cairn"
 // floors is the house of docs/architecture.md: a package imports packages of
 // lower floors only.
 var floors = map[string]int{
-	"internal/access": -1,
-
 	"block":               0,
 	"internal/events":     0,
 	"internal/atomicfile": 0,
@@ -41,17 +34,15 @@ var floors = map[string]int{
 	"internal/bitswap": 2,
 	"internal/routing": 2,
 
-	"store":          3,
-	"internal/names": 3,
+	"store":              3,
+	"internal/trustless": 3,
+	"internal/names":     3,
 
-	"internal/exchange":  4,
-	"internal/statcache": 4,
-	"internal/bucket":    4,
-	"internal/trustless": 4,
+	"internal/exchange": 4,
+	"internal/bucket":   4,
 
 	"internal/mirror":  5,
 	"internal/gateway": 5,
-	"internal/sources": 5,
 
 	"": 6, // the root package
 
@@ -157,21 +148,6 @@ func TestFloors(t *testing.T) {
 	}
 }
 
-// TestInternal checks that the functions Internal of public packages can be
-// called from this module only: each takes an access.Key, and the type of its
-// result isn't exported.
-func TestInternal(t *testing.T) {
-	for name, internal := range map[string]any{"block": block.Internal, "store": store.Internal} {
-		f := reflect.TypeOf(internal)
-		if f.NumIn() != 1 || f.In(0) != reflect.TypeFor[access.Key]() {
-			t.Errorf("%s.Internal: got %v, want one argument, an access.Key", name, f)
-		}
-		if result := f.Out(0).Name(); token.IsExported(result) {
-			t.Errorf("%s.Internal: got the result type %s, want an unexported one", name, result)
-		}
-	}
-}
-
 // minComment is the least length of a package comment, in bytes: shorter ones
 // don't say what for, key types, concurrency and what not for.
 const minComment = 200
@@ -209,6 +185,7 @@ var dependencies = map[string]string{
 	"filippo.io/age":                        "keys that are encrypted at rest",
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
+	"github.com/hashicorp/golang-lru/v2":    "the cache of providers",
 	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
 	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
 	"github.com/ipfs/go-cid":                "CIDs",

@@ -10,7 +10,6 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/block/blocktest"
-	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
@@ -206,7 +205,7 @@ func TestKeepsAndEvicts(t *testing.T) {
 func TestPowerLoss(t *testing.T) {
 	h := newHarness(t)
 	mem := vfs.NewCrashableMem()
-	s := h.open("repo", Options{fs: mem})
+	s := h.open("repo", Options{FS: mem})
 	a := h.leaf("a")
 	root := h.link("root", a.CID())
 	h.put(s, a, root)
@@ -215,7 +214,7 @@ func TestPowerLoss(t *testing.T) {
 	after := mem.CrashClone(vfs.CrashCloneCfg{})
 	h.ok(s.Close())
 
-	s = h.open("repo", Options{fs: after})
+	s = h.open("repo", Options{FS: after})
 	h.has(s, true, a, root)
 	h.audit(s)
 	if _, err := s.Resolve(h.ctx, "x"); err != nil {
@@ -223,18 +222,17 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestReader reads into memory of the caller, where that is long enough, and
+// TestGetInto reads into memory of the caller's, where that is long enough, and
 // not where the block isn't in a pack.
-func TestReader(t *testing.T) {
+func TestGetInto(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
 	b := h.leaf("a block")
 	h.ok(s.Put(h.ctx, b))
 	h.ok(s.Flush(h.ctx))
-	reads := Internal(access.Key{}).Reader(s)
 	for size := range 2 * b.Size() {
 		memory := make([]byte, size)
-		got, err := reads.GetInto(h.ctx, b.CID(), memory)
+		got, err := s.GetInto(h.ctx, b.CID(), memory)
 		if err != nil || string(got.Data()) != "a block" || cap(got.Data()) != b.Size() {
 			t.Errorf("%d bytes: got %q, %v", size, got.Data(), err)
 		}
@@ -242,7 +240,7 @@ func TestReader(t *testing.T) {
 			t.Errorf("%d bytes: got %v for reading into them", size, into)
 		}
 	}
-	if _, err := reads.GetInto(h.ctx, h.leaf("absent").CID(), nil); !errors.Is(err, block.ErrNotFound) {
+	if _, err := s.GetInto(h.ctx, h.leaf("absent").CID(), nil); !errors.Is(err, block.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }

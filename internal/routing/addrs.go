@@ -10,7 +10,7 @@ import (
 
 const (
 	// maxAddrs bounds the addresses of one peer: nodes announce about ten, and
-	// each is something that may be dialled.
+	// we may dial each.
 	maxAddrs = 16
 
 	// maxAddr bounds one address, in bytes: the longest in use have two
@@ -18,19 +18,19 @@ const (
 	maxAddr = 512
 )
 
-// validID tells whether an id is one: a multihash, of a bounded length.
-// peer.ID.Validate takes anything that isn't empty, and so does the DHT.
+// validID reports whether an id is a multihash of a bounded length.
+// peer.ID.Validate accepts anything that isn't empty, and so does the DHT.
 func validID(id peer.ID) bool {
 	_, err := peer.IDFromBytes([]byte(id))
 	return err == nil && len(id) <= maxPeerID
 }
 
-// A scope says which addresses a source may get us to dial.
+// A scope limits the addresses that we accept from a source, and may dial.
 type scope int
 
 const (
-	scopePublic scope = iota // those of the internet
-	scopeNear                // also private ones, but not our own machine
+	scopePublic scope = iota // addresses of the internet
+	scopeNear                // private ones, too, but not this machine's
 	scopeAny                 // all
 )
 
@@ -42,7 +42,7 @@ func (s scope) allows(a ma.Multiaddr) bool {
 		return manet.IsPublicAddr(a)
 	}
 	ip, err := manet.ToIP(a)
-	if err != nil { // a name, or the way through a relay
+	if err != nil { // a name, or a path through a relay
 		return true
 	}
 	return !ip.IsUnspecified() && !ip.IsMulticast() && (s == scopeAny || !ip.IsLoopback())
@@ -55,13 +55,13 @@ func hasPortZero(a ma.Multiaddr) bool {
 	})
 }
 
-// filter returns the addresses that are allowed, as they are.
+// filter returns the addresses that are allowed, unchanged.
 func (s scope) filter(addrs []ma.Multiaddr) []ma.Multiaddr {
 	return ma.FilterAddrs(addrs, s.allows)
 }
 
-// clean returns those of a peer's addresses that are allowed, each once,
-// without its id at the end. An address of another peer is none.
+// clean returns the allowed addresses of a peer, each once, without its id at
+// the end. It drops addresses of other peers.
 func (s scope) clean(id peer.ID, addrs []ma.Multiaddr) []ma.Multiaddr {
 	var clean []ma.Multiaddr
 	for _, a := range addrs {

@@ -1,7 +1,6 @@
 package routing
 
 import (
-	"container/list"
 	"context"
 	"fmt"
 	"log/slog"
@@ -9,70 +8,67 @@ import (
 	"sync"
 	"time"
 
+	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
 const (
-	// maxRow bounds the providers remembered of one CID: as many as are worth
-	// dialling before the DHT has answered.
+	// maxRow bounds the providers that the cache keeps of one CID: as many as are
+	// worth dialling before the DHT has answered.
 	maxRow = 8
 
-	// maxRowSource bounds those that one source told of and nobody tried yet,
-	// so that a liar can't fill a row.
+	// maxRowSource bounds those of a row that one source reported and that have
+	// not delivered yet, so that a liar can't fill a row.
 	maxRowSource = 4
 
 	// maxHash bounds a row's multihash, in bytes, above the longest that names a
-	// block anywhere: one too long for the store would keep all from being saved.
+	// block anywhere: a key too long for the store would make every save fail.
 	maxHash = 256
 
-	// foundFor is how long a provider is remembered that was only heard of,
-	// workedFor one that was: DHT records are good for 48 hours, addresses
-	// change sooner.
+	// foundFor is how long the cache keeps a provider that was reported, workedFor
+	// one that delivered: DHT records last 48 hours, addresses change sooner.
 	foundFor  = 6 * time.Hour
 	workedFor = 48 * time.Hour
 
-	// saveEvery is how often the cache is saved: what is lost in a crash can be
-	// found again.
+	// saveEvery is how often the cache is saved: what a crash loses can be found
+	// again.
 	saveEvery = time.Minute
 )
 
-// A cached is a provider in the cache.
-type cached struct {
+// A cachedProvider is a provider in the cache.
+type cachedProvider struct {
 	Provider
 	until  time.Time
-	worked bool // it was tried
+	worked bool // it delivered
 }
 
-// A cache remembers providers, least recently used first to go.
+// A cache remembers the providers of the CIDs used last.
 type cache struct {
 	store Datastore
 	log   *slog.Logger
 	limit int // rows
 
-	mu    sync.Mutex // guards what follows
-	rows  map[string]*list.Element
-	order *list.List // of *cacheRow, the latest first
+	mu    sync.Mutex                        // guards the following
+	rows  *simplelru.LRU[string, *cacheRow] // by multihash; nil: the cache is off
 	dirty map[string]bool
 }
 
-type cacheRow struct {
-	key       string // the multihash
-	providers []cached
-}
+type cacheRow struct{ providers []cachedProvider }
 
 func newCache(store Datastore, limit int, log *slog.Logger) *cache {
-	return &cache{
-		store: store, log: log, limit: limit,
-		rows: make(map[string]*list.Element), order: list.New(), dirty: make(map[string]bool),
+	c := &cache{store: store, log: log, limit: limit, dirty: make(map[string]bool)}
+	if limit > 0 {
+		// The only error is a limit of 0 or less.
+		c.rows, _ = simplelru.NewLRU(limit, func(key string, _ *cacheRow) { c.dirty[key] = true })
 	}
+	return c
 }
 
-// load reads what was saved. Rows that can't be read, or that are too many,
-// are dropped.
+// load reads the saved rows. It drops unreadable rows, and rows beyond the limit.
 func (c *cache) load(ctx context.Context, now time.Time) error {
-	if c.limit < 0 {
+	if c.rows == nil {
 		return nil
 	}
 	for item, err := range c.store.All(ctx, []byte(cacheKeys)) {
@@ -82,32 +78,44 @@ func (c *cache) load(ctx context.Context, now time.Time) error {
 		key := string(item.Key[len(cacheKeys):])
 		providers, err := decodeRow(item.Value)
 		if err != nil {
-			c.log.Warn("routing: a row of the provider cache can't be read", "err", err)
+			c.log.Warn("routing: cannot read a row of the provider cache", "err", err)
 		}
 		providers = fresh(providers, now)
-		if len(providers) == 0 || c.order.Len() >= c.limit {
+		if len(providers) == 0 || c.rows.Len() >= c.limit {
 			c.dirty[key] = true
 			continue
 		}
-		c.rows[key] = c.order.PushBack(&cacheRow{key, providers})
+		c.rows.Add(key, &cacheRow{providers})
 	}
 	return nil
 }
 
-func fresh(providers []cached, now time.Time) []cached {
-	return slices.DeleteFunc(providers, func(p cached) bool { return !now.Before(p.until) })
+// fresh removes expired providers from a slice, in place.
+func fresh(providers []cachedProvider, now time.Time) []cachedProvider {
+	return slices.DeleteFunc(providers, func(p cachedProvider) bool { return !now.Before(p.until) })
 }
 
-// get returns what is remembered, those that worked first.
+// count returns the number of rows.
+func (c *cache) count() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.rows == nil {
+		return 0
+	}
+	return c.rows.Len()
+}
+
+// get returns the providers of a CID, those that delivered first.
 func (c *cache) get(id cid.Cid, now time.Time) []Provider {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.rows[string(id.Hash())]
-	if e == nil {
+	if c.rows == nil {
 		return nil
 	}
-	c.order.MoveToFront(e)
-	row := e.Value.(*cacheRow)
+	row, ok := c.rows.Get(string(id.Hash()))
+	if !ok {
+		return nil
+	}
 	var worked, found []Provider
 	for _, p := range row.providers {
 		if !now.Before(p.until) {
@@ -126,36 +134,31 @@ func (c *cache) get(id cid.Cid, now time.Time) []Provider {
 	return append(worked, found...)
 }
 
-// add remembers a provider with its addresses.
+// add adds a provider, or updates it.
 func (c *cache) add(id cid.Cid, p Provider, worked bool, now time.Time) {
-	if c.limit < 0 || len(id.Hash()) > maxHash || !validID(p.ID) || len(p.Addrs) == 0 || len(p.Source) > maxName || len(p.Protocols) > maxProtocols {
+	if c.rows == nil || len(id.Hash()) > maxHash || !validID(p.ID) || len(p.Addrs) == 0 || len(p.Source) > maxName || len(p.Protocols) > maxProtocols {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := string(id.Hash())
-	e := c.rows[key]
-	if e == nil {
-		e = c.order.PushFront(&cacheRow{key: key})
-		c.rows[key] = e
-		if c.order.Len() > c.limit {
-			c.drop(c.order.Back())
-		}
+	row, ok := c.rows.Get(key)
+	if !ok {
+		row = new(cacheRow)
+		c.rows.Add(key, row)
 	}
-	c.order.MoveToFront(e)
-	row := e.Value.(*cacheRow)
 	row.providers = fresh(row.providers, now)
-	add := cached{p, now.Add(foundFor), worked}
+	add := cachedProvider{p, now.Add(foundFor), worked}
 	add.Addrs = slices.Clone(p.Addrs[:min(len(p.Addrs), maxAddrs)])
 	add.Protocols = slices.Clone(p.Protocols)
 	if worked {
 		add.until = now.Add(workedFor)
 	}
-	at := slices.IndexFunc(row.providers, func(o cached) bool { return o.ID == p.ID })
+	at := slices.IndexFunc(row.providers, func(o cachedProvider) bool { return o.ID == p.ID })
 	switch {
 	case at >= 0 && row.providers[at].worked && !worked:
-		// What was tried is known better than what was heard.
-		if !row.providers[at].learn(add.Addrs) {
+		// A report does not replace addresses that worked.
+		if !row.providers[at].addAddrs(add.Addrs) {
 			return
 		}
 	case at >= 0:
@@ -165,7 +168,8 @@ func (c *cache) add(id cid.Cid, p Provider, worked bool, now time.Time) {
 	case len(row.providers) < maxRow:
 		row.providers = append(row.providers, add)
 	default:
-		// The one that ends first makes room; what worked only for its like.
+		// Replace the one that expires first. Only a provider that delivered
+		// replaces another that did.
 		at := -1
 		for i, o := range row.providers {
 			if (!o.worked || worked) && (at < 0 || row.providers[at].worked && !o.worked ||
@@ -181,19 +185,18 @@ func (c *cache) add(id cid.Cid, p Provider, worked bool, now time.Time) {
 	c.dirty[key] = true
 }
 
-// learn adds addresses behind those that are known; false: there are no new
-// ones, or no room.
-func (p *cached) learn(addrs []ma.Multiaddr) (learned bool) {
+// addAddrs appends new addresses. It returns false if there are none, or no room.
+func (p *cachedProvider) addAddrs(addrs []ma.Multiaddr) (added bool) {
 	for _, a := range addrs {
 		if len(p.Addrs) < maxAddrs && !slices.ContainsFunc(p.Addrs, a.Equal) {
 			p.Addrs = append(p.Addrs, a)
-			learned = true
+			added = true
 		}
 	}
-	return learned
+	return added
 }
 
-// untried counts the providers of a source that nobody has tried.
+// untried counts the providers of a source that have not delivered yet.
 func (r *cacheRow) untried(source string) (n int) {
 	for _, p := range r.providers {
 		if !p.worked && p.Source == source {
@@ -203,37 +206,33 @@ func (r *cacheRow) untried(source string) (n int) {
 	return n
 }
 
-// remove forgets a provider.
+// remove removes a provider.
 func (c *cache) remove(id cid.Cid, p peer.ID) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	e := c.rows[string(id.Hash())]
-	if e == nil {
+	if c.rows == nil {
 		return
 	}
-	row := e.Value.(*cacheRow)
-	row.providers = slices.DeleteFunc(row.providers, func(o cached) bool { return o.ID == p })
-	c.dirty[row.key] = true
+	key := string(id.Hash())
+	row, ok := c.rows.Peek(key)
+	if !ok {
+		return
+	}
+	row.providers = slices.DeleteFunc(row.providers, func(o cachedProvider) bool { return o.ID == p })
+	c.dirty[key] = true
 	if len(row.providers) == 0 {
-		c.drop(e)
+		c.rows.Remove(key)
 	}
 }
 
-// drop removes a row; mu is held.
-func (c *cache) drop(e *list.Element) {
-	row := c.order.Remove(e).(*cacheRow)
-	delete(c.rows, row.key)
-	c.dirty[row.key] = true
-}
-
-// save writes what changed.
+// save writes the rows that changed.
 func (c *cache) save(ctx context.Context) error {
 	c.mu.Lock()
 	changes := make([]Change, 0, len(c.dirty))
 	for key := range c.dirty {
 		change := Change{Key: []byte(cacheKeys + key)}
-		if e := c.rows[key]; e != nil {
-			change.Value = encodeRow(e.Value.(*cacheRow).providers)
+		if row, ok := c.rows.Peek(key); ok {
+			change.Value = encodeRow(row.providers)
 		}
 		changes = append(changes, change)
 	}

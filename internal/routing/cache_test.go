@@ -27,12 +27,12 @@ func someProvider(t testing.TB, source string) Provider {
 	}
 }
 
-// TestCacheOfLongHashes remembers nothing of what can't be saved: whoever uses the
-// library may look for anything.
-func TestCacheOfLongHashes(t *testing.T) {
+// TestCacheLongHashes: the cache keeps no row that can't be saved. A caller of the
+// library may look for any CID.
+func TestCacheLongHashes(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	for _, test := range []struct{ length, want int }{{128, 1}, {5 << 10, 0}} {
-		c := newCache(newMemory(), 3, slog.New(slog.DiscardHandler))
+		c := newCache(newMemoryDatastore(), 3, slog.New(slog.DiscardHandler))
 		digest := make([]byte, test.length)
 		h, err := multihash.Encode(digest, multihash.IDENTITY)
 		if err != nil {
@@ -48,7 +48,7 @@ func TestCacheOfLongHashes(t *testing.T) {
 
 func TestCache(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	store := newMemory()
+	store := newMemoryDatastore()
 	c := newCache(store, 3, slog.New(slog.DiscardHandler))
 	id := newCID(t)
 	first, tried := someProvider(t, "dht"), someProvider(t, "dht")
@@ -59,16 +59,16 @@ func TestCache(t *testing.T) {
 	}
 	got := c.get(id, now)
 	if len(got) != 2+maxRowSource || got[0].ID != tried.ID || got[1].ID != first.ID {
-		t.Errorf("got %d, the first %v, want %d, the first %v that was tried", len(got), got[0], 2+maxRowSource, tried)
+		t.Errorf("got %d, the first %v, want %d, the first %v, which delivered", len(got), got[0], 2+maxRowSource, tried)
 	}
-	// An address that was heard of comes behind those that were tried.
-	heard := tried
-	heard.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/2")}
-	c.add(id, heard, false, now)
+	// A reported address comes after those that worked.
+	reported := tried
+	reported.Addrs = []ma.Multiaddr{ma.StringCast("/ip4/127.0.0.1/tcp/2")}
+	c.add(id, reported, false, now)
 	if got := c.get(id, now)[0]; len(got.Addrs) != 2 || !got.Addrs[0].Equal(tried.Addrs[0]) {
-		t.Errorf("got %v, want %v and then what was heard", got.Addrs, tried.Addrs)
+		t.Errorf("got %v, want %v and then the reported one", got.Addrs, tried.Addrs)
 	}
-	// It is full of what was tried, then nothing that wasn't gets in.
+	// A row full of providers that delivered accepts no other.
 	for range maxRow {
 		c.add(id, someProvider(t, "dht"), true, now.Add(time.Minute))
 	}
@@ -76,13 +76,13 @@ func TestCache(t *testing.T) {
 	c.add(id, fresh, false, now.Add(time.Hour))
 	for _, p := range c.get(id, now) {
 		if p.ID == fresh.ID || p.ID == first.ID {
-			t.Errorf("got %v of %s, want only what was tried", p.ID, p.Source)
+			t.Errorf("got %v of %s, want only providers that delivered", p.ID, p.Source)
 		}
 	}
 	if n := len(c.get(id, now)); n != maxRow {
 		t.Errorf("got %d providers, want %d", n, maxRow)
 	}
-	// What is saved is there again, and what is old is not.
+	// Saved providers are loaded until they expire.
 	short := newCID(t)
 	c.add(short, first, false, now)
 	if err := c.save(context.Background()); err != nil {
@@ -101,13 +101,13 @@ func TestCache(t *testing.T) {
 			t.Errorf("after %v: got %d and %d, want %d and %d", test.later, a, b, test.nTried, test.nUntried)
 		}
 	}
-	// The least recently used row goes.
+	// The least recently used row is evicted.
 	c.get(id, now)
 	for range 2 {
 		c.add(newCID(t), first, false, now)
 	}
-	if len(c.get(short, now)) != 0 || len(c.get(id, now)) == 0 || c.order.Len() != 3 {
-		t.Errorf("got %d rows, want 3, the one least used gone", c.order.Len())
+	if len(c.get(short, now)) != 0 || len(c.get(id, now)) == 0 || c.count() != 3 {
+		t.Errorf("got %d rows, want 3, without the least recently used", c.count())
 	}
 	if err := c.save(context.Background()); err != nil {
 		t.Fatal(err)
@@ -118,56 +118,57 @@ func TestCache(t *testing.T) {
 	c.remove(id, tried.ID)
 	for _, p := range c.get(id, now) {
 		if p.ID == tried.ID {
-			t.Errorf("got %v, want it forgotten", p.ID)
+			t.Errorf("got %v, want it removed", p.ID)
 		}
 	}
 }
 
-// TestCacheAcrossRestarts has a second router find what the first one did.
+// TestCacheAcrossRestarts: a second router gets the providers that the first one
+// saved.
 func TestCacheAcrossRestarts(t *testing.T) {
-	store := newMemory()
+	store := newMemoryDatastore()
 	host := newSwarm(t).Host()
 	c, p := newCID(t), someProvider(t, "dht")
-	store.Set(context.Background(), []Change{{[]byte(cacheKeys + "broken"), []byte("no row")}})
+	store.Set(context.Background(), []Change{{[]byte(cacheKeys + "broken"), []byte("not a row")}})
 	r := newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store})
-	r.Worked(c, p)
+	r.ReportSuccess(c, p)
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
 	r = newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store})
 	got, err := first(r.FindProviders(soon(t), c))
 	if err != nil || got.ID != p.ID || got.Source != "cache" || !got.Addrs[0].Equal(p.Addrs[0]) {
-		t.Errorf("got %v, %v, want %v of the cache", got, err, p)
+		t.Errorf("got %v, %v, want %v from the cache", got, err, p)
 	}
-	r.Failed(c, p.ID)
+	r.ReportFailure(c, p.ID)
 	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
-		t.Errorf("got %v, %v, want nobody, and nobody to ask", all, err)
+		t.Errorf("got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
 	r = newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store, Limits: Limits{Cache: -1}})
-	r.Worked(c, p)
+	r.ReportSuccess(c, p)
 	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
-		t.Errorf("got %v, %v without a cache, want nobody, and nobody to ask", all, err)
+		t.Errorf("no cache: got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
 }
 
-// A broken store fails.
-type broken struct{ Datastore }
+// A brokenDatastore fails.
+type brokenDatastore struct{ Datastore }
 
 var errBroken = errors.New("broken")
 
-func (broken) Set(context.Context, []Change) error { return errBroken }
+func (brokenDatastore) Set(context.Context, []Change) error { return errBroken }
 
-func (broken) All(context.Context, []byte) iter.Seq2[Change, error] {
+func (brokenDatastore) All(context.Context, []byte) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) { yield(Change{}, errBroken) }
 }
 
-func TestBrokenStore(t *testing.T) {
-	if _, err := New(soon(t), Config{Host: newSwarm(t).Host(), Datastore: broken{}}); !errors.Is(err, errBroken) {
+func TestBrokenDatastore(t *testing.T) {
+	if _, err := New(soon(t), Config{Host: newSwarm(t).Host(), Datastore: brokenDatastore{}}); !errors.Is(err, errBroken) {
 		t.Errorf("got %v, want %v", err, errBroken)
 	}
-	c := newCache(broken{}, 3, slog.New(slog.DiscardHandler))
+	c := newCache(brokenDatastore{}, 3, slog.New(slog.DiscardHandler))
 	c.add(newCID(t), someProvider(t, "dht"), false, time.Now())
-	for range 2 { // what was not saved is tried again
+	for range 2 { // rows that were not saved stay dirty
 		if err := c.save(context.Background()); !errors.Is(err, errBroken) {
 			t.Errorf("got %v, want %v", err, errBroken)
 		}
@@ -176,7 +177,7 @@ func TestBrokenStore(t *testing.T) {
 
 func FuzzDecodeRow(f *testing.F) {
 	f.Add(encodeRow(nil))
-	f.Add(encodeRow([]cached{{someProvider(f, "dht"), time.Unix(1e9, 0), true}, {someProvider(f, ""), time.Unix(0, 0), false}}))
+	f.Add(encodeRow([]cachedProvider{{someProvider(f, "dht"), time.Unix(1e9, 0), true}, {someProvider(f, ""), time.Unix(0, 0), false}}))
 	f.Add([]byte{rowVersion, 0xff, 0xff, 0xff, 0xff, 0x0f})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		row, err := decodeRow(b)
@@ -185,15 +186,15 @@ func FuzzDecodeRow(f *testing.F) {
 		}
 		again, err := decodeRow(encodeRow(row))
 		if err != nil || !reflect.DeepEqual(row, again) {
-			t.Fatalf("got %+v, %v after writing it again, want %+v", again, err, row)
+			t.Fatalf("got %+v, %v after encoding and decoding it, want %+v", again, err, row)
 		}
 	})
 }
 
-// TestDatastore has two datastores in one store.
+// TestDatastore has two datastores in one Datastore.
 func TestDatastore(t *testing.T) {
-	store := newMemory()
-	// Names do not run into one another.
+	store := newMemoryDatastore()
+	// One name is a prefix of the other.
 	ctx, one, two := soon(t), newDatastore(store, "x"), newDatastore(store, "xy")
 	for i, d := range []ds.Batching{one, two} {
 		if err := d.Put(ctx, ds.NewKey("/k"), fmt.Append(nil, i)); err != nil {
@@ -206,15 +207,15 @@ func TestDatastore(t *testing.T) {
 	}
 	all, err := results.Rest()
 	if err != nil || len(all) != 1 || all[0].Key != "/k" || !bytes.Equal(all[0].Value, []byte("0")) {
-		t.Errorf("got %v, %v, want what was put under this name", all, err)
+		t.Errorf("got %v, %v, want the entry of this name", all, err)
 	}
-	// What kad-dht saves when it is closed has to arrive.
+	// kad-dht saves state with an ended context when it closes.
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if err := one.Put(ended, ds.NewKey("/late"), nil); err != nil {
-		t.Errorf("got %v with a context that has ended, want nil", err)
+		t.Errorf("got %v with an ended context, want nil", err)
 	}
 	if got, err := one.Get(ctx, ds.NewKey("/late")); err != nil || got == nil || len(got) != 0 {
-		t.Errorf("got %v, %v, want no bytes", got, err)
+		t.Errorf("got %v, %v, want an empty value", got, err)
 	}
 }

@@ -10,26 +10,28 @@ import (
 )
 
 const (
-	// rowVersion begins a row of the cache.
+	// rowVersion is the first byte of a row of the cache.
 	rowVersion = 1
 
-	// maxName bounds the name of a source or a protocol, maxPeerID an id: a
-	// key of 4 KiB is inlined by nobody, the longest in use have 42 bytes.
+	// maxName bounds the name of a source or a protocol, maxPeerID an id, both in
+	// bytes: no implementation inlines a key of 4 KiB, and the longest ids in use
+	// have 42 bytes.
 	maxName   = 128
 	maxPeerID = 128
 
-	// maxProtocols bounds the protocols that a provider says it speaks.
+	// maxProtocols bounds the transfer protocols of a provider.
 	maxProtocols = 16
 
-	// rowWorked is the flag of a provider that was tried.
+	// rowWorked is the flag of a provider that delivered.
 	rowWorked = 1
 )
 
-var errRow = errors.New("a malformed row")
+var errRow = errors.New("malformed row")
 
-// encodeRow writes a row: a version, how many, and of each: flags, the end in
-// Unix seconds, then with their lengths: id, source, protocols, addresses.
-func encodeRow(providers []cached) []byte {
+// encodeRow writes a row: a version, the number of providers, and for each:
+// flags, the expiry in Unix seconds, and, each after its length, its id, source,
+// protocols and addresses.
+func encodeRow(providers []cachedProvider) []byte {
 	b := binary.AppendUvarint([]byte{rowVersion}, uint64(len(providers)))
 	text := func(s string) {
 		b = binary.AppendUvarint(b, uint64(len(s)))
@@ -56,16 +58,17 @@ func encodeRow(providers []cached) []byte {
 	return b
 }
 
-// decodeRow reads a row. It may come from another program or a broken disk.
-func decodeRow(b []byte) ([]cached, error) {
+// decodeRow reads a row, which another program or a failing disk may have
+// damaged.
+func decodeRow(b []byte) ([]cachedProvider, error) {
 	r := rowReader{b: b}
 	if r.byte() != rowVersion {
 		return nil, errRow
 	}
 	n := r.number(maxRow)
-	var providers []cached
+	var providers []cachedProvider
 	for range n {
-		var p cached
+		var p cachedProvider
 		p.worked = r.byte()&rowWorked != 0
 		p.until = time.Unix(int64(r.number(1<<40)), 0)
 		p.ID = peer.ID(r.text(maxPeerID))
@@ -91,7 +94,8 @@ func decodeRow(b []byte) ([]cached, error) {
 	return providers, nil
 }
 
-// A rowReader reads until something is wrong, and nothing but zeroes then.
+// A rowReader reads the fields of a row. After the first malformed one, it
+// returns zeroes.
 type rowReader struct {
 	b   []byte
 	bad bool

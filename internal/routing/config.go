@@ -17,27 +17,27 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// A Mode says which sources are asked besides the cache and the finders.
+// A Mode selects the sources that are asked besides the cache and the finders.
 type Mode int
 
 const (
-	// ModeAuto asks both DHTs and the delegated routers, and answers for the
+	// ModeAuto asks both DHTs and the delegated routers, and is a server of the
 	// DHT while the host can be reached from the internet.
 	ModeAuto Mode = iota
-	// ModeClient is the same, but never answers.
+	// ModeClient is ModeAuto, but never a server.
 	ModeClient
-	// ModeServer is the same, and always answers.
+	// ModeServer is ModeAuto, but always a server.
 	ModeServer
-	// ModeAccelerated is ModeAuto with a table of the whole network beside it,
+	// ModeAccelerated is ModeAuto with a table of the whole network besides,
 	// which answers in one step once it is ready. It connects to every server
 	// of the network once an hour, to 200 at once: the host needs room for as
 	// many connections.
 	ModeAccelerated
-	// ModeDelegated asks delegated routers alone.
+	// ModeDelegated asks delegated routers only.
 	ModeDelegated
-	// ModeLAN asks and answers in the DHT of the local network alone.
+	// ModeLAN uses the DHT of the local network only.
 	ModeLAN
-	// ModeNone asks nobody else.
+	// ModeNone asks no further source.
 	ModeNone
 )
 
@@ -57,7 +57,7 @@ func ParseMode(name string) (Mode, error) {
 			return Mode(i), nil
 		}
 	}
-	return 0, fmt.Errorf("routing: no mode %q; there are %q", name, modes)
+	return 0, fmt.Errorf("routing: invalid mode %q: want one of %q", name, modes)
 }
 
 func (m Mode) hasWAN() bool { return m <= ModeAccelerated }
@@ -66,17 +66,17 @@ func (m Mode) hasHTTP() bool {
 	return m <= ModeAccelerated || m == ModeDelegated
 }
 
-// A Config says what a Router is like. Host alone has to be set.
+// A Config configures a Router. Only Host is required.
 type Config struct {
-	// Host is what the DHT speaks over. It is not closed by the Router, and
-	// has to be open until the Router is closed.
+	// Host is the host that the DHT uses. It must stay open until the Router is
+	// closed, which does not close it.
 	Host host.Host
 
-	// Mode is which sources are asked. Zero: ModeAuto.
+	// Mode selects the sources. Zero: ModeAuto.
 	Mode Mode
 
-	// Bootstrap are peers by which the DHT is entered. None: it is entered by
-	// whoever connects.
+	// Bootstrap lists the peers through which the router joins the DHT. None: it
+	// joins through any peer that connects.
 	Bootstrap []peer.AddrInfo
 
 	// Connecting, if not nil, records how connecting to them goes, which the
@@ -87,111 +87,109 @@ type Config struct {
 	// Prefix begins the DHT's protocol ids. "": "/ipfs", the Amino DHT.
 	Prefix protocol.ID
 
-	// Local takes private and loopback addresses for as good as others: for
-	// private networks and for tests.
+	// Local treats private and loopback addresses like public ones: for private
+	// networks and for tests.
 	Local bool
 
-	// Delegated are the base URLs of delegated routers, without /routing/v1.
-	// Records are only put there in ModeDelegated.
+	// Delegated lists the base URLs of delegated routers, without /routing/v1.
+	// Records are sent to them in ModeDelegated only.
 	Delegated []*url.URL
 
-	// FilterProtocols are the transfer protocols of providers that delegated
-	// routers are asked for (IPIP-484). nil: those that a node speaks.
+	// FilterProtocols lists the transfer protocols of the providers that we ask
+	// delegated routers for (IPIP-484). nil: those of a node.
 	FilterProtocols []string
 
-	// FilterAddrs are the protocols of addresses they are asked for, those
-	// with ! before them are not wanted. nil: all.
+	// FilterAddrs lists the protocols of the addresses that we ask delegated
+	// routers for; ! before a protocol excludes it. nil: all.
 	FilterAddrs []string
 
-	// Finders are asked beside the others.
+	// Finders are further sources.
 	Finders []Finder
 
-	// Datastore keeps the cache, the DHT's records, and what is announced.
-	// nil: they are lost on Close.
+	// Datastore keeps the cache, the DHT's records, and what to announce. nil:
+	// they are lost on Close.
 	Datastore Datastore
 
-	// Providing says what is announced besides what Provide is told.
+	// Providing configures what is announced besides the CIDs given to Provide.
 	Providing Providing
 
-	// Limits bound look-ups.
+	// Limits bound lookups.
 	Limits Limits
 
-	// HTTP asks delegated routers. nil: a client of our own. Its redirects are
-	// bounded in any case.
+	// HTTP sends requests to delegated routers. nil: a client of our own. The
+	// router bounds redirects in any case.
 	HTTP *http.Client
 
-	// Logger is told what happens. nil: silent.
+	// Logger logs what fails in the background. nil: silent.
 	Logger *slog.Logger
 }
 
-// Limits bound what look-ups take.
+// Limits bound lookups.
 type Limits struct {
-	// Lookup is how long a look-up, or an announcement, may take. 0: a minute.
+	// Lookup bounds the time of a lookup or an announcement. 0: a minute.
 	Lookup time.Duration
-	// Delegated is how long one request to a delegated router may take. 0:
-	// 15 seconds.
+	// Delegated bounds the time of one request to a delegated router. 0: 15
+	// seconds.
 	Delegated time.Duration
-	// Cache is of how many CIDs the providers are remembered. 0: 4,096.
-	// Negative: none.
+	// Cache bounds the CIDs whose providers are in the cache. 0: 4,096.
+	// Negative: no cache.
 	Cache int
 }
 
 const (
-	// defaultLookup: a look-up in the Amino DHT takes a few seconds, a minute
+	// defaultLookup: a lookup in the Amino DHT takes a few seconds, and a minute
 	// where most peers are gone.
 	defaultLookup = time.Minute
 
-	// defaultDelegated: public delegated routers look up in the DHT
-	// themselves, and stop after 30 seconds at most; what is useful comes well
-	// before.
+	// defaultDelegated: public delegated routers ask the DHT themselves, and stop
+	// after 30 seconds at most; useful answers come well before.
 	defaultDelegated = 15 * time.Second
 
 	// defaultCache: a row has some 500 bytes, so this is 2 MiB.
 	defaultCache = 4096
 
-	// maxRedirects: a delegated router may be behind another name or scheme.
+	// maxRedirects: a delegated router may have moved to another name or scheme.
 	maxRedirects = 3
 )
 
-// Errors to be tested for with errors.Is.
+// Errors to test for with errors.Is.
 var (
-	// ErrClosed: the router was closed.
+	// ErrClosed means that the router was closed.
 	ErrClosed = errors.New("routing is closed")
-	// ErrNoPeers: no peer of the DHT is known, so there's nobody to ask.
+	// ErrNoPeers means that the routing table has no peer to ask.
 	ErrNoPeers = errors.New("no peers of the DHT are known")
-	// ErrNoAnswer: peers were asked, and none answered.
+	// ErrNoAnswer means that peers were asked and none answered.
 	ErrNoAnswer = errors.New("none of the peers answered")
-	// ErrNotFound: there's no such record.
+	// ErrNotFound means that no valid record was found.
 	ErrNotFound = errors.New("no such record was found")
-	// ErrNoSource: in this mode there's nobody to ask, or to announce to.
+	// ErrNoSource means that the mode has no source to ask or to announce to.
 	ErrNoSource = errors.New("routing has no such source in this mode")
 )
 
-// A Provider is a peer that says it has something.
+// A Provider is a peer that claims to have a block.
 type Provider struct {
 	peer.AddrInfo
-	// Source is who says so: cache, dht, lan, accelerated, the name of a
-	// finder, the host of a delegated router.
+	// Source names the source that reported it: cache, dht, lan, accelerated, the
+	// name of a finder, the host of a delegated router.
 	Source string
-	// Protocols are the transfer protocols it is known to speak. Empty: not
-	// known.
+	// Protocols lists its transfer protocols. Empty: unknown.
 	Protocols []string
 }
 
-// A Peer is a peer's addresses and who told them.
+// A Peer has a peer's addresses and the name of the source that reported them.
 type Peer struct {
 	peer.AddrInfo
 	Source string
 }
 
-// A Finder is a further source of providers. What it yields is filtered as what
-// comes from the local network. It should end soon after its context does.
+// A Finder is a further source of providers. Its addresses are filtered like
+// those from the local network. It should end soon after its context does.
 type Finder interface {
 	Name() string
 	FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error]
 }
 
-// A PeerFinder is a Finder that finds peers' addresses, too.
+// A PeerFinder is a Finder that finds addresses of peers, too.
 type PeerFinder interface {
 	Finder
 	FindPeer(ctx context.Context, id peer.ID) iter.Seq2[peer.AddrInfo, error]
@@ -202,7 +200,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, errors.New("routing: no host")
 	}
 	if c.Mode < ModeAuto || c.Mode > ModeNone {
-		return c, fmt.Errorf("routing: there is no %s", c.Mode)
+		return c, fmt.Errorf("routing: invalid %s", c.Mode)
 	}
 	if c.Prefix == "" {
 		c.Prefix = dht.DefaultPrefix
@@ -223,11 +221,11 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Datastore == nil {
-		c.Datastore = newMemory()
+		c.Datastore = newMemoryDatastore()
 	}
 	for _, u := range c.Delegated {
 		if u == nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
-			return c, fmt.Errorf("routing: %v: a delegated router is an http or https URL", u)
+			return c, fmt.Errorf("routing: invalid delegated router %v: want an http or https URL", u)
 		}
 	}
 	return c, nil

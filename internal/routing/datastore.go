@@ -13,53 +13,54 @@ import (
 	"github.com/ipfs/go-datastore/query"
 )
 
-// A Datastore keeps the router's state. It is safe for concurrent use. Keys
-// have less than 1 KiB, values less than 1 MiB.
+// A Datastore keeps the router's state. It is safe for concurrent use. A key has
+// less than 1 KiB, a value less than 1 MiB.
 type Datastore interface {
 	// Get returns the value of a key, and whether there is one.
 	Get(ctx context.Context, key []byte) (value []byte, ok bool, err error)
 	// Set makes all the changes durable, or fails.
 	Set(ctx context.Context, changes []Change) error
-	// All lists the keys that begin with prefix, in order. The datastore may
-	// be changed meanwhile, which the list may show or not.
+	// All yields the keys that begin with prefix, in order. It may or may not
+	// yield changes that are made meanwhile.
 	All(ctx context.Context, prefix []byte) iter.Seq2[Change, error]
 }
 
-// A Change is a key with its value, nil if it is to be removed.
+// A Change sets a key to a value, or removes it if the value is nil.
 type Change struct{ Key, Value []byte }
 
+// Prefixes of keys in a Datastore.
 const (
-	cacheKeys = "cache/" // of a Datastore: the provider cache
-	otherKeys = "ds"     // what go-datastore keeps, below a slash
+	cacheKeys = "cache/" // rows of the provider cache
+	otherKeys = "ds"     // keys of go-datastore, which begin with a slash
 )
 
-// An adapter is a Datastore as kad-dht wants it. Writes aren't cancelled:
-// kad-dht saves some of its state when its own context has ended.
-type adapter struct{ store Datastore }
+// A datastoreAdapter turns a Datastore into kad-dht's interface. It ignores
+// cancellation: kad-dht saves some of its state after its own context has ended.
+type datastoreAdapter struct{ store Datastore }
 
-var _ ds.Batching = adapter{}
+var _ ds.Batching = datastoreAdapter{}
 
-// newDatastore returns the part of the store below a name.
+// newDatastore returns a view of the store below a name.
 func newDatastore(store Datastore, name string) ds.Batching {
-	return namespace.Wrap(adapter{store}, ds.NewKey(name))
+	return namespace.Wrap(datastoreAdapter{store}, ds.NewKey(name))
 }
 
-func row(key ds.Key) []byte { return []byte(otherKeys + key.String()) }
+func rowKey(key ds.Key) []byte { return []byte(otherKeys + key.String()) }
 
-func (a adapter) Get(ctx context.Context, key ds.Key) ([]byte, error) {
-	value, ok, err := a.store.Get(context.WithoutCancel(ctx), row(key))
+func (a datastoreAdapter) Get(ctx context.Context, key ds.Key) ([]byte, error) {
+	value, ok, err := a.store.Get(context.WithoutCancel(ctx), rowKey(key))
 	if err == nil && !ok {
 		err = ds.ErrNotFound
 	}
 	return value, err
 }
 
-func (a adapter) Has(ctx context.Context, key ds.Key) (bool, error) {
-	_, ok, err := a.store.Get(context.WithoutCancel(ctx), row(key))
+func (a datastoreAdapter) Has(ctx context.Context, key ds.Key) (bool, error) {
+	_, ok, err := a.store.Get(context.WithoutCancel(ctx), rowKey(key))
 	return ok, err
 }
 
-func (a adapter) GetSize(ctx context.Context, key ds.Key) (int, error) {
+func (a datastoreAdapter) GetSize(ctx context.Context, key ds.Key) (int, error) {
 	value, err := a.Get(ctx, key)
 	if err != nil {
 		return -1, err
@@ -67,12 +68,12 @@ func (a adapter) GetSize(ctx context.Context, key ds.Key) (int, error) {
 	return len(value), nil
 }
 
-func (a adapter) Put(ctx context.Context, key ds.Key, value []byte) error {
-	return a.store.Set(context.WithoutCancel(ctx), []Change{{row(key), notNil(value)}})
+func (a datastoreAdapter) Put(ctx context.Context, key ds.Key, value []byte) error {
+	return a.store.Set(context.WithoutCancel(ctx), []Change{{rowKey(key), notNil(value)}})
 }
 
-func (a adapter) Delete(ctx context.Context, key ds.Key) error {
-	return a.store.Set(context.WithoutCancel(ctx), []Change{{row(key), nil}})
+func (a datastoreAdapter) Delete(ctx context.Context, key ds.Key) error {
+	return a.store.Set(context.WithoutCancel(ctx), []Change{{rowKey(key), nil}})
 }
 
 func notNil(b []byte) []byte {
@@ -82,15 +83,15 @@ func notNil(b []byte) []byte {
 	return b
 }
 
-// Sync has nothing to do: what Set returned for is durable.
-func (a adapter) Sync(context.Context, ds.Key) error { return nil }
+// Sync does nothing: Set returns when its changes are durable.
+func (a datastoreAdapter) Sync(context.Context, ds.Key) error { return nil }
 
-// Close leaves the store open: it is the caller's.
-func (a adapter) Close() error { return nil }
+// Close does nothing: the store belongs to the caller.
+func (a datastoreAdapter) Close() error { return nil }
 
-// Query lists what is below the query's prefix, in the order of keys.
-func (a adapter) Query(ctx context.Context, q query.Query) (query.Results, error) {
-	// Below a prefix is what has a slash after it.
+// Query returns the entries below the query's prefix, in the order of keys.
+func (a datastoreAdapter) Query(ctx context.Context, q query.Query) (query.Results, error) {
+	// A key is below a prefix if a slash follows the prefix.
 	prefix := strings.TrimSuffix(ds.NewKey(q.Prefix).String(), "/") + "/"
 	next, stop := iter.Pull2(a.store.All(ctx, []byte(otherKeys+prefix)))
 	naive := q
@@ -126,17 +127,17 @@ type batch struct {
 	changes map[string][]byte
 }
 
-func (a adapter) Batch(context.Context) (ds.Batch, error) {
+func (a datastoreAdapter) Batch(context.Context) (ds.Batch, error) {
 	return &batch{a.store, make(map[string][]byte)}, nil
 }
 
 func (b *batch) Put(_ context.Context, key ds.Key, value []byte) error {
-	b.changes[string(row(key))] = slices.Clone(notNil(value))
+	b.changes[string(rowKey(key))] = slices.Clone(notNil(value))
 	return nil
 }
 
 func (b *batch) Delete(_ context.Context, key ds.Key) error {
-	b.changes[string(row(key))] = nil
+	b.changes[string(rowKey(key))] = nil
 	return nil
 }
 
@@ -152,22 +153,22 @@ func (b *batch) Commit(ctx context.Context) error {
 	return b.store.Set(context.WithoutCancel(ctx), changes)
 }
 
-// A memory is the Datastore of a router that has none.
-type memory struct {
+// A memoryDatastore is a Datastore in memory, the default.
+type memoryDatastore struct {
 	mu   sync.RWMutex // guards the map
 	rows map[string][]byte
 }
 
-func newMemory() *memory { return &memory{rows: make(map[string][]byte)} }
+func newMemoryDatastore() *memoryDatastore { return &memoryDatastore{rows: make(map[string][]byte)} }
 
-func (m *memory) Get(_ context.Context, key []byte) ([]byte, bool, error) {
+func (m *memoryDatastore) Get(_ context.Context, key []byte) ([]byte, bool, error) {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
 	value, ok := m.rows[string(key)]
 	return slices.Clone(value), ok, nil
 }
 
-func (m *memory) Set(_ context.Context, changes []Change) error {
+func (m *memoryDatastore) Set(_ context.Context, changes []Change) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, c := range changes {
@@ -180,7 +181,7 @@ func (m *memory) Set(_ context.Context, changes []Change) error {
 	return nil
 }
 
-func (m *memory) All(_ context.Context, prefix []byte) iter.Seq2[Change, error] {
+func (m *memoryDatastore) All(_ context.Context, prefix []byte) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		m.mu.RLock()
 		rows := make(map[string][]byte)

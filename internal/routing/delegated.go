@@ -26,11 +26,12 @@ const (
 	// maxHeader bounds the header of an answer, in bytes.
 	maxHeader = 64 << 10
 
-	// maxErrorText bounds what is repeated of a router's complaint.
+	// maxErrorText bounds the part of an error response that our error quotes, in
+	// bytes.
 	maxErrorText = 200
 )
 
-// A delegated is a router that answers over HTTP (/routing/v1).
+// A delegated is a client of one delegated router (HTTP, /routing/v1).
 type delegated struct {
 	base   *url.URL
 	http   *http.Client
@@ -38,8 +39,8 @@ type delegated struct {
 	scope  scope
 }
 
-// httpClient returns a client that follows few redirects, and none from https
-// to http.
+// httpClient returns a client that follows at most maxRedirects redirects, and
+// none from https to http.
 func httpClient(own *http.Client) *http.Client {
 	c := &http.Client{}
 	if own != nil {
@@ -55,7 +56,7 @@ func httpClient(own *http.Client) *http.Client {
 		case len(via) > maxRedirects:
 			return fmt.Errorf("more than %d redirects", maxRedirects)
 		case via[0].URL.Scheme == "https" && r.URL.Scheme != "https":
-			return errors.New("a redirect from https to " + r.URL.Scheme)
+			return errors.New("redirect from https to " + r.URL.Scheme)
 		case before != nil:
 			return before(r, via)
 		}
@@ -66,8 +67,8 @@ func httpClient(own *http.Client) *http.Client {
 
 func (d *delegated) name() string { return d.base.Host }
 
-// request makes a request of a path below /routing/v1.
-func (d *delegated) request(ctx context.Context, method, accept string, filtered bool, body []byte, path ...string) (*http.Request, error) {
+// newRequest makes a request for a path below /routing/v1.
+func (d *delegated) newRequest(ctx context.Context, method, accept string, filtered bool, body []byte, path ...string) (*http.Request, error) {
 	u := d.base.JoinPath(append([]string{"routing", "v1"}, path...)...)
 	if filtered {
 		var filters []string
@@ -90,7 +91,8 @@ func (d *delegated) request(ctx context.Context, method, accept string, filtered
 	return req, nil
 }
 
-// escapeList leaves the commas as they are: caches know the URL by them.
+// escapeList escapes a list, but not its commas: HTTP caches expect them as they
+// are.
 func escapeList(list []string) string {
 	escaped := make([]string, len(list))
 	for i, s := range list {
@@ -99,20 +101,20 @@ func escapeList(list []string) string {
 	return strings.Join(escaped, ",")
 }
 
-// complaint makes an error of an answer that is none.
-func complaint(resp *http.Response) error {
+// responseError returns the error that a response with an error status reports.
+func responseError(resp *http.Response) error {
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxErrorText))
 	return fmt.Errorf("%s %q", resp.Status, text)
 }
 
-// records asks for records and emits them.
-func (d *delegated) records(ctx context.Context, filtered bool, emit func(Provider) bool, path ...string) error {
+// findRecords asks for records, emits them, and traces the request.
+func (d *delegated) findRecords(ctx context.Context, filtered bool, emit func(Provider) bool, path ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, d.config.Limits.Delegated)
 	defer cancel()
 	began := time.Now()
 	var got []peer.AddrInfo
-	trace := traceOf(ctx)
-	err := d.ask(ctx, filtered, func(p Provider) bool {
+	trace := traceFrom(ctx)
+	err := d.requestRecords(ctx, filtered, func(p Provider) bool {
 		if trace != nil && len(got) < maxTraced {
 			got = append(got, p.AddrInfo)
 		}
@@ -125,8 +127,8 @@ func (d *delegated) records(ctx context.Context, filtered bool, emit func(Provid
 	return err
 }
 
-func (d *delegated) ask(ctx context.Context, filtered bool, emit func(Provider) bool, path ...string) error {
-	req, err := d.request(ctx, http.MethodGet, mediaLines+", "+mediaObject+";q=0.5", filtered, nil, path...)
+func (d *delegated) requestRecords(ctx context.Context, filtered bool, emit func(Provider) bool, path ...string) error {
+	req, err := d.newRequest(ctx, http.MethodGet, mediaLines+", "+mediaObject+";q=0.5", filtered, nil, path...)
 	if err != nil {
 		return err
 	}
@@ -137,10 +139,10 @@ func (d *delegated) ask(ctx context.Context, filtered bool, emit func(Provider) 
 	defer resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
-	case http.StatusNotFound: // older ones say so if they have nothing
+	case http.StatusNotFound: // older routers, when they have nothing
 		return nil
 	default:
-		return complaint(resp)
+		return responseError(resp)
 	}
 	media, _, err := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	if err != nil {
@@ -150,7 +152,7 @@ func (d *delegated) ask(ctx context.Context, filtered bool, emit func(Provider) 
 		if err != nil {
 			return err
 		}
-		if filtered && !speaks(p, d.config.FilterProtocols) {
+		if filtered && !matchesProtocols(p, d.config.FilterProtocols) {
 			continue
 		}
 		if !emit(p) {
@@ -160,33 +162,33 @@ func (d *delegated) ask(ctx context.Context, filtered bool, emit func(Provider) 
 	return nil
 }
 
-func (d *delegated) providers(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
-	return d.records(ctx, true, emit, "providers", c.String())
+func (d *delegated) findProviders(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
+	return d.findRecords(ctx, true, emit, "providers", c.String())
 }
 
-func (d *delegated) peers(ctx context.Context, id peer.ID, emit func(Provider) bool) error {
-	return d.records(ctx, false, func(p Provider) bool { return p.ID != id || emit(p) }, "peers", peer.ToCid(id).String())
+func (d *delegated) findPeer(ctx context.Context, id peer.ID, emit func(Provider) bool) error {
+	return d.findRecords(ctx, false, func(p Provider) bool { return p.ID != id || emit(p) }, "peers", peer.ToCid(id).String())
 }
 
-func (d *delegated) closest(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
-	return d.records(ctx, false, emit, "dht", "closest", "peers", c.String())
+func (d *delegated) closestPeers(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
+	return d.findRecords(ctx, false, emit, "dht", "closest", "peers", c.String())
 }
 
-// name is that of an IPNS record, as the paths have it.
+// ipnsName returns the name of an IPNS record, as in paths of /routing/v1.
 func ipnsName(id peer.ID) (string, error) {
 	return peer.ToCid(id).StringOfBase(multibase.Base36)
 }
 
-// record asks for the IPNS record of a name. It is not validated. Without
-// error and bytes, there's none.
-func (d *delegated) record(ctx context.Context, id peer.ID) ([]byte, error) {
+// getRecord asks for the IPNS record of a name, and does not validate it. It
+// returns nil and no error if the router has none.
+func (d *delegated) getRecord(ctx context.Context, id peer.ID) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, d.config.Limits.Delegated)
 	defer cancel()
 	name, err := ipnsName(id)
 	if err != nil {
 		return nil, err
 	}
-	req, err := d.request(ctx, http.MethodGet, mediaIPNS, false, nil, "ipns", name)
+	req, err := d.newRequest(ctx, http.MethodGet, mediaIPNS, false, nil, "ipns", name)
 	if err != nil {
 		return nil, err
 	}
@@ -200,11 +202,11 @@ func (d *delegated) record(ctx context.Context, id peer.ID) ([]byte, error) {
 	case resp.StatusCode == http.StatusNotFound, resp.StatusCode == http.StatusOK && media != mediaIPNS:
 		return nil, nil // it has none (IPIP-513)
 	case resp.StatusCode != http.StatusOK:
-		return nil, complaint(resp)
+		return nil, responseError(resp)
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(ipns.MaxRecordSize)+1))
 	if err == nil && len(b) > ipns.MaxRecordSize {
-		err = fmt.Errorf("a record of more than %d bytes", ipns.MaxRecordSize)
+		err = fmt.Errorf("record larger than %d bytes", ipns.MaxRecordSize)
 	}
 	return b, err
 }
@@ -217,7 +219,7 @@ func (d *delegated) putRecord(ctx context.Context, id peer.ID, record []byte) er
 	if err != nil {
 		return err
 	}
-	req, err := d.request(ctx, http.MethodPut, "", false, record, "ipns", name)
+	req, err := d.newRequest(ctx, http.MethodPut, "", false, record, "ipns", name)
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,7 @@ func (d *delegated) putRecord(ctx context.Context, id peer.ID, record []byte) er
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode/100 != 2 {
-		return complaint(resp)
+		return responseError(resp)
 	}
 	return nil
 }

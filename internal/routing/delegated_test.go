@@ -24,9 +24,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// A backend is what boxo's server of /routing/v1 answers from.
+// A backend has the answers of boxo's server of /routing/v1.
 type backend struct {
-	mu        sync.Mutex // guards what follows
+	mu        sync.Mutex // guards the following
 	providers map[cid.Cid][]types.Record
 	peers     map[peer.ID][]*types.PeerRecord
 	closest   []*types.PeerRecord
@@ -93,13 +93,13 @@ func serve(t testing.TB, h http.Handler) *url.URL {
 	return u
 }
 
-// newID returns the id of a peer that nobody is.
+// newID returns the id of a peer that does not exist.
 func newID(t testing.TB) peer.ID {
 	t.Helper()
 	key, _ := newRecords(t, 0)
 	id, ok := isIPNS(key)
 	if !ok {
-		t.Fatalf("%q is no routing key", key)
+		t.Fatalf("isIPNS(%q) = false, want true", key)
 	}
 	return id
 }
@@ -155,7 +155,7 @@ func TestDelegated(t *testing.T) {
 			}
 			mu.Unlock()
 			if all, err := collect(r.FindProviders(soon(t), newCID(t))); err != nil || len(all) != 0 {
-				t.Errorf("got %v, %v for what nobody has, want nothing", all, err)
+				t.Errorf("got %v, %v for an unknown CID, want nothing", all, err)
 			}
 			peers, err := collect(r.FindPeer(soon(t), ours))
 			if err != nil || len(peers) != 1 || peers[0].ID != ours || peers[0].Addrs[0].String() != addr {
@@ -181,12 +181,12 @@ func TestDelegated(t *testing.T) {
 	}
 }
 
-// TestRedirects follows few, and keeps to https.
+// TestRedirects: the client follows few redirects, and none from https to http.
 func TestRedirects(t *testing.T) {
-	turns := 0
+	requests := 0
 	var target *url.URL
 	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		turns++
+		requests++
 		http.Redirect(w, r, target.String(), http.StatusFound)
 	}))
 	target = u
@@ -194,8 +194,8 @@ func TestRedirects(t *testing.T) {
 	if _, err := collect(r.FindProviders(soon(t), newCID(t))); err == nil || !strings.Contains(err.Error(), "redirects") {
 		t.Errorf("got %v, want too many redirects", err)
 	}
-	if turns != maxRedirects+1 {
-		t.Errorf("got %d requests, want %d", turns, maxRedirects+1)
+	if requests != maxRedirects+1 {
+		t.Errorf("got %d requests, want %d", requests, maxRedirects+1)
 	}
 	check := httpClient(nil).CheckRedirect
 	secure, plain := &http.Request{URL: &url.URL{Scheme: "https"}}, &http.Request{URL: &url.URL{Scheme: "http"}}

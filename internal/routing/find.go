@@ -14,47 +14,48 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A found is a provider on its way to the caller.
-type found struct {
+// A candidate is a provider that a source found, before it is yielded.
+type candidate struct {
 	Provider
 	keep bool // in the cache
 }
 
-// FindProviders asks all sources who has c, and yields each provider when it
-// is first told of; again if there's an address that is new, three times at
-// most.
-// What the cache remembers comes first. The look-up ends when the caller stops
-// ranging, with the context, or after Limits.Lookup. Nothing yielded, and no
-// error: nobody has it. An error is the last thing yielded; ErrNoSource: nothing
-// is remembered, and there's nobody to ask.
+// FindProviders asks all sources for providers of c. It yields each provider as
+// soon as one source reports it, and again if another reports a new address,
+// three times at most. Cached providers come first.
+//
+// The lookup ends when the caller stops ranging, with the context, or after
+// Limits.Lookup. No provider and no error means that no source knows any. An
+// error is the last value yielded. ErrNoSource means that the cache has none and
+// this mode has no source to ask.
 func (r *Router) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
 		if !c.Defined() {
 			yield(Provider{}, errors.New("routing: find providers: no CID"))
 			return
 		}
-		var known []found
+		var known []candidate
 		for _, p := range r.cache.get(c, time.Now()) {
-			if p.Addrs = r.near().clean(p.ID, p.Addrs); len(p.Addrs) > 0 {
-				known = append(known, found{Provider: p})
+			if p.Addrs = r.nearScope().clean(p.ID, p.Addrs); len(p.Addrs) > 0 {
+				known = append(known, candidate{Provider: p})
 			}
 		}
-		runs := r.providerRuns(c)
-		if len(runs)+len(known) == 0 {
+		tasks := r.providerTasks(c)
+		if len(tasks)+len(known) == 0 {
 			yield(Provider{}, fmt.Errorf("routing: find providers of %s: %w", c, ErrNoSource))
 			return
 		}
 		self := r.config.Host.ID()
-		told := make(map[peer.ID]*tellings)
-		for f, err := range race(ctx, r, "find providers of "+c.String(), known, runs) {
+		yielded := make(map[peer.ID]*reports)
+		for f, err := range race(ctx, r, "find providers of "+c.String(), known, tasks) {
 			if err != nil {
 				yield(Provider{}, err)
 				return
 			}
-			if told[f.ID] == nil {
-				told[f.ID] = new(tellings)
+			if yielded[f.ID] == nil {
+				yielded[f.ID] = new(reports)
 			}
-			if f.ID == self || !told[f.ID].isNews(f.Addrs) {
+			if f.ID == self || !yielded[f.ID].add(f.Addrs) {
 				continue
 			}
 			if f.keep {
@@ -67,43 +68,42 @@ func (r *Router) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provide
 	}
 }
 
-// maxTellings is how often a look-up tells of the same provider: what the cache
-// knows, what the DHT does, and one more.
-const maxTellings = 3
+// maxReports bounds how often a lookup yields the same provider: from the cache,
+// from the DHT, and once more.
+const maxReports = 3
 
-// tellings are what was told of a provider.
-type tellings struct {
-	times int
+// reports are what a lookup has yielded of one provider.
+type reports struct {
+	count int
 	addrs []ma.Multiaddr
 }
 
-// isNews tells whether there's anything new in what is to be told, and takes it
-// for told.
-func (t *tellings) isNews(addrs []ma.Multiaddr) bool {
-	isNew := t.times == 0
+// add adds a report, and returns whether it has anything new and may be yielded.
+func (r *reports) add(addrs []ma.Multiaddr) bool {
+	isNew := r.count == 0
 	for _, a := range addrs {
-		isNew = isNew || !slices.ContainsFunc(t.addrs, a.Equal)
+		isNew = isNew || !slices.ContainsFunc(r.addrs, a.Equal)
 	}
-	if !isNew || t.times == maxTellings {
+	if !isNew || r.count == maxReports {
 		return false
 	}
-	t.times++
-	t.addrs = append(t.addrs, addrs...)
+	r.count++
+	r.addrs = append(r.addrs, addrs...)
 	return true
 }
 
-// near is the scope of what is not the internet.
-func (r *Router) near() scope {
+// nearScope returns the scope of sources other than the internet.
+func (r *Router) nearScope() scope {
 	if r.config.Local {
 		return scopeAny
 	}
 	return scopeNear
 }
 
-func (r *Router) providerRuns(c cid.Cid) (runs []run[found]) {
+func (r *Router) providerTasks(c cid.Cid) (tasks []task[candidate]) {
 	add := func(name string, keep bool, do func(context.Context, cid.Cid, func(Provider) bool) error) {
-		runs = append(runs, run[found]{name, func(ctx context.Context, emit func(found) bool) error {
-			return do(ctx, c, func(p Provider) bool { return emit(found{p, keep}) })
+		tasks = append(tasks, task[candidate]{name, func(ctx context.Context, emit func(candidate) bool) error {
+			return do(ctx, c, func(p Provider) bool { return emit(candidate{p, keep}) })
 		}})
 	}
 	for _, f := range r.config.Finders {
@@ -113,7 +113,7 @@ func (r *Router) providerRuns(c cid.Cid) (runs []run[found]) {
 					return err
 				}
 				had := len(p.Addrs) > 0
-				p.Addrs = r.near().clean(p.ID, p.Addrs)
+				p.Addrs = r.nearScope().clean(p.ID, p.Addrs)
 				p.Source = f.Name()
 				if !validID(p.ID) || had && len(p.Addrs) == 0 {
 					continue
@@ -126,48 +126,48 @@ func (r *Router) providerRuns(c cid.Cid) (runs []run[found]) {
 		})
 	}
 	for _, t := range r.tables {
-		add(t.source, true, t.providers)
+		add(t.source, true, t.findProviders)
 	}
 	for _, d := range r.delegated {
-		add(d.name(), true, d.providers)
+		add(d.name(), true, d.findProviders)
 	}
-	return runs
+	return tasks
 }
 
-// Worked tells the router that a provider delivered: it is remembered longer,
-// and comes first.
-func (r *Router) Worked(c cid.Cid, p Provider) {
+// ReportSuccess reports that a provider delivered c. The cache keeps it longer,
+// and yields it first.
+func (r *Router) ReportSuccess(c cid.Cid, p Provider) {
 	r.cache.add(c, p, true, time.Now())
 }
 
-// Failed tells the router that a provider did not have c, or could not be
-// reached: it is forgotten.
-func (r *Router) Failed(c cid.Cid, id peer.ID) { r.cache.remove(c, id) }
+// ReportFailure reports that a provider did not have c, or could not be reached.
+// The cache drops it.
+func (r *Router) ReportFailure(c cid.Cid, id peer.ID) { r.cache.remove(c, id) }
 
-// FindPeer asks all sources for a peer's addresses, and yields them as they
-// come; only what brings something new. A peer that is connected comes first.
-// It ends as FindProviders does. The DHT dials the peer on its way.
+// FindPeer asks all sources for a peer's addresses, and yields each answer that
+// has a new address. The addresses of a connected peer come first. FindPeer ends
+// as FindProviders does. The DHT dials the peer during its lookup.
 func (r *Router) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[Peer, error] {
 	return func(yield func(Peer, error) bool) {
 		if !validID(id) {
-			yield(Peer{}, errors.New("routing: find a peer: no peer id"))
+			yield(Peer{}, errors.New("routing: find a peer: invalid peer id"))
 			return
 		}
 		var known []Peer
 		if h := r.config.Host; h.Network().Connectedness(id) == network.Connected {
-			// Where it is connected, it is reached, whatever that address is.
+			// A connection proves that its address works, in whatever scope it is.
 			p := Peer{peer.AddrInfo{ID: id, Addrs: scopeAny.clean(id, h.Peerstore().Addrs(id))}, "connected"}
 			if len(p.Addrs) > 0 {
 				known = append(known, p)
 			}
 		}
-		runs := r.peerRuns(id)
-		if len(runs)+len(known) == 0 {
+		tasks := r.peerTasks(id)
+		if len(tasks)+len(known) == 0 {
 			yield(Peer{}, fmt.Errorf("routing: find the peer %s: %w", id, ErrNoSource))
 			return
 		}
 		seen := make(map[string]bool)
-		for p, err := range race(ctx, r, "find the peer "+id.String(), known, runs) {
+		for p, err := range race(ctx, r, "find the peer "+id.String(), known, tasks) {
 			if err != nil {
 				yield(Peer{}, err)
 				return
@@ -186,22 +186,22 @@ func (r *Router) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[Peer, error
 	}
 }
 
-// maxFoundAddrs bounds the addresses of one look-up: so many sources telling
-// nothing but lies would still end.
+// maxFoundAddrs bounds the addresses that one lookup of a peer yields, so that
+// it ends even if all its sources lie.
 const maxFoundAddrs = 256
 
-func (r *Router) peerRuns(id peer.ID) (runs []run[Peer]) {
+func (r *Router) peerTasks(id peer.ID) (tasks []task[Peer]) {
 	for _, f := range r.config.Finders {
 		f, ok := f.(PeerFinder)
 		if !ok {
 			continue
 		}
-		runs = append(runs, run[Peer]{f.Name(), func(ctx context.Context, emit func(Peer) bool) error {
+		tasks = append(tasks, task[Peer]{f.Name(), func(ctx context.Context, emit func(Peer) bool) error {
 			for p, err := range f.FindPeer(ctx, id) {
 				if err != nil {
 					return err
 				}
-				if p.Addrs = r.near().clean(id, p.Addrs); p.ID == id && len(p.Addrs) > 0 && !emit(Peer{p, f.Name()}) {
+				if p.Addrs = r.nearScope().clean(id, p.Addrs); p.ID == id && len(p.Addrs) > 0 && !emit(Peer{p, f.Name()}) {
 					break
 				}
 			}
@@ -209,45 +209,45 @@ func (r *Router) peerRuns(id peer.ID) (runs []run[Peer]) {
 		}})
 	}
 	for _, t := range r.tables {
-		runs = append(runs, run[Peer]{t.source, func(ctx context.Context, emit func(Peer) bool) error {
+		tasks = append(tasks, task[Peer]{t.source, func(ctx context.Context, emit func(Peer) bool) error {
 			return t.findPeer(ctx, id, emit)
 		}})
 	}
 	for _, d := range r.delegated {
-		runs = append(runs, run[Peer]{d.name(), func(ctx context.Context, emit func(Peer) bool) error {
-			return d.peers(ctx, id, func(p Provider) bool {
+		tasks = append(tasks, task[Peer]{d.name(), func(ctx context.Context, emit func(Peer) bool) error {
+			return d.findPeer(ctx, id, func(p Provider) bool {
 				return len(p.Addrs) == 0 || emit(Peer{p.AddrInfo, p.Source})
 			})
 		}})
 	}
-	return runs
+	return tasks
 }
 
-// ClosestPeers yields the peers of the DHT that are closest to a key, 20 of
-// each DHT that is asked (Peer.Source tells which). The key is a multihash, the
-// bytes of a peer id, or that of a record. It ends as FindProviders does.
+// ClosestPeers yields the DHT peers closest to a key, 20 from each DHT
+// (Peer.Source names it). The key is a multihash, the bytes of a peer id, or a
+// record's key. ClosestPeers ends as FindProviders does.
 func (r *Router) ClosestPeers(ctx context.Context, key string) iter.Seq2[Peer, error] {
 	return func(yield func(Peer, error) bool) {
-		var runs []run[Peer]
+		var tasks []task[Peer]
 		for _, t := range r.tables {
-			runs = append(runs, run[Peer]{t.source, func(ctx context.Context, emit func(Peer) bool) error {
-				return t.closest(ctx, key, emit)
+			tasks = append(tasks, task[Peer]{t.source, func(ctx context.Context, emit func(Peer) bool) error {
+				return t.closestPeers(ctx, key, emit)
 			}})
 		}
 		if len(r.tables) == 0 {
 			if c, ok := asCID(key); ok {
 				for _, d := range r.delegated {
-					runs = append(runs, run[Peer]{d.name(), func(ctx context.Context, emit func(Peer) bool) error {
-						return d.closest(ctx, c, func(p Provider) bool { return emit(Peer{p.AddrInfo, p.Source}) })
+					tasks = append(tasks, task[Peer]{d.name(), func(ctx context.Context, emit func(Peer) bool) error {
+						return d.closestPeers(ctx, c, func(p Provider) bool { return emit(Peer{p.AddrInfo, p.Source}) })
 					}})
 				}
 			}
 		}
-		if len(runs) == 0 {
+		if len(tasks) == 0 {
 			yield(Peer{}, fmt.Errorf("routing: find the closest peers: %w", ErrNoSource))
 			return
 		}
-		for p, err := range race(ctx, r, "find the closest peers", nil, runs) {
+		for p, err := range race(ctx, r, "find the closest peers", nil, tasks) {
 			if !yield(p, err) {
 				return
 			}
@@ -255,7 +255,7 @@ func (r *Router) ClosestPeers(ctx context.Context, key string) iter.Seq2[Peer, e
 	}
 }
 
-// asCID makes a CID of a key that is a multihash, which ids of peers are, too.
+// asCID makes a CID of a key that is a multihash. Peer ids are multihashes, too.
 func asCID(key string) (cid.Cid, bool) {
 	id, err := peer.IDFromBytes([]byte(key))
 	if err != nil {

@@ -19,14 +19,15 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// soon ends in five minutes: a test that waits for what never happens fails.
+// soon returns a context that ends in five minutes, so that a test that hangs
+// fails.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-// eventually looks until something is so.
+// eventually polls until a condition holds.
 func eventually(t testing.TB, what string, is func() bool) {
 	t.Helper()
 	end := time.Now().Add(5 * time.Minute)
@@ -34,7 +35,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 		if time.Now().After(end) {
 			b := make([]byte, 1<<20)
 			os.Stderr.Write(b[:runtime.Stack(b, true)])
-			t.Fatalf("%s: not within five minutes", what)
+			t.Fatalf("%s: still false after five minutes", what)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -74,7 +75,7 @@ func newRouter(t testing.TB, c Config) *Router {
 	return r
 }
 
-// A server is a peer of the DHT that others wrote: kad-dht as it is.
+// A server is a DHT server that runs plain kad-dht.
 type server struct {
 	host host.Host
 	dht  *dht.IpfsDHT
@@ -104,7 +105,7 @@ func newServers(t testing.TB, n int) []server {
 		eventually(t, "a server knows a peer", func() bool { return s.dht.RoutingTable().Size() > 0 })
 	}
 	for _, s := range servers[1:] {
-		// Looking for oneself makes one known.
+		// A lookup of its own id makes a server known to the others.
 		if _, err := s.dht.GetClosestPeers(soon(t), string(s.host.ID())); err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +117,7 @@ func bootstrap(servers []server) []peer.AddrInfo {
 	return []peer.AddrInfo{servers[0].info(), servers[len(servers)/2].info()}
 }
 
-// newCID returns a CID that nobody has.
+// newCID returns a CID that no peer has.
 func newCID(t testing.TB) cid.Cid {
 	t.Helper()
 	b := make([]byte, 32)
@@ -128,7 +129,7 @@ func newCID(t testing.TB) cid.Cid {
 	return blk.CID()
 }
 
-// collect ranges to the end.
+// collect returns all values of a sequence.
 func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 	for v, err := range seq {
 		if err != nil {
@@ -139,15 +140,16 @@ func collect[T any](seq iter.Seq2[T, error]) (all []T, err error) {
 	return all, nil
 }
 
-// first ranges to the first.
+// first returns the first value of a sequence.
 func first[T any](seq iter.Seq2[T, error]) (v T, err error) {
 	for v, err := range seq {
 		return v, err
 	}
-	return v, fmt.Errorf("nothing was found")
+	return v, fmt.Errorf("the sequence is empty")
 }
 
-// goroutinesOf counts the goroutines that run this package or the DHT's.
+// goroutinesOf counts and lists the goroutines whose stacks contain one of the
+// parts.
 func goroutinesOf(parts ...string) (n int, which string) {
 	b := make([]byte, 8<<20)
 	b = b[:runtime.Stack(b, true)]

@@ -24,7 +24,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Limits for sources that never answer, and for those that do.
+// quick is for sources that never answer, patient for those that do.
 var (
 	quick   = Limits{Lookup: 300 * time.Millisecond, Delegated: 200 * time.Millisecond}
 	patient = Limits{Lookup: time.Minute, Delegated: time.Minute}
@@ -39,8 +39,8 @@ func lineOf(t testing.TB, id peer.ID, addrs ...string) string {
 	return string(b) + "\n"
 }
 
-// TestHostileRouters asks delegated routers that do what they shouldn't. What
-// a good one says arrives nonetheless; without it there's an error, in time.
+// TestHostileRouters asks hostile and broken delegated routers. Beside a good
+// router they do no harm; alone they cause an error, in time.
 func TestHostileRouters(t *testing.T) {
 	good := newID(t)
 	lines := func(w http.ResponseWriter) { w.Header().Set("Content-Type", mediaLines) }
@@ -66,7 +66,7 @@ func TestHostileRouters(t *testing.T) {
 			lines(w)
 			w.Write(bytes.Repeat([]byte{'['}, 10<<20))
 		}, true},
-		{"empty lines for ever", func(w http.ResponseWriter, r *http.Request) {
+		{"endless empty lines", func(w http.ResponseWriter, r *http.Request) {
 			lines(w)
 			for {
 				if _, err := w.Write(bytes.Repeat([]byte{'\n'}, 1<<15)); err != nil {
@@ -74,7 +74,7 @@ func TestHostileRouters(t *testing.T) {
 				}
 			}
 		}, true},
-		{"nonsense for ever", func(w http.ResponseWriter, r *http.Request) {
+		{"endless invalid lines", func(w http.ResponseWriter, r *http.Request) {
 			lines(w)
 			for {
 				if _, err := io.WriteString(w, "{\"Schema\":\"peer\",\"ID\":\"nobody\"}\n"); err != nil {
@@ -112,22 +112,22 @@ func TestHostileRouters(t *testing.T) {
 				t.Errorf("got %v, %v, want nothing, and an error: %v", all, err, test.fails)
 			}
 			both := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u, goodURL}, Limits: patient})
-			if hangs { // and nobody waits for it
+			if hangs { // the good router's answer does not wait for it
 				p, err := first(both.FindProviders(soon(t), newCID(t)))
 				if err != nil || p.ID != good {
-					t.Errorf("got %v, %v, want the one that the good router told of", p, err)
+					t.Errorf("got %v, %v, want the provider of the good router", p, err)
 				}
 				return
 			}
 			all, err = collect(both.FindProviders(soon(t), newCID(t)))
 			if err != nil || len(all) != 1 || all[0].ID != good {
-				t.Errorf("got %v, %v, want the one that the good router told of", all, err)
+				t.Errorf("got %v, %v, want the provider of the good router", all, err)
 			}
 		})
 	}
 }
 
-// TestEndlessRecords takes the first thousand.
+// TestEndlessRecords: the first thousand records of an endless answer are read.
 func TestEndlessRecords(t *testing.T) {
 	ids := make([]string, 1100)
 	for i := range ids {
@@ -148,8 +148,8 @@ func TestEndlessRecords(t *testing.T) {
 	}
 }
 
-// TestManyRecords takes no more records of an object than are of use, which are
-// the first thousand; one that is too large for a line says nothing here, either.
+// TestManyRecords: the first thousand records of an object are read. A record too
+// large for a line is ignored in an object, too.
 func TestManyRecords(t *testing.T) {
 	good := strings.TrimSpace(lineOf(t, newID(t), "/ip4/1.2.3.4/tcp/4001"))
 	large := `{"Schema":"peer","Addrs":[` + strings.Repeat(`"",`, maxLine/3) + `""]}`
@@ -159,11 +159,11 @@ func TestManyRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := object.Providers; len(got) != maxRecords || len(got[0].Addrs) != 0 || len(got[1].Addrs) != 1 {
-		t.Errorf("got %d records, want %d, of which the first has no addresses, and the second one", len(got), maxRecords)
+		t.Errorf("got %d records, want %d, the first without addresses, the second with one", len(got), maxRecords)
 	}
 	all, err := collect(readObject(strings.NewReader(body), scopePublic))
 	if err != nil || len(all) != 1 {
-		t.Errorf("got %v, %v, want the good one", all, err)
+		t.Errorf("got %v, %v, want the good record", all, err)
 	}
 	for _, body := range []string{`{"Providers":"none"}`, `{"Providers":[1]}`} {
 		if all, err := collect(readObject(strings.NewReader(body), scopePublic)); err == nil {
@@ -172,7 +172,7 @@ func TestManyRecords(t *testing.T) {
 	}
 }
 
-// TestAddresses filters what a public source says.
+// TestAddresses checks which addresses each scope allows.
 func TestAddresses(t *testing.T) {
 	id, other := newID(t), newID(t)
 	const public = "/ip4/1.2.3.4/tcp/4001"
@@ -213,11 +213,11 @@ func TestAddresses(t *testing.T) {
 		t.Errorf("got %v, want %d different ones", got, maxAddrs)
 	}
 	if got := scopePublic.clean(id, []ma.Multiaddr{nil, {}}); len(got) != 0 {
-		t.Errorf("got %v for no address, want none", got)
+		t.Errorf("got %v for empty addresses, want none", got)
 	}
 }
 
-// TestPrivateAddresses has a node that is not local asked about peers that are.
+// TestPrivateAddresses: a node on the internet drops private addresses.
 func TestPrivateAddresses(t *testing.T) {
 	liar, honest, shy := newID(t), newID(t), newID(t)
 	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -247,7 +247,7 @@ func TestPrivateAddresses(t *testing.T) {
 	}
 }
 
-// misbehave makes the server answer in its own way.
+// misbehave replaces the server's answers.
 func misbehave(s server, answer func(request *pb.Message) *pb.Message) {
 	s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) {
 		defer stream.Close()
@@ -260,7 +260,7 @@ func misbehave(s server, answer func(request *pb.Message) *pb.Message) {
 	})
 }
 
-// TestHostilePeers has a DHT where some peers hang, and some lie.
+// TestHostilePeers has a DHT in which some peers lie.
 func TestHostilePeers(t *testing.T) {
 	servers := newServers(t, 12)
 	c, giver, liar := newCID(t), servers[5], newID(t)
@@ -272,23 +272,23 @@ func TestHostilePeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
-	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 	for i, s := range servers[8:] {
 		misbehave(s, func(request *pb.Message) *pb.Message {
 			m := pb.NewMessage(request.GetType(), request.GetKey(), 0)
 			switch i {
-			case 0: // says it has what is bad, and knows peers that aren't
+			case 0: // providers with invalid ids and addresses, and an invalid record
 				m.ProviderPeers = []*pb.Message_Peer{
 					{Id: []byte(liar), Addrs: [][]byte{ma.StringCast("/ip4/0.0.0.0/tcp/1").Bytes(), []byte("no address")}},
 					{Id: []byte("nobody"), Addrs: [][]byte{{1, 2, 3}}},
 					nil,
 				}
-				m.Record = record.MakePutRecord(key, []byte("no record"))
-			case 1: // knows thousands of peers
+				m.Record = record.MakePutRecord(key, []byte("not a record"))
+			case 1: // thousands of closer peers
 				for j := range 5000 {
 					m.CloserPeers = append(m.CloserPeers, &pb.Message_Peer{Id: fmt.Append(nil, "peer", j)})
 				}
-			case 2: // another answer than was asked for
+			case 2: // the answer to another request
 				m = pb.NewMessage(pb.Message_PUT_VALUE, []byte("other"), 0)
 				m.Record = record.MakePutRecord("/ipns/other", records[2])
 			case 3:
@@ -307,30 +307,30 @@ func TestHostilePeers(t *testing.T) {
 	if got, err := r.GetValue(soon(t), key); err != nil || !bytes.Equal(got, records[1]) {
 		t.Errorf("got %d bytes, %v, want the record", len(got), err)
 	}
-	// Those that take a record answer without it.
+	// Answers to PutValue lack the record that kad-dht expects.
 	if err := r.PutValue(soon(t), key, records[2]); err != nil {
 		t.Errorf("got %v, want nil", err)
 	}
 }
 
-// TestNobodyAnswers is in time, and says why.
-func TestNobodyAnswers(t *testing.T) {
+// TestNoAnswer: when no peer answers, a lookup fails in time, and says why.
+func TestNoAnswer(t *testing.T) {
 	servers := newServers(t, 4)
-	enter := func(limits Limits) *Router {
+	join := func(limits Limits) *Router {
 		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers), Limits: limits})
-		eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+		eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 		return r
 	}
-	hasty, r := enter(Limits{Lookup: 500 * time.Millisecond}), enter(patient)
+	hasty, r := join(Limits{Lookup: 500 * time.Millisecond}), join(patient)
 	for _, s := range servers {
 		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { io.Copy(io.Discard, stream) })
 	}
 	began := time.Now()
 	all, err := collect(hasty.FindProviders(soon(t), newCID(t)))
 	if len(all) != 0 || !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("hanging: got %v, %v, want nobody and %v", all, err, context.DeadlineExceeded)
+		t.Errorf("hanging: got %v, %v, want no providers and %v", all, err, context.DeadlineExceeded)
 	}
-	t.Logf("given up after %v", time.Since(began))
+	t.Logf("failed after %v", time.Since(began))
 	for _, s := range servers {
 		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { stream.Reset() })
 	}
@@ -356,7 +356,7 @@ func TestNoBootstrap(t *testing.T) {
 		gone := peer.AddrInfo{ID: newSwarm(t).ID()} // nowhere
 		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: []peer.AddrInfo{gone}, Connecting: c.bootstrap, Limits: Limits{Lookup: day}})
 		for _, table := range r.tables {
-			table.until = time.Now().Add(c.left)
+			table.waitUntil = time.Now().Add(c.left)
 		}
 		for name, err := range map[string]error{
 			"find":    second(first(r.FindProviders(soon(t), newCID(t)))),
@@ -372,7 +372,7 @@ func TestNoBootstrap(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// TestNoNetwork has nobody to ask.
+// TestNoNetwork: without a network, each mode fails with the right error.
 func TestNoNetwork(t *testing.T) {
 	for mode := ModeAuto; mode <= ModeNone; mode++ {
 		r := newRouter(t, Config{Mode: mode})
@@ -382,15 +382,15 @@ func TestNoNetwork(t *testing.T) {
 			t.Errorf("%s: got %v, want %v if there is a DHT, else %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
 		if err := r.Provide(soon(t), newCID(t)); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
-			t.Errorf("%s: got %v, want an error that says why", mode, err)
+			t.Errorf("%s: got %v, want %v or %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
 		if _, err := r.GetValue(soon(t), "/pk/x"); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
-			t.Errorf("%s: got %v, want an error that says why", mode, err)
+			t.Errorf("%s: got %v, want %v or %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
 	}
 }
 
-// A finder yields what it was given, or never anything.
+// A finder yields its providers and then its error, or hangs.
 type finder struct {
 	name  string
 	found []Provider
@@ -429,7 +429,7 @@ func (f finder) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[peer.AddrInf
 var _ PeerFinder = finder{}
 
 func TestFinders(t *testing.T) {
-	t.Parallel() // it waits, mostly
+	t.Parallel() // mostly waits
 	id := newID(t)
 	at := func(addr string) Provider {
 		return Provider{AddrInfo: peer.AddrInfo{ID: id, Addrs: []ma.Multiaddr{ma.StringCast(addr)}}}
@@ -444,8 +444,8 @@ func TestFinders(t *testing.T) {
 		}},
 	}})
 	all, err := collect(r.FindProviders(soon(t), newCID(t)))
-	if err != nil || len(all) != maxTellings || len(all[0].Addrs) != 0 || len(all[1].Addrs) != 1 || all[0].Source != "good" {
-		t.Errorf("got %v, %v, want the provider, and again with each new address, %d times", all, err, maxTellings)
+	if err != nil || len(all) != maxReports || len(all[0].Addrs) != 0 || len(all[1].Addrs) != 1 || all[0].Source != "good" {
+		t.Errorf("got %v, %v, want the provider %d times, each time with a new address", all, err, maxReports)
 	}
 	peers, err := collect(r.FindPeer(soon(t), id))
 	if err != nil || len(peers) != 3 {
@@ -477,13 +477,13 @@ func FuzzReadRecords(f *testing.F) {
 			}
 			n++
 			if !validID(p.ID) || len(p.Addrs) > maxAddrs || len(p.Protocols) > maxProtocols {
-				t.Fatalf("got %+v, want it bounded", p)
+				t.Fatalf("got %+v, want a valid id and bounded lists", p)
 			}
 			if slices.ContainsFunc(p.Addrs, func(a ma.Multiaddr) bool { return !scopePublic.allows(a) }) {
 				t.Fatalf("got %v, want public addresses", p.Addrs)
 			}
-			// What is taken can be remembered.
-			if _, err := decodeRow(encodeRow([]cached{{Provider: p, until: time.Unix(1, 0)}})); err != nil {
+			// The cache can save each provider.
+			if _, err := decodeRow(encodeRow([]cachedProvider{{Provider: p, until: time.Unix(1, 0)}})); err != nil {
 				t.Fatalf("got %v for %+v, want a row", err, p)
 			}
 		}
@@ -507,7 +507,7 @@ func FuzzReadMessage(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if got := infos(m.GetCloserPeers()); len(got) > maxTraced {
+		if got := addrInfos(m.GetCloserPeers()); len(got) > maxTraced {
 			t.Fatalf("got %d peers, want at most %d", len(got), maxTraced)
 		}
 		for _, p := range slices.Concat(m.GetCloserPeers(), m.GetProviderPeers()) {

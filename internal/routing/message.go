@@ -15,25 +15,27 @@ import (
 )
 
 const (
-	// maxAnswer bounds an answer, in bytes: of what many have, kad-dht's servers
-	// name as many providers as go into that.
+	// maxAnswer bounds an answer, in bytes: for a popular block, kad-dht's servers
+	// send as many providers as fit in it.
 	maxAnswer = network.MessageSizeMax
 
-	// maxKept bounds what is kept of an answer, in bytes, maxPeers the closer
-	// peers, and the providers, and maxPeerAddrs the addresses of each. In memory
-	// the smallest ones take fifty times as much as on the wire. A thousand
-	// providers with ten addresses take 500 KiB, and nobody tries more.
+	// maxKept bounds the part of an answer that is kept, in bytes. maxPeers bounds
+	// its closer peers, and its providers; maxPeerAddrs bounds the addresses of
+	// each. In memory the smallest ones take fifty times their size on the wire. A
+	// thousand providers with ten addresses take 500 KiB, and no session tries
+	// more.
 	maxKept      = 1 << 20
 	maxPeers     = 1000
 	maxPeerAddrs = 4 * maxAddrs
 
-	// The fields of a message that list peers, and that of a peer's addresses.
+	// Numbers of the fields of a message that list peers, and of the field of a
+	// peer that lists addresses.
 	closerField   = 8
 	providerField = 9
 	addrField     = 2
 )
 
-var errMessage = errors.New("a malformed message")
+var errMessage = errors.New("malformed message")
 
 func writeMessage(w network.Stream, m *pb.Message) error {
 	b := varint.ToUvarint(uint64(proto.Size(m)))
@@ -47,8 +49,8 @@ func writeMessage(w network.Stream, m *pb.Message) error {
 	return w.CloseWrite()
 }
 
-// readMessage reads a message, with as many of the peers in it as are of use. If
-// it has more providers, the rest isn't read: whole is false.
+// readMessage reads a message, and keeps as many of its peers as are of use. It
+// stops at the first provider beyond those, and then whole is false.
 func readMessage(r io.Reader) (_ *pb.Message, whole bool, err error) {
 	in := bufio.NewReader(r)
 	size, err := varint.ReadUvarint(in)
@@ -56,10 +58,10 @@ func readMessage(r io.Reader) (_ *pb.Message, whole bool, err error) {
 		return nil, false, err
 	}
 	if size > maxAnswer {
-		return nil, false, fmt.Errorf("an answer of %d bytes; the limit is %d", size, maxAnswer)
+		return nil, false, fmt.Errorf("answer has %d bytes, more than %d", size, maxAnswer)
 	}
 	f := fieldReader{in: in, left: size}
-	kept, err := f.keep()
+	kept, err := f.readBounded()
 	if err != nil {
 		return nil, false, err
 	}
@@ -76,9 +78,9 @@ type fieldReader struct {
 	left uint64
 }
 
-// keep reads the message, and returns it without the peers that are too many. It
-// ends at the first such provider, since what is closer stands before those.
-func (f *fieldReader) keep() (kept []byte, err error) {
+// readBounded reads the message and returns it without excess peers. It stops at
+// the first excess provider: closer peers come before the providers.
+func (f *fieldReader) readBounded() (kept []byte, err error) {
 	peers := make(map[protowire.Number]int)
 	for f.left > 0 {
 		tag, err := f.varint()
@@ -113,7 +115,7 @@ func (f *fieldReader) keep() (kept []byte, err error) {
 				}
 				continue
 			case !fits:
-				return nil, fmt.Errorf("an answer of more than %d bytes besides peers", maxKept)
+				return nil, fmt.Errorf("answer has more than %d bytes besides peers", maxKept)
 			}
 			value, err = f.bytes(size)
 			if err == nil && isPeer {
@@ -129,13 +131,13 @@ func (f *fieldReader) keep() (kept []byte, err error) {
 		}
 		kept = append(protowire.AppendVarint(kept, tag), value...)
 		if len(kept) > 2*maxKept {
-			return nil, fmt.Errorf("an answer of more than %d bytes besides peers", maxKept)
+			return nil, fmt.Errorf("answer has more than %d bytes besides peers", maxKept)
 		}
 	}
 	return kept, nil
 }
 
-// ReadByte is for varint.
+// ReadByte implements io.ByteReader, for varint.
 func (f *fieldReader) ReadByte() (byte, error) {
 	if f.left == 0 {
 		return 0, errMessage
@@ -157,7 +159,7 @@ func (f *fieldReader) bytes(n uint64) ([]byte, error) {
 		return nil, errMessage
 	}
 	f.left -= n
-	// What is read counts, not what is claimed.
+	// Memory grows with the bytes that arrive, not with the claimed size.
 	b, err := io.ReadAll(io.LimitReader(f.in, int64(n)))
 	if err == nil && uint64(len(b)) < n {
 		err = io.ErrUnexpectedEOF
@@ -177,8 +179,8 @@ func (f *fieldReader) skip(n uint64) error {
 	return err
 }
 
-// trimPeer returns a peer of a message without the addresses that are too many. It
-// writes over what it's given.
+// trimPeer returns a peer of a message without its excess addresses. It
+// overwrites its argument.
 func trimPeer(peer []byte) ([]byte, error) {
 	kept, addrs := peer[:0], 0
 	for rest := peer; len(rest) > 0; {

@@ -12,10 +12,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// framed is a message as it is sent.
+// framed returns a message with its length before it.
 func framed(m []byte) []byte { return append(varint.ToUvarint(uint64(len(m))), m...) }
 
-// manyProviders makes an answer of many providers, of more than so many bytes.
+// manyProviders returns an answer with providers, of at least size bytes.
 func manyProviders(size int) *pb.Message {
 	addrs := make([][]byte, 20)
 	for i := range addrs {
@@ -29,15 +29,15 @@ func manyProviders(size int) *pb.Message {
 	return m
 }
 
-// binaryID is the id of nobody.
+// binaryID returns the id of a peer that does not exist.
 func binaryID(n int) []byte { return append([]byte{0x12, 32}, fmt.Appendf(nil, "%032d", n)...) }
 
-// TestPopular finds providers of what thousands have: servers name as many as
-// there is room for in a message of four megabytes.
+// TestPopular finds providers of a popular block: servers send as many as fit in
+// a message of 4 MiB.
 func TestPopular(t *testing.T) {
 	servers := newServers(t, 3)
 	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
-	eventually(t, "entered", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
+	eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 	many := manyProviders(maxAnswer * 3 / 4)
 	for _, s := range servers {
 		misbehave(s, func(*pb.Message) *pb.Message { return many })
@@ -48,8 +48,7 @@ func TestPopular(t *testing.T) {
 	}
 }
 
-// TestManyPeers has answers that would take fifty times as much memory as on the
-// wire.
+// TestManyPeers reads answers that would take fifty times their size in memory.
 func TestManyPeers(t *testing.T) {
 	closer, provider := []byte{closerField<<3 | 2, 0}, []byte{providerField<<3 | 2, 0}
 	addrs := bytes.Repeat([]byte{addrField<<3 | 2, 0}, 200_000)
@@ -57,10 +56,10 @@ func TestManyPeers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	one := append(addrs, peer...) // the id comes last
+	one := append(addrs, peer...) // the id is the last field
 	one = append(append([]byte{closerField<<3 | 2}, varint.ToUvarint(uint64(len(one)))...), one...)
-	// With what says how long it is, the first is two bytes more than is kept; then
-	// come others.
+	// With its length, the first provider has two bytes more than are kept. Others
+	// follow.
 	brim, err := proto.Marshal(&pb.Message{ProviderPeers: []*pb.Message_Peer{
 		{Id: make([]byte, maxKept-6)}, {Id: make([]byte, maxKept/2)}, {Id: make([]byte, maxKept)},
 	}})
@@ -103,8 +102,8 @@ func TestManyPeers(t *testing.T) {
 	}
 }
 
-// TestMessagesStay passes what kad-dht sends.
-func TestMessagesStay(t *testing.T) {
+// TestMessageUnchanged: a message of usual size is read unchanged.
+func TestMessageUnchanged(t *testing.T) {
 	m := pb.NewMessage(pb.Message_GET_PROVIDERS, newCID(t).Hash(), 3)
 	m.CloserPeers = []*pb.Message_Peer{{Id: binaryID(1), Addrs: [][]byte{{4, 1, 2, 3, 4}, {4, 1, 2, 3, 5}}, Connection: pb.Message_CAN_CONNECT}}
 	m.ProviderPeers = []*pb.Message_Peer{{Id: binaryID(2)}, {Id: binaryID(3)}}

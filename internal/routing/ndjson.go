@@ -9,7 +9,6 @@ import (
 	"io"
 	"iter"
 	"slices"
-	"strings"
 
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
@@ -17,30 +16,30 @@ import (
 
 const (
 	// maxLine bounds a line of an answer, in bytes: a record has some 500, and
-	// those that list every address of a big node a few thousand.
+	// one with every address of a big node a few thousand.
 	maxLine = 64 << 10
 
-	// maxBody bounds an answer. maxRecords bounds what is taken of it: no
-	// caller tries more providers, and a router could go on for ever.
+	// maxBody bounds an answer, in bytes, maxRecords the records read from it: no
+	// caller tries more providers, and a router might never stop.
 	maxBody    = 4 << 20
 	maxRecords = 1000
 
-	// maxBadLines is how many lines that say nothing are passed over: records
-	// of kinds that are not known yet, or broken ones.
+	// maxBadLines bounds the lines that are skipped: records of unknown schemas,
+	// and malformed ones.
 	maxBadLines = 1000
 
-	// unknownProtocol stands for providers that don't say what they speak
+	// unknownProtocol stands in a filter for providers that list no protocols
 	// (IPIP-484).
 	unknownProtocol = "unknown"
 )
 
 var (
-	errLine = fmt.Errorf("a line of more than %d bytes", maxLine)
-	errBody = fmt.Errorf("an answer of more than %d bytes", maxBody)
-	errMany = fmt.Errorf("more than %d lines that say nothing", maxBadLines)
+	errLine = fmt.Errorf("answer has a line longer than %d bytes", maxLine)
+	errBody = fmt.Errorf("answer is larger than %d bytes", maxBody)
+	errMany = fmt.Errorf("answer has more than %d invalid lines", maxBadLines)
 )
 
-// A jsonRecord is a record of /routing/v1: of schema peer, or the older
+// A jsonRecord is a record of /routing/v1, of schema peer or the older schema
 // bitswap.
 type jsonRecord struct {
 	Schema    string
@@ -50,8 +49,8 @@ type jsonRecord struct {
 	Protocols []string
 }
 
-// provider reads a record; false if it's of no use.
-func (r jsonRecord) provider(s scope) (p Provider, ok bool) {
+// toProvider converts a record. It returns false if the record is of no use.
+func (r jsonRecord) toProvider(s scope) (p Provider, ok bool) {
 	switch r.Schema {
 	case "peer":
 	case "bitswap":
@@ -78,7 +77,7 @@ func (r jsonRecord) provider(s scope) (p Provider, ok bool) {
 	}
 	p.Addrs = s.clean(id, addrs)
 	if len(p.Addrs) == 0 && len(r.Addrs) > 0 {
-		return p, false // it says where it is, and we don't go there
+		return p, false // none of its addresses is in the scope
 	}
 	for _, name := range r.Protocols[:min(len(r.Protocols), maxProtocols)] {
 		if name != "" && len(name) <= maxName {
@@ -88,7 +87,7 @@ func (r jsonRecord) provider(s scope) (p Provider, ok bool) {
 	return p, true
 }
 
-// readLines yields the records of an answer, a line each.
+// readLines yields the records of an answer that has one on each line.
 func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
 		body := &io.LimitedReader{R: r, N: maxBody + 1}
@@ -107,10 +106,10 @@ func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
 				return
 			}
 			if line = bytes.TrimSpace(line); len(line) > 0 {
-				var record jsonRecord // here, so that empty lines cost nothing
+				var record jsonRecord // declared here, so that empty lines cost nothing
 				p, ok := Provider{}, false
 				if json.Unmarshal(line, &record) == nil {
-					p, ok = record.provider(s)
+					p, ok = record.toProvider(s)
 				}
 				if ok {
 					good++
@@ -129,8 +128,8 @@ func readLines(r io.Reader, s scope) iter.Seq2[Provider, error] {
 	}
 }
 
-// jsonRecords are the records of a list, as many as are taken of it. In memory the
-// smallest have forty times the size of their text.
+// jsonRecords are the first maxRecords records of a list. In memory the smallest
+// take forty times the size of their text.
 type jsonRecords []jsonRecord
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -141,7 +140,7 @@ func (r *jsonRecords) UnmarshalJSON(list []byte) error {
 	case err != nil || begin == nil: // null
 		return err
 	case begin != json.Delim('['):
-		return errors.New("an answer without a list of records")
+		return errors.New("answer has no list of records")
 	}
 	for in.More() && len(*r) < maxRecords {
 		var text json.RawMessage
@@ -176,14 +175,14 @@ func readObject(r io.Reader, s scope) iter.Seq2[Provider, error] {
 		}
 		records := slices.Concat(object.Providers, object.Peers)
 		for _, record := range records[:min(len(records), maxRecords)] {
-			if p, ok := record.provider(s); ok && !yield(p, nil) {
+			if p, ok := record.toProvider(s); ok && !yield(p, nil) {
 				return
 			}
 		}
 	}
 }
 
-// readRecords yields the records of an answer of that media type.
+// readRecords yields the records of an answer of the given media type.
 func readRecords(media string, r io.Reader, s scope) iter.Seq2[Provider, error] {
 	switch media {
 	case mediaLines:
@@ -192,12 +191,13 @@ func readRecords(media string, r io.Reader, s scope) iter.Seq2[Provider, error] 
 		return readObject(r, s)
 	}
 	return func(yield func(Provider, error) bool) {
-		yield(Provider{}, errors.New("an answer of type "+strings.ToValidUTF8(media[:min(len(media), maxName)], "?")))
+		yield(Provider{}, fmt.Errorf("answer has media type %q, want %s or %s", media[:min(len(media), maxName)], mediaLines, mediaObject))
 	}
 }
 
-// speaks applies a filter of protocols to a provider (IPIP-484).
-func speaks(p Provider, filter []string) bool {
+// matchesProtocols reports whether a provider passes a filter of protocols
+// (IPIP-484).
+func matchesProtocols(p Provider, filter []string) bool {
 	if len(filter) == 0 {
 		return true
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// TestOutage announces what became new while the network was away for hours, and
+// TestOutage: CIDs added during an outage of hours are announced soon after it,
 // not a day later.
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -36,7 +36,7 @@ func TestOutage(t *testing.T) {
 		}
 
 		before, after := newCIDs(t, 3), newCIDs(t, 3)
-		h.leave()
+		h.goOffline()
 		queue := func(fresh []cid.Cid) {
 			l := &listing{}
 			l.set(fresh, nil)
@@ -60,13 +60,13 @@ func TestOutage(t *testing.T) {
 				t.Errorf("got %v, %v, want one provider an hour after the outage", found, err)
 			}
 		}
-		// What waits for a network is bounded, however often there's something new.
-		h.leave()
+		// The queue that waits for a network is bounded.
+		h.goOffline()
 		for range 2 {
 			queue(newCIDs(t, refreshBurst/2+refreshBatch))
 		}
 		if s := stats(t, r); s.Pending < refreshBurst || s.Pending > refreshBurst+refreshBatch {
-			t.Errorf("got %d that wait, want %d, and hardly more", s.Pending, refreshBurst)
+			t.Errorf("got %d pending, want %d to %d", s.Pending, refreshBurst, refreshBurst+refreshBatch)
 		}
 	})
 }

@@ -15,16 +15,16 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// A List lists what is to be announced, in any order, some of it more than once
-// if need be. After an error it ends.
+// A List yields the CIDs to announce, in any order; duplicates are allowed. An
+// error is the last value yielded.
 type List func(ctx context.Context) iter.Seq2[cid.Cid, error]
 
-// Providing says what is announced, and how often.
+// Providing configures which CIDs are announced, and how often.
 type Providing struct {
-	// List is what is announced besides what Provide is told. nil: nothing.
+	// List yields the CIDs to announce besides those given to Provide. nil: none.
 	List List
-	// Interval is how often everything is announced again. 0: 22 hours, as
-	// records are kept for 48.
+	// Interval is the time between two announcements of a CID. 0: 22 hours, since
+	// peers keep records for 48.
 	Interval time.Duration
 }
 
@@ -36,35 +36,34 @@ func (p Providing) interval() time.Duration {
 }
 
 const (
-	// sweepWorkers announce regions of the DHT; sweepPeriodic and sweepBurst
-	// are how many of them are for the schedule and for what is new.
+	// sweepWorkers announce regions of the DHT. sweepPeriodic of them serve the
+	// schedule only, sweepBurst of them new CIDs only.
 	sweepWorkers  = 4
 	sweepPeriodic = 2
 	sweepBurst    = 1
 
-	// refreshBatch is how many CIDs of a list are looked up at once in the
-	// keystore. refreshBurst is how many new ones are to be announced at a time
-	// without waiting for their turn: they wait in memory, 100 bytes each.
+	// refreshBatch is the number of CIDs of a list that are looked up in the
+	// keystore at once. refreshBurst bounds the new ones that are announced ahead
+	// of schedule: they wait in memory, 100 bytes each.
 	refreshBatch = 1 << 10
 	refreshBurst = 1 << 16
 
-	// offlineAfter is when a sweep forgets what it was to announce at once, and
-	// takes no more of it without a word, as it has no network: never. What it
-	// forgot is in the keystore, so nobody would have it announced before its
-	// region's turn.
+	// offlineAfter is the time without a network after which a sweep drops its
+	// queue of new CIDs, and silently accepts no more: never. The keystore would
+	// still have them, but nothing would announce them before their region's turn.
 	offlineAfter = math.MaxInt64
 )
 
-// An announcer keeps what is announced, and announces it.
+// An announcer stores the CIDs to announce, and announces them.
 type announcer struct {
 	keys   *keystore.ResettableKeystore
-	sweeps []*provider.SweepingProvider // the internet's first
+	sweeps []*provider.SweepingProvider // that of the internet first
 	list   List
-	turn   chan struct{} // held while the keystore is refreshed, or a key is taken from it
+	lock   chan struct{} // one slot: held to refresh the keystore, or to remove a key from it
 }
 
 func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
-	a := &announcer{list: c.Providing.List, turn: make(chan struct{}, 1)}
+	a := &announcer{list: c.Providing.List, lock: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(fmt.Errorf("routing: start announcing: %w", err), a.close())
@@ -98,8 +97,7 @@ func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
 	return a, nil
 }
 
-// close ends announcing. What was being read meanwhile says that it was
-// interrupted, which is no failure.
+// close ends announcing. It ignores errors of reads that it interrupts.
 func (a *announcer) close() error {
 	var errs []error
 	for _, s := range a.sweeps {
@@ -112,9 +110,8 @@ func (a *announcer) close() error {
 }
 
 // Provide announces c now, and keeps it announced until Unprovide, or until a
-// Refresh that doesn't list it. What is to be announced is durable when it
-// returns; an error from then on means that no DHT took it yet, and the sweep
-// will try again.
+// Refresh whose list lacks it. It stores c durably before it announces it: if
+// every DHT fails, Provide returns an error, and the sweep tries again.
 func (r *Router) Provide(ctx context.Context, c cid.Cid) error {
 	what := "provide " + c.String()
 	if !c.Defined() {
@@ -135,16 +132,16 @@ func (r *Router) Provide(ctx context.Context, c cid.Cid) error {
 			return fmt.Errorf("routing: %s: %w", what, err)
 		}
 	}
-	var runs []run[struct{}]
+	var tasks []task[struct{}]
 	for _, t := range r.tables {
-		runs = append(runs, run[struct{}]{t.source, func(ctx context.Context, _ func(struct{}) bool) error {
+		tasks = append(tasks, task[struct{}]{t.source, func(ctx context.Context, _ func(struct{}) bool) error {
 			return t.provide(ctx, c)
 		}})
 	}
-	return r.all(ctx, what, runs)
+	return r.runAll(ctx, what, tasks)
 }
 
-// Unprovide ends announcing c. Peers forget it within 48 hours.
+// Unprovide stops announcing c. Peers drop their records within 48 hours.
 func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
 	if r.announcer == nil {
 		return nil
@@ -153,14 +150,14 @@ func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
 		return fmt.Errorf("routing: unprovide %s: %w", c, ErrClosed)
 	}
 	defer r.running.Done()
-	// A Refresh that is under way would bring it back.
+	// A Refresh in progress would add it again.
 	select {
-	case r.announcer.turn <- struct{}{}:
+	case r.announcer.lock <- struct{}{}:
 	case <-ctx.Done():
 		return fmt.Errorf("routing: unprovide %s: %w", c, ctx.Err())
 	}
 	err := r.announcer.keys.Delete(ctx, c.Hash())
-	<-r.announcer.turn
+	<-r.announcer.lock
 	if err != nil {
 		return fmt.Errorf("routing: unprovide %s: %w", c, err)
 	}
@@ -172,18 +169,18 @@ func (r *Router) Unprovide(ctx context.Context, c cid.Cid) error {
 	return nil
 }
 
-// Refresh makes the list of the Config what is announced: what is new there is
-// announced soon, what is not there any more is not. If the list ends with an
-// error, nothing is taken away.
+// Refresh brings the keystore in line with the list of the Config: new CIDs are
+// announced soon, CIDs that are no longer listed are not announced again. If the
+// list ends with an error, none is removed.
 func (r *Router) Refresh(ctx context.Context) error {
 	a := r.announcer
 	if a == nil || a.list == nil {
 		return nil
 	}
-	return r.during(ctx, "refresh what is announced", func(ctx context.Context) error {
+	return r.runUntilClose(ctx, "refresh the CIDs to announce", func(ctx context.Context) error {
 		select {
-		case a.turn <- struct{}{}:
-			defer func() { <-a.turn }()
+		case a.lock <- struct{}{}:
+			defer func() { <-a.lock }()
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -202,18 +199,18 @@ func (r *Router) Refresh(ctx context.Context) error {
 	})
 }
 
-// Add announces soon what the list has and what is not announced yet, until a
-// Refresh that doesn't list it.
+// Add announces the CIDs of the list that are not announced yet soon, and keeps
+// them announced until a Refresh whose list lacks them.
 func (r *Router) Add(ctx context.Context, list List) error {
-	const what = "add to what is announced"
+	const what = "add CIDs to announce"
 	if r.announcer == nil {
 		return fmt.Errorf("routing: %s: %w", what, ErrNoSource)
 	}
-	return r.during(ctx, what, func(ctx context.Context) error { return r.announcer.addNew(ctx, list) })
+	return r.runUntilClose(ctx, what, func(ctx context.Context) error { return r.announcer.addNew(ctx, list) })
 }
 
-// during does something that ends with the router, too.
-func (r *Router) during(ctx context.Context, what string, do func(context.Context) error) error {
+// runUntilClose runs do with a context that also ends when the router closes.
+func (r *Router) runUntilClose(ctx context.Context, what string, do func(context.Context) error) error {
 	if !r.hold() {
 		return fmt.Errorf("routing: %s: %w", what, ErrClosed)
 	}
@@ -227,7 +224,8 @@ func (r *Router) during(ctx context.Context, what string, do func(context.Contex
 	return nil
 }
 
-// addNew adds what the list has and the keystore doesn't, and has it announced.
+// addNew adds the CIDs of the list that are new to the keystore, and queues them
+// for announcing.
 func (a *announcer) addNew(ctx context.Context, list List) error {
 	waiting := make([]int64, len(a.sweeps))
 	for i, s := range a.sweeps {
@@ -268,11 +266,11 @@ func (a *announcer) addNew(ctx context.Context, list List) error {
 	return flush(keys)
 }
 
-// reset leaves in the keystore what the list has, and what is added meanwhile.
+// reset removes all keys from the keystore but those of the list and those that
+// are added meanwhile.
 func (a *announcer) reset(ctx context.Context) error {
-	// The keystore's worker hangs for good if a reset is cancelled before it
-	// has begun, that is before it takes the first key. So it has a context of
-	// its own.
+	// The keystore's worker hangs forever if a reset is cancelled before it takes
+	// its first key. So the reset has a context of its own.
 	running, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	keys := make(chan cid.Cid)
@@ -289,11 +287,11 @@ func (a *announcer) reset(ctx context.Context) error {
 		}
 	}
 	begun := false
-	// A list that is cut short must not take anything away: keys stays open, and
+	// A list that is cut short must not remove keys: the channel stays open, and
 	// the reset ends with its context.
 	abort := func(err error) error {
 		if !begun {
-			if ended, rerr := send(nothing); ended {
+			if ended, rerr := send(emptyCID); ended {
 				return errors.Join(err, rerr)
 			}
 		}
@@ -316,8 +314,8 @@ func (a *announcer) reset(ctx context.Context) error {
 	return <-done
 }
 
-// nothing is the CID of no bytes at all.
-var nothing = cid.NewCidV1(cid.Raw, multihash.Multihash{multihash.IDENTITY, 0})
+// emptyCID is the identity CID of no bytes.
+var emptyCID = cid.NewCidV1(cid.Raw, multihash.Multihash{multihash.IDENTITY, 0})
 
 func ignoreCanceled(err error) error {
 	if errors.Is(err, context.Canceled) {
@@ -326,13 +324,13 @@ func ignoreCanceled(err error) error {
 	return err
 }
 
-// refreshNowAndThen refreshes at the start and once in each interval.
-func (r *Router) refreshNowAndThen() {
+// refreshPeriodically refreshes at the start and once in each interval.
+func (r *Router) refreshPeriodically() {
 	ticker := time.NewTicker(r.config.Providing.interval())
 	defer ticker.Stop()
 	for {
 		if err := r.Refresh(r.ctx); err != nil && r.ctx.Err() == nil {
-			r.log.Warn("routing: what is announced is not up to date", "err", err)
+			r.log.Warn("routing: cannot refresh the CIDs to announce", "err", err)
 		}
 		select {
 		case <-r.ctx.Done():
@@ -342,34 +340,35 @@ func (r *Router) refreshNowAndThen() {
 	}
 }
 
-// Stats are how announcing goes.
+// Stats describe the progress of announcing.
 type Stats struct {
-	// Records is how many CIDs are kept announced. -1: not known just now.
+	// Records counts the CIDs that are kept announced. -1: not known just now.
 	Records int64
-	// Online tells whether peers of the DHT can be reached.
+	// Online reports whether peers of the DHT can be reached.
 	Online bool
-	// Pending are CIDs that are to be announced at once, and Late the regions
-	// whose turn has passed.
+	// Pending counts the CIDs queued for announcing now, Late the regions whose
+	// turn has passed.
 	Pending, Late int64
-	// Regions is into how many parts of the DHT the CIDs fall: each is one
-	// visit. Visited is how many had theirs within the last interval.
+	// Regions counts the parts of the DHT that the CIDs fall into: the sweep
+	// visits each once. Visited counts those visited within the last interval.
 	Regions, Visited int64
-	// SweepBegan is when the sweep under way began, and Next when the next
-	// region is due. Zero: nothing is due.
+	// SweepBegan is when the current sweep began, Next when the next region is
+	// due. Zero: nothing is due.
 	SweepBegan, Next time.Time
-	// SweepTakes is how long a whole sweep takes, going by the regions visited
-	// within the last interval. 0: there were none yet.
+	// SweepTakes estimates the time of a whole sweep from the regions visited
+	// within the last interval. 0: none was visited yet.
 	SweepTakes time.Duration
-	// Interval is how long it may take, and Fits tells whether that is enough.
-	// It is not known while SweepTakes is 0, and false then, except if there's
-	// nothing to announce.
+	// Interval is the time that a sweep may take. Fits reports whether a sweep
+	// takes no longer. It is false while SweepTakes is 0, unless there is nothing
+	// to announce.
 	Interval time.Duration
 	Fits     bool
 	// Announced and Failed count CIDs since the start.
 	Announced, Failed int64
 }
 
-// Stats says how announcing goes, in the DHT of the internet if there is one.
+// Stats returns the progress of announcing: in the DHT of the internet if there
+// is one, else in that of the local network.
 func (r *Router) Stats(ctx context.Context) (Stats, error) {
 	if r.announcer == nil {
 		return Stats{}, fmt.Errorf("routing: stats: %w", ErrNoSource)
@@ -393,7 +392,7 @@ func (r *Router) Stats(ctx context.Context) (Stats, error) {
 	}
 	if out.Visited > 0 {
 		each := s.Operations.Past.RegionReprovideDuration
-		// The workers for what is new have no part in it.
+		// The workers for new CIDs don't sweep.
 		out.SweepTakes = each * time.Duration(out.Regions) / (sweepWorkers - sweepBurst)
 	}
 	out.Fits = out.Records == 0 || out.SweepTakes > 0 && out.SweepTakes <= out.Interval

@@ -13,9 +13,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// A listing is what a node would announce, which changes.
+// A listing is a List that a test can change.
 type listing struct {
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the following
 	cids []cid.Cid
 	err  error
 }
@@ -50,7 +50,7 @@ func newCIDs(t testing.TB, n int) []cid.Cid {
 	return all
 }
 
-// stats asks for the statistics.
+// stats returns the statistics of announcing.
 func stats(t testing.TB, r *Router) Stats {
 	t.Helper()
 	s, err := r.Stats(soon(t))
@@ -68,7 +68,7 @@ func (s server) knows(t testing.TB, c cid.Cid, id peer.ID) bool {
 
 func TestSweep(t *testing.T) {
 	servers := newServers(t, 20)
-	host, store := newSwarm(t).Host(), newMemory()
+	host, store := newSwarm(t).Host(), newMemoryDatastore()
 	cids := newCIDs(t, 300)
 	l := &listing{}
 	l.set(cids, nil)
@@ -83,7 +83,7 @@ func TestSweep(t *testing.T) {
 			t.Errorf("got no record of %s, want one", c)
 		}
 	}
-	// A root that is new is there when Provide returns, and stays after a
+	// When Provide returns, a new root is announced. It stays announced after a
 	// Refresh that lists it.
 	root := newCID(t)
 	if err := r.Provide(soon(t), root); err != nil {
@@ -95,14 +95,14 @@ func TestSweep(t *testing.T) {
 	if s := stats(t, r); s.Records != int64(len(cids))+1 || !s.Online || s.Interval != 22*time.Hour {
 		t.Errorf("got %+v, want %d records, online", s, len(cids)+1)
 	}
-	// A list that breaks takes nothing away; one that is shorter does.
-	broken := errors.New("the list broke")
+	// A list that fails removes nothing; a shorter list does.
+	broken := errors.New("the list failed")
 	l.set(cids[:10], broken)
 	if err := r.Refresh(soon(t)); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
 	if s := stats(t, r); s.Records != int64(len(cids))+1 {
-		t.Errorf("got %d records after a list that broke, want %d", s.Records, len(cids)+1)
+		t.Errorf("got %d records after a list that failed, want %d", s.Records, len(cids)+1)
 	}
 	l.set(append(cids[:9:9], root), nil)
 	if err := r.Refresh(soon(t)); err != nil {
@@ -117,7 +117,7 @@ func TestSweep(t *testing.T) {
 	if s := stats(t, r); s.Records != 9 {
 		t.Errorf("got %d records, want 9", s.Records)
 	}
-	// What is to be announced is known after a restart, without the list.
+	// After a restart the keystore is known without the list.
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,17 +128,17 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestProvideOffline keeps what could not be announced, and announces it when
-// there's a network.
+// TestProvideOffline: a CID that could not be announced is announced as soon as
+// there is a network.
 func TestProvideOffline(t *testing.T) {
-	host, store := newSwarm(t).Host(), newMemory()
+	host, store := newSwarm(t).Host(), newMemoryDatastore()
 	r := newRouter(t, Config{Host: host, Mode: ModeClient, Datastore: store})
 	c := newCID(t)
 	if err := r.Provide(soon(t), c); !errors.Is(err, ErrNoPeers) {
 		t.Errorf("got %v, want %v", err, ErrNoPeers)
 	}
 	if s := stats(t, r); s.Records != 1 || s.Online || s.Fits {
-		t.Errorf("got %+v, want one record, offline, and no promise", s)
+		t.Errorf("got %+v, want one record, not Online, not Fits", s)
 	}
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
@@ -152,14 +152,14 @@ func TestProvideOffline(t *testing.T) {
 	}
 }
 
-func TestNames(t *testing.T) {
+func TestInvalidConfig(t *testing.T) {
 	for m := ModeAuto; m <= ModeNone; m++ {
 		if got, err := ParseMode(m.String()); err != nil || got != m {
 			t.Errorf("got %v, %v, want %v", got, err, m)
 		}
 	}
 	if _, err := ParseMode("x"); err == nil {
-		t.Error("got no error for a mode that isn't there, want one")
+		t.Error("got no error for an invalid mode, want one")
 	}
 	for _, c := range []Config{{}, {Host: newSwarm(t).Host(), Mode: ModeNone + 1}} {
 		if r, err := New(soon(t), c); err == nil {

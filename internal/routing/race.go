@@ -8,18 +8,18 @@ import (
 	"strings"
 )
 
-// A run is one source's part in a look-up. It emits what it finds until emit
-// says false or the context ends, and says whether the source failed; a source
-// that answers "nothing" did not.
-type run[T any] struct {
+// A task is one source's part in a lookup. It emits results until emit returns
+// false or the context ends, and returns an error if the source failed. Finding
+// nothing is no failure.
+type task[T any] struct {
 	source string
-	do     func(ctx context.Context, emit func(T) bool) error
+	run    func(ctx context.Context, emit func(T) bool) error
 }
 
-// race runs all at once and yields what they emit, as it comes. What is known
-// already comes first. If every run failed, and nothing was yielded, the error
-// says why; if some were not done in time, they failed.
-func race[T any](ctx context.Context, r *Router, what string, known []T, runs []run[T]) iter.Seq2[T, error] {
+// race runs all tasks at once and yields their results as they come, after the
+// known ones. If every task failed and nothing was yielded, it yields an error
+// that says why. A task that is late has failed.
+func race[T any](ctx context.Context, r *Router, what string, known []T, tasks []task[T]) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var zero T
 		ctx, cancel := context.WithTimeout(ctx, r.config.Limits.Lookup)
@@ -31,10 +31,10 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 			source string
 			err    error
 		}
-		ends := make(chan end, len(runs))
-		for _, run := range runs {
+		ends := make(chan end, len(tasks))
+		for _, task := range tasks {
 			started := r.spawn(func() {
-				err := run.do(ctx, func(v T) bool {
+				err := task.run(ctx, func(v T) bool {
 					select {
 					case found <- v:
 						return true
@@ -42,7 +42,7 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 						return false
 					}
 				})
-				ends <- end{run.source, err}
+				ends <- end{task.source, err}
 			})
 			if !started {
 				yield(zero, fmt.Errorf("routing: %s: %w", what, ErrClosed))
@@ -57,7 +57,7 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 			}
 		}
 		var errs []error
-		left := len(runs)
+		left := len(tasks)
 	loop:
 		for left > 0 {
 			select {
@@ -77,7 +77,7 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 				break loop
 			}
 		}
-		if answered || len(runs) == 0 {
+		if answered || len(tasks) == 0 {
 			return
 		}
 		if r.ctx.Err() != nil {
@@ -89,7 +89,7 @@ func race[T any](ctx context.Context, r *Router, what string, known []T, runs []
 	}
 }
 
-// failures are why each of the sources failed, on one line.
+// failures are the errors of the sources, on one line.
 type failures []error
 
 func (f failures) Error() string {

@@ -16,12 +16,12 @@ import (
 // saveTimeout bounds the last save of the cache, in Close.
 const saveTimeout = 10 * time.Second
 
-// A Router finds and announces; New makes one.
+// A Router finds providers, peers and records, and announces CIDs; New makes one.
 type Router struct {
 	config    Config
 	log       *slog.Logger
 	cache     *cache
-	tables    []*table // the internet's before the local network's
+	tables    []*table // that of the internet before that of the local network
 	delegated []*delegated
 	http      *http.Client
 	announcer *announcer // or nil
@@ -37,8 +37,8 @@ type Router struct {
 	closed bool
 }
 
-// New makes a router and enters the DHT, in the background. The context is for
-// the making alone.
+// New makes a router, which joins the DHT in the background. The context bounds
+// the call to New alone.
 func New(ctx context.Context, c Config) (*Router, error) {
 	c, err := c.withDefaults()
 	if err != nil {
@@ -82,12 +82,12 @@ func (r *Router) start(ctx context.Context) error {
 		}
 		r.tables = append(r.tables, t)
 		if wan && c.Mode == ModeAccelerated {
-			if err := t.addFull(c); err != nil {
+			if err := t.startAccelerated(c); err != nil {
 				return err
 			}
 		}
 		if err := t.dht.Bootstrap(ctx); err != nil {
-			return fmt.Errorf("routing: enter the DHT %s: %w", t.source, err)
+			return fmt.Errorf("routing: join the DHT %s: %w", t.source, err)
 		}
 	}
 	if len(r.tables) > 0 {
@@ -96,32 +96,32 @@ func (r *Router) start(ctx context.Context) error {
 			return err
 		}
 		r.announcer = a
-		r.spawn(r.refreshNowAndThen)
+		r.spawn(r.refreshPeriodically)
 	}
-	r.spawn(r.saveNowAndThen)
+	r.spawn(r.savePeriodically)
 	return nil
 }
 
-// Ready tells whether the accelerated table answers.
+// Ready reports whether the accelerated table answers.
 func (r *Router) Ready() bool {
 	return len(r.tables) > 0 && r.tables[0].ready()
 }
 
-// A Status is how a router is doing.
+// A Status describes a router at one moment.
 type Status struct {
 	Mode Mode
-	// Peers are those in the DHT's routing table, LocalPeers those in the
-	// local network's, AllPeers those of the accelerated table.
+	// Peers counts the peers in the DHT's routing table, LocalPeers those in the
+	// local network's, AllPeers those in the accelerated table.
 	Peers, LocalPeers, AllPeers int
-	// Server tells whether the node answers for the DHT.
+	// Server reports whether the node is a server of the DHT.
 	Server bool
-	// Ready is what Ready says.
+	// Ready is the result of Router.Ready.
 	Ready bool
-	// Cached is of how many CIDs providers are remembered.
+	// Cached counts the CIDs whose providers are in the cache.
 	Cached int
 }
 
-// Status says how the router is doing.
+// Status returns the router's status.
 func (r *Router) Status() Status {
 	s := Status{Mode: r.config.Mode, Ready: r.Ready()}
 	for _, t := range r.tables {
@@ -130,21 +130,19 @@ func (r *Router) Status() Status {
 			continue
 		}
 		s.Peers = t.dht.RoutingTable().Size()
-		if t.full != nil {
-			s.AllPeers = len(t.full.Stat())
+		if t.accelerated != nil {
+			s.AllPeers = len(t.accelerated.Stat())
 		}
 		for _, p := range r.config.Host.Mux().Protocols() {
 			s.Server = s.Server || p == r.config.protocol(true)
 		}
 	}
-	r.cache.mu.Lock()
-	defer r.cache.mu.Unlock()
-	s.Cached = r.cache.order.Len()
+	s.Cached = r.cache.count()
 	return s
 }
 
-// saveNowAndThen saves the cache.
-func (r *Router) saveNowAndThen() {
+// savePeriodically saves the cache until the router closes.
+func (r *Router) savePeriodically() {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
 	for {
@@ -153,14 +151,14 @@ func (r *Router) saveNowAndThen() {
 			return
 		case <-ticker.C:
 			if err := r.cache.save(r.ctx); err != nil && r.ctx.Err() == nil {
-				r.log.Warn("routing: the provider cache is not saved", "err", err)
+				r.log.Warn("routing: cannot save the provider cache", "err", err)
 			}
 		}
 	}
 }
 
-// spawn runs f on a goroutine that Close waits for; false: the router is
-// closed.
+// spawn runs f on a goroutine that Close waits for. It returns false if the
+// router is closed.
 func (r *Router) spawn(f func()) bool {
 	if !r.hold() {
 		return false
@@ -172,8 +170,8 @@ func (r *Router) spawn(f func()) bool {
 	return true
 }
 
-// hold keeps Close waiting until running.Done is called; false: the router is
-// closed.
+// hold makes Close wait until running.Done is called. It returns false if the
+// router is closed.
 func (r *Router) hold() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -184,8 +182,8 @@ func (r *Router) hold() bool {
 	return true
 }
 
-// Close ends all look-ups, waits for every goroutine, and saves the cache.
-// Calls after the first return what that one did.
+// Close ends all lookups, waits for every goroutine, and saves the cache.
+// Further calls return the first call's result.
 func (r *Router) Close() error {
 	r.closing.Do(func() {
 		r.mu.Lock()

@@ -39,24 +39,24 @@ func TestFindsProviders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("first provider after %v, with entering the DHT", time.Since(began))
+	t.Logf("first provider after %v, with joining the DHT", time.Since(began))
 	if p.ID != giver.host.ID() || len(p.Addrs) == 0 || p.Source != "dht" {
 		t.Errorf("got %v of %s, want %v of dht", p.AddrInfo, p.Source, giver.host.ID())
 	}
-	// Tracing shows who told, soon after it is known.
-	tells := func(e TraceEvent) bool {
+	// The trace shows which peer reported the provider, soon after the lookup does.
+	reports := func(e TraceEvent) bool {
 		return slices.ContainsFunc(e.Providers, func(p peer.AddrInfo) bool { return p.ID == giver.host.ID() })
 	}
 	eventually(t, "traced", func() bool {
 		mu.Lock()
 		defer mu.Unlock()
-		return slices.ContainsFunc(traced, tells)
+		return slices.ContainsFunc(traced, reports)
 	})
 	mu.Lock()
 	events := slices.Clone(traced)
 	mu.Unlock()
-	if e := events[slices.IndexFunc(events, tells)]; e.Source != "dht" || e.Hop < 1 || e.Took <= 0 || e.Err != nil || len(e.Closer) == 0 {
-		t.Errorf("got %+v, want who answered, when, and what", e)
+	if e := events[slices.IndexFunc(events, reports)]; e.Source != "dht" || e.Hop < 1 || e.Took <= 0 || e.Err != nil || len(e.Closer) == 0 {
+		t.Errorf("got %+v, want its source, hop, time and closer peers", e)
 	}
 	for _, e := range events {
 		want := kbucket.CommonPrefixLen(kbucket.ConvertKey(string(c.Hash())), kbucket.ConvertPeerID(e.Peer))
@@ -64,7 +64,7 @@ func TestFindsProviders(t *testing.T) {
 			t.Errorf("got a common prefix of %d bits with %v, want %d", e.Prefix, e.Peer, want)
 		}
 	}
-	// Everything else of the package, over the same network.
+	// The other calls, over the same network.
 	t.Run("again", func(t *testing.T) {
 		began := time.Now()
 		p, err := first(r.FindProviders(soon(t), c))
@@ -74,13 +74,13 @@ func TestFindsProviders(t *testing.T) {
 		t.Logf("from the cache in %v", time.Since(began))
 		all, err := collect(r.FindProviders(soon(t), c))
 		if err != nil || len(all) != 1 {
-			t.Errorf("got %d providers, %v, want one, once", len(all), err)
+			t.Errorf("got %d providers, %v, want one", len(all), err)
 		}
 	})
-	t.Run("nobody", func(t *testing.T) {
+	t.Run("no provider", func(t *testing.T) {
 		all, err := collect(r.FindProviders(soon(t), newCID(t)))
 		if err != nil || len(all) != 0 {
-			t.Errorf("got %v, %v, want nobody and no error", all, err)
+			t.Errorf("got %v, %v, want no providers and no error", all, err)
 		}
 	})
 	t.Run("peer", func(t *testing.T) {
@@ -108,7 +108,7 @@ func TestFindsProviders(t *testing.T) {
 		}
 		found, err := servers[3].dht.FindProviders(soon(t), c)
 		if err != nil || len(found) == 0 || found[0].ID != r.config.Host.ID() {
-			t.Errorf("got %v, %v, want us", found, err)
+			t.Errorf("got %v, %v, want this node", found, err)
 		}
 	})
 }
@@ -140,7 +140,7 @@ func TestAccelerated(t *testing.T) {
 	if err := giver.dht.Provide(soon(t), c, true); err != nil {
 		t.Fatal(err)
 	}
-	// Before the table is ready, and then by it.
+	// First before the accelerated table is ready, then from it.
 	if p, err := first(r.FindProviders(soon(t), c)); err != nil || p.ID != giver.host.ID() {
 		t.Errorf("got %v, %v, want %v", p, err, giver.host.ID())
 	}
@@ -148,21 +148,21 @@ func TestAccelerated(t *testing.T) {
 	if s := r.Status(); !s.Ready || s.AllPeers != len(servers) || s.Mode != ModeAccelerated {
 		t.Errorf("got %+v, want %d peers", s, len(servers))
 	}
-	r.Failed(c, giver.host.ID()) // so that the cache doesn't answer
+	r.ReportFailure(c, giver.host.ID()) // so that the cache doesn't answer
 	began := time.Now()
 	p, err := first(r.FindProviders(soon(t), c))
 	if err != nil || p.ID != giver.host.ID() || p.Source != "accelerated" {
 		t.Errorf("got %v of %q, %v, want %v of accelerated", p.AddrInfo, p.Source, err, giver.host.ID())
 	}
-	t.Logf("by the accelerated table in %v", time.Since(began))
+	t.Logf("from the accelerated table in %v", time.Since(began))
 	id := servers[11].host.ID()
 	found, err := first(r.FindPeer(soon(t), id))
 	if err != nil || found.ID != id {
 		t.Errorf("got %v, %v, want %v", found, err, id)
 	}
 	for _, a := range found.Addrs {
-		if a.String() == standIn {
-			t.Errorf("got %v, want addresses that peers have", a)
+		if a.String() == placeholderAddr {
+			t.Errorf("got %v, want real addresses only", a)
 		}
 	}
 	closest, err := collect(r.ClosestPeers(soon(t), string(c.Hash())))
@@ -175,11 +175,11 @@ func TestAccelerated(t *testing.T) {
 	}
 	got, err := servers[3].dht.FindProviders(soon(t), mine)
 	if err != nil || len(got) == 0 || got[0].ID != r.config.Host.ID() {
-		t.Errorf("got %v, %v, want us", got, err)
+		t.Errorf("got %v, %v, want this node", got, err)
 	}
 }
 
-// TestLAN has two nodes that nobody introduced but one another.
+// TestLAN has two nodes that know only each other.
 func TestLAN(t *testing.T) {
 	a := newRouter(t, Config{Mode: ModeLAN})
 	b := newRouter(t, Config{Mode: ModeLAN, Bootstrap: []peer.AddrInfo{{ID: a.config.Host.ID(), Addrs: a.config.Host.Addrs()}}})
@@ -193,7 +193,8 @@ func TestLAN(t *testing.T) {
 	}
 }
 
-// TestServer becomes one when it is reached from outside, and no one before.
+// TestServer: in ModeAuto, a node is a server only while it can be reached from
+// outside.
 func TestServer(t *testing.T) {
 	for _, c := range []struct {
 		mode          Mode
@@ -226,8 +227,8 @@ func TestValues(t *testing.T) {
 	if _, err := r.GetValue(soon(t), key); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v, want %v", err, ErrNotFound)
 	}
-	if err := r.PutValue(soon(t), key, []byte("no record")); err == nil {
-		t.Error("got no error for what is no record, want one")
+	if err := r.PutValue(soon(t), key, []byte("not a record")); err == nil {
+		t.Error("got no error for an invalid record, want one")
 	}
 	if err := r.PutValue(soon(t), key, records[1]); err != nil {
 		t.Fatal(err)
@@ -290,7 +291,7 @@ func newRecords(t testing.TB, n int) (key string, records [][]byte) {
 	return "/ipns/" + string(id), records
 }
 
-// TestCloseEndsAll makes sure that nothing runs on after Close.
+// TestCloseEndsAll: no goroutine outlives Close.
 func TestCloseEndsAll(t *testing.T) {
 	parts := []string{"internal/routing.", "go-libp2p-kad-dht"}
 	servers := newServers(t, 4)
@@ -305,7 +306,7 @@ func TestCloseEndsAll(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// A look-up that nobody waits for, and one that is given up.
+		// One lookup still runs at Close, one was broken off.
 		go collect(r.FindProviders(context.Background(), newCID(t)))
 		for range r.ClosestPeers(soon(t), "key") {
 			break
@@ -314,7 +315,7 @@ func TestCloseEndsAll(t *testing.T) {
 			t.Fatal(err)
 		}
 		if err := r.Close(); err != nil {
-			t.Errorf("%s: got %v for closing again, want nil", mode, err)
+			t.Errorf("%s: second Close: got %v, want nil", mode, err)
 		}
 		s.Close()
 		eventually(t, "goroutines of "+mode.String()+" ended", func() bool {
@@ -324,11 +325,11 @@ func TestCloseEndsAll(t *testing.T) {
 	}
 }
 
-// TestShortHost closes what a crawl opened, and nothing else.
-func TestShortHost(t *testing.T) {
+// TestCrawlHost closes what a crawl opened, and nothing else.
+func TestCrawlHost(t *testing.T) {
 	servers := newServers(t, 3)
 	ours := newSwarm(t).Host()
-	h := &shortHost{Host: ours, opened: make(map[peer.ID]bool)}
+	h := &crawlHost{Host: ours, opened: make(map[peer.ID]bool)}
 	before, used, idle := servers[0].host, servers[1].host, servers[2].host
 	if err := ours.Connect(soon(t), peer.AddrInfo{ID: before.ID(), Addrs: before.Addrs()}); err != nil {
 		t.Fatal(err)
@@ -349,8 +350,8 @@ func TestShortHost(t *testing.T) {
 		return err == nil && len(theirs) > 0 && !slices.ContainsFunc(ours.Network().ConnsToPeer(idle.ID()), func(c network.Conn) bool { return len(c.GetStreams()) > 0 })
 	})
 	for _, s := range servers {
-		h.done(s.host.ID())
-		h.done(s.host.ID()) // and once more, as it's known by several ways
+		h.release(s.host.ID())
+		h.release(s.host.ID()) // and once more, as it's known by several ways
 	}
 	for _, c := range []struct {
 		what string

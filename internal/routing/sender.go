@@ -11,15 +11,15 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// messageTimeout bounds one question to one peer. Answers that are of use take a
-// few round trips.
+// messageTimeout bounds one request to one peer. A useful answer takes a few
+// round trips.
 const messageTimeout = 10 * time.Second
 
 var errNoRecord = errors.New("the peer's answer has no record")
 
 // A sender sends a DHT's messages, each on a stream of its own: opening one
-// costs no round trip, and who hangs holds up nothing else. It tells the
-// look-up to which a question belongs.
+// costs no round trip, and a peer that hangs delays no other message. It records
+// each request in the lookup of its context.
 type sender struct {
 	host      host.Host
 	protocols []protocol.ID
@@ -27,9 +27,9 @@ type sender struct {
 
 var _ pb.MessageSenderWithDisconnect = (*sender)(nil)
 
-// senderOf makes senders for kad-dht, with the protocols given, or with the
-// DHT's own.
-func senderOf(protocols ...protocol.ID) func(host.Host, []protocol.ID) pb.MessageSenderWithDisconnect {
+// newSender returns a constructor of senders for kad-dht. They use the given
+// protocols, or else those of the DHT.
+func newSender(protocols ...protocol.ID) func(host.Host, []protocol.ID) pb.MessageSenderWithDisconnect {
 	return func(h host.Host, own []protocol.ID) pb.MessageSenderWithDisconnect {
 		if len(protocols) > 0 {
 			own = protocols
@@ -38,28 +38,28 @@ func senderOf(protocols ...protocol.ID) func(host.Host, []protocol.ID) pb.Messag
 	}
 }
 
-// OnDisconnect has nothing to do: no stream outlives its message.
+// OnDisconnect does nothing: no stream outlives its message.
 func (s *sender) OnDisconnect(context.Context, peer.ID) {}
 
 // SendRequest asks a peer and waits for its answer.
 func (s *sender) SendRequest(ctx context.Context, p peer.ID, m *pb.Message) (*pb.Message, error) {
-	l := lookupOf(ctx)
-	l.ask(p)
+	l := lookupFrom(ctx)
+	l.recordQuestion(p)
 	began := time.Now()
 	answer, err := s.send(ctx, p, m, true)
 	if err == nil && m.GetType() == pb.Message_PUT_VALUE && answer.GetRecord() == nil {
-		// kad-dht would look into the record without looking for it.
+		// kad-dht would use the record without checking that there is one.
 		answer, err = nil, errNoRecord
 	}
 	took := time.Since(began)
 	if err == nil {
 		s.host.Peerstore().RecordLatency(p, took)
 	}
-	l.answer(p, answer, took, err)
+	l.recordAnswer(p, answer, took, err)
 	return answer, err
 }
 
-// SendMessage tells a peer something that is not answered.
+// SendMessage sends a message that has no answer.
 func (s *sender) SendMessage(ctx context.Context, p peer.ID, m *pb.Message) error {
 	_, err := s.send(ctx, p, m, false)
 	return err

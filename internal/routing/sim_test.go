@@ -25,14 +25,14 @@ import (
 )
 
 var (
-	simNodes = flag.Int("nodes", 60, "how many servers the simulated network has")
-	simSweep = flag.Int("sweep", 200, "how many CIDs are swept in it")
-	simCIDs  = flag.Int("lookups", 20, "how many CIDs are looked for in it")
-	simWrite = flag.String("report", "", "the page whose last section the figures replace: docs/performance.md")
+	simNodes  = flag.Int("nodes", 60, "number of servers in the simulated network")
+	simSweep  = flag.Int("sweep", 200, "number of CIDs to sweep")
+	simCIDs   = flag.Int("lookups", 20, "number of CIDs to look up")
+	simReport = flag.String("report", "", "page whose last section the figures replace: docs/performance.md")
 )
 
-// A simTable collects the figures, those of the ordinary table beside those of
-// the accelerated one.
+// A simTable is the table of figures: a column for the ordinary routing table,
+// and one for the accelerated table.
 type simTable struct {
 	what  []string
 	cells map[string]*[2]string
@@ -54,14 +54,14 @@ func (s *simTable) set(mode Mode, what, figure string, args ...any) {
 }
 
 // simHeading begins the section of docs/performance.md.
-const simHeading = "## Networks of many\n"
+const simHeading = "## Lookups in a large network\n"
 
 func (s *simTable) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, simHeading+`
-Written by `+"`make bench-network`"+`: a simulated network of %d servers of kad-dht that looks like the Amino DHT (public addresses,
-%v round trips, all filters on), and a node of ours in it. Time is simulated, so it's the same on every machine; CPU and
-memory are real. Medians of %d look-ups, one after another.
+Written by `+"`make bench-network`"+`: a simulated network of %d kad-dht servers like the Amino DHT (public addresses, %v round trips,
+all filters on), and one node of ours in it. Time is simulated, so it is the same on every machine; CPU and memory are real.
+Medians of %d lookups, one after another.
 
 | | ordinary table | accelerated |
 |---|---|---|
@@ -72,7 +72,7 @@ memory are real. Medians of %d look-ups, one after another.
 	return b.String()
 }
 
-// write puts the figures into a page.
+// write replaces the last section of a page by the figures.
 func (s *simTable) write(t *testing.T, path string) {
 	t.Helper()
 	page, err := os.ReadFile(path)
@@ -85,12 +85,11 @@ func (s *simTable) write(t *testing.T, path string) {
 	}
 }
 
-// simRTT is a round trip in the simulated network: what peers of the Amino DHT
-// typically are apart.
+// simRTT is the round trip in the simulated network, typical of the Amino DHT.
 const simRTT = 100 * time.Millisecond
 
-// simServers makes a network of kad-dht's servers whose tables are full.
-// Messages are counted by type.
+// simServers makes a network of kad-dht servers with full routing tables. The
+// servers count messages by type.
 func simServers(t *testing.T, net *simNet, n int) (servers []simServer, count *[8]atomic.Int64) {
 	t.Helper()
 	count = new([8]atomic.Int64)
@@ -146,16 +145,16 @@ func closeSim(t *testing.T, servers []simServer) {
 	}
 }
 
-// cpu is how long the process has computed, without collecting garbage.
-func cpu() time.Duration {
-	runtime.GC() // which has it counted
+// cpuTime returns the CPU time of the process, without garbage collection.
+func cpuTime() time.Duration {
+	runtime.GC() // updates the metric
 	sample := []metrics.Sample{{Name: "/cpu/classes/user:cpu-seconds"}}
 	metrics.Read(sample)
 	return time.Duration(sample[0].Value.Float64() * float64(time.Second)).Round(time.Millisecond)
 }
 
-// heap is what is in use after a collection.
-func heap() int64 {
+// heapInUse returns the bytes in use after a collection.
+func heapInUse() int64 {
 	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC()
@@ -163,7 +162,7 @@ func heap() int64 {
 	return int64(m.HeapAlloc)
 }
 
-// TestSimulated measures look-ups in a network that looks like the internet:
+// TestSimulated measures lookups in a network that looks like the internet:
 // public addresses, 100 ms round trips, all filters on. Time is simulated.
 func TestSimulated(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -187,47 +186,47 @@ func TestSimulated(t *testing.T) {
 		}
 		for _, mode := range []Mode{ModeClient, ModeAccelerated} {
 			h := net.newHost(t)
-			busy := cpu()
+			busy := cpuTime()
 			r, err := New(t.Context(), Config{Host: h, Mode: mode, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
 			if err != nil {
 				t.Fatal(err)
 			}
-			// Until the tables are as full as they get.
+			// Until the routing tables are full.
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			figures.set(mode, "CPU while the table is filled, of all nodes together", "%v", (cpu() - busy).Round(time.Millisecond))
+			figures.set(mode, "CPU while the table fills, of all nodes together", "%v", (cpuTime() - busy).Round(time.Millisecond))
 			if mode == ModeAccelerated && !r.Ready() {
 				t.Fatal("the accelerated table is not ready")
 			}
-			lookUp(t, r, figures, servers, cids, count)
+			measureLookups(t, r, figures, servers, cids, count)
 			if mode == ModeClient {
-				sweep(t, r, figures, servers, count)
+				measureSweep(t, r, figures, servers, count)
 			}
 			if err := r.Close(); err != nil {
 				t.Error(err)
 			}
 			synctest.Wait()
-			all := heap()
+			all := heapInUse()
 			if mode == ModeAccelerated {
-				r.tables[0].full = nil
+				r.tables[0].accelerated = nil
 			} else {
 				r.tables = nil
 			}
-			figures.set(mode, "heap: of the DHT and its table; of the table beside it", "%d KiB", (all-heap())>>10)
+			figures.set(mode, "heap: of the DHT with its table; of the accelerated table", "%d KiB", (all-heapInUse())>>10)
 			if err := h.Close(); err != nil {
 				t.Error(err)
 			}
 		}
-		leave(t, net, figures, servers, bootstrap, cids)
+		measureChurn(t, net, figures, servers, bootstrap, cids)
 		t.Logf("\n%s", figures)
-		if *simWrite != "" && !t.Failed() {
-			figures.write(t, *simWrite)
+		if *simReport != "" && !t.Failed() {
+			figures.write(t, *simReport)
 		}
 	})
 }
 
-// lookUp looks for all the CIDs, and reports.
-func lookUp(t *testing.T, r *Router, figures *simTable, servers []simServer, cids []cid.Cid, count *[8]atomic.Int64) {
+// measureLookups looks up all the CIDs.
+func measureLookups(t *testing.T, r *Router, figures *simTable, servers []simServer, cids []cid.Cid, count *[8]atomic.Int64) {
 	t.Helper()
 	wantSource := "dht"
 	if r.Ready() {
@@ -275,31 +274,30 @@ func lookUp(t *testing.T, r *Router, figures *simTable, servers []simServer, cid
 	slices.Sort(firsts)
 	slices.Sort(wholes)
 	if len(firsts) == 0 {
-		t.Fatal("nothing was found")
+		t.Fatal("no provider was found")
 	}
 	mode := r.config.Mode
-	figures.set(mode, "look-up: until the first provider", "%v", firsts[len(firsts)/2])
-	figures.set(mode, "look-up: until everybody has answered", "%v", wholes[len(wholes)/2])
-	figures.set(mode, "look-up: hops until the first provider, mean", "%.1f", float64(hops)/float64(n))
-	figures.set(mode, "look-up: messages, mean", "%.1f", float64(messages)/float64(n))
-	figures.set(mode, "look-up: until the first provider, where one is remembered", "%v", remembered(t, r, servers, cids[0]))
+	figures.set(mode, "lookup: time until the first provider", "%v", firsts[len(firsts)/2])
+	figures.set(mode, "lookup: time until its end", "%v", wholes[len(wholes)/2])
+	figures.set(mode, "lookup: hops until the first provider, mean", "%.1f", float64(hops)/float64(n))
+	figures.set(mode, "lookup: messages, mean", "%.1f", float64(messages)/float64(n))
+	figures.set(mode, "lookup: time until the first provider, if one is cached", "%v", measureCached(t, r, servers, cids[0]))
 	if asked == 0 || int64(asked) > messages+int64(n)*20 {
-		t.Errorf("got %d questions traced, want about the %d that were asked", asked, messages)
+		t.Errorf("got %d requests traced, want about the %d that were sent", asked, messages)
 	}
 }
 
-// remembered looks for a CID whose provider delivered before, and tells how long
-// that took.
-func remembered(t *testing.T, r *Router, servers []simServer, c cid.Cid) time.Duration {
+// measureCached returns the time of a lookup whose provider is in the cache.
+func measureCached(t *testing.T, r *Router, servers []simServer, c cid.Cid) time.Duration {
 	t.Helper()
 	giver := servers[5%len(servers)].host
-	// The router under test has no cache, so that every look-up asks the network.
+	// The router under test has no cache, so that every lookup asks the network.
 	with, err := New(t.Context(), Config{Host: r.config.Host, Mode: ModeNone, Finders: []Finder{slowFinder{}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer with.Close()
-	with.Worked(c, Provider{AddrInfo: peer.AddrInfo{ID: giver.id, Addrs: giver.Addrs()}, Source: "dht"})
+	with.ReportSuccess(c, Provider{AddrInfo: peer.AddrInfo{ID: giver.id, Addrs: giver.Addrs()}, Source: "dht"})
 	began := time.Now()
 	p, err := first(with.FindProviders(t.Context(), c))
 	took := time.Since(began)
@@ -309,7 +307,7 @@ func remembered(t *testing.T, r *Router, servers []simServer, c cid.Cid) time.Du
 	return took
 }
 
-// A slowFinder is a source that has something to wait for.
+// A slowFinder finds nothing, after ten round trips.
 type slowFinder struct{}
 
 func (slowFinder) Name() string { return "slow" }
@@ -323,8 +321,8 @@ func (slowFinder) FindProviders(ctx context.Context, _ cid.Cid) iter.Seq2[Provid
 	}
 }
 
-// sweep announces many CIDs by regions.
-func sweep(t *testing.T, r *Router, figures *simTable, servers []simServer, count *[8]atomic.Int64) {
+// measureSweep announces many CIDs by regions.
+func measureSweep(t *testing.T, r *Router, figures *simTable, servers []simServer, count *[8]atomic.Int64) {
 	t.Helper()
 	cids := newCIDs(t, *simSweep)
 	l := &listing{}
@@ -341,7 +339,7 @@ func sweep(t *testing.T, r *Router, figures *simTable, servers []simServer, coun
 		}
 		time.Sleep(time.Second)
 	}
-	figures.set(r.config.Mode, fmt.Sprintf("sweep of %d CIDs", len(cids)), "%v, %d messages to look for peers, %d records sent",
+	figures.set(r.config.Mode, fmt.Sprintf("sweep of %d CIDs", len(cids)), "%v, %d messages to find peers, %d records sent",
 		time.Since(began), count[pb.Message_FIND_NODE].Load()-found, count[pb.Message_ADD_PROVIDER].Load()-sent)
 	const sample = 50
 	good := 0
@@ -351,14 +349,14 @@ func sweep(t *testing.T, r *Router, figures *simTable, servers []simServer, coun
 			good++
 		}
 	}
-	figures.set(r.config.Mode, "found afterwards by another node", "%d of %d", good, sample)
+	figures.set(r.config.Mode, "swept CIDs that another node finds", "%d of %d", good, sample)
 	if good < sample*9/10 {
-		t.Errorf("got %d of %d of what was swept, want nine of ten", good, sample)
+		t.Errorf("another node found %d of %d swept CIDs, want nine of ten", good, sample)
 	}
 }
 
-// leave lets a fifth of the network go, and looks for what was announced.
-func leave(t *testing.T, net *simNet, figures *simTable, servers []simServer, bootstrap []peer.AddrInfo, cids []cid.Cid) {
+// measureChurn takes a fifth of the servers offline, and looks up the CIDs.
+func measureChurn(t *testing.T, net *simNet, figures *simTable, servers []simServer, bootstrap []peer.AddrInfo, cids []cid.Cid) {
 	t.Helper()
 	h := net.newHost(t)
 	r, err := New(t.Context(), Config{Host: h, Mode: ModeClient, Bootstrap: bootstrap, Limits: Limits{Cache: -1}})
@@ -369,7 +367,7 @@ func leave(t *testing.T, net *simNet, figures *simTable, servers []simServer, bo
 	gone := 0
 	for i, s := range servers[2:] {
 		if i%5 == 0 {
-			s.host.leave()
+			s.host.goOffline()
 			gone++
 		}
 	}
@@ -379,7 +377,7 @@ func leave(t *testing.T, net *simNet, figures *simTable, servers []simServer, bo
 			found++
 		}
 	}
-	figures.set(ModeClient, fmt.Sprintf("CIDs found after %d of the nodes left", gone), "%d of %d", found, len(cids))
+	figures.set(ModeClient, fmt.Sprintf("CIDs found after %d servers went offline", gone), "%d of %d", found, len(cids))
 	if found < len(cids)*9/10 {
 		t.Errorf("got %d of %d CIDs, want nine of ten", found, len(cids))
 	}
@@ -391,7 +389,7 @@ func leave(t *testing.T, net *simNet, figures *simTable, servers []simServer, bo
 	}
 }
 
-// TestSimulatedLiars has providers that are where nobody should be sent.
+// TestSimulatedLiars has providers whose addresses must not be dialled.
 func TestSimulatedLiars(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		net := &simNet{rtt: simRTT, hosts: make(map[peer.ID]*simHost)}
@@ -426,13 +424,13 @@ func TestSimulatedLiars(t *testing.T) {
 		}
 		defer r.Close()
 		time.Sleep(time.Minute) // kad-dht's sweep can't be closed while it measures the network, in simulated time
-		told := 0
-		all, err := collect(r.FindProviders(WithTrace(t.Context(), func(e TraceEvent) { told = max(told, len(e.Providers)) }), c))
+		reported := 0
+		all, err := collect(r.FindProviders(WithTrace(t.Context(), func(e TraceEvent) { reported = max(reported, len(e.Providers)) }), c))
 		if err != nil || len(all) != 1 || all[0].ID != servers[5].host.id {
-			t.Errorf("got %v, %v, want the honest one alone", all, err)
+			t.Errorf("got %v, %v, want only the honest one", all, err)
 		}
-		if told != 4 {
-			t.Errorf("got %d providers told of by a peer, want 4: nobody lied", told)
+		if reported != 4 {
+			t.Errorf("a peer reported %d providers, want 4, with the liars", reported)
 		}
 		for _, s := range servers[8:] {
 			for _, a := range h.Peerstore().Addrs(s.host.id) {

@@ -25,11 +25,11 @@ import (
 )
 
 // A simNet is a network of hosts without sockets or cryptography, so that a
-// thousand fit in a test. Bytes take half a round trip, as does dialling.
+// thousand fit in a test. Bytes take half a round trip, dialling a whole one.
 type simNet struct {
 	rtt time.Duration
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the following
 	hosts map[peer.ID]*simHost
 	made  int
 }
@@ -44,17 +44,17 @@ type simHost struct {
 
 	identified, connectedness event.Emitter
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the following
 	handlers map[protocol.ID]network.StreamHandler
 	peers    map[peer.ID]*simConn
-	streams  map[*simStream]bool // that are open
+	streams  map[*simStream]bool // the open ones
 	down     bool
 }
 
 var _ host.Host = (*simHost)(nil)
 
-// newHost adds a host, each in a network of its own, as the DHT's filters of
-// diversity want it.
+// newHost adds a host. Each has an IP network of its own, as the DHT's diversity
+// filters require.
 func (n *simNet) newHost(t testing.TB) *simHost {
 	t.Helper()
 	n.mu.Lock()
@@ -114,8 +114,9 @@ func (h *simHost) protocols() (all []protocol.ID) {
 	return all
 }
 
-// leave takes the host from the network without a word.
-func (h *simHost) leave() {
+// goOffline takes the host off the network: its streams are reset, and its peers
+// get no event.
+func (h *simHost) goOffline() {
 	h.mu.Lock()
 	h.down = true
 	peers := h.peers
@@ -133,7 +134,7 @@ func (h *simHost) leave() {
 }
 
 func (h *simHost) Close() error {
-	h.leave()
+	h.goOffline()
 	return errors.Join(h.identified.Close(), h.connectedness.Close(), h.store.Close())
 }
 
@@ -212,9 +213,9 @@ func (h *simHost) NewStream(ctx context.Context, id peer.ID, protocols ...protoc
 	return nil, errors.New("protocols not supported")
 }
 
-// A simNetwork is what is asked of a host's connections.
+// A simNetwork has the methods of network.Network that tests use.
 type simNetwork struct {
-	network.Network // nil: nothing else is asked
+	network.Network // nil: the other methods are not called
 	h               *simHost
 }
 
@@ -302,7 +303,7 @@ func (s *simStream) Write(b []byte) (int, error) {
 	return s.out.write(b)
 }
 
-// open makes the stream known to its host; false: it is down.
+// open adds the stream to its host. It returns false if the host is down.
 func (s *simStream) open() bool {
 	h := s.conn.local
 	h.mu.Lock()
@@ -313,32 +314,32 @@ func (s *simStream) open() bool {
 	return !h.down
 }
 
-func (s *simStream) forget() {
+func (s *simStream) remove() {
 	h := s.conn.local
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	delete(h.streams, s)
 }
 
-// Close leaves the other side to read what is under way.
+// Close lets the other side read the bytes in flight.
 func (s *simStream) Close() error {
-	s.forget()
+	s.remove()
 	return s.CloseWrite()
 }
 
 func (s *simStream) Reset() error {
-	s.forget()
+	s.remove()
 	return errors.Join(s.in.close(network.ErrReset), s.out.close(network.ErrReset))
 }
 
-// A simPipe delivers what is written after a while.
+// A simPipe delivers bytes after a delay.
 type simPipe struct {
 	delay time.Duration
-	wake  chan struct{} // has one when there may be something to read
+	wake  chan struct{} // signalled when there may be something to read
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the following
 	sent []simChunk
-	end  error // after what was sent; a reset comes before it
+	end  error // comes after the bytes sent; a reset comes before them
 }
 
 type simChunk struct {

@@ -19,30 +19,31 @@ import (
 )
 
 const (
-	// lanExtension tells the DHT of the local network from the other (Kubo).
+	// lanExtension distinguishes the DHT of the local network from the other, as
+	// in Kubo.
 	lanExtension protocol.ID = "/lan"
 
-	// kadProtocol ends the protocol id of each DHT.
+	// kadProtocol is the suffix of the protocol id of each DHT.
 	kadProtocol protocol.ID = "/kad/1.0.0"
 
-	// FirstPeer is how long after the start of a Router look-ups wait for the
-	// first peer of the DHT, and firstPeerPoll how often they look.
+	// FirstPeer is how long after the start of a Router lookups wait for the first
+	// peer of the DHT, and firstPeerPoll the interval at which they check for it.
 	FirstPeer     = 10 * time.Second
 	firstPeerPoll = 20 * time.Millisecond
 )
 
-// A table is one DHT, with what knows all of it, if there is that.
+// A table is one DHT, with the table of its whole network in ModeAccelerated.
 type table struct {
-	source    string
-	scope     scope
-	dht       *dht.IpfsDHT
-	full      *fullrt.FullRT // or nil
-	enters    bool           // there are peers to enter it by
-	until     time.Time      // nobody waits longer for the first
-	bootstrap *Bootstrap     // or nil
+	source       string
+	scope        scope
+	dht          *dht.IpfsDHT
+	accelerated  *fullrt.FullRT // or nil
+	hasBootstrap bool           // it is configured with bootstrap peers
+	waitUntil    time.Time      // lookups wait for the first peer no longer
+	bootstrap    *Bootstrap     // or nil
 }
 
-// A dhtRouter is what is used of either of the two.
+// A dhtRouter has the methods used of both kinds of table.
 type dhtRouter interface {
 	dhtFinder
 	dhtPutter
@@ -65,26 +66,26 @@ var (
 	_ dhtRouter = (*fullrt.FullRT)(nil)
 )
 
-func (t *table) ready() bool { return t.full != nil && t.full.Ready() }
+func (t *table) ready() bool { return t.accelerated != nil && t.accelerated.Ready() }
 
-// router returns the one that answers for the table now, and its name.
+// router returns the routing table to ask now, and its name.
 func (t *table) router() (dhtRouter, string) {
 	if t.ready() {
-		return t.full, "accelerated"
+		return t.accelerated, "accelerated"
 	}
 	return t.dht, t.source
 }
 
-// GetClosestPeers is what the sweep walks by.
+// GetClosestPeers implements the router of a sweep.
 func (t *table) GetClosestPeers(ctx context.Context, key string) ([]peer.ID, error) {
 	router, _ := t.router()
 	return router.GetClosestPeers(ctx, key)
 }
 
 func newTable(c *Config, wan bool) (*table, error) {
-	t := &table{source: "dht", scope: scopePublic, enters: len(c.Bootstrap) > 0, until: time.Now().Add(FirstPeer), bootstrap: c.Connecting}
+	t := &table{source: "dht", scope: scopePublic, hasBootstrap: len(c.Bootstrap) > 0, waitUntil: time.Now().Add(FirstPeer), bootstrap: c.Connecting}
 	mode := dht.ModeServer
-	options := []dht.Option{dht.ProtocolPrefix(c.Prefix), dht.WithCustomMessageSender(senderOf())}
+	options := []dht.Option{dht.ProtocolPrefix(c.Prefix), dht.WithCustomMessageSender(newSender())}
 	if wan {
 		options = append(options, dht.EnableOptimisticProvide())
 		switch c.Mode {
@@ -103,7 +104,7 @@ func newTable(c *Config, wan bool) (*table, error) {
 	if wan || c.Mode == ModeLAN {
 		options = append(options, dht.BootstrapPeers(c.Bootstrap...))
 	} else {
-		t.enters = false
+		t.hasBootstrap = false
 	}
 	switch {
 	case c.Local:
@@ -132,39 +133,39 @@ func newTable(c *Config, wan bool) (*table, error) {
 
 func (t *table) close() error {
 	var errs []error
-	if t.full != nil {
-		errs = append(errs, t.full.Close())
+	if t.accelerated != nil {
+		errs = append(errs, t.accelerated.Close())
 	}
 	return errors.Join(append(errs, t.dht.Close())...)
 }
 
-// wait returns when there's somebody to ask, or with ErrNoPeers when there will
-// be nobody soon.
+// wait returns nil when there is a peer to ask, or ErrNoPeers when none is to be
+// expected soon.
 func (t *table) wait(ctx context.Context) error {
 	if t.hasPeers() {
 		return nil
 	}
-	if !t.enters {
+	if !t.hasBootstrap {
 		return ErrNoPeers
 	}
 	var over <-chan struct{}
 	if t.bootstrap != nil {
 		over = t.bootstrap.Done()
 	}
-	enough := time.NewTimer(time.Until(t.until))
+	enough := time.NewTimer(time.Until(t.waitUntil))
 	defer enough.Stop()
 	ticker := time.NewTicker(firstPeerPoll)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
-			return t.nobody()
+			return t.explainNoPeers()
 		case <-enough.C:
-			return t.nobody()
+			return t.explainNoPeers()
 		case <-over:
-			// Somebody else who is connected may be about to become the first.
+			// Another peer that is connected may be about to become the first.
 			if t.bootstrap.Err() != nil && len(t.dht.Host().Network().Peers()) == 0 {
-				return t.nobody()
+				return t.explainNoPeers()
 			}
 			over = nil
 		case <-ticker.C:
@@ -177,8 +178,8 @@ func (t *table) wait(ctx context.Context) error {
 
 func (t *table) hasPeers() bool { return t.dht.RoutingTable().Size() > 0 || t.ready() }
 
-// nobody is ErrNoPeers, with why nobody was there to enter by.
-func (t *table) nobody() error {
+// explainNoPeers returns ErrNoPeers, with the reason why bootstrapping failed.
+func (t *table) explainNoPeers() error {
 	if t.bootstrap != nil {
 		if err := t.bootstrap.Err(); err != nil {
 			return fmt.Errorf("%w: %w", ErrNoPeers, err)
@@ -187,12 +188,12 @@ func (t *table) nobody() error {
 	return ErrNoPeers
 }
 
-// lookUp runs f, which asks the DHT for a key. If f says that nothing was found
-// although nobody answered, that's an error.
+// lookUp runs f, which asks the DHT for a key. It fails if f found nothing and no
+// peer answered.
 func (t *table) lookUp(ctx context.Context, key string, f func(context.Context, dhtRouter, string) (found bool, err error)) error {
 	empty := t.wait(ctx)
 	router, source := t.router()
-	ctx, l, end := begin(ctx, source, key, func() []peer.ID {
+	ctx, l, end := startLookup(ctx, source, key, func() []peer.ID {
 		return t.dht.RoutingTable().NearestPeers(kb.ConvertKey(key), amino.DefaultBucketSize)
 	})
 	defer end()
@@ -209,19 +210,19 @@ func (t *table) lookUp(ctx context.Context, key string, f func(context.Context, 
 	case ctx.Err() != nil:
 		return ctx.Err()
 	}
-	return l.failed()
+	return l.checkAnswered()
 }
 
-func (t *table) providers(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
+func (t *table) findProviders(ctx context.Context, c cid.Cid, emit func(Provider) bool) error {
 	return t.lookUp(ctx, string(c.Hash()), func(ctx context.Context, router dhtRouter, source string) (found bool, _ error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
 		for p := range router.FindProvidersAsync(ctx, c, 0) {
 			found = true
 			if ctx.Err() != nil {
-				continue // it ends soon
+				continue // the channel closes soon
 			}
-			if p, ok := t.provider(p); ok && !emit(Provider{AddrInfo: p, Source: source}) {
+			if p, ok := t.filterProvider(p); ok && !emit(Provider{AddrInfo: p, Source: source}) {
 				cancel()
 			}
 		}
@@ -229,15 +230,15 @@ func (t *table) providers(ctx context.Context, c cid.Cid, emit func(Provider) bo
 	})
 }
 
-// provider filters what somebody said of a provider. One that is only where we
-// don't go is none.
-func (t *table) provider(p peer.AddrInfo) (peer.AddrInfo, bool) {
+// filterProvider filters a provider that a peer reported. It returns false if the
+// provider has addresses but none in the scope.
+func (t *table) filterProvider(p peer.AddrInfo) (peer.AddrInfo, bool) {
 	if !validID(p.ID) {
 		return p, false
 	}
 	clean := t.scope.clean(p.ID, p.Addrs)
 	if len(clean) == 0 {
-		clean = t.addrs(p.ID)
+		clean = t.knownAddrs(p.ID)
 	}
 	if len(clean) == 0 && len(p.Addrs) > 0 {
 		return p, false
@@ -245,8 +246,8 @@ func (t *table) provider(p peer.AddrInfo) (peer.AddrInfo, bool) {
 	return peer.AddrInfo{ID: p.ID, Addrs: clean}, true
 }
 
-// addrs are those that the host knows.
-func (t *table) addrs(id peer.ID) []ma.Multiaddr {
+// knownAddrs returns the addresses that the host knows of a peer.
+func (t *table) knownAddrs(id peer.ID) []ma.Multiaddr {
 	return t.scope.clean(id, t.dht.Host().Peerstore().Addrs(id))
 }
 
@@ -256,7 +257,7 @@ func (t *table) findPeer(ctx context.Context, id peer.ID, emit func(Peer) bool) 
 		if err != nil {
 			return false, err
 		}
-		p.Addrs = t.scope.clean(id, withoutStandIn(p.Addrs))
+		p.Addrs = t.scope.clean(id, dropPlaceholder(p.Addrs))
 		if len(p.Addrs) > 0 {
 			emit(Peer{AddrInfo: p, Source: source})
 		}
@@ -264,14 +265,14 @@ func (t *table) findPeer(ctx context.Context, id peer.ID, emit func(Peer) bool) 
 	})
 }
 
-func (t *table) closest(ctx context.Context, key string, emit func(Peer) bool) error {
+func (t *table) closestPeers(ctx context.Context, key string, emit func(Peer) bool) error {
 	return t.lookUp(ctx, key, func(ctx context.Context, router dhtRouter, source string) (bool, error) {
 		ids, err := router.GetClosestPeers(ctx, key)
 		for _, id := range ids {
 			if !validID(id) {
 				continue
 			}
-			if !emit(Peer{peer.AddrInfo{ID: id, Addrs: t.addrs(id)}, source}) {
+			if !emit(Peer{peer.AddrInfo{ID: id, Addrs: t.knownAddrs(id)}, source}) {
 				break
 			}
 		}
@@ -279,7 +280,7 @@ func (t *table) closest(ctx context.Context, key string, emit func(Peer) bool) e
 	})
 }
 
-func (t *table) values(ctx context.Context, key string, emit func(Value) bool) error {
+func (t *table) searchValue(ctx context.Context, key string, emit func(Value) bool) error {
 	return t.lookUp(ctx, key, func(ctx context.Context, router dhtRouter, source string) (found bool, _ error) {
 		ctx, cancel := context.WithCancel(ctx)
 		defer cancel()
@@ -297,9 +298,9 @@ func (t *table) values(ctx context.Context, key string, emit func(Value) bool) e
 	})
 }
 
-// put and provide wait for the first peer, too: who publishes right after the
-// start wants it to be done.
-func (t *table) put(ctx context.Context, key string, value []byte) error {
+// putValue and provide wait for the first peer, too: a publisher may call them
+// right after the start.
+func (t *table) putValue(ctx context.Context, key string, value []byte) error {
 	if err := t.wait(ctx); err != nil {
 		return err
 	}
@@ -308,7 +309,7 @@ func (t *table) put(ctx context.Context, key string, value []byte) error {
 }
 
 func (t *table) provide(ctx context.Context, c cid.Cid) error {
-	// Where we look for it ourselves, whatever becomes of the rest.
+	// In our own provider store, even if announcing fails.
 	if err := t.dht.Provide(ctx, c, false); err != nil {
 		return err
 	}
@@ -322,7 +323,7 @@ func (t *table) provide(ctx context.Context, c cid.Cid) error {
 	return router.Provide(ctx, c, true)
 }
 
-// protocol is that of the DHT's messages.
+// protocol returns the protocol id of the DHT's messages.
 func (c *Config) protocol(wan bool) protocol.ID {
 	if wan {
 		return c.Prefix + kadProtocol
@@ -330,7 +331,7 @@ func (c *Config) protocol(wan bool) protocol.ID {
 	return c.Prefix + lanExtension + kadProtocol
 }
 
-// isIPNS returns whose name a key is.
+// isIPNS returns the id in the key of an IPNS record.
 func isIPNS(key string) (peer.ID, bool) {
 	rest, ok := strings.CutPrefix(key, "/ipns/")
 	if !ok {

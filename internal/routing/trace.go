@@ -13,40 +13,40 @@ import (
 	"github.com/libp2p/go-libp2p/core/routing"
 )
 
-// A TraceEvent is one question of a look-up, when it is answered or has failed.
+// A TraceEvent describes one request of a lookup after it was answered or failed.
 type TraceEvent struct {
-	// Source is who asked: dht, lan, accelerated, or the host of a delegated
-	// router, which is no peer: its events have neither Hop nor distance.
+	// Source is the source that sent the request: dht, lan, accelerated, or the
+	// host of a delegated router, whose events have neither Hop nor Distance.
 	Source string
-	// Hop counts from 1, the peers known when the look-up began. A peer that
-	// was heard of from one of hop n is of hop n+1.
+	// Hop is 1 for peers that were known when the lookup began, and n+1 for peers
+	// that a peer of hop n reported.
 	Hop int
-	// Peer was asked.
+	// Peer is the peer that was asked.
 	Peer peer.ID
-	// Distance is the XOR of the hashes of its id and of the key; Prefix is
-	// how many bits the two have in common, which is the number of zero bits
-	// that Distance begins with.
+	// Distance is the XOR of the hashes of Peer and of the key; Prefix is the
+	// number of leading bits that the two share, the leading zero bits of
+	// Distance.
 	Distance [sha256.Size]byte
 	Prefix   int
-	// Closer are the peers it says are closer to the key, Providers the ones
-	// it says have it, both as it says. At most 256 each.
+	// Closer lists the peers that the answer calls closer to the key, Providers
+	// those it calls providers, both unfiltered, at most 256 each.
 	Closer, Providers []peer.AddrInfo
-	// Value tells that it sent a record.
+	// Value reports whether the answer has a record.
 	Value bool
-	// Took is from asking to the answer, or until it was given up.
+	// Took is the time from the request to its answer or failure.
 	Took time.Duration
-	// Err is why there's no answer. nil: there is one.
+	// Err is the reason of a failure. nil: there is an answer.
 	Err error
 }
 
-// maxTraced bounds the peers of an event: a liar may send thousands.
+// maxTraced bounds the peers of an event: a hostile peer may send thousands.
 const maxTraced = 256
 
 type traceKey struct{}
 
-// WithTrace returns a context with which look-ups tell f of each question.
-// Calls of f don't overlap, and hold up the look-up: it should be quick. Once
-// the look-up is over, a few late ones may follow.
+// WithTrace returns a context with which lookups call f for each request. Calls
+// of f don't overlap, and block the lookup: f should be quick. A few calls may
+// come after the lookup has ended.
 func WithTrace(ctx context.Context, f func(TraceEvent)) context.Context {
 	var mu sync.Mutex
 	return context.WithValue(ctx, traceKey{}, func(e TraceEvent) {
@@ -56,20 +56,20 @@ func WithTrace(ctx context.Context, f func(TraceEvent)) context.Context {
 	})
 }
 
-// traceOf returns what WithTrace set, or nil.
-func traceOf(ctx context.Context) func(TraceEvent) {
+// traceFrom returns what WithTrace set, or nil.
+func traceFrom(ctx context.Context) func(TraceEvent) {
 	f, _ := ctx.Value(traceKey{}).(func(TraceEvent))
 	return f
 }
 
-// A lookup follows one look-up in one DHT. It travels in the context, from the
-// source that begins it to the sender of its messages.
+// A lookup records the requests of one lookup in one DHT. The context carries it
+// from the table that starts it to the sender of its messages.
 type lookup struct {
 	source string
 	target [sha256.Size]byte
 	trace  func(TraceEvent) // or nil
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the following
 	asked    map[peer.ID]bool
 	answers  int
 	hops     map[peer.ID]int
@@ -78,11 +78,11 @@ type lookup struct {
 
 type lookupKey struct{}
 
-// begin makes a lookup and its context. The end function cancels it, and waits
-// for what the DHT tells of dials. The seeds are whom the DHT begins with; they
-// are asked for if there's a trace.
-func begin(ctx context.Context, source, key string, seeds func() []peer.ID) (_ context.Context, l *lookup, end func()) {
-	l = &lookup{source: source, target: sha256.Sum256([]byte(key)), trace: traceOf(ctx), asked: make(map[peer.ID]bool)}
+// startLookup makes a lookup and its context. The end function cancels it, and
+// waits for the DHT's last events. The seeds are the peers that the DHT starts
+// from; startLookup calls it only for a trace.
+func startLookup(ctx context.Context, source, key string, seeds func() []peer.ID) (_ context.Context, l *lookup, end func()) {
+	l = &lookup{source: source, target: sha256.Sum256([]byte(key)), trace: traceFrom(ctx), asked: make(map[peer.ID]bool)}
 	ctx, cancel := context.WithCancel(context.WithValue(ctx, lookupKey{}, l))
 	if l.trace == nil {
 		return ctx, l, cancel
@@ -93,25 +93,25 @@ func begin(ctx context.Context, source, key string, seeds func() []peer.ID) (_ c
 		l.hops[p] = 1
 	}
 	ctx, events := routing.RegisterForQueryEvents(ctx)
-	var following sync.WaitGroup
-	following.Go(func() {
+	var running sync.WaitGroup
+	running.Go(func() {
 		for e := range events {
-			l.dialled(e)
+			l.recordDial(e)
 		}
 	})
 	return ctx, l, func() {
 		cancel()
-		following.Wait()
+		running.Wait()
 	}
 }
 
-func lookupOf(ctx context.Context) *lookup {
+func lookupFrom(ctx context.Context) *lookup {
 	l, _ := ctx.Value(lookupKey{}).(*lookup)
 	return l
 }
 
-// ask notes that a peer is asked. The lookup may be nil.
-func (l *lookup) ask(p peer.ID) {
+// recordQuestion records that a peer is asked. The lookup may be nil.
+func (l *lookup) recordQuestion(p peer.ID) {
 	if l == nil {
 		return
 	}
@@ -120,8 +120,8 @@ func (l *lookup) ask(p peer.ID) {
 	l.asked[p] = true
 }
 
-// answer notes what came of asking a peer.
-func (l *lookup) answer(p peer.ID, m *pb.Message, took time.Duration, err error) {
+// recordAnswer records a peer's answer, or its failure. The lookup may be nil.
+func (l *lookup) recordAnswer(p peer.ID, m *pb.Message, took time.Duration, err error) {
 	if l == nil {
 		return
 	}
@@ -133,9 +133,9 @@ func (l *lookup) answer(p peer.ID, m *pb.Message, took time.Duration, err error)
 		l.mu.Unlock()
 		return
 	}
-	e := l.event(p, took, err)
+	e := l.newEvent(p, took, err)
 	if m != nil {
-		e.Closer, e.Providers = infos(m.GetCloserPeers()), infos(m.GetProviderPeers())
+		e.Closer, e.Providers = addrInfos(m.GetCloserPeers()), addrInfos(m.GetProviderPeers())
 		e.Value = m.GetRecord() != nil
 		for _, c := range e.Closer {
 			if l.hops[c.ID] == 0 {
@@ -147,8 +147,8 @@ func (l *lookup) answer(p peer.ID, m *pb.Message, took time.Duration, err error)
 	l.trace(e)
 }
 
-// event begins an event about a peer; mu is held.
-func (l *lookup) event(p peer.ID, took time.Duration, err error) TraceEvent {
+// newEvent returns an event for a peer. The caller holds mu.
+func (l *lookup) newEvent(p peer.ID, took time.Duration, err error) TraceEvent {
 	e := TraceEvent{Source: l.source, Peer: p, Took: took, Err: err}
 	if l.hops[p] == 0 {
 		l.hops[p] = 1
@@ -158,8 +158,9 @@ func (l *lookup) event(p peer.ID, took time.Duration, err error) TraceEvent {
 	return e
 }
 
-// dialled takes an event of the DHT: who can't be dialled is never asked.
-func (l *lookup) dialled(e *routing.QueryEvent) {
+// recordDial records an event of the DHT about a dial: a peer whose dial fails is
+// never asked, and traced here.
+func (l *lookup) recordDial(e *routing.QueryEvent) {
 	l.mu.Lock()
 	switch {
 	case e.Type == routing.DialingPeer:
@@ -169,7 +170,7 @@ func (l *lookup) dialled(e *routing.QueryEvent) {
 		if began, ok := l.dialling[e.ID]; ok {
 			took = time.Since(began)
 		}
-		traced := l.event(e.ID, took, errors.New(e.Extra))
+		traced := l.newEvent(e.ID, took, errors.New(e.Extra))
 		l.mu.Unlock()
 		l.trace(traced)
 		return
@@ -177,8 +178,8 @@ func (l *lookup) dialled(e *routing.QueryEvent) {
 	l.mu.Unlock()
 }
 
-// failed says whether the look-up came to nothing because nobody answered.
-func (l *lookup) failed() error {
+// checkAnswered returns ErrNoAnswer if no peer answered.
+func (l *lookup) checkAnswered() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.answers == 0 {
@@ -187,7 +188,7 @@ func (l *lookup) failed() error {
 	return nil
 }
 
-func infos(peers []*pb.Message_Peer) []peer.AddrInfo {
+func addrInfos(peers []*pb.Message_Peer) []peer.AddrInfo {
 	all := pb.PBPeersToPeerInfos(peers[:min(len(peers), maxTraced)])
 	out := make([]peer.AddrInfo, 0, len(all))
 	for _, p := range all {
@@ -196,7 +197,7 @@ func infos(peers []*pb.Message_Peer) []peer.AddrInfo {
 	return out
 }
 
-// distance returns the XOR of two keys and how many zero bits it begins with.
+// distance returns the XOR of two keys and the number of its leading zero bits.
 func distance(a, b [sha256.Size]byte) (d [sha256.Size]byte, prefix int) {
 	counting := true
 	for i := range d {

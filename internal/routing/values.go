@@ -8,28 +8,27 @@ import (
 	"iter"
 )
 
-// A Value is a record as a source has it.
+// A Value is a record from a source.
 type Value struct {
 	Data   []byte
 	Source string
 }
 
-// SearchValue asks all sources for the record under a key, /ipns/ or /pk/ and
-// the bytes of a peer id, and yields valid ones, each better than the one
-// before: the first as soon as there is one, the last when all have answered.
-// It ends as FindProviders does.
+// SearchValue asks all sources for the record under a key, which is /ipns/ or
+// /pk/ and the bytes of a peer id. It yields valid records, each as soon as it
+// arrives if it is better than the one before. It ends as FindProviders does.
 func (r *Router) SearchValue(ctx context.Context, key string) iter.Seq2[Value, error] {
 	return func(yield func(Value, error) bool) {
-		var runs []run[Value]
+		var tasks []task[Value]
 		for _, t := range r.tables {
-			runs = append(runs, run[Value]{t.source, func(ctx context.Context, emit func(Value) bool) error {
-				return t.values(ctx, key, emit)
+			tasks = append(tasks, task[Value]{t.source, func(ctx context.Context, emit func(Value) bool) error {
+				return t.searchValue(ctx, key, emit)
 			}})
 		}
 		if id, ok := isIPNS(key); ok {
 			for _, d := range r.delegated {
-				runs = append(runs, run[Value]{d.name(), func(ctx context.Context, emit func(Value) bool) error {
-					data, err := d.record(ctx, id)
+				tasks = append(tasks, task[Value]{d.name(), func(ctx context.Context, emit func(Value) bool) error {
+					data, err := d.getRecord(ctx, id)
 					if len(data) > 0 {
 						emit(Value{data, d.name()})
 					}
@@ -37,17 +36,17 @@ func (r *Router) SearchValue(ctx context.Context, key string) iter.Seq2[Value, e
 				}})
 			}
 		}
-		if len(runs) == 0 {
+		if len(tasks) == 0 {
 			yield(Value{}, fmt.Errorf("routing: find a record: %w", ErrNoSource))
 			return
 		}
 		var best []byte
-		for v, err := range race(ctx, r, "find a record", nil, runs) {
+		for v, err := range race(ctx, r, "find a record", nil, tasks) {
 			if err != nil {
 				yield(Value{}, err)
 				return
 			}
-			if !r.better(key, best, v.Data) {
+			if !r.isBetter(key, best, v.Data) {
 				continue
 			}
 			best = v.Data
@@ -59,8 +58,8 @@ func (r *Router) SearchValue(ctx context.Context, key string) iter.Seq2[Value, e
 	}
 }
 
-// better tells whether data are a valid record, and better than the best.
-func (r *Router) better(key string, best, data []byte) bool {
+// isBetter reports whether data are a valid record, and better than the best.
+func (r *Router) isBetter(key string, best, data []byte) bool {
 	if r.validator.Validate(key, data) != nil {
 		return false
 	}
@@ -74,8 +73,8 @@ func (r *Router) better(key string, best, data []byte) bool {
 	return err == nil && i == 1
 }
 
-// GetValue finishes the search and returns the best record. ErrNotFound: there
-// is none that is valid.
+// GetValue waits until all sources have answered, and returns the best record.
+// ErrNotFound means that there is no valid one.
 func (r *Router) GetValue(ctx context.Context, key string) ([]byte, error) {
 	var best []byte
 	for v, err := range r.SearchValue(ctx, key) {
@@ -94,36 +93,36 @@ func (r *Router) GetValue(ctx context.Context, key string) ([]byte, error) {
 	return best, nil
 }
 
-// PutValue publishes a record in each DHT, and in ModeDelegated at the
-// delegated routers. It returns when all are done, and an error if none took
-// it, or if it is not valid.
+// PutValue publishes a record in each DHT, or, in ModeDelegated, through the
+// delegated routers. It returns when all are done. It fails if the record is
+// invalid, or if every source failed.
 func (r *Router) PutValue(ctx context.Context, key string, value []byte) error {
 	if err := r.validator.Validate(key, value); err != nil {
 		return fmt.Errorf("routing: publish a record: %w", err)
 	}
-	var runs []run[struct{}]
+	var tasks []task[struct{}]
 	for _, t := range r.tables {
-		runs = append(runs, run[struct{}]{t.source, func(ctx context.Context, _ func(struct{}) bool) error {
-			return t.put(ctx, key, value)
+		tasks = append(tasks, task[struct{}]{t.source, func(ctx context.Context, _ func(struct{}) bool) error {
+			return t.putValue(ctx, key, value)
 		}})
 	}
 	if id, ok := isIPNS(key); ok && len(r.tables) == 0 {
 		for _, d := range r.delegated {
-			runs = append(runs, run[struct{}]{d.name(), func(ctx context.Context, _ func(struct{}) bool) error {
+			tasks = append(tasks, task[struct{}]{d.name(), func(ctx context.Context, _ func(struct{}) bool) error {
 				return d.putRecord(ctx, id, value)
 			}})
 		}
 	}
-	return r.all(ctx, "publish a record", runs)
+	return r.runAll(ctx, "publish a record", tasks)
 }
 
-// all runs all, and returns an error if each of them failed.
-func (r *Router) all(ctx context.Context, what string, runs []run[struct{}]) error {
-	if len(runs) == 0 {
+// runAll runs all tasks, and fails if every one of them failed.
+func (r *Router) runAll(ctx context.Context, what string, tasks []task[struct{}]) error {
+	if len(tasks) == 0 {
 		return fmt.Errorf("routing: %s: %w", what, ErrNoSource)
 	}
 	var errs []error
-	for _, err := range race(ctx, r, what, nil, runs) {
+	for _, err := range race(ctx, r, what, nil, tasks) {
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)

@@ -6,7 +6,6 @@ import (
 	"sync"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/ipfs/go-cid"
 )
 
@@ -87,5 +86,5 @@ func (l *lending) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.
 	defer l.mu.Unlock()
 	l.used[&memory[0]] = true
 	n := copy(memory, b.Data())
-	return block.Internal(access.Key{}).Reopen(c, memory[:n:n], b.Checksum())
+	return block.Reopen(c, memory[:n:n], b.Checksum())
 }

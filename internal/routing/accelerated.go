@@ -22,50 +22,50 @@ import (
 )
 
 const (
-	// crawlers is how many peers are asked at once to fill the table of the
-	// whole network: some 10,000 answer within few minutes.
+	// crawlers is the number of peers that a crawl asks at once to fill the table
+	// of the whole network: some 10,000 answer within a few minutes.
 	crawlers = 200
 
-	// crawlAgain is when to try again if nobody answered, crawlPoll how often
-	// to look whether there's somebody to ask.
-	crawlAgain = time.Minute
+	// crawlRetry is the pause after a crawl that no peer answered, crawlPoll the
+	// interval at which a crawl looks for a first peer to ask.
+	crawlRetry = time.Minute
 	crawlPoll  = 100 * time.Millisecond
 )
 
-// addFull gives the table what knows the whole network.
-func (t *table) addFull(c *Config) error {
-	short := &shortHost{Host: c.Host, opened: make(map[peer.ID]bool)}
+// startAccelerated adds the table of the whole network.
+func (t *table) startAccelerated(c *Config) error {
+	short := &crawlHost{Host: c.Host, opened: make(map[peer.ID]bool)}
 	crawl, err := crawler.NewDefaultCrawler(short,
 		crawler.WithProtocols([]protocol.ID{c.protocol(true)}),
 		crawler.WithParallelism(crawlers),
-		crawler.WithCustomMessageSender(senderOf()))
+		crawler.WithCustomMessageSender(newSender()))
 	if err != nil {
 		return fmt.Errorf("routing: start the accelerated DHT: %w", err)
 	}
 	options := []fullrt.Option{
 		fullrt.WithCrawler(&seededCrawler{crawl: crawl, host: short, table: t, bootstrap: c.Bootstrap}),
-		// It takes few of the options, and none of the defaults.
+		// fullrt reads few of these options, and applies no defaults.
 		fullrt.DHTOption(
 			dht.BucketSize(amino.DefaultBucketSize),
 			dht.BootstrapPeers(),
-			dht.WithCustomMessageSender(senderOf(c.protocol(true)))),
+			dht.WithCustomMessageSender(newSender(c.protocol(true)))),
 	}
 	if c.Local {
 		options = append(options, fullrt.WithIPDiversityFilterLimit(0))
 	}
-	t.full, err = fullrt.NewFullRT(&tableHost{c.Host, t.scope}, c.Prefix, options...)
+	t.accelerated, err = fullrt.NewFullRT(&filteredHost{c.Host, t.scope}, c.Prefix, options...)
 	if err != nil {
 		return fmt.Errorf("routing: start the accelerated DHT: %w", err)
 	}
 	return nil
 }
 
-// A seededCrawler begins where the DHT has got to, as soon as it has got
-// anywhere: fullrt would try once, with the bootstrap peers alone, and not
-// again for an hour.
+// A seededCrawler starts from the peers in the DHT's routing table, as soon as
+// there are any: fullrt would try once, with the bootstrap peers only, and then
+// wait for an hour.
 type seededCrawler struct {
 	crawl     crawler.Crawler
-	host      *shortHost
+	host      *crawlHost
 	table     *table
 	bootstrap []peer.AddrInfo
 }
@@ -96,29 +96,29 @@ func (s *seededCrawler) Run(ctx context.Context, known []*peer.AddrInfo, good cr
 		s.crawl.Run(ctx, seeds, func(p peer.ID, peers []*peer.AddrInfo) {
 			answered.Add(1)
 			good(p, peers)
-			s.host.done(p)
+			s.host.release(p)
 		}, func(p peer.ID, err error) {
 			bad(p, err)
-			s.host.done(p)
+			s.host.release(p)
 		})
 		if answered.Load() > 0 {
 			return
 		}
-		pause.Reset(crawlAgain)
+		pause.Reset(crawlRetry)
 	}
 }
 
-// A shortHost closes the connections that a crawl opened as soon as it is done
-// with a peer: thousands would be open before the connection manager looks, and
-// nobody else could connect.
-type shortHost struct {
+// A crawlHost closes each connection that a crawl opened as soon as the crawl is
+// done with the peer: thousands would be open before the connection manager
+// trims them, and no other peer could connect.
+type crawlHost struct {
 	host.Host
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the following
 	opened map[peer.ID]bool
 }
 
-func (h *shortHost) Connect(ctx context.Context, p peer.AddrInfo) error {
+func (h *crawlHost) Connect(ctx context.Context, p peer.AddrInfo) error {
 	if h.Network().Connectedness(p.ID) != network.Connected {
 		h.mu.Lock()
 		h.opened[p.ID] = true
@@ -127,8 +127,9 @@ func (h *shortHost) Connect(ctx context.Context, p peer.AddrInfo) error {
 	return h.Host.Connect(ctx, p)
 }
 
-// done closes the connections to a peer, if nobody else has come to use them.
-func (h *shortHost) done(id peer.ID) {
+// release closes the connections to a peer that the crawl opened, unless another
+// protocol uses them by now.
+func (h *crawlHost) release(id peer.ID) {
 	h.mu.Lock()
 	opened := h.opened[id]
 	delete(h.opened, id)
@@ -141,47 +142,47 @@ func (h *shortHost) done(id peer.ID) {
 			return !strings.HasSuffix(string(s.Protocol()), string(kadProtocol)) && !strings.HasPrefix(string(s.Protocol()), "/ipfs/id/")
 		})
 		if !used {
-			_ = c.Close() // it is open or it isn't
+			_ = c.Close() // fails only if it is closed already
 		}
 	}
 }
 
-// A tableHost keeps what fullrt does with addresses to the scope: it filters
-// neither those it learns nor those it announces, and takes nobody into its
-// table who has no public one.
-type tableHost struct {
+// A filteredHost applies the scope to the addresses that fullrt uses. fullrt
+// itself filters neither the addresses it learns nor those it announces, and
+// leaves peers without a public address out of its table.
+type filteredHost struct {
 	host.Host
 	scope scope
 }
 
-func (h *tableHost) Addrs() []ma.Multiaddr { return h.scope.filter(h.Host.Addrs()) }
+func (h *filteredHost) Addrs() []ma.Multiaddr { return h.scope.filter(h.Host.Addrs()) }
 
-func (h *tableHost) Peerstore() peerstore.Peerstore {
-	return &tablePeerstore{h.Host.Peerstore(), h.scope}
+func (h *filteredHost) Peerstore() peerstore.Peerstore {
+	return &filteredPeerstore{h.Host.Peerstore(), h.scope}
 }
 
-type tablePeerstore struct {
+type filteredPeerstore struct {
 	peerstore.Peerstore
 	scope scope
 }
 
-func (s *tablePeerstore) AddAddrs(id peer.ID, addrs []ma.Multiaddr, ttl time.Duration) {
+func (s *filteredPeerstore) AddAddrs(id peer.ID, addrs []ma.Multiaddr, ttl time.Duration) {
 	s.Peerstore.AddAddrs(id, s.scope.filter(addrs), ttl)
 }
 
-// standIn is public to fullrt, which asks PeerInfo for nothing else. Nobody
-// was ever given it, and it is never dialled.
-const standIn = "/ip6/2000::1/tcp/1"
+// placeholderAddr makes a peer look public to fullrt, which calls PeerInfo for
+// nothing else. The address belongs to no network, and is never dialled.
+const placeholderAddr = "/ip6/2000::1/tcp/1"
 
-func (s *tablePeerstore) PeerInfo(id peer.ID) peer.AddrInfo {
+func (s *filteredPeerstore) PeerInfo(id peer.ID) peer.AddrInfo {
 	p := s.Peerstore.PeerInfo(id)
 	if s.scope == scopeAny {
-		p.Addrs = append(slices.Clip(p.Addrs), ma.StringCast(standIn))
+		p.Addrs = append(slices.Clip(p.Addrs), ma.StringCast(placeholderAddr))
 	}
 	return p
 }
 
-// withoutStandIn removes it from what fullrt tells.
-func withoutStandIn(addrs []ma.Multiaddr) []ma.Multiaddr {
-	return ma.FilterAddrs(addrs, func(a ma.Multiaddr) bool { return a.String() != standIn })
+// dropPlaceholder removes placeholderAddr from addresses that fullrt returns.
+func dropPlaceholder(addrs []ma.Multiaddr) []ma.Multiaddr {
+	return ma.FilterAddrs(addrs, func(a ma.Multiaddr) bool { return a.String() != placeholderAddr })
 }
