@@ -53,7 +53,10 @@ func (n *Node) startAnnouncing(ctx context.Context, net *online) {
 	net.announcer = a
 	events := n.store.Events(ctx)
 	net.running.Go(func() {
-		for e := range events {
+		for e, err := range events {
+			if err != nil {
+				return
+			}
 			if e.Lost > 0 || (e.Kind == store.EventAlias || e.Kind == store.EventUnalias) && !isUnfinished(e.Name) {
 				a.note(func() { a.add(e.Name, e.Lost > 0) })
 			}

@@ -434,7 +434,10 @@ func ExampleNode_Events() {
 	if _, err := n.Add(ctx, strings.NewReader("hello\n"), cairn.AddOptions{Alias: "greeting"}); err != nil {
 		log.Fatal(err)
 	}
-	for e := range events {
+	for e, err := range events {
+		if err != nil {
+			log.Fatal(err)
+		}
 		fmt.Println(e.Kind, e.Name, e.CID)
 		break
 	}

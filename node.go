@@ -183,8 +183,9 @@ func (n *Node) Resolve(ctx context.Context, name string) (root cid.Cid, ok bool,
 func (n *Node) TempPin() *store.TempPin { return n.store.TempPin() }
 
 // Events returns what happens in the store from the call on, until the context
-// ends or the node is closed. See store.Store.Events.
-func (n *Node) Events(ctx context.Context) iter.Seq[store.Event] { return n.store.Events(ctx) }
+// ends or the node is closed, and last the error that ended it. See
+// store.Store.Events.
+func (n *Node) Events(ctx context.Context) iter.Seq2[store.Event, error] { return n.store.Events(ctx) }
 
 var (
 	_ block.Getter = (*Node)(nil)

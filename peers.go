@@ -266,8 +266,8 @@ func (n *Node) PeerEvents(ctx context.Context) (iter.Seq[PeerEvent], error) {
 	}
 	events := net.swarm.Events(ctx)
 	return func(yield func(PeerEvent) bool) {
-		for e := range events {
-			if !yield(PeerEvent{Kind: PeerEventKind(e.Kind.String()), Peer: e.Peer, Addr: e.Addr, Lost: e.Lost}) {
+		for e, err := range events {
+			if err != nil || !yield(PeerEvent{Kind: PeerEventKind(e.Kind.String()), Peer: e.Peer, Addr: e.Addr, Lost: e.Lost}) {
 				return
 			}
 		}

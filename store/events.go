@@ -19,7 +19,7 @@ const (
 	// EventUnalias: the alias Name, which was CID, was removed.
 	EventUnalias
 	// EventWhole: nothing is missing any more below CID, the root of the alias
-	// Name, and what was held in its place is let go.
+	// Name, and what was held in its place is released.
 	EventWhole
 	// EventDamaged: the bytes of the block CID have gone bad. If it was live,
 	// it's wanted now.
@@ -53,12 +53,12 @@ type Event struct {
 	CID    cid.Cid
 	Blocks int64
 	Bytes  int64
-	// Lost is how many events before this one were dropped, because nobody
-	// took them in time.
+	// Lost is how many events before this one were dropped because the
+	// subscriber was slow.
 	Lost uint64
 }
 
-// maxEvents bounds what waits for a listener that is slow.
+// maxEvents bounds what waits for a slow subscriber.
 const maxEvents = 1024
 
 func newHub() *events.Hub[Event] {
@@ -66,7 +66,7 @@ func newHub() *events.Hub[Event] {
 }
 
 // Events returns what happens from the call on, until the context ends or the
-// store closes. Who doesn't listen in time loses events, and is told by the
-// next one how many. The listening begins with the call and ends with the
-// iteration or the context.
-func (s *Store) Events(ctx context.Context) iter.Seq[Event] { return s.events.Subscribe(ctx) }
+// store closes. Last it yields the error that ended it: the context's, or
+// ErrClosed. A slow subscriber loses events; the next one says how many. The
+// subscription starts with the call and ends with the iteration or the context.
+func (s *Store) Events(ctx context.Context) iter.Seq2[Event, error] { return s.events.Subscribe(ctx) }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"testing"
@@ -11,7 +12,7 @@ func TestEventsAreBounded(t *testing.T) {
 	const more = 100
 	h := newHarness(t)
 	s := h.open("", Options{})
-	take, stop := iter.Pull(s.Events(h.ctx))
+	take, stop := iter.Pull2(s.Events(h.ctx))
 	defer stop()
 	a := h.leaf("a")
 	b := s.Batch()
@@ -20,17 +21,17 @@ func TestEventsAreBounded(t *testing.T) {
 	}
 	h.ok(b.Commit(h.ctx))
 	for i := range maxEvents {
-		e, ok := take()
-		if want := (Event{Kind: EventAlias, Name: fmt.Sprint(i), CID: a.CID()}); !ok || e != want {
-			t.Fatalf("event %d: got %+v, %v, want %+v", i, e, ok, want)
+		e, err, _ := take()
+		if want := (Event{Kind: EventAlias, Name: fmt.Sprint(i), CID: a.CID()}); err != nil || e != want {
+			t.Fatalf("event %d: got %+v, %v, want %+v", i, e, err, want)
 		}
 	}
 	h.ok(s.RemoveAlias(h.ctx, "7"))
-	if e, ok := take(); !ok || e.Kind != EventUnalias || e.Name != "7" || e.Lost != more {
+	if e, err, _ := take(); err != nil || e.Kind != EventUnalias || e.Name != "7" || e.Lost != more {
 		t.Errorf("got %+v, want alias 7 removed, and %d events lost before", e, more)
 	}
 	h.ok(s.RemoveAlias(h.ctx, "8"))
-	if e, ok := take(); !ok || e.Name != "8" || e.Lost != 0 {
+	if e, err, _ := take(); err != nil || e.Name != "8" || e.Lost != 0 {
 		t.Errorf("got %+v, want alias 8 removed, and no events lost", e)
 	}
 }
@@ -82,20 +83,27 @@ func TestEventsEnd(t *testing.T) {
 	ctx, cancel := context.WithCancel(h.ctx)
 	ended := s.Events(ctx)
 	cancel()
-	for e := range ended {
-		t.Errorf("got %+v of a context that has ended", e)
+	for e, err := range ended {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("got %+v, %v of a context that has ended, want its error", e, err)
+		}
 	}
 	open := s.Events(h.ctx)
 	h.alias(s, "x", h.leaf("a"))
 	h.ok(s.Close())
 	var kinds []EventKind
-	for e := range open {
-		kinds = append(kinds, e.Kind)
+	var last error
+	for e, err := range open {
+		if last = err; err == nil {
+			kinds = append(kinds, e.Kind)
+		}
 	}
-	if len(kinds) != 1 || kinds[0] != EventAlias {
-		t.Errorf("got kinds %v, want what was before Close, and an end", kinds)
+	if len(kinds) != 1 || kinds[0] != EventAlias || !errors.Is(last, ErrClosed) {
+		t.Errorf("got kinds %v, %v, want what was before Close, and ErrClosed", kinds, last)
 	}
-	for e := range s.Events(h.ctx) {
-		t.Errorf("got %+v of a store that is closed", e)
+	for e, err := range s.Events(h.ctx) {
+		if !errors.Is(err, ErrClosed) {
+			t.Errorf("got %+v, %v of a store that is closed, want ErrClosed", e, err)
+		}
 	}
 }

@@ -87,14 +87,14 @@ func (h harness) flip(fs *crashfs.FS, s *Store, b block.Block) {
 
 // listen returns a function that waits for the next event of a kind.
 func (h harness) listen(s *Store) (next func(EventKind) Event) {
-	take, stop := iter.Pull(s.Events(h.ctx))
+	take, stop := iter.Pull2(s.Events(h.ctx))
 	h.Cleanup(stop)
 	return func(kind EventKind) Event {
 		h.Helper()
 		for {
-			e, ok := take()
-			if !ok {
-				h.Fatalf("the events ended before one of kind %d came", kind)
+			e, err, _ := take()
+			if err != nil {
+				h.Fatalf("the events ended before one of kind %d came: %v", kind, err)
 			}
 			if e.Kind == kind {
 				return e

@@ -237,7 +237,7 @@ func (s *Store) Close() error {
 				<-s.idle
 			}
 		}
-		s.events.Close()
+		s.events.Close(ErrClosed)
 		errs := []error{s.untold}
 		if s.index.err() != nil {
 			errs = append(errs, s.index.err())

@@ -10,7 +10,9 @@
 package events
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"sync"
 )
@@ -22,7 +24,7 @@ type Hub[E any] struct {
 
 	mu            sync.Mutex // guards the following
 	subscriptions map[*subscription[E]]struct{}
-	closed        bool
+	closed        error // nil until Close
 }
 
 type subscription[E any] struct {
@@ -51,21 +53,25 @@ func (h *Hub[E]) Send(e E) {
 	}
 }
 
+// errEnded ends an iteration after the one that ended the subscription.
+var errEnded = errors.New("the subscription has ended")
+
 // Subscribe returns the events sent from the call on, until the context ends or
-// the hub is closed. The subscription starts with the call, not with the first
+// the hub is closed. Last it yields the error that ended it: the context's, or
+// that of Close. The subscription starts with the call, not with the first
 // iteration, and ends with the first iteration or the context. Later iterations
-// yield only what was still buffered then.
-func (h *Hub[E]) Subscribe(ctx context.Context) iter.Seq[E] {
+// yield only what was still buffered then, and an error.
+func (h *Hub[E]) Subscribe(ctx context.Context) iter.Seq2[E, error] {
 	s := &subscription[E]{events: make(chan E, h.buffer)}
 	h.mu.Lock()
-	if h.closed {
+	if h.closed != nil {
 		close(s.events)
 	} else {
 		h.subscriptions[s] = struct{}{}
 	}
 	h.mu.Unlock()
 	stop := context.AfterFunc(ctx, func() { h.unsubscribe(s) })
-	return func(yield func(E) bool) {
+	return func(yield func(E, error) bool) {
 		defer func() {
 			stop()
 			h.unsubscribe(s)
@@ -73,14 +79,26 @@ func (h *Hub[E]) Subscribe(ctx context.Context) iter.Seq[E] {
 		for {
 			select {
 			case e, ok := <-s.events:
-				if !ok || !yield(e) {
+				if !ok {
+					yield(*new(E), h.ended(ctx))
+					return
+				}
+				if !yield(e, nil) {
 					return
 				}
 			case <-ctx.Done():
+				yield(*new(E), ctx.Err())
 				return
 			}
 		}
 	}
+}
+
+// ended returns why a subscription has ended.
+func (h *Hub[E]) ended(ctx context.Context) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return cmp.Or(ctx.Err(), h.closed, errEnded)
 }
 
 func (h *Hub[E]) unsubscribe(s *subscription[E]) {
@@ -92,12 +110,12 @@ func (h *Hub[E]) unsubscribe(s *subscription[E]) {
 	}
 }
 
-// Close ends all subscriptions, after they have yielded what was sent before, and
-// those made later at once. It may be called again.
-func (h *Hub[E]) Close() {
+// Close ends all subscriptions with err, after they have yielded what was sent
+// before, and those made later at once. It may be called again.
+func (h *Hub[E]) Close(err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.closed = true
+	h.closed = err
 	for s := range h.subscriptions {
 		close(s.events)
 		delete(h.subscriptions, s)

@@ -2,6 +2,7 @@ package events
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
@@ -18,6 +19,25 @@ func newHub(buffer int) *Hub[event] {
 	return New(buffer, func(e *event, n uint64) { e.lost = n })
 }
 
+var errClosed = errors.New("closed")
+
+// collect returns what is left of a subscription, and the error that ended it.
+func collect(t *testing.T, events iter.Seq2[event, error]) (got []event, last error) {
+	t.Helper()
+	for e, err := range events {
+		if last != nil {
+			t.Errorf("got %v, %v after the error %v", e, err, last)
+		}
+		if last = err; err == nil {
+			got = append(got, e)
+		}
+	}
+	if last == nil {
+		t.Error("got no error at the end")
+	}
+	return got, last
+}
+
 func (h *Hub[E]) count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -32,17 +52,21 @@ func TestSubscribers(t *testing.T) {
 	h.Send(event{n: 1})
 	second := h.Subscribe(t.Context())
 	h.Send(event{n: 2})
-	h.Close()
-	h.Close()
+	h.Close(errClosed)
+	h.Close(errClosed)
 	h.Send(event{n: 3})
-	if got, want := slices.Collect(first), []event{{n: 1}, {n: 2}}; !slices.Equal(got, want) {
-		t.Errorf("the first: got %v, want %v", got, want)
-	}
-	if got, want := slices.Collect(second), []event{{n: 2}}; !slices.Equal(got, want) {
-		t.Errorf("the second: got %v, want %v", got, want)
-	}
-	if got := slices.Collect(h.Subscribe(t.Context())); len(got) > 0 {
-		t.Errorf("after Close: got %v", got)
+	for _, test := range []struct {
+		name   string
+		events iter.Seq2[event, error]
+		want   []event
+	}{
+		{"the first", first, []event{{n: 1}, {n: 2}}},
+		{"the second", second, []event{{n: 2}}},
+		{"after Close", h.Subscribe(t.Context()), nil},
+	} {
+		if got, err := collect(t, test.events); !slices.Equal(got, test.want) || err != errClosed {
+			t.Errorf("%s: got %v, %v, want %v and the error of Close", test.name, got, err, test.want)
+		}
 	}
 }
 
@@ -51,14 +75,14 @@ func TestSubscribers(t *testing.T) {
 func TestLost(t *testing.T) {
 	const buffer = 3
 	h := newHub(buffer)
-	next, stop := iter.Pull(h.Subscribe(t.Context()))
+	next, stop := iter.Pull2(h.Subscribe(t.Context()))
 	defer stop()
-	quick, end := iter.Pull(h.Subscribe(t.Context()))
+	quick, end := iter.Pull2(h.Subscribe(t.Context()))
 	defer end()
-	take := func(next func() (event, bool), want event) {
+	take := func(next func() (event, error, bool), want event) {
 		t.Helper()
-		if got, ok := next(); !ok || got != want {
-			t.Errorf("got %v, %v, want %v", got, ok, want)
+		if got, err, _ := next(); err != nil || got != want {
+			t.Errorf("got %v, %v, want %v", got, err, want)
 		}
 	}
 	for n := range buffer + 7 {
@@ -89,13 +113,16 @@ func TestUnsubscribe(t *testing.T) {
 		if got := h.count(); got != 1 {
 			t.Errorf("got %d subscriptions, want the one that isn't iterated over", got)
 		}
-		waiting := make(chan []event)
+		waiting := make(chan struct{})
 		last := h.Subscribe(ctx)
-		go func() { waiting <- slices.Collect(last) }()
+		go func() {
+			defer close(waiting)
+			if got, err := collect(t, last); len(got) > 0 || err != context.Canceled {
+				t.Errorf("got %v, %v, want the context's error", got, err)
+			}
+		}()
 		cancel()
-		if got := <-waiting; len(got) > 0 {
-			t.Errorf("got %v", got)
-		}
+		<-waiting
 		synctest.Wait()
 		if got := h.count(); got != 0 {
 			t.Errorf("got %d subscriptions after the context ended, want none", got)
@@ -113,14 +140,16 @@ func TestIterateTwice(t *testing.T) {
 			break
 		}
 		h.Send(event{n: 2})
-		ended := make(chan []event, 1)
-		go func() { ended <- slices.Collect(events) }()
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			if got, err := collect(t, events); len(got) > 0 || err != errEnded {
+				t.Errorf("got %v, %v, want nothing sent since, and errEnded", got, err)
+			}
+		}()
 		synctest.Wait()
 		select {
-		case got := <-ended:
-			if len(got) > 0 {
-				t.Errorf("got %v, want nothing sent since", got)
-			}
+		case <-ended:
 		default:
 			t.Error("the second iteration does not end")
 		}
@@ -152,13 +181,13 @@ func TestConcurrent(t *testing.T) {
 	}
 	all.Go(func() {
 		for range h.Subscribe(t.Context()) {
-			h.Close()
+			h.Close(errClosed)
 		}
 	})
 	for range 100 {
 		h.Send(event{})
 	}
-	h.Close()
+	h.Close(errClosed)
 	all.Wait()
 	if got := h.count(); got != 0 {
 		t.Errorf("got %d subscriptions after Close, want none", got)

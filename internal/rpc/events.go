@@ -29,7 +29,10 @@ func (c *call) events() error {
 	if err != nil {
 		return err
 	}
-	for e := range events {
+	for e, err := range events {
+		if err != nil {
+			return nil // the client or the node has gone: the answer ends
+		}
 		shape := eventShape{Kind: e.Kind.String(), Name: e.Name, Blocks: e.Blocks, Bytes: e.Bytes, Lost: e.Lost}
 		if e.CID.Defined() {
 			shape.CID = e.CID.String()

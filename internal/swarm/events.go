@@ -73,7 +73,7 @@ func newHub() *events.Hub[Event] {
 }
 
 // Events returns what happens from the call on, until the context ends or the
-// swarm closes. Who doesn't take events in time loses some, and is told by the
-// next one how many. The listening begins with the call and ends with the
-// iteration or the context.
-func (s *Swarm) Events(ctx context.Context) iter.Seq[Event] { return s.events.Subscribe(ctx) }
+// swarm closes. Last it yields the error that ended it: the context's, or
+// ErrClosed. A slow subscriber loses events; the next one says how many. The
+// subscription starts with the call and ends with the iteration or the context.
+func (s *Swarm) Events(ctx context.Context) iter.Seq2[Event, error] { return s.events.Subscribe(ctx) }

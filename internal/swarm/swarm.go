@@ -364,7 +364,7 @@ func (s *Swarm) Close() error {
 			errs = append(errs, fmt.Errorf("swarm: close: %w", err))
 		}
 		s.running.Wait()
-		s.events.Close()
+		s.events.Close(ErrClosed)
 		if s.config.Addresses != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 			defer cancel()

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net"
 	"os"
 	"runtime"
@@ -72,7 +73,10 @@ func watch(t testing.TB, s *Swarm) (await func(EventKind, peer.ID) Event) {
 	events := s.Events(ctx)
 	go func() {
 		defer close(next)
-		for e := range events {
+		for e, err := range events {
+			if err != nil {
+				return
+			}
 			select {
 			case next <- e:
 			case <-ctx.Done():
@@ -468,7 +472,10 @@ func TestEvents(t *testing.T) {
 		s.events.Send(Event{Kind: EventDiscovered})
 	}
 	n := 0
-	for e := range events {
+	for e, err := range events {
+		if err != nil {
+			t.Fatal(err)
+		}
 		n++
 		if n <= maxEvents && e.Lost != 0 {
 			t.Fatalf("event %d: got %d lost, want 0", n, e.Lost)
@@ -485,15 +492,20 @@ func TestEvents(t *testing.T) {
 	}
 	unused := s.Events(ctx)
 	cancel()
-	for e := range unused {
-		t.Errorf("after the context: got %v", e)
+	for e, err := range unused {
+		if err != context.Canceled {
+			t.Errorf("after the context: got %v, %v, want its error", e, err)
+		}
 	}
 	last := s.Events(context.Background())
 	s.Close()
-	for range last { // ends
-	}
-	for range s.Events(context.Background()) {
-		t.Error("an event after Close")
+	for _, events := range []iter.Seq2[Event, error]{last, s.Events(context.Background())} {
+		var err error
+		for _, err = range events { // ends
+		}
+		if err != ErrClosed {
+			t.Errorf("after Close: got %v at the end, want ErrClosed", err)
+		}
 	}
 }
 
