@@ -34,12 +34,14 @@ var floors = map[string]int{
 	"internal/bitswap": 2,
 	"internal/routing": 2,
 
-	"store":              3,
-	"internal/trustless": 3,
-	"internal/names":     3,
+	"store":          3,
+	"internal/names": 3,
+	"internal/ipld":  3,
 
-	"internal/exchange": 4,
-	"internal/bucket":   4,
+	"internal/bucket":    4,
+	"internal/trustless": 4,
+
+	"internal/exchange": 5,
 
 	"internal/mirror":  5,
 	"internal/gateway": 5,

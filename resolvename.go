@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/names"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/ipfs/go-cid"
 )
 
@@ -153,8 +153,7 @@ func (n *Node) ResolvePath(ctx context.Context, path string, o ResolveOptions) (
 	if err != nil || r.Rest == "" {
 		return r.Root, err
 	}
-	e, err := unixfs.Resolve(ctx, n, r.Root, r.Rest)
-	return e.CID, err
+	return ipld.Resolve(ctx, n, r.Root, r.Rest)
 }
 
 // NameRecord returns the record of a name, which may also be given as what a key

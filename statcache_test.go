@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -160,7 +161,7 @@ func TestStatCacheLoss(t *testing.T) {
 	ctx, s := t.Context(), statStore(t)
 	tree := fstest.MapFS{"a": file("a", 0), "d/x": file("file of several blocks", 0), "e": file("another of several", 0)}
 	root := addTree(t, ctx, s, "tree", tree, small(), nil).CID
-	x, err := unixfs.Resolve(ctx, s.store, root, "d/x")
+	x, err := ipld.Resolve(ctx, s.store, root, "d/x")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,7 +174,7 @@ func TestStatCacheLoss(t *testing.T) {
 			leaf = c
 		}
 	}
-	for what, lost := range map[string][]cid.Cid{"a leaf": {leaf}, "a file's root": {x.CID}, "the root": {root}, "all": nil} {
+	for what, lost := range map[string][]cid.Cid{"a leaf": {leaf}, "a file's root": {x}, "the root": {root}, "all": nil} {
 		if err := s.store.RemoveAlias(ctx, "tree"); err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/datamodel"
@@ -34,11 +34,11 @@ until the space is needed.`,
 			if alias != "" && len(args) > 1 {
 				return conflict("dag put: --alias names one PATH, got %d", len(args))
 			}
-			from, err := rpc.CodecByName(input)
+			from, err := ipld.CodecByName(input)
 			if err != nil {
 				return usage(fmt.Errorf("dag put: %w", err))
 			}
-			to, err := rpc.CodecByName(codec)
+			to, err := ipld.CodecByName(codec)
 			if err != nil {
 				return usage(fmt.Errorf("dag put: %w", err))
 			}
@@ -53,18 +53,18 @@ until the space is needed.`,
 		},
 	}
 	fl := cmd.Flags()
-	fl.StringVar(&input, "input-codec", "dag-json", "the `codec` that the input is in: "+strings.Join(rpc.CodecNames(), ", "))
+	fl.StringVar(&input, "input-codec", "dag-json", "the `codec` that the input is in: "+strings.Join(ipld.CodecNames(), ", "))
 	fl.StringVar(&codec, "store-codec", "dag-cbor", "the `codec` that the block is to have")
 	fl.StringVar(&hash, "hash", "sha2-256", "the hash `function` that names it: sha2-256, blake3, …")
 	fl.BoolVar(&pin, "pin", false, "keep it, under the alias pin/CID")
 	fl.StringVar(&alias, "alias", "", "keep it under this `name`")
-	completeFlag(cmd, "input-codec", rpc.CodecNames()...)
-	completeFlag(cmd, "store-codec", rpc.CodecNames()...)
+	completeFlag(cmd, "input-codec", ipld.CodecNames()...)
+	completeFlag(cmd, "store-codec", ipld.CodecNames()...)
 	completeFlag(cmd, "hash", "sha2-256", "sha2-512", "sha3-256", "blake2b-256", "blake3")
 	return cmd
 }
 
-func (a *app) dagPut(ctx context.Context, s repo, paths []string, from, to rpc.Codec, p cid.Prefix, alias string, pin bool) error {
+func (a *app) dagPut(ctx context.Context, s repo, paths []string, from, to ipld.Codec, p cid.Prefix, alias string, pin bool) error {
 	batch := s.NewBatch()
 	defer batch.Discard()
 	var blocks []shownBlock
@@ -96,13 +96,13 @@ func (a *app) dagPut(ctx context.Context, s repo, paths []string, from, to rpc.C
 }
 
 // readNode makes a block of a file.
-func (a *app) readNode(ctx context.Context, path string, from, to rpc.Codec, p cid.Prefix) (block.Block, error) {
+func (a *app) readNode(ctx context.Context, path string, from, to ipld.Codec, p cid.Prefix) (block.Block, error) {
 	f, err := a.open(ctx, path)
 	if err != nil {
 		return block.Block{}, err
 	}
 	defer f.Close()
-	return rpc.ReadValue(f, from, to, p)
+	return ipld.ReadValue(f, from, to, p)
 }
 
 func (a *app) dagGetCommand() *cobra.Command {
@@ -116,7 +116,7 @@ goes on through links.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			codec, err := rpc.CodecByName(output)
+			codec, err := ipld.CodecByName(output)
 			if err != nil {
 				return usage(fmt.Errorf("dag get: %w", err))
 			}
@@ -137,8 +137,8 @@ goes on through links.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&output, "output-codec", "dag-json", "the `codec` to print it in: "+strings.Join(rpc.CodecNames(), ", "))
-	completeFlag(cmd, "output-codec", rpc.CodecNames()...)
+	cmd.Flags().StringVar(&output, "output-codec", "dag-json", "the `codec` to print it in: "+strings.Join(ipld.CodecNames(), ", "))
+	completeFlag(cmd, "output-codec", ipld.CodecNames()...)
 	return cmd
 }
 
@@ -148,6 +148,6 @@ func nodeAt(ctx context.Context, s repo, name string) (datamodel.Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := rpc.NodeAt(ctx, s, r.root, r.path)
+	found, err := ipld.NodeAt(ctx, s, r.root, r.path)
 	return found.Node, err
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -129,9 +129,5 @@ func findAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (c
 	if err != nil || r.path == "" {
 		return r.root, err
 	}
-	e, err := unixfs.Resolve(ctx, s, r.root, r.path)
-	if err != nil {
-		return cid.Undef, err
-	}
-	return e.CID, nil
+	return ipld.Resolve(ctx, s, r.root, r.path)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -316,9 +317,9 @@ func (a *multipartAdd) closeTree() error {
 		return a.root(root, "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.top)) {
-		e, err := unixfs.Resolve(a.ctx, a.get, root, name)
+		k, err := ipld.Resolve(a.ctx, a.get, root, name)
 		if err == nil {
-			err = a.root(e.CID, name)
+			err = a.root(k, name)
 		}
 		if err != nil {
 			return err
@@ -335,15 +336,15 @@ func (a *multipartAdd) root(k cid.Cid, name string) error {
 
 // tellOf tells of a directory below root.
 func (a *multipartAdd) tellOf(root cid.Cid, name string) error {
-	e, err := unixfs.Resolve(a.ctx, a.get, root, name)
+	k, err := ipld.Resolve(a.ctx, a.get, root, name)
 	if err != nil {
 		return err
 	}
-	size, err := dagSize(a.ctx, a.get, e.CID)
+	size, err := dagSize(a.ctx, a.get, k)
 	if err != nil {
 		return err
 	}
-	return a.tell(name, e.CID, size, false)
+	return a.tell(name, k, size, false)
 }
 
 // tell writes a line about something added.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multibase"
 	"github.com/multiformats/go-multicodec"
@@ -149,7 +150,7 @@ func (c *call) cidCodecs() error {
 		Name string
 	}
 	names := make(map[uint64]string)
-	for _, k := range Codecs() {
+	for _, k := range ipld.Codecs() {
 		names[k.Code] = k.Name
 	}
 	if !supported {

@@ -2,13 +2,15 @@ package rpc
 
 import (
 	"errors"
+	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 )
 
 func (c *call) dagGet() error {
 	get := c.getter()
-	codec, err := CodecByName(c.text("output-codec", "dag-json"))
+	codec, err := ipld.CodecByName(c.text("output-codec", "dag-json"))
 	if err != nil {
 		return badRequest("option output-codec: %w", err)
 	}
@@ -16,7 +18,7 @@ func (c *call) dagGet() error {
 	if err != nil {
 		return err
 	}
-	found, err := NodeAt(c.ctx, get, root, path)
+	found, err := ipld.NodeAt(c.ctx, get, root, path)
 	if err != nil {
 		return err
 	}
@@ -34,11 +36,11 @@ func (c *call) dagGet() error {
 }
 
 func (c *call) dagPut() error {
-	from, err := CodecByName(c.text("input-codec", "dag-json"))
+	from, err := ipld.CodecByName(c.text("input-codec", "dag-json"))
 	if err != nil {
 		return badRequest("option input-codec: %w", err)
 	}
-	to, err := CodecByName(c.text("store-codec", "dag-cbor"))
+	to, err := ipld.CodecByName(c.text("store-codec", "dag-cbor"))
 	if err != nil {
 		return badRequest("option store-codec: %w", err)
 	}
@@ -47,7 +49,7 @@ func (c *call) dagPut() error {
 	if err != nil {
 		return err
 	}
-	put, err := c.putParts(pin, func(part part) (block.Block, error) { return ReadValue(part, from, to, p) })
+	put, err := c.putParts(pin, func(part part) (block.Block, error) { return ipld.ReadValue(part, from, to, p) })
 	for _, b := range put {
 		if err := c.item(struct{ Cid link }{link{b.Key}}); err != nil {
 			return err
@@ -61,9 +63,9 @@ func (c *call) dagResolve() error {
 	if err != nil {
 		return err
 	}
-	found, err := NodeAt(c.ctx, c.getter(), root, path)
+	found, err := ipld.NodeAt(c.ctx, c.getter(), root, path)
 	if errors.Is(err, block.ErrUnknownCodec) && path == "" {
-		found.Block, err = root, nil
+		found.CID, err = root, nil
 	}
 	if err != nil {
 		return err
@@ -71,5 +73,5 @@ func (c *call) dagResolve() error {
 	return c.value(struct {
 		Cid     link
 		RemPath string
-	}{link{found.Block.String()}, found.Rest})
+	}{link{found.CID.String()}, strings.Join(found.Rest, "/")})
 }

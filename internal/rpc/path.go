@@ -7,7 +7,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/ipfs/go-cid"
 )
 
@@ -86,8 +86,7 @@ func (c *call) place(get block.Getter, arg string) (cid.Cid, error) {
 	if err != nil || path == "" {
 		return root, err
 	}
-	e, err := unixfs.Resolve(c.ctx, get, root, path)
-	return e.CID, err
+	return ipld.Resolve(c.ctx, get, root, path)
 }
 
 // cidArgument reads an argument that has to be a CID, or /ipfs/CID.

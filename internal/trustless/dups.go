@@ -2,13 +2,13 @@ package trustless
 
 import (
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 )
 
-// everyChild follows every link as often as it stands in a block, for dups=y,
-// where allChildren follows it once. (Of codecs other than dag-pb and
-// dag-cbor, in which doubles within one block aren't heard of, it does so
-// too.)
+// everyChild follows each link as often as it occurs in a block, for dups=y;
+// allChildren follows it once. For codecs other than dag-pb and dag-cbor, whose
+// blocks hardly repeat a link, both do the same.
 func everyChild(b block.Block, at child) []child {
 	var children []child
 	switch b.CID().Type() {
@@ -21,21 +21,12 @@ func everyChild(b block.Block, at child) []child {
 			children = append(children, child{cid: l.CID})
 		}
 	case block.DagCBOR:
-		// A list or map is a head with its items behind it, so a look at all
-		// heads in turn finds all links.
-		for r := (cborReader{b.Data()}); len(r.p) > 0; {
-			major, arg, err := r.head()
-			switch {
-			case err != nil:
-			case major == cborTag && arg == linkTag:
-				l, errLink := r.link()
-				children, err = append(children, child{cid: l}), errLink
-			case major == cborBytes || major == cborText:
-				_, err = r.take(arg)
-			}
-			if err != nil {
-				return allChildren(b, at)
-			}
+		links, err := ipld.CBORLinks(b.Data())
+		if err != nil {
+			return allChildren(b, at)
+		}
+		for _, l := range links {
+			children = append(children, child{cid: l})
 		}
 	default:
 		return allChildren(b, at)

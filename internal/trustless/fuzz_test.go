@@ -108,32 +108,22 @@ func FuzzByteRange(f *testing.F) {
 	})
 }
 
-// FuzzPaths follows paths through hostile blocks.
-func FuzzPaths(f *testing.F) {
+// FuzzChildren finds the links of hostile blocks, with repeated links and without.
+func FuzzChildren(f *testing.F) {
 	inner := cborBlock(f, []byte("pad"), cid.MustParse(someCID))
-	f.Add(inner.Data(), []byte(`{"a":[1,{"/":"`+someCID+`"}]}`), "links/0")
-	f.Add([]byte("\x9b\xff\xff\xff\xff\xff\xff\xff\xff"), []byte(`{"/":{"bytes":"AA"}}`), "a/1")
-	f.Add([]byte("\xd8\x2a\x41\x00"), []byte(`[[[[`), "0/0/0")
-	f.Fuzz(func(t *testing.T, cbor, json []byte, path string) {
-		parts := strings.Split(path, "/")
-		for _, follow := range []func() (cid.Cid, int, error){
-			func() (cid.Cid, int, error) { return cborLink(cbor, parts) },
-			func() (cid.Cid, int, error) { return jsonLink(json, parts) },
-		} {
-			c, used, err := follow()
-			if used > len(parts) || err == nil && block.CheckCID(c) != nil {
-				t.Fatalf("got %s, %d of %d, %v", c, used, len(parts), err)
-			}
-		}
+	f.Add(inner.Data())
+	f.Add([]byte("\x9b\xff\xff\xff\xff\xff\xff\xff\xff"))
+	f.Add([]byte("\xd8\x2a\x41\x00"))
+	f.Fuzz(func(t *testing.T, cbor []byte) {
 		b, err := block.New(block.DagCBOR, cbor)
 		if err != nil {
 			return
 		}
-		// With doubles there are as many links or more.
+		// With repeated links there are as many or more.
 		if every, once := everyChild(b, child{}), allChildren(b, child{}); len(once) > len(every) {
 			for _, c := range once {
 				if !slices.Contains(every, c) {
-					t.Fatalf("a link that is there once isn't there with doubles: %s", c.cid)
+					t.Fatalf("without repeated links there is a link that is not there with them: %s", c.cid)
 				}
 			}
 		}

@@ -14,7 +14,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/car"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/ipfs/go-cid"
 )
 
@@ -288,11 +288,11 @@ func TestPaths(t *testing.T) {
 	p.ShardThreshold = 1000
 	root := addTree(t, store, files, p)
 	entry := func(path string) cid.Cid {
-		e, err := unixfs.Resolve(t.Context(), store, root, path)
+		c, err := ipld.Resolve(t.Context(), store, root, path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return e.CID
+		return c
 	}
 	leaf := rawBlock(t, []byte("leaf"))
 	inner := cborBlock(t, nil, leaf.CID(), root)
@@ -384,7 +384,7 @@ func TestPaths(t *testing.T) {
 func blocksOnWay(t *testing.T, store block.Getter, root cid.Cid, path string) map[cid.Cid]bool {
 	t.Helper()
 	read := map[cid.Cid]bool{}
-	if _, err := unixfs.Resolve(t.Context(), getterFunc(func(ctx context.Context, c cid.Cid) (block.Block, error) {
+	if _, err := ipld.Resolve(t.Context(), getterFunc(func(ctx context.Context, c cid.Cid) (block.Block, error) {
 		read[c] = true
 		return store.Get(ctx, c)
 	}), root, path); err != nil {

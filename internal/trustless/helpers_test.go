@@ -98,6 +98,13 @@ func tree(dirs, files, size int) fstest.MapFS {
 	return m
 }
 
+// What cborBlock writes: major types of CBOR, and the tag of a link.
+const (
+	cborBytes = 2
+	cborArray = 4
+	linkTag   = 42
+)
+
 // cborBlock makes a dag-cbor block {"pad": bytes, "links": [...]}.
 func cborBlock(t testing.TB, pad []byte, links ...cid.Cid) block.Block {
 	t.Helper()

@@ -9,22 +9,23 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/ipfs/go-cid"
 )
 
-// maxPathBlocks is how many blocks a path may lead through: maxSegments, of
-// which some are of sharded directories.
+// maxPathBlocks bounds the blocks that a path leads through: maxSegments, of
+// which some are directories of several shards.
 const maxPathBlocks = 1024
 
-// A resolved path: what it led through, and to.
+// A resolved path: the blocks on it, and its end.
 type resolved struct {
 	through []cid.Cid // in order, each once, without identity CIDs
-	// end is cid.Undef if the path leads nowhere, as the blocks prove.
+	// end is cid.Undef if the path ends nowhere, which the blocks prove.
 	end cid.Cid
 }
 
-// pathGetter notes which blocks a path leads through.
+// A pathGetter records the blocks that a path leads through.
 type pathGetter struct {
 	get     block.Getter
 	through []cid.Cid
@@ -55,112 +56,43 @@ func getInlined(ctx context.Context, get block.Getter, c cid.Cid) (block.Block, 
 	return get.Get(ctx, c)
 }
 
-// resolve follows a path through files and directories of UnixFS and through
-// links in dag-cbor and dag-json. That it leads nowhere is a result like any
-// other, since a client that doesn't trust us wants to see why. A path that
-// can't be followed is a *refusal.
+// resolve follows a path. A path that ends nowhere is a result like any other,
+// because the blocks that prove it are served. Errors that explain themselves to
+// the client are a *refusal.
 func resolve(ctx context.Context, get block.Getter, root cid.Cid, path []string) (resolved, error) {
 	g := &pathGetter{get: get, seen: make(map[string]bool)}
-	at := root
-	for done := 0; done < len(path); {
-		next, used, err := step(ctx, g, at, path[done:])
-		if leadsNowhere(err) && len(g.through) > 0 {
-			return resolved{through: g.through}, nil
-		}
-		if err != nil {
-			return resolved{}, pathError(err, "/ipfs/"+root.String(), path[:done+max(used, 1)])
-		}
-		at = next
-		done += used
-	}
-	return resolved{through: g.through, end: at}, nil
-}
-
-// step goes through one block, of which used segments of the path lead to a
-// link.
-func step(ctx context.Context, g *pathGetter, at cid.Cid, path []string) (next cid.Cid, used int, err error) {
-	switch at.Type() {
-	case block.DagPB:
-		e, err := unixfs.Lookup(ctx, g, at, path[0])
-		return e.CID, 1, err
-	case block.DagCBOR:
-		b, err := g.Get(ctx, at)
-		if err != nil {
-			return cid.Undef, 1, err
-		}
-		return cborLink(b.Data(), path)
-	case block.DagJSON:
-		b, err := g.Get(ctx, at)
-		if err != nil {
-			return cid.Undef, 1, err
-		}
-		return jsonLink(b.Data(), path)
-	case block.Raw:
-		_, err := g.Get(ctx, at)
-		if err == nil {
-			err = unixfs.ErrNotDirectory
-		}
-		return cid.Undef, 1, err
-	}
-	return cid.Undef, 1, refuse(http.StatusNotImplemented, "paths through blocks of codec 0x%x aren't followed here", at.Type())
-}
-
-var (
-	// errNoLink: the path leads to a value inside of a block.
-	errNoLink = errors.New("no link")
-	// errNoSuch: the path leads nowhere.
-	errNoSuch = errors.New("not there")
-)
-
-// leadsNowhere tells whether err follows from blocks that are here.
-func leadsNowhere(err error) bool {
-	return errors.Is(err, errNoSuch) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, unixfs.ErrNotDirectory)
-}
-
-// pathError says at which part of the path err happened.
-func pathError(err error, root string, path []string) error {
-	at := root + "/" + strings.Join(path, "/")
-	var r *refusal
+	end, err := ipld.ResolveParts(ctx, g, root, path)
 	switch {
-	case errors.As(err, &r):
+	case err == nil:
+		return resolved{through: g.through, end: end}, nil
+	case endsNowhere(err) && len(g.through) > 0:
+		return resolved{through: g.through}, nil
+	}
+	return resolved{}, refusePath(err)
+}
+
+// endsNowhere reports whether err follows from blocks that are here.
+func endsNowhere(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, unixfs.ErrNotDirectory)
+}
+
+// refusePath returns the refusal that names the part of the path that failed, or
+// else err.
+func refusePath(err error) error {
+	var at *ipld.PathError
+	if !errors.As(err, &at) {
 		return err
-	case errors.Is(err, errNoLink):
-		return refuse(http.StatusNotImplemented, "%.200q is inside of a block; only whole blocks are served", at)
+	}
+	path := "/ipfs/" + at.Root.String() + "/" + strings.Join(at.Path, "/")
+	switch err := at.Err; {
+	case errors.Is(err, block.ErrUnknownCodec):
+		return refuse(http.StatusNotImplemented, "paths through blocks of codec 0x%x aren't followed here", at.CID.Type())
+	case errors.Is(err, ipld.ErrNotBlock):
+		return refuse(http.StatusNotImplemented, "%.200q is inside of a block; only whole blocks are served", path)
 	case errors.Is(err, block.ErrNotFound):
-		return refuse(http.StatusNotFound, "a block on the way to %.200q isn't here", at)
-	case leadsNowhere(err), errors.Is(err, block.ErrMalformed), errors.Is(err, block.ErrHashRefused), errors.Is(err, block.ErrTooLarge):
-		return refuse(http.StatusNotFound, "%.200q isn't there: %v", at, err)
+		return refuse(http.StatusNotFound, "a block on the way to %.200q isn't here", path)
+	case endsNowhere(err), errors.Is(err, block.ErrMalformed), errors.Is(err, block.ErrHashRefused), errors.Is(err, block.ErrTooLarge):
+		return refuse(http.StatusNotFound, "%.200q isn't there: %v", path, err)
 	}
 	return err
-}
-
-// cborLink follows path through a dag-cbor value up to the first link.
-func cborLink(p []byte, path []string) (c cid.Cid, used int, err error) {
-	r := cborReader{p}
-	for used = 0; ; used++ {
-		major, arg, err := r.head()
-		if err != nil {
-			return cid.Undef, used, err
-		}
-		if major == cborTag && arg == linkTag {
-			c, err := r.link()
-			return c, used, err
-		}
-		if used == len(path) {
-			return cid.Undef, used, errNoLink
-		}
-		var found bool
-		switch major {
-		case cborMap:
-			found, err = r.entry(arg, path[used])
-		case cborArray:
-			found, err = r.element(arg, path[used])
-		}
-		if err == nil && !found {
-			err = errNoSuch
-		}
-		if err != nil {
-			return cid.Undef, used + 1, err
-		}
-	}
 }

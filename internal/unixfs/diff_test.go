@@ -90,18 +90,12 @@ func TestDiffMissing(t *testing.T) {
 		}
 		roots[i] = r.CID
 	}
-	same, err := Resolve(t.Context(), m, roots[0], "s")
-	if err != nil {
-		t.Fatal(err)
-	}
+	same := entryAt(t, m, roots[0], "s")
 	delete(m.blocks, string(same.CID.Hash()))
 	if got := changesOf(t, m, roots[0], roots[1]); !slices.Equal(got, []string{"- d/a", "+ d/b"}) {
 		t.Errorf("got %v", got)
 	}
-	dir, err := Resolve(t.Context(), m, roots[1], "d")
-	if err != nil {
-		t.Fatal(err)
-	}
+	dir := entryAt(t, m, roots[1], "d")
 	delete(m.blocks, string(dir.CID.Hash()))
 	var failed error
 	for _, err := range Diff(t.Context(), m, roots[0], roots[1]) {

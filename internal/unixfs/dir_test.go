@@ -125,43 +125,6 @@ func TestRepeatedNames(t *testing.T) {
 	}
 }
 
-func TestResolve(t *testing.T) {
-	m := newMemory()
-	r, err := ImportFS(t.Context(), m, fstest.MapFS{
-		"a/b/c":  {Data: []byte("c")},
-		"a/link": {Data: []byte("b"), Mode: fs.ModeSymlink},
-		"top":    {Data: []byte("top")},
-	}, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	tests := []struct {
-		path, name string
-		want       error
-	}{
-		{"", "", nil},
-		{"/", "", nil},
-		{"top", "top", nil},
-		{"/a//b/./c/", "c", nil},
-		{"a/b/../../top", "top", nil},
-		{"a/link", "link", nil},
-		{"a/link/c", "", ErrNotDirectory},
-		{"top/x", "", ErrNotDirectory},
-		{"a/x/c", "", fs.ErrNotExist},
-		{"..", "", block.ErrMalformed},
-		{"a/../../a", "", block.ErrMalformed},
-	}
-	for _, tt := range tests {
-		e, err := Resolve(t.Context(), m, r.CID, tt.path)
-		if !errors.Is(err, tt.want) || e.Name != tt.name || (err == nil && !e.CID.Defined()) {
-			t.Errorf("%q: got %+v, %v, want %q, %v", tt.path, e, err, tt.name, tt.want)
-		}
-	}
-	if _, err := Resolve(t.Context(), m, r.CID, "a/x/c"); !strings.Contains(err.Error(), "a/x: ") {
-		t.Errorf("got %v, want an error that says where", err)
-	}
-}
-
 // TestShardHostile: shards that are no HAMT end the listing with an error.
 func TestShardHostile(t *testing.T) {
 	m := newMemory()

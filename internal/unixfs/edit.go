@@ -141,7 +141,7 @@ type editPlace struct {
 
 // place returns where path lies. The root has no place.
 func (t *Tree) place(ctx context.Context, path string) (editPlace, error) {
-	parts, err := pathParts(path)
+	parts, err := SplitPath(path)
 	if err != nil {
 		return editPlace{}, err
 	}
@@ -259,7 +259,7 @@ func (t *Tree) notDir(ctx context.Context, at editPlace) error {
 func (t *Tree) Mkdir(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	parts, err := pathParts(path)
+	parts, err := SplitPath(path)
 	for _, name := range parts {
 		if err == nil {
 			err = checkName(name)
@@ -324,11 +324,11 @@ func (t *Tree) move(ctx context.Context, from, to string) error {
 	if err != nil {
 		return err
 	}
-	fromParts, err := pathParts(from)
+	fromParts, err := SplitPath(from)
 	if err != nil {
 		return err
 	}
-	toParts, err := pathParts(to)
+	toParts, err := SplitPath(to)
 	if err != nil {
 		return err
 	}

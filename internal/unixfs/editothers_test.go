@@ -54,10 +54,7 @@ func TestEditOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(path string) (cid.Cid, Node) {
-		e, err := Resolve(t.Context(), m, changed, path)
-		if err != nil {
-			t.Fatal(err)
-		}
+		e := entryAt(t, m, changed, path)
 		n, err := load(t.Context(), m, e.CID)
 		if err != nil {
 			t.Fatal(err)

@@ -180,10 +180,7 @@ func TestImportOptions(t *testing.T) {
 	if p.Bytes.Load() != 13 || p.Files.Load() != 4 || r.Size != 13 {
 		t.Errorf("got %d bytes, %d files, size %d; want 13, 4, 13", p.Bytes.Load(), p.Files.Load(), r.Size)
 	}
-	target, err := Resolve(t.Context(), m, r.CID, "link")
-	if err != nil {
-		t.Fatal(err)
-	}
+	target := entryAt(t, m, r.CID, "link")
 	if got, err := Readlink(t.Context(), m, target.CID); err != nil || got != "/etc/passwd" {
 		t.Errorf("got %q, %v, want /etc/passwd", got, err)
 	}

@@ -10,26 +10,10 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Resolve follows path, whose parts are divided by slashes, from root down.
-// Empty parts and "." are passed over, ".." takes back the part before it.
-// Symlinks on the way are not followed: they are no directories. Errors: as
-// Lookup, naming the path; block.ErrMalformed if path leads out of root.
-func Resolve(ctx context.Context, get block.Getter, root cid.Cid, path string) (Entry, error) {
-	parts, err := pathParts(path)
-	if err != nil {
-		return Entry{}, fmt.Errorf("unixfs: resolve: %w", err)
-	}
-	at := Entry{CID: root}
-	for i, part := range parts {
-		if at, err = lookup(ctx, get, at.CID, part); err != nil {
-			return Entry{}, fmt.Errorf("unixfs: resolve %s/%s: %w", root, strings.Join(parts[:i+1], "/"), err)
-		}
-	}
-	return at, nil
-}
-
-// pathParts takes a path apart (UnixFS: relative path components).
-func pathParts(path string) ([]string, error) {
+// SplitPath splits a path at its slashes. Empty parts and "." are dropped, ".."
+// takes back the part before it (UnixFS specification, "path resolution").
+// Errors: block.ErrMalformed if path leads out of its root.
+func SplitPath(path string) ([]string, error) {
 	var parts []string
 	for part := range strings.SplitSeq(path, "/") {
 		switch part {
@@ -55,10 +39,11 @@ const (
 	maxTarget = 4096
 )
 
-// Follow is Resolve that follows symlinks, also the last one, within root: one
-// whose target is absolute, or leads out of root, is an error, as is a way over
-// more than 40 of them. Here ".." leads to the directory that a directory was
-// found in. Errors: as Resolve; block.ErrMalformed for such symlinks.
+// Follow follows path from root down, through directories and symlinks, and
+// follows a symlink at its end, too. All of it stays within root: a symlink whose
+// target is absolute or leads out of root is an error, and so are more than 40
+// symlinks. Here ".." leads to the directory in which a directory was found.
+// Errors: as Lookup; block.ErrMalformed for such symlinks.
 func Follow(ctx context.Context, get block.Getter, root cid.Cid, path string) (Entry, error) {
 	at, err := follow(ctx, get, root, path, true)
 	if err != nil {

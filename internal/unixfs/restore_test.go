@@ -183,10 +183,7 @@ func TestTar(t *testing.T) {
 		t.Errorf("imported again: got %s, %v, want %s", again.CID, err, r.CID)
 	}
 	// One file alone, and the same archive every time.
-	e, err := Resolve(t.Context(), m, r.CID, "a/b")
-	if err != nil {
-		t.Fatal(err)
-	}
+	e := entryAt(t, m, r.CID, "a/b")
 	var one, two bytes.Buffer
 	if err := errors.Join(ExportTar(t.Context(), m, e.CID, "b", &one, ExportOptions{}), ExportTar(t.Context(), m, e.CID, "b", &two, ExportOptions{})); err != nil {
 		t.Fatal(err)

@@ -3,7 +3,9 @@ package unixfs
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
+	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/ipfs/go-cid"
@@ -87,4 +89,17 @@ func (l *lending) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.
 	l.used[&memory[0]] = true
 	n := copy(memory, b.Data())
 	return block.Reopen(c, memory[:n:n], b.Checksum())
+}
+
+// entryAt returns the entry that path leads to, whose parts are names.
+func entryAt(t testing.TB, get block.Getter, root cid.Cid, path string) Entry {
+	t.Helper()
+	at := Entry{CID: root}
+	for name := range strings.SplitSeq(path, "/") {
+		var err error
+		if at, err = Lookup(t.Context(), get, at.CID, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return at
 }

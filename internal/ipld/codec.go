@@ -1,16 +1,12 @@
-package rpc
+package ipld
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/ipfs/go-cid"
 	dagpb "github.com/ipld/go-codec-dagpb"
 	"github.com/ipld/go-ipld-prime/codec/cbor"
@@ -19,13 +15,12 @@ import (
 	ipldjson "github.com/ipld/go-ipld-prime/codec/json"
 	"github.com/ipld/go-ipld-prime/codec/raw"
 	"github.com/ipld/go-ipld-prime/datamodel"
-	cidlink "github.com/ipld/go-ipld-prime/linking/cid"
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 	"github.com/multiformats/go-multicodec"
 )
 
-// MaxValue bounds what is read of one value, in bytes, before it becomes a
-// block: JSON is larger than what it becomes.
+// MaxValue is the largest encoded value that ReadValue reads, in bytes. It is
+// more than a block holds, because JSON is larger than the block made of it.
 const MaxValue = 8 * block.MaxSize
 
 // A Codec turns nodes of the IPLD data model into bytes and back.
@@ -37,7 +32,7 @@ type Codec struct {
 	encode    func(datamodel.Node, io.Writer) error
 }
 
-// Codecs are those of which nodes are understood.
+// Codecs returns all codecs whose nodes can be encoded and decoded.
 func Codecs() []Codec {
 	return []Codec{
 		{"dag-json", uint64(multicodec.DagJson), basicnode.Prototype.Any, dagjson.Decode, dagjson.Encode},
@@ -49,7 +44,7 @@ func Codecs() []Codec {
 	}
 }
 
-// CodecNames are those of Codecs.
+// CodecNames returns the names of Codecs.
 func CodecNames() []string {
 	var names []string
 	for _, c := range Codecs() {
@@ -58,7 +53,7 @@ func CodecNames() []string {
 	return names
 }
 
-// CodecByName finds one of Codecs.
+// CodecByName returns the codec of that name.
 func CodecByName(name string) (Codec, error) {
 	for _, c := range Codecs() {
 		if c.Name == name {
@@ -86,8 +81,9 @@ func (c Codec) Bytes(n datamodel.Node) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// ReadValue makes a block of a value that r holds in the codec from, in the
-// codec of p.
+// ReadValue reads one value from r, encoded in the codec from, and encodes it in
+// the codec to. The block's CID has the prefix p. Errors: those of r;
+// block.ErrMalformed; block.ErrTooLarge.
 func ReadValue(r io.Reader, from, to Codec, p cid.Prefix) (block.Block, error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxValue+1))
 	if err != nil {
@@ -106,8 +102,9 @@ func ReadValue(r io.Reader, from, to Codec, p cid.Prefix) (block.Block, error) {
 	return block.NewWithPrefix(p, data)
 }
 
-// nodeOf decodes a block.
-func nodeOf(b block.Block) (datamodel.Node, error) {
+// DecodeBlock decodes a block in its codec. Errors: block.ErrMalformed;
+// block.ErrUnknownCodec.
+func DecodeBlock(b block.Block) (datamodel.Node, error) {
 	code := b.CID().Prefix().Codec
 	for _, c := range Codecs() {
 		if c.Code == code {
@@ -119,83 +116,4 @@ func nodeOf(b block.Block) (datamodel.Node, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: %w: %s", b.CID(), block.ErrUnknownCodec, multicodec.Code(code))
-}
-
-// A Found is what a path leads to.
-type Found struct {
-	Node datamodel.Node
-	// Block is the one that it lies in, Rest the path within it.
-	Block cid.Cid
-	Rest  string
-}
-
-// NodeAt returns what path leads to from root, through values, links and
-// directories.
-func NodeAt(ctx context.Context, get block.Getter, root cid.Cid, path string) (Found, error) {
-	at := Found{Block: root}
-	var err error
-	if at.Node, err = nodeBehind(ctx, get, root); err != nil {
-		return at, err
-	}
-	for part := range strings.SplitSeq(path, "/") {
-		if part == "" {
-			continue
-		}
-		child, err := childOf(ctx, get, at, part)
-		if err != nil {
-			return at, fmt.Errorf("%s: %w", part, err)
-		}
-		at.Node = child
-		if at.Rest != "" {
-			at.Rest += "/"
-		}
-		at.Rest += part
-		if child.Kind() != datamodel.Kind_Link {
-			continue
-		}
-		l, err := child.AsLink()
-		if err != nil {
-			return at, err
-		}
-		to, ok := l.(cidlink.Link)
-		if !ok {
-			return at, fmt.Errorf("%s: %w: a link that is no CID", part, block.ErrMalformed)
-		}
-		at.Block, at.Rest = to.Cid, ""
-		if at.Node, err = nodeBehind(ctx, get, to.Cid); err != nil {
-			return at, err
-		}
-	}
-	return at, nil
-}
-
-func nodeBehind(ctx context.Context, get block.Getter, c cid.Cid) (datamodel.Node, error) {
-	b, inlined := block.Inlined(c)
-	if !inlined {
-		var err error
-		if b, err = get.Get(ctx, c); err != nil {
-			return nil, err
-		}
-	}
-	return nodeOf(b)
-}
-
-// childOf is one step of a path.
-func childOf(ctx context.Context, get block.Getter, at Found, part string) (datamodel.Node, error) {
-	child, err := at.Node.LookupBySegment(datamodel.ParsePathSegment(part))
-	if err == nil && !child.IsAbsent() {
-		return child, nil
-	}
-	if at.Block.Type() == block.DagPB && at.Rest == "" {
-		e, err := unixfs.Lookup(ctx, get, at.Block, part)
-		if err != nil {
-			return nil, err
-		}
-		return basicnode.NewLink(cidlink.Link{Cid: e.CID}), nil
-	}
-	var wrong datamodel.ErrWrongKind
-	if err == nil || errors.As(err, &datamodel.ErrNotExists{}) || errors.As(err, &wrong) {
-		return nil, fmt.Errorf("there is no such part in a %s: %w", at.Node.Kind(), fs.ErrNotExist)
-	}
-	return nil, err
 }

@@ -1,4 +1,4 @@
-package trustless
+package ipld
 
 import (
 	"encoding/binary"
@@ -21,12 +21,69 @@ const (
 // linkTag is the CBOR tag of a CID in dag-cbor.
 const linkTag = 42
 
-// A cborReader takes items off the front of p.
+// CBORLinks returns the links in a dag-cbor value in order, a link that occurs
+// twice twice. Errors: block.ErrMalformed.
+func CBORLinks(p []byte) ([]cid.Cid, error) {
+	var links []cid.Cid
+	// A list or map is a head with its items behind it, so reading all heads in
+	// turn finds all links.
+	for r := (cborReader{p}); len(r.p) > 0; {
+		major, arg, err := r.head()
+		switch {
+		case err != nil:
+		case major == cborTag && arg == linkTag:
+			var c cid.Cid
+			c, err = r.link()
+			links = append(links, c)
+		case major == cborBytes || major == cborText:
+			_, err = r.take(arg)
+		}
+		if err != nil {
+			return nil, err
+		}
+	}
+	return links, nil
+}
+
+// cborLink follows path through a dag-cbor value to the first link. Used counts
+// the parts of path that lead to the link, or to what failed. Errors:
+// ErrNotBlock, errNoPart, block.ErrMalformed.
+func cborLink(p []byte, path []string) (c cid.Cid, used int, err error) {
+	r := cborReader{p}
+	for used = 0; ; used++ {
+		major, arg, err := r.head()
+		if err != nil {
+			return cid.Undef, used, err
+		}
+		if major == cborTag && arg == linkTag {
+			c, err := r.link()
+			return c, used, err
+		}
+		if used == len(path) {
+			return cid.Undef, used, ErrNotBlock
+		}
+		var found bool
+		switch major {
+		case cborMap:
+			found, err = r.entry(arg, path[used])
+		case cborArray:
+			found, err = r.element(arg, path[used])
+		}
+		if err == nil && !found {
+			err = errNoPart
+		}
+		if err != nil {
+			return cid.Undef, used + 1, err
+		}
+	}
+}
+
+// A cborReader reads items from the front of p.
 type cborReader struct{ p []byte }
 
 var errCBOR = fmt.Errorf("%w: not dag-cbor", block.ErrMalformed)
 
-// head takes the head of an item: its major type and argument.
+// head reads the head of an item: its major type and argument.
 func (r *cborReader) head() (major byte, arg uint64, err error) {
 	if len(r.p) == 0 {
 		return 0, 0, errCBOR
@@ -55,8 +112,9 @@ func (r *cborReader) take(n uint64) ([]byte, error) {
 	return p, nil
 }
 
-// skip takes items, and all that is in them. Each takes a byte at least, so
-// the loop ends with the block; what is nested is counted, not recursed into.
+// skip skips an item and all items inside it. It counts the items that are left
+// and does not recurse. An item takes a byte at least, so the loop ends with the
+// block.
 func (r *cborReader) skip() error {
 	for left := uint64(1); left > 0; left-- {
 		major, arg, err := r.head()
@@ -88,7 +146,7 @@ func (r *cborReader) skip() error {
 	return nil
 }
 
-// entry goes to the value of a key in a map of n entries.
+// entry moves to the value of a key in a map of n entries.
 func (r *cborReader) entry(n uint64, key string) (found bool, err error) {
 	for range n {
 		major, arg, err := r.head()
@@ -109,7 +167,7 @@ func (r *cborReader) entry(n uint64, key string) (found bool, err error) {
 	return false, nil
 }
 
-// element goes to the element of a list of n, if key is an index.
+// element moves to the element of a list of n, if key is an index.
 func (r *cborReader) element(n uint64, key string) (found bool, err error) {
 	i, ok := index(key)
 	if !ok || i >= n {
@@ -123,13 +181,13 @@ func (r *cborReader) element(n uint64, key string) (found bool, err error) {
 	return true, nil
 }
 
-// index reads an index as it is written in a path.
+// index parses an index in a path: decimal, without leading zeros.
 func index(s string) (uint64, bool) {
 	i, err := strconv.ParseUint(s, 10, 32)
 	return i, err == nil && strconv.FormatUint(i, 10) == s
 }
 
-// link takes the bytes of a link.
+// link reads the bytes of a link.
 func (r *cborReader) link() (cid.Cid, error) {
 	major, arg, err := r.head()
 	if err != nil || major != cborBytes {

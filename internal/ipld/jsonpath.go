@@ -1,4 +1,4 @@
-package trustless
+package ipld
 
 import (
 	"bytes"
@@ -11,8 +11,8 @@ import (
 
 var errJSON = fmt.Errorf("%w: not dag-json", block.ErrMalformed)
 
-// jsonLink follows path through a dag-json value up to the first link. It
-// reads the block once, a token at a time.
+// jsonLink follows path through a dag-json value to the first link, as cborLink
+// does. It reads the block once, a token at a time.
 func jsonLink(p []byte, path []string) (c cid.Cid, used int, err error) {
 	r := jsonReader{json.NewDecoder(bytes.NewReader(p))}
 	r.d.UseNumber()
@@ -43,17 +43,18 @@ func jsonLink(p []byte, path []string) (c cid.Cid, used int, err error) {
 		case err != nil:
 			return cid.Undef, used, err
 		case ends:
-			return cid.Undef, used, errNoLink
+			return cid.Undef, used, ErrNotBlock
 		case !found:
-			return cid.Undef, used + 1, errNoSuch
+			return cid.Undef, used + 1, errNoPart
 		}
 	}
 }
 
 type jsonReader struct{ d *json.Decoder }
 
-// entry goes to the value of a key in the map whose brace was read, or only
-// looks whether the map is a link, which is returned instead.
+// entry moves to the value of a key in the map whose brace was read. If the map
+// is a link, entry returns the link's text instead. With onlyLink it looks for
+// that alone.
 func (r jsonReader) entry(key string, onlyLink bool) (link string, found bool, err error) {
 	for first := true; r.d.More(); first = false {
 		token, err := r.d.Token()
@@ -69,8 +70,8 @@ func (r jsonReader) entry(key string, onlyLink bool) (link string, found bool, e
 			if text, ok := token.(string); ok && !r.d.More() {
 				return text, false, nil
 			}
-			// The form of bytes, or of nothing that dag-json has.
-			return "", false, errNoLink
+			// The form of bytes, or one that dag-json does not have.
+			return "", false, ErrNotBlock
 		}
 		if onlyLink {
 			return "", false, nil
@@ -85,8 +86,8 @@ func (r jsonReader) entry(key string, onlyLink bool) (link string, found bool, e
 	return "", false, nil
 }
 
-// element goes to the element that key is the index of, in the list whose
-// bracket was read.
+// element moves to the element with the index key in the list whose bracket was
+// read.
 func (r jsonReader) element(key string) (found bool, err error) {
 	i, ok := index(key)
 	if !ok {
@@ -100,7 +101,7 @@ func (r jsonReader) element(key string) (found bool, err error) {
 	return i == 0 && r.d.More(), nil
 }
 
-// skip takes a value.
+// skip skips a value.
 func (r jsonReader) skip() error {
 	for depth := 0; ; {
 		token, err := r.d.Token()
