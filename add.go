@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
+	"github.com/cairn-ipfs/cairn/internal/statcache"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -212,7 +214,7 @@ type Adder struct {
 	// node and batch are those of Node.Adder, nil elsewhere.
 	node   *Node
 	batch  *store.Batch
-	caches []*statCache // of the trees added
+	caches []*statcache.Cache // of the trees added
 	roots  []cid.Cid
 }
 
@@ -233,7 +235,7 @@ func (n *Node) Adder(o AddOptions) (*Adder, error) {
 		return nil, err
 	}
 	a.node, a.batch = n, n.store.Batch()
-	a.put, a.keep = a.batch.Borrow(), a.batch
+	a.put, a.keep = store.Internal(access.Key{}).Borrow(a.batch), a.batch
 	return a, nil
 }
 
@@ -328,7 +330,7 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 }
 
 // cache opens the stat cache for path; nil where there is none.
-func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statCache, error) {
+func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statcache.Cache, error) {
 	if a.node == nil || a.rehash {
 		return nil, nil
 	}
@@ -336,7 +338,7 @@ func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*stat
 	if err != nil {
 		return nil, fmt.Errorf("cairn: add: %w", err)
 	}
-	return a.node.statCaches.open(ctx, a.batch, abs, o.Manner())
+	return a.node.statCaches.Open(ctx, a.batch, abs, o.Manner())
 }
 
 func (a *Adder) added(r unixfs.Result, err error) (Added, error) {

@@ -10,9 +10,14 @@ import (
 	"maps"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
+	"github.com/cairn-ipfs/cairn/store"
 )
 
 const module = "github.com/cairn-ipfs/cairn"
@@ -20,6 +25,8 @@ const module = "github.com/cairn-ipfs/cairn"
 // floors is the house of docs/architecture.md: a package imports packages of
 // lower floors only.
 var floors = map[string]int{
+	"internal/access": -1,
+
 	"block":               0,
 	"internal/events":     0,
 	"internal/atomicfile": 0,
@@ -38,13 +45,14 @@ var floors = map[string]int{
 	"internal/names": 3,
 	"internal/ipld":  3,
 
+	"internal/exchange":  4,
+	"internal/statcache": 4,
 	"internal/bucket":    4,
 	"internal/trustless": 4,
 
-	"internal/exchange": 5,
-
 	"internal/mirror":  5,
 	"internal/gateway": 5,
+	"internal/sources": 5,
 
 	"": 6, // the root package
 
@@ -146,6 +154,21 @@ func TestFloors(t *testing.T) {
 			if floors[beside] > floor && !forTests[beside] {
 				t.Errorf("tests of %q (floor %d) import %q (floor %d)", name, floor, beside, floors[beside])
 			}
+		}
+	}
+}
+
+// TestInternal checks that the functions Internal of public packages can be
+// called from this module only: each takes an access.Key, and the type of its
+// result isn't exported.
+func TestInternal(t *testing.T) {
+	for name, internal := range map[string]any{"block": block.Internal, "store": store.Internal} {
+		f := reflect.TypeOf(internal)
+		if f.NumIn() != 1 || f.In(0) != reflect.TypeFor[access.Key]() {
+			t.Errorf("%s.Internal: got %v, want one argument, an access.Key", name, f)
+		}
+		if result := f.Out(0).Name(); token.IsExported(result) {
+			t.Errorf("%s.Internal: got the result type %s, want an unexported one", name, result)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/names"
+	"github.com/cairn-ipfs/cairn/internal/statcache"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/crypto"
@@ -94,7 +95,7 @@ type Config struct {
 type Node struct {
 	config     Config
 	store      *store.Store
-	statCaches *statCaches
+	statCaches *statcache.Caches
 
 	netMu     sync.Mutex // guards the following, and starting the network
 	net       *online
@@ -112,7 +113,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &Node{config: c, store: s, statCaches: newStatCaches(s)}
+	n := &Node{config: c, store: s, statCaches: statcache.New(s)}
 	if len(c.Listen) > 0 && !c.Offline {
 		if _, err := n.online(ctx); err != nil {
 			return nil, errors.Join(err, n.Close())

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -121,6 +122,11 @@ func TestCAR(t *testing.T) {
 // TestChain is the way ipfs-embed keeps a chain that grows: while a new head is
 // being made it's held by one alias, TMP_ROOT, and the other, ROOT, moves when
 // it's done. Whatever the moment of a crash, one of the two has a head whose
+// onDisk returns options for a store on that disk, with small packs.
+func onDisk(disk *crashfs.FS) store.Options {
+	return store.Internal(access.Key{}).OnFS(disk, store.Options{PackSize: 64 << 10})
+}
+
 // chain is whole.
 func TestChain(t *testing.T) {
 	ctx := context.Background()
@@ -186,7 +192,7 @@ func TestChain(t *testing.T) {
 	for after := 1; ; after++ {
 		fs := crashfs.New(uint64(after))
 		fs.Hang()
-		config := Config{Dir: "repo", Store: store.Options{FS: fs, PackSize: 64 << 10}}
+		config := Config{Dir: "repo", Store: onDisk(fs)}
 		n, err := Open(ctx, config)
 		ok(t, err)
 		acknowledged := make(chan int, length)
@@ -211,7 +217,7 @@ func TestChain(t *testing.T) {
 		for len(acknowledged) > 0 {
 			last = <-acknowledged
 		}
-		config.Store.FS = fs.Crash()
+		config.Store = onDisk(fs.Crash())
 		n, err = Open(ctx, config)
 		ok(t, err)
 		head := check(t, n, last)

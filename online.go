@@ -7,17 +7,15 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/cairn-ipfs/cairn/internal/routing"
+	"github.com/cairn-ipfs/cairn/internal/sources"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/cairn-ipfs/cairn/store"
@@ -37,15 +35,11 @@ type online struct {
 	serving  func() error // ends answering over streams
 	routing  *routing.Router
 	exchange *exchange.Exchange
-	peers    *exchange.Peers
-	web      *http.Transport // to gateways
-	strange  *http.Client    // to gateways that somebody told of
+	sources  *sources.Sources
 	// announces tells whether there's a DHT to announce in; announcer is nil if
 	// nothing is announced by itself.
 	announces bool
 	announcer *announcer
-	local     bool
-	delivered atomic.Int64 // when a source last did, in Unix nanoseconds
 	log       *slog.Logger
 	bootstrap *routing.Bootstrap
 	running   sync.WaitGroup
@@ -102,9 +96,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if connections == 0 && router.Mode == routing.ModeAccelerated {
 		connections = acceleratedConnections
 	}
-	net := &online{
-		web: trustless.NewHTTPTransport(nil), strange: strangers(c.Local), local: c.Local, log: c.Logger, bootstrap: routing.NewBootstrap(len(bootstrap), routing.FirstPeer),
-	}
+	net := &online{log: c.Logger, bootstrap: routing.NewBootstrap(len(bootstrap), routing.FirstPeer)}
 	if net.log == nil {
 		net.log = slog.New(slog.DiscardHandler)
 	}
@@ -125,14 +117,16 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if net.routing, err = routing.New(ctx, router); err != nil {
 		return nil, errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
 	}
-	net.peers = &exchange.Peers{Host: net.swarm.Host(), Bitswap: net.bitswap, Connect: net.swarm.Connect}
+	net.sources = sources.New(sources.Config{
+		Swarm: net.swarm, Bitswap: net.bitswap, Router: net.routing, Bootstrap: net.bootstrap, Local: c.Local, Logger: net.log,
+	})
 	fallback := make([]exchange.Source, len(gateways))
 	for i, u := range gateways {
-		fallback[i] = net.gateway(u)
+		fallback[i] = net.sources.Gateway(u)
 	}
 	net.exchange = exchange.New(exchange.Config{
 		Store: n.store, Logger: c.Logger, Arrived: net.bitswap.Have, Fallback: fallback, FallbackDelay: c.FallbackDelay,
-		Sources: net.findSources, Ended: net.learn,
+		Sources: net.sources.Find, Ended: net.sources.Learn,
 	})
 	if err := named.join(net.nameNetwork(router.Mode)); err != nil {
 		return nil, errors.Join(err, net.routing.Close(), net.serving(), net.bitswap.Close(), net.swarm.Close())
@@ -152,17 +146,12 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	return net, nil
 }
 
-func (net *online) gateway(u *url.URL) *exchange.Gateway {
-	return exchange.NewGateway(u, &http.Client{Transport: net.web})
-}
-
 // close ends what was started, in reverse order.
 func (net *online) close() error {
 	net.stop()
 	net.running.Wait()
 	err := net.routing.Close()
-	net.web.CloseIdleConnections()
-	net.strange.CloseIdleConnections()
+	net.sources.Close()
 	return errors.Join(err, net.serving(), net.bitswap.Close(), net.swarm.Close())
 }
 

@@ -5,7 +5,9 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
 
@@ -32,7 +34,7 @@ var (
 // ctx; close it when done. Errors: block.ErrNotFound, here and in reading, where
 // a block isn't here; ErrNotFile; block.ErrMalformed; block.ErrUnknownCodec.
 func (n *Node) OpenFile(ctx context.Context, c cid.Cid) (*File, error) {
-	f, err := unixfs.Open(ctx, n.store, c)
+	f, err := unixfs.Open(ctx, store.Internal(access.Key{}).Reader(n.store), c)
 	if err != nil {
 		return nil, err
 	}

@@ -94,7 +94,7 @@ func (n *Node) Sync(ctx context.Context, root cid.Cid, o SyncOptions) iter.Seq2[
 				n.fetched(net, root)
 			}
 			if !o.OnlyFrom {
-				err = net.alone(err)
+				err = net.explainNoSource(err)
 			}
 			if !yield(newProgress(p), err) {
 				return
@@ -111,7 +111,7 @@ func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*o
 	if err != nil {
 		return nil, xo, err
 	}
-	if xo.From, err = net.sources(o.From); err != nil {
+	if xo.From, err = net.parseSources(o.From); err != nil {
 		return nil, xo, err
 	}
 	if xo.Alias == "" && !o.NoPin {
@@ -132,8 +132,8 @@ func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*o
 	return net, xo, nil
 }
 
-// sources makes sources of addresses.
-func (net *online) sources(addrs []string) ([]exchange.Source, error) {
+// parseSources makes sources of addresses.
+func (net *online) parseSources(addrs []string) ([]exchange.Source, error) {
 	var all []exchange.Source
 	for _, a := range addrs {
 		if strings.HasPrefix(a, "http://") || strings.HasPrefix(a, "https://") {
@@ -141,14 +141,14 @@ func (net *online) sources(addrs []string) ([]exchange.Source, error) {
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, net.gateway(urls[0]))
+			all = append(all, net.sources.Gateway(urls[0]))
 			continue
 		}
 		id, err := net.addAddr(a)
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, net.peers.Peer(id))
+		all = append(all, net.sources.Peer(id))
 	}
 	return all, nil
 }
@@ -174,15 +174,16 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if err != nil {
 		return block.Block{}, err
 	}
-	b, err := net.exchange.Fetch(context.WithValue(ctx, singleKey{}, true), c, exchange.Options{})
+	b, err := net.exchange.Fetch(ctx, c, exchange.Options{})
 	if err == nil {
 		n.fetched(net, c)
 	}
-	return b, net.alone(err)
+	return b, net.explainNoSource(err)
 }
 
-// alone adds to an ErrNoSource why nobody else could be asked, if that's so.
-func (net *online) alone(err error) error {
+// explainNoSource adds to an ErrNoSource why no bootstrap peer is connected, if
+// none is.
+func (net *online) explainNoSource(err error) error {
 	if !errors.Is(err, ErrNoSource) {
 		return err
 	}

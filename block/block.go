@@ -5,9 +5,9 @@
 //
 // The key type is [Block]: bytes and the CID that names them, checked against
 // each other. A Block is made by [New] from bytes, or by [Verify] from bytes
-// and the CID they claim; there is no unchecked way to make one. (A store that
-// verified a block once may hand it out again through [Reopen], which checks
-// a checksum instead of the hash.)
+// and the CID they claim; there is no unchecked way to make one. (Package store
+// returns a block that it verified before after checking a checksum instead of
+// the hash, through [Internal].)
 //
 // Everything here is immutable or stateless, and safe for concurrent use.
 //
@@ -134,20 +134,6 @@ func Verify(c cid.Cid, data []byte) (Block, error) {
 	return Block{cid: c, data: data}, nil
 }
 
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
-
-// Reopen is for a store that verified a block once, kept its [Block.Checksum]
-// apart from the bytes, and reads it back: it checks the bytes against the
-// checksum (ten times as fast as the hash, and as good against a disk that
-// rots; no defence against malice, so nothing from outside goes through here).
-// It fails with ErrDamaged.
-func Reopen(c cid.Cid, data []byte, checksum uint32) (Block, error) {
-	if crc32.Checksum(data, castagnoli) != checksum {
-		return Block{}, fmt.Errorf("reopen %s: %w", c, ErrDamaged)
-	}
-	return Block{cid: c, data: data}, nil
-}
-
 // CID names the block.
 func (b Block) CID() cid.Cid { return b.cid }
 
@@ -157,7 +143,7 @@ func (b Block) Data() []byte { return b.data }
 // Size is the number of the block's bytes.
 func (b Block) Size() int { return len(b.data) }
 
-// Checksum is the CRC-32C (Castagnoli) of the bytes, for [Reopen].
+// Checksum is the CRC-32C (Castagnoli) of the bytes.
 func (b Block) Checksum() uint32 { return crc32.Checksum(b.data, castagnoli) }
 
 // Clone returns the same block in memory of its own.

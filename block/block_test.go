@@ -10,6 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 )
 
 func prefix(version, codec, hash uint64, length int) cid.Prefix {
@@ -91,12 +92,12 @@ func TestReopen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := block.Reopen(b.CID(), []byte("hello"), b.Checksum())
+	again, err := block.Internal(access.Key{}).Reopen(b.CID(), []byte("hello"), b.Checksum())
 	if err != nil || again.CID() != b.CID() || string(again.Data()) != "hello" {
 		t.Errorf("Reopen: got %s, %q, %v", again.CID(), again.Data(), err)
 	}
 	for _, damaged := range []string{"hellp", "hell", "hello ", ""} {
-		if _, err := block.Reopen(b.CID(), []byte(damaged), b.Checksum()); !errors.Is(err, block.ErrDamaged) {
+		if _, err := block.Internal(access.Key{}).Reopen(b.CID(), []byte(damaged), b.Checksum()); !errors.Is(err, block.ErrDamaged) {
 			t.Errorf("Reopen %q: got %v, want ErrDamaged", damaged, err)
 		}
 	}

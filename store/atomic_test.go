@@ -70,7 +70,7 @@ var swapOptions = Options{PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []str
 func (w *swap) open(fs *crashfs.FS) *Store {
 	w.Helper()
 	o := swapOptions
-	o.FS = fs
+	o.fs = fs
 	s, err := Open(w.ctx, "repo", o)
 	w.ok(err)
 	return s
@@ -162,7 +162,7 @@ func TestCommitIsAtomic(t *testing.T) {
 			o := swapOptions
 			// The index may be lost along with the power.
 			fs = crashed.CrashKeeping(keep)
-			o.FS = fs
+			o.fs = fs
 			_, err := Rebuild(w.ctx, "repo", o, nil)
 			w.ok(err)
 			s = w.open(fs)
@@ -186,7 +186,7 @@ func TestCommitIsAtomic(t *testing.T) {
 			w.has(s, false, w.garbage...)
 			w.ok(s.Close())
 
-			o.FS = fs
+			o.fs = fs
 			if _, err := Rebuild(w.ctx, "repo", o, nil); err != nil {
 				t.Fatalf("%s: %v", when, err)
 			}
@@ -259,7 +259,7 @@ func TestRebuildIsSafe(t *testing.T) {
 			fs.CrashAfter(n)
 			rebuild := func(fs *crashfs.FS, _ *Store) error {
 				o := swapOptions
-				o.FS = fs
+				o.fs = fs
 				_, err := Rebuild(w.ctx, "repo", o, nil)
 				return err
 			}

@@ -52,7 +52,7 @@ func (f *files) fail(err error) {
 }
 
 func (f *files) options(fs *crashfs.FS) Options {
-	return Options{FS: fs, PackSize: 64 << 10, Backings: map[string]Backing{"files": f}}
+	return Options{fs: fs, PackSize: 64 << 10, Backings: map[string]Backing{"files": f}}
 }
 
 // refer has the store take blocks in that lie in f, each under its own name.
@@ -341,7 +341,7 @@ func TestBackingsAreRecorded(t *testing.T) {
 	}
 	// Without its backing a block can't be read, and isn't lost for that.
 	h.ok(s.Close())
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	if _, err := s.Get(h.ctx, a.CID()); err == nil || errors.Is(err, block.ErrNotFound) || errors.Is(err, block.ErrDamaged) {
 		t.Errorf("get without the backing: got %v, want an error that says so", err)
 	}

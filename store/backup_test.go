@@ -20,7 +20,7 @@ import (
 func TestBackupWhileWriting(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	o := Options{FS: fs, PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []string{"kept"}}
+	o := Options{fs: fs, PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []string{"kept"}}
 	s := h.open("repo", o)
 	rng := rand.New(rand.NewPCG(1, 1))
 	// Version i is a root, its own leaf, and one that is shared with version
@@ -127,7 +127,7 @@ func TestBackupWhileWriting(t *testing.T) {
 func TestBackupIsDurable(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a := h.leaf("a")
 	root := h.link("root", a.CID())
 	h.put(s, a, root)
@@ -137,7 +137,7 @@ func TestBackupIsDurable(t *testing.T) {
 	if _, err := fs.Stat("far/away/backup/format"); err != nil {
 		t.Fatalf("after a crash: %v", err)
 	}
-	b := h.open("far/away/backup", Options{FS: fs})
+	b := h.open("far/away/backup", Options{fs: fs})
 	h.has(b, true, a, root)
 	h.wants(b)
 	h.audit(b)
@@ -147,7 +147,7 @@ func TestBackupIsDurable(t *testing.T) {
 func TestBackupFails(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	s := h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	rng := rand.New(rand.NewPCG(1, 1))
 	var links []cid.Cid
 	for range 10 {
@@ -180,7 +180,7 @@ func TestBackupFails(t *testing.T) {
 		fs.Fail(nil)
 		if op == crashfs.OpLink {
 			h.ok(err) // then it's copied
-			b := h.open(dir, Options{FS: fs})
+			b := h.open(dir, Options{fs: fs})
 			h.misses(b, root.CID(), Selection{})
 			h.audit(b)
 			h.ok(b.Close())
@@ -228,7 +228,7 @@ func TestBackupOnDisk(t *testing.T) {
 func TestScrub(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	s := h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	rng := rand.New(rand.NewPCG(1, 1))
 	var leaves []block.Block
 	var links []cid.Cid
@@ -247,7 +247,7 @@ func TestScrub(t *testing.T) {
 	}
 	h.ok(s.Close())
 
-	s = h.open("repo", Options{FS: fs, ScrubRate: 1 << 40})
+	s = h.open("repo", Options{fs: fs, ScrubRate: 1 << 40})
 	// What it finds before anyone listens can't be heard.
 	for {
 		all := true

@@ -83,7 +83,7 @@ func TestFailedSync(t *testing.T) {
 			w.alias(s, "other", w.old[0])
 			w.ok(s.Close())
 			o := swapOptions
-			o.FS = fs
+			o.fs = fs
 			_, err := Rebuild(w.ctx, "repo", o, nil)
 			w.ok(err)
 			s = w.open(fs)
@@ -138,7 +138,7 @@ func TestFailedWrite(t *testing.T) {
 func TestFlushTellsOfLoss(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, Reserve: -1})
+	s := h.open("repo", Options{fs: fs, Reserve: -1})
 	a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
 	h.put(s, b)
 	h.ok(s.Put(h.ctx, a))
@@ -157,7 +157,7 @@ func TestFlushTellsOfLoss(t *testing.T) {
 	}
 	h.ok(s.Put(h.ctx, a, c))
 	h.ok(s.Flush(h.ctx))
-	s = h.open("repo", Options{FS: fs.CrashKeeping(0), Reserve: -1})
+	s = h.open("repo", Options{fs: fs.CrashKeeping(0), Reserve: -1})
 	h.has(s, true, a, b, c)
 	h.audit(s)
 }
@@ -165,7 +165,7 @@ func TestFlushTellsOfLoss(t *testing.T) {
 func TestCloseTellsOfLoss(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, Reserve: -1})
+	s := h.open("repo", Options{fs: fs, Reserve: -1})
 	h.put(s, h.leaf("b"))
 	h.ok(s.Put(h.ctx, h.leaf("a")))
 	failPacks(fs, 1, crashfs.OpSyncData)
@@ -173,7 +173,7 @@ func TestCloseTellsOfLoss(t *testing.T) {
 		t.Errorf("close: got %v, want ErrBatchLost and the reason", err)
 	}
 	fs.Fail(nil)
-	s = h.open("repo", Options{FS: fs, Reserve: -1})
+	s = h.open("repo", Options{fs: fs, Reserve: -1})
 	h.audit(s)
 	h.ok(s.Close())
 }

@@ -216,7 +216,7 @@ func TestOldIndex(t *testing.T) {
 	x.ok(fs.RemoveAll("repo/index"))
 	x.ok(fs.MkdirAll("elsewhere", 0o755))
 	o := shelfOptions
-	o.FS = fs
+	o.fs = fs
 	s, err := Open(x.ctx, "elsewhere", o)
 	x.ok(err)
 	x.ok(s.Close())
@@ -284,7 +284,7 @@ func TestFormats(t *testing.T) {
 			t.Errorf("format %.30q: an error of %d bytes", text, len(fmt.Sprint(err)))
 		}
 		o := shelfOptions
-		o.FS = fs
+		o.fs = fs
 		if _, err := Rebuild(x.ctx, "repo", o, nil); !errors.Is(err, ErrFormat) {
 			t.Errorf("format %.30q: rebuild: got %v, want ErrFormat", text, err)
 		}
@@ -310,7 +310,7 @@ func TestFormats(t *testing.T) {
 	// Somebody else's folder isn't a repository, and becomes none by Rebuild.
 	x.ok(fs.MkdirAll("other", 0o755))
 	o := shelfOptions
-	o.FS = fs
+	o.fs = fs
 	if _, err := Rebuild(x.ctx, "other", o, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("rebuild a folder without packs: got %v, want ErrNotExist", err)
 	}

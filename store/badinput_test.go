@@ -71,7 +71,7 @@ func TestBlocksRefused(t *testing.T) {
 func TestLargestBlock(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	s := h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	data := bytes.Repeat([]byte("0123456789abcdef"), block.MaxSize/16)
 	largest, err := block.New(block.Raw, data)
 	h.ok(err)
@@ -82,14 +82,14 @@ func TestLargestBlock(t *testing.T) {
 	h.put(s, largest, root, h.leaf(""))
 	h.alias(s, "x", root)
 	h.ok(s.Close())
-	s = h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	s = h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	h.has(s, true, largest, root, h.leaf(""))
 	h.evict(s)
 	h.audit(s)
 	h.ok(s.Close())
-	_, err = Rebuild(h.ctx, "repo", Options{FS: fs}, nil)
+	_, err = Rebuild(h.ctx, "repo", Options{fs: fs}, nil)
 	h.ok(err)
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	h.has(s, true, largest, root, h.leaf(""))
 	h.misses(s, root.CID(), Selection{})
 }
@@ -227,7 +227,7 @@ func TestReserve(t *testing.T) {
 	const reserve = 1 << 20
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10, Reserve: reserve})
+	s := h.open("repo", Options{fs: fs, PackSize: 64 << 10, Reserve: reserve})
 	rng := rand.New(rand.NewPCG(1, 1))
 	var garbage []block.Block
 	for range 20 {
@@ -283,7 +283,7 @@ func TestReserve(t *testing.T) {
 	}
 	h.audit(s)
 	h.ok(s.Close())
-	s = h.open("repo", Options{FS: fs, Reserve: reserve})
+	s = h.open("repo", Options{fs: fs, Reserve: reserve})
 	h.has(s, true, a, root, late)
 	h.audit(s)
 }
@@ -291,7 +291,7 @@ func TestReserve(t *testing.T) {
 func TestReadOnlyDisk(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a := h.leaf("a")
 	root := h.link("root", a.CID())
 	h.put(s, a, root)
@@ -311,17 +311,17 @@ func TestReadOnlyDisk(t *testing.T) {
 	s.Close()
 
 	// So it is when the store is opened.
-	if _, err := Open(h.ctx, "repo", Options{FS: fs}); !errors.Is(err, syscall.EROFS) {
+	if _, err := Open(h.ctx, "repo", Options{fs: fs}); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("open: got %v, want an error that says it's read-only", err)
 	}
-	if _, err := Open(h.ctx, "new", Options{FS: fs}); !errors.Is(err, syscall.EROFS) {
+	if _, err := Open(h.ctx, "new", Options{fs: fs}); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("open a new one: got %v, want an error that says it's read-only", err)
 	}
-	if _, err := Rebuild(h.ctx, "repo", Options{FS: fs}, nil); !errors.Is(err, syscall.EROFS) {
+	if _, err := Rebuild(h.ctx, "repo", Options{fs: fs}, nil); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("rebuild: got %v, want an error that says it's read-only", err)
 	}
 	fs.ReadOnly(false)
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	h.has(s, true, a, root)
 	if _, err := s.Resolve(h.ctx, "x"); err != nil {
 		t.Error(err)

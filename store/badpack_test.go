@@ -39,7 +39,7 @@ func newShelf(h harness) *shelf {
 	h.Helper()
 	x := &shelf{harness: h, fs: crashfs.New(1), sealed: map[pack.ID]bool{}, size: map[pack.ID]int64{}, bounds: map[pack.ID][]int64{}, lies: map[pack.ID][]block.Block{}, end: map[cid.Cid]int64{}}
 	o := shelfOptions
-	o.FS = x.fs
+	o.fs = x.fs
 	s, err := Open(h.ctx, "repo", o)
 	h.ok(err)
 	rng := rand.New(rand.NewPCG(1, 1))
@@ -122,7 +122,7 @@ func (x *shelf) cut(fs *crashfs.FS, id pack.ID, size int64) {
 // open opens a damaged copy.
 func (x *shelf) open(fs *crashfs.FS) (*Store, error) {
 	o := shelfOptions
-	o.FS = fs
+	o.fs = fs
 	return Open(x.ctx, "repo", o)
 }
 
@@ -271,7 +271,7 @@ func TestRebuildFromCutPacks(t *testing.T) {
 func (x *shelf) rebuild(fs *crashfs.FS, when string) Rebuilt {
 	x.Helper()
 	o := shelfOptions
-	o.FS = fs
+	o.fs = fs
 	rb, err := Rebuild(x.ctx, "repo", o, nil)
 	if err != nil {
 		x.Fatalf("%s: rebuild: %v", when, err)

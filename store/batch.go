@@ -67,43 +67,6 @@ func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 	return nil
 }
 
-// Borrow returns a Putter that puts into the batch and is done with the blocks'
-// bytes when its Put returns: the caller may use that memory again. It waits
-// until they are written, and so finds out at once when that fails.
-func (b *Batch) Borrow() Borrower { return Borrower{b} }
-
-// A Borrower is what [Batch.Borrow] returns.
-type Borrower struct{ b *Batch }
-
-// Put puts blocks into the batch. Their bytes are the caller's again when it
-// returns.
-func (w Borrower) Put(ctx context.Context, blocks ...block.Block) error {
-	done := make(chan error, len(blocks))
-	put := 0
-	var err error
-	for _, k := range blocks {
-		if block.IsIdentity(k.CID()) {
-			continue
-		}
-		if err = w.b.put(ctx, entry{borrowed: true, done: done}, []block.Block{k}); err != nil {
-			break
-		}
-		put++
-	}
-	// Also when something went wrong, and whatever the context says: as long
-	// as the committer has not answered it may look at the bytes.
-	for range put {
-		if werr := <-done; werr != nil && err == nil {
-			err = fmt.Errorf("store: batch put: %w", werr)
-		}
-	}
-	return err
-}
-
-// ReleasesBlocks tells whoever fills blocks that their memory may be used
-// again after Put.
-func (w Borrower) ReleasesBlocks() bool { return true }
-
 // Has tells whether the block is here. If so, it stays until the batch ends.
 func (b *Batch) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	if err := b.keep(c); err != nil {

@@ -134,7 +134,7 @@ func TestDamagedDirectoryComesAgain(t *testing.T) {
 		t.Run(found, func(t *testing.T) {
 			h := newHarness(t)
 			fs := crashfs.New(1)
-			s := h.open("repo", Options{FS: fs})
+			s := h.open("repo", Options{fs: fs})
 			a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
 			dir := h.link("dir", a.CID(), b.CID())
 			root := h.link("root", dir.CID(), a.CID(), c.CID())
@@ -228,7 +228,7 @@ func TestCodecLearnedLater(t *testing.T) {
 		t.Run(fmt.Sprintf("evict first %v", evictFirst), func(t *testing.T) {
 			h := newHarness(t)
 			fs := crashfs.New(1)
-			s := h.open("repo", Options{FS: fs})
+			s := h.open("repo", Options{fs: fs})
 			x, y, z := h.leaf("x"), h.leaf("y"), h.leaf("z")
 			odd := h.strange(x.CID(), y.CID())
 			torn, err := block.New(strange, []byte{1, 2, 3})
@@ -254,7 +254,7 @@ func TestCodecLearnedLater(t *testing.T) {
 			}
 			h.ok(s.Close())
 
-			s = h.open("repo", Options{FS: fs, Links: knowsStrange})
+			s = h.open("repo", Options{fs: fs, Links: knowsStrange})
 			lacks := []block.Block{y}
 			if evictFirst {
 				lacks = append(lacks, x)
@@ -276,7 +276,7 @@ func TestCodecLearnedLater(t *testing.T) {
 
 			// Forgotten again: what was learned stays, and comes apart by what
 			// was stored.
-			s = h.open("repo", Options{FS: fs})
+			s = h.open("repo", Options{fs: fs})
 			h.wants(s)
 			h.audit(s)
 			h.ok(s.RemoveAlias(h.ctx, "r"))

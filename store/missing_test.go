@@ -11,7 +11,7 @@ import (
 // Who stops listening is told no more, whatever else there would be to tell.
 func TestListsStop(t *testing.T) {
 	h := newHarness(t)
-	s := h.open("repo", Options{FS: crashfs.New(1)})
+	s := h.open("repo", Options{fs: crashfs.New(1)})
 	a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
 	left := h.link("left", a.CID())
 	root := h.link("root", left.CID(), b.CID(), c.CID())
@@ -49,7 +49,7 @@ func TestListsStop(t *testing.T) {
 // A list that ends with its context isn't taken for all there is.
 func TestWantedEndsWithContext(t *testing.T) {
 	h := newHarness(t)
-	s := h.open("repo", Options{FS: crashfs.New(1)})
+	s := h.open("repo", Options{fs: crashfs.New(1)})
 	h.alias(s, "x", h.leaf("a"))
 	h.alias(s, "y", h.leaf("b"))
 	ctx, cancel := context.WithCancel(h.ctx)

@@ -174,7 +174,7 @@ func (m *machine) checkButLoss(err error) {
 
 func (m *machine) open() {
 	o := modelOptions
-	o.FS = m.fs
+	o.fs = m.fs
 	s, err := Open(m.ctx, "repo", o)
 	m.check(err)
 	m.fs.Hang() // what is running when the power goes doesn't come back
@@ -677,7 +677,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			m.log = append(m.log, "rebuild")
 			m.checkButLoss(m.s.Close())
 			o := modelOptions
-			o.FS = m.fs
+			o.fs = m.fs
 			rb, err := Rebuild(m.ctx, "repo", o, nil)
 			m.check(err)
 			m.open()

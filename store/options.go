@@ -43,9 +43,8 @@ var (
 
 // Options say how to open a store. The zero value is fine.
 type Options struct {
-	// FS is the file system below both packs and index. Nil: that of the
-	// operating system, or one in memory if Open is given no directory.
-	FS vfs.FS
+	// fs is set by internal.OnFS.
+	fs vfs.FS
 
 	// Logger is told what is worth knowing. Nil: silence.
 	Logger *slog.Logger

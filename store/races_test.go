@@ -19,7 +19,7 @@ import (
 func TestHasWhileEvicting(t *testing.T) {
 	h := newHarness(t)
 	fs := &gateFS{FS: vfs.NewMem()}
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	garbage, live := h.leaf("garbage"), h.leaf("live")
 	h.put(s, garbage, live)
 	h.alias(s, "live", live)
@@ -161,7 +161,7 @@ func TestSlowReaderWhileCompacting(t *testing.T) {
 	h := newHarness(t)
 	mem := vfs.NewMem()
 	fs := &gateFS{FS: mem}
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	live, garbage := h.leaf("live"), h.random(rand.New(rand.NewPCG(1, 1)), 10_000)
 	root := h.link("root", live.CID())
 	h.put(s, live, garbage, root)
@@ -291,7 +291,7 @@ func TestEvictWhileExpanding(t *testing.T) {
 	const dirs, width = 20, 1000
 	h := newHarness(t)
 	fs := &gateFS{FS: vfs.NewMem()}
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	b := s.Batch()
 	var here []block.Block
 	var links []cid.Cid

@@ -8,6 +8,7 @@ import (
 	"iter"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/pack"
 	"github.com/ipfs/go-cid"
 )
@@ -61,13 +62,10 @@ func (s *Store) locate(mh string) (freshBlock, error) {
 // block.ErrNotFound; block.ErrDamaged, after which the block is no longer here
 // and, if live, wanted.
 func (s *Store) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
-	return s.GetInto(ctx, c, nil)
+	return s.getInto(ctx, c, nil)
 }
 
-// GetInto is Get for who reads many blocks, one after another: it may read the
-// bytes into memory, where that is long enough, and the block is one until the
-// memory is used again.
-func (s *Store) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
+func (s *Store) getInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
 	b, err := s.get(ctx, c, memory)
 	if err != nil {
 		return block.Block{}, fmt.Errorf("store: get %s: %w", c, err)
@@ -137,7 +135,7 @@ func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc, memory []byte) (bl
 		if err != nil {
 			return block.Block{}, err
 		}
-		return block.Reopen(c, data, l.sum)
+		return block.Internal(access.Key{}).Reopen(c, data, l.sum)
 	case locBacking:
 		backing := s.o.Backings[l.backing]
 		if backing == nil {

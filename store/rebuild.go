@@ -41,7 +41,7 @@ const (
 // is told now and then how many bytes have been read of how many.
 func Rebuild(ctx context.Context, dir string, o Options, progress func(done, total int64)) (Rebuilt, error) {
 	rb := &rebuild{ctx: ctx, o: o.withDefaults(), dir: dir, progress: progress, ends: map[pack.ID]int64{}}
-	if rb.fs = o.FS; rb.fs == nil {
+	if rb.fs = o.fs; rb.fs == nil {
 		rb.fs = vfs.Default
 	}
 	if err := rb.run(); err != nil {

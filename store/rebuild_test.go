@@ -14,7 +14,7 @@ import (
 
 func (h harness) rebuild(fs *crashfs.FS, o Options) Rebuilt {
 	h.Helper()
-	o.FS = fs
+	o.fs = fs
 	rb, err := Rebuild(h.ctx, "repo", o, nil)
 	h.ok(err)
 	return rb
@@ -25,7 +25,7 @@ func (h harness) rebuild(fs *crashfs.FS, o Options) Rebuilt {
 func TestRebuildKeepsIDs(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	root := h.link("root", h.leaf("none").CID()) // lies in the first pack, of links
 	big := h.random(rand.New(rand.NewPCG(1, 1)), 10_000)
 	h.put(s, root)
@@ -43,7 +43,7 @@ func TestRebuildKeepsIDs(t *testing.T) {
 		if rb.Aliases != 1 {
 			t.Fatalf("round %d: rebuilt %+v, want one alias", round, rb)
 		}
-		s = h.open("repo", Options{FS: fs})
+		s = h.open("repo", Options{fs: fs})
 		h.has(s, true, root)
 		a, err := s.Resolve(h.ctx, "x")
 		h.ok(err)
@@ -63,8 +63,8 @@ func TestRebuildKeepsIDs(t *testing.T) {
 func TestRebuildHoldsEviction(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	o := Options{FS: fs, PackSize: 64 << 10, MaxCached: 1, Target: 1}
-	s := h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	o := Options{fs: fs, PackSize: 64 << 10, MaxCached: 1, Target: 1}
+	s := h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	rng := rand.New(rand.NewPCG(1, 1))
 	var leaves []block.Block
 	for range 10 {
@@ -96,7 +96,7 @@ func TestRebuildHoldsEviction(t *testing.T) {
 		h.has(s, true, leaves...)
 		h.ok(s.Close())
 	}
-	s = h.open("repo", Options{FS: fs, PackSize: 64 << 10})
+	s = h.open("repo", Options{fs: fs, PackSize: 64 << 10})
 	_, err := s.Evict(h.ctx, EvictOptions{Confirm: true})
 	h.ok(err)
 	h.has(s, true, leaves[0], root)
@@ -113,7 +113,7 @@ func TestRebuildManyAliases(t *testing.T) {
 	const n = 3000
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	o := Options{FS: fs, PackSize: 64 << 10}
+	o := Options{fs: fs, PackSize: 64 << 10}
 	s := h.open("repo", o)
 	a, b := h.leaf("a"), h.leaf("b")
 	h.put(s, a, b)
@@ -151,7 +151,7 @@ func TestRebuildSyncsPacks(t *testing.T) {
 	h := newHarness(t)
 	for n := 1; n < 8; n++ {
 		fs := crashfs.New(uint64(n))
-		s, err := Open(h.ctx, "repo", Options{FS: fs})
+		s, err := Open(h.ctx, "repo", Options{fs: fs})
 		h.ok(err)
 		a := h.leaf("a")
 		h.put(s, a)
@@ -168,7 +168,7 @@ func TestRebuildSyncsPacks(t *testing.T) {
 		h.ok(s.Close())
 		h.rebuild(fs, Options{})
 		fs = fs.CrashKeeping(0)
-		s, err = Open(h.ctx, "repo", Options{FS: fs})
+		s, err = Open(h.ctx, "repo", Options{fs: fs})
 		h.ok(err)
 		h.has(s, true, a)
 		rep, err := s.Verify(h.ctx, VerifyOptions{Data: true})
@@ -188,7 +188,7 @@ func TestRebuildAfterFailedCommit(t *testing.T) {
 		failed := 0
 		for n := 1; n < 8; n++ {
 			fs := crashfs.New(uint64(n))
-			s := h.open("repo", Options{FS: fs, Reserve: -1})
+			s := h.open("repo", Options{fs: fs, Reserve: -1})
 			a, b := h.leaf("a"), h.leaf("b")
 			h.put(s, a, b)
 			h.alias(s, "x", a)
@@ -212,7 +212,7 @@ func TestRebuildAfterFailedCommit(t *testing.T) {
 			h.counted(s, 1, want)
 			h.ok(s.Close())
 			h.rebuild(fs, Options{})
-			s = h.open("repo", Options{FS: fs, Reserve: -1})
+			s = h.open("repo", Options{fs: fs, Reserve: -1})
 			h.counted(s, 1, want)
 			h.audit(s)
 			h.ok(s.Close())

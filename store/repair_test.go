@@ -68,7 +68,7 @@ func TestVerifyRepairs(t *testing.T) {
 		t.Run(tt.what, func(t *testing.T) {
 			h := newHarness(t)
 			fs := crashfs.New(1)
-			s := h.open("repo", Options{FS: fs})
+			s := h.open("repo", Options{fs: fs})
 			a := h.leaf("a")
 			dir := h.link("dir", a.CID(), h.leaf("none").CID())
 			root := h.link("root", dir.CID(), h.link("", a.CID()).CID())

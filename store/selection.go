@@ -40,13 +40,6 @@ func newSelector(sel Selection) *selector {
 	return x
 }
 
-// Selector returns a function that tells of a link whether it's selected, apart
-// from what lies above it.
-func (s Selection) Selector() func(cid.Cid) bool {
-	x := newSelector(s)
-	return func(c cid.Cid) bool { return x.selects(nodeOf(c)) }
-}
-
 func (x *selector) selects(n node) bool {
 	if x == nil {
 		return true

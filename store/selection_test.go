@@ -167,7 +167,7 @@ func TestSelectionSwap(t *testing.T) {
 func TestSelectionIsKept(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, b := h.leaf("a"), h.leaf("b")
 	root := h.link("root", a.CID(), b.CID())
 	h.put(s, root)
@@ -190,12 +190,12 @@ func TestSelectionIsKept(t *testing.T) {
 	}
 	check(s)
 	h.ok(s.Close())
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	check(s)
 	h.ok(s.Close())
-	_, err := Rebuild(h.ctx, "repo", Options{FS: fs}, nil)
+	_, err := Rebuild(h.ctx, "repo", Options{fs: fs}, nil)
 	h.ok(err)
-	check(h.open("repo", Options{FS: fs}))
+	check(h.open("repo", Options{fs: fs}))
 }
 
 func TestAliasesRefused(t *testing.T) {

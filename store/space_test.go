@@ -24,7 +24,7 @@ func (h harness) items(p *Space, prefix string) string {
 func TestSpace(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	p := s.Space("p")
 	if value, ok, err := p.Get(h.ctx, []byte("k")); value != nil || ok || err != nil {
 		t.Errorf("get from nothing: got %q, %v, %v", value, ok, err)
@@ -53,7 +53,7 @@ func TestSpace(t *testing.T) {
 	h.ok(p.Set(h.ctx, []byte("a"), []byte("again")))
 	h.ok(p.Unset(h.ctx, []byte("b")))
 	h.ok(s.Close())
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	if got, want := h.items(s.Space("p"), ""), "=v a=again a/1=va/1 a/2=va/2 \xff=v\xff \xff\xff=v\xff\xff"; got != want {
 		t.Errorf("after opening again: got %q, want %q", got, want)
 	}
@@ -144,7 +144,7 @@ func TestSpaceInBatches(t *testing.T) {
 func TestRecordedSpaces(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	o := Options{FS: fs, PackSize: 64 << 10, RecordedSpaces: []string{"kept"}}
+	o := Options{fs: fs, PackSize: 64 << 10, RecordedSpaces: []string{"kept"}}
 	s := h.open("repo", o)
 	big := strings.Repeat("v", 600<<10) // goes on in a next part of the record
 	kept := s.Space("kept")

@@ -92,7 +92,7 @@ func open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 		return nil, err
 	}
 	o = o.withDefaults()
-	s := &Store{o: o, fs: o.FS, dir: dir, log: o.Logger}
+	s := &Store{o: o, fs: o.fs, dir: dir, log: o.Logger}
 	if s.fs == nil {
 		s.fs = vfs.Default
 		if dir == "" {

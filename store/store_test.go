@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/block/blocktest"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/ipfs/go-cid"
 	"github.com/ipld/go-ipld-prime/codec/dagcbor"
@@ -205,7 +206,7 @@ func TestKeepsAndEvicts(t *testing.T) {
 func TestPowerLoss(t *testing.T) {
 	h := newHarness(t)
 	mem := vfs.NewCrashableMem()
-	s := h.open("repo", Options{FS: mem})
+	s := h.open("repo", Options{fs: mem})
 	a := h.leaf("a")
 	root := h.link("root", a.CID())
 	h.put(s, a, root)
@@ -214,7 +215,7 @@ func TestPowerLoss(t *testing.T) {
 	after := mem.CrashClone(vfs.CrashCloneCfg{})
 	h.ok(s.Close())
 
-	s = h.open("repo", Options{FS: after})
+	s = h.open("repo", Options{fs: after})
 	h.has(s, true, a, root)
 	h.audit(s)
 	if _, err := s.Resolve(h.ctx, "x"); err != nil {
@@ -222,17 +223,18 @@ func TestPowerLoss(t *testing.T) {
 	}
 }
 
-// TestGetInto reads into memory of the caller's, where that is long enough, and
+// TestReader reads into memory of the caller, where that is long enough, and
 // not where the block isn't in a pack.
-func TestGetInto(t *testing.T) {
+func TestReader(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
 	b := h.leaf("a block")
 	h.ok(s.Put(h.ctx, b))
 	h.ok(s.Flush(h.ctx))
+	reads := Internal(access.Key{}).Reader(s)
 	for size := range 2 * b.Size() {
 		memory := make([]byte, size)
-		got, err := s.GetInto(h.ctx, b.CID(), memory)
+		got, err := reads.GetInto(h.ctx, b.CID(), memory)
 		if err != nil || string(got.Data()) != "a block" || cap(got.Data()) != b.Size() {
 			t.Errorf("%d bytes: got %q, %v", size, got.Data(), err)
 		}
@@ -240,7 +242,7 @@ func TestGetInto(t *testing.T) {
 			t.Errorf("%d bytes: got %v for reading into them", size, into)
 		}
 	}
-	if _, err := s.GetInto(h.ctx, h.leaf("absent").CID(), nil); !errors.Is(err, block.ErrNotFound) {
+	if _, err := reads.GetInto(h.ctx, h.leaf("absent").CID(), nil); !errors.Is(err, block.ErrNotFound) {
 		t.Errorf("got %v, want ErrNotFound", err)
 	}
 }

@@ -69,7 +69,7 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 func TestSwapToWholeRoot(t *testing.T) {
 	h := newHarness(t)
 	fs := &gateFS{FS: vfs.NewMem()}
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, b := h.leaf("a"), h.leaf("b")
 	one, two := h.link("one", a.CID()), h.link("two", b.CID())
 	h.put(s, a, b, one, two)
@@ -165,7 +165,7 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 func TestSwapWholeBeforeReopening(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, b := h.leaf("a"), h.leaf("b")
 	one, two := h.link("one", a.CID()), h.link("two", b.CID())
 	h.put(s, a, one, two)
@@ -190,7 +190,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	h.holds(s, "x", one.CID())
 	fs = fs.CrashKeeping(100)
 
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	next := h.listen(s)
 	for {
 		// It may have happened before the listening began.
@@ -213,14 +213,14 @@ func TestHeldRootGoesWithItsAlias(t *testing.T) {
 		t.Run(how, func(t *testing.T) {
 			h := newHarness(t)
 			fs := crashfs.New(1)
-			s := h.open("repo", Options{FS: fs})
+			s := h.open("repo", Options{fs: fs})
 			a, b, never := h.leaf("a"), h.leaf("b"), h.leaf("never")
 			one, two, three := h.link("one", a.CID()), h.link("two", b.CID(), never.CID()), h.link("three")
 			h.put(s, a, b, one, two, three)
 			h.alias(s, "x", one)
 			h.hold(s, "x", two)
 			h.ok(s.Close())
-			s = h.open("repo", Options{FS: fs})
+			s = h.open("repo", Options{fs: fs})
 			h.holds(s, "x", one.CID())
 			h.counted(s, 1, a, b, one, two)
 			keeps := []block.Block{}
@@ -253,7 +253,7 @@ func TestHeldRootGoesWithItsAlias(t *testing.T) {
 func TestHeldRootIsRepaired(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, never, other := h.leaf("a"), h.leaf("never"), h.leaf("other")
 	one, two := h.link("one", a.CID()), h.link("two", never.CID())
 	part := h.link("part", other.CID())

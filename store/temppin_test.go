@@ -59,7 +59,7 @@ func TestTempPinsEndWithTheProcess(t *testing.T) {
 		t.Run(end, func(t *testing.T) {
 			h := newHarness(t)
 			fs := crashfs.New(1)
-			s := h.open("repo", Options{FS: fs})
+			s := h.open("repo", Options{fs: fs})
 			a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
 			one, two := h.link("one", a.CID(), b.CID()), h.link("two", b.CID(), c.CID())
 			h.put(s, a, b, c, one, two)
@@ -73,7 +73,7 @@ func TestTempPinsEndWithTheProcess(t *testing.T) {
 				fs = fs.CrashKeeping(100)
 			}
 
-			s = h.open("repo", Options{FS: fs})
+			s = h.open("repo", Options{fs: fs})
 			h.counted(s, 1, b, c, two)
 			h.counted(s, 0, a, one)
 			// The ids of pins begin anew, and don't meet old ones.

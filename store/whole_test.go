@@ -28,7 +28,7 @@ func (h harness) marked(s *Store, b block.Block) bool {
 func TestWholeMarks(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, b, c := h.leaf("a"), h.leaf("b"), h.leaf("c")
 	left, right := h.link("left", a.CID()), h.link("right", b.CID(), c.CID())
 	root := h.link("root", left.CID(), right.CID())
@@ -78,7 +78,7 @@ func TestWholeMarks(t *testing.T) {
 	h.ok(s.Close())
 
 	// The epoch, and with it the marks, outlive the process.
-	s = h.open("repo", Options{FS: fs})
+	s = h.open("repo", Options{fs: fs})
 	if h.marked(s, left) || !h.marked(s, right) {
 		t.Error("the marks are others after opening again")
 	}
@@ -95,7 +95,7 @@ func TestWholeMarks(t *testing.T) {
 func TestEpochStaysWhenGarbageIsLost(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
-	s := h.open("repo", Options{FS: fs})
+	s := h.open("repo", Options{fs: fs})
 	a, b := h.leaf("a"), h.leaf("b")
 	root := h.link("root", a.CID())
 	h.put(s, a, b, root)
@@ -192,7 +192,7 @@ func TestAliasedAgainAtOnce(t *testing.T) {
 // Look tells what a walk would, as far as it's known without one.
 func TestLook(t *testing.T) {
 	h := newHarness(t)
-	s := h.open("repo", Options{FS: crashfs.New(1)})
+	s := h.open("repo", Options{fs: crashfs.New(1)})
 	a, b := h.leaf("a"), h.leaf("b")
 	low, root := h.link("low", a.CID()), block.Block{}
 	root = h.link("root", low.CID(), b.CID())
@@ -249,7 +249,7 @@ func TestLinks(t *testing.T) {
 	h := newHarness(t)
 	a := h.leaf("a")
 	const own = 0x300017
-	s := h.open("repo", Options{FS: crashfs.New(1), Links: map[uint64]func(block.Block) ([]cid.Cid, error){
+	s := h.open("repo", Options{fs: crashfs.New(1), Links: map[uint64]func(block.Block) ([]cid.Cid, error){
 		own: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID()}, nil },
 	}})
 	k, err := block.New(own, []byte("anything"))
@@ -271,7 +271,7 @@ func TestLinks(t *testing.T) {
 // and isn't any more.
 func TestLossBetweenWalks(t *testing.T) {
 	h := newHarness(t)
-	s := h.open("repo", Options{FS: crashfs.New(1)})
+	s := h.open("repo", Options{fs: crashfs.New(1)})
 	a, b := h.leaf("a"), h.leaf("b")
 	low := h.link("low", a.CID())
 	one, two := h.link("one", low.CID()), h.link("two", low.CID(), b.CID())

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -17,7 +18,7 @@ import (
 func (s *stage) add(st *store.Store, path string) cid.Cid {
 	s.Helper()
 	batch := st.Batch()
-	r, err := unixfs.ImportPath(s.Context(), batch.Borrow(), path, unixfs.Options{})
+	r, err := unixfs.ImportPath(s.Context(), store.Internal(access.Key{}).Borrow(batch), path, unixfs.Options{})
 	s.check(err)
 	batch.Alias("pin/"+r.CID.String(), r.CID, store.AliasOptions{})
 	s.check(batch.Commit(s.Context()))
@@ -86,7 +87,7 @@ func catFile(s *stage) []row {
 		r.cairn, r.beside = s.turns(func() time.Duration {
 			return timed(func() {
 				s.through(func(to io.Writer) (int64, error) {
-					f, err := unixfs.Open(s.Context(), st, root)
+					f, err := unixfs.Open(s.Context(), store.Internal(access.Key{}).Reader(st), root)
 					if err != nil {
 						return 0, err
 					}

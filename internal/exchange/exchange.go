@@ -17,9 +17,10 @@ import (
 type Config struct {
 	// Store takes in what comes. It's required.
 	Store *store.Store
-	// Sources tells of those who may have the DAG below root, as they are
-	// found, until there are no more or ctx ends. Nil: nobody is looked for.
-	Sources func(ctx context.Context, root cid.Cid) iter.Seq[Source]
+	// Sources yields sources that may have the DAG below root, as it finds them,
+	// until there are no more or ctx ends. Single says that the session wants
+	// the block root alone. Nil: sessions ask Options.From and Fallback.
+	Sources func(ctx context.Context, root cid.Cid, single bool) iter.Seq[Source]
 	// Fallback are sources that join a session when it has gone on for
 	// FallbackDelay, such as gateways. Zero: from the beginning.
 	Fallback      []Source
@@ -39,12 +40,13 @@ type Config struct {
 	Logger *slog.Logger
 }
 
+// MaxSources is how many sources a session asks at a time.
+const MaxSources = 32
+
 const (
 	defaultStall = 30 * time.Second
-	// maxSources bounds the sources that one session asks at a time, and
-	// maxWaiting those that have their turn after them: many of those that are
-	// found can't be reached.
-	maxSources = 32
+	// maxWaiting is how many more sources a session keeps, for when others
+	// fail: many of those that are found can't be reached.
 	maxWaiting = 256
 )
 
@@ -94,6 +96,8 @@ type Options struct {
 	// links, and returns those to go on with. An error ends the session with
 	// that error. The DAG is asked for block by block then.
 	Follow func(b block.Block, links []cid.Cid) ([]cid.Cid, error)
+
+	single bool // set by Fetch
 }
 
 // Progress is how far a session has come.
@@ -208,7 +212,7 @@ func (x *Exchange) Fetch(ctx context.Context, c cid.Cid, o Options) (block.Block
 		b = got
 		return nil, nil
 	}
-	o.Alias, o.NoPin, o.Have = "", true, nil
+	o.Alias, o.NoPin, o.Have, o.single = "", true, nil, true
 	for _, err := range x.Sync(ctx, c, o) {
 		if err != nil {
 			return block.Block{}, err

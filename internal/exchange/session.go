@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -65,7 +66,7 @@ func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
 		return nil, err
 	}
 	s := &session{
-		x: x, root: root, o: o, selects: o.Selection.Selector(), pinned: o.Alias != "" || !o.NoPin,
+		x: x, root: root, o: o, selects: store.Internal(access.Key{}).Selects(o.Selection), pinned: o.Alias != "" || !o.NoPin,
 		start: time.Now(), finished: make(chan struct{}), aliased: make(chan struct{}),
 		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(), batchFull: firstBytes,
 	}

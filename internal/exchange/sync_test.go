@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -128,12 +129,17 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// onDisk returns options for a store on that disk.
+func onDisk(disk *crashfs.FS) store.Options {
+	return store.Internal(access.Key{}).OnFS(disk, store.Options{})
+}
+
 // What came first is durable before all has come: a crash doesn't take it.
 func TestCommitsEarly(t *testing.T) {
 	b := newBench(t)
 	root := b.file(16<<20, 10)
 	disk := crashfs.New(1)
-	o := store.Options{FS: disk}
+	o := onDisk(disk)
 	ours, err := store.Open(t.Context(), "repo", o)
 	b.check(err)
 	defer ours.Close()
@@ -152,7 +158,7 @@ func TestCommitsEarly(t *testing.T) {
 			}
 			s.mu.Unlock()
 		}
-		o.FS = disk.CrashKeeping(0)
+		o = onDisk(disk.CrashKeeping(0))
 	}
 	if err := s.run(t.Context()); err == nil {
 		t.Fatal("got no error from a store without power")
@@ -221,7 +227,7 @@ func TestTardy(t *testing.T) {
 		arrived := sync.OnceFunc(func() { close(came) })
 		c := Config{
 			Arrived: func(...cid.Cid) { arrived() },
-			Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+			Sources: func(context.Context, cid.Cid, bool) iter.Seq[Source] {
 				return func(yield func(Source) bool) {
 					<-came
 					yield(&answerer{name: "good", blocks: b.theirs})
@@ -413,7 +419,7 @@ func TestFound(t *testing.T) {
 	full := &answerer{name: "full", blocks: b.theirs}
 	late := make(chan struct{})
 	c := Config{
-		Sources: func(ctx context.Context, root cid.Cid) iter.Seq[Source] {
+		Sources: func(ctx context.Context, root cid.Cid, _ bool) iter.Seq[Source] {
 			return func(yield func(Source) bool) {
 				if !yield(empty) {
 					return
@@ -515,7 +521,7 @@ func TestDiskFull(t *testing.T) {
 	root := b.file(64<<20, 6)
 	disk := crashfs.New(1)
 	open := func() *store.Store {
-		s, err := store.Open(t.Context(), "repo", store.Options{FS: disk})
+		s, err := store.Open(t.Context(), "repo", onDisk(disk))
 		b.check(err)
 		t.Cleanup(func() { s.Close() })
 		return s
@@ -543,7 +549,7 @@ func TestPowerLoss(t *testing.T) {
 	b := newBench(t)
 	root := b.file(64<<20, 7)
 	disk := crashfs.New(1)
-	o := store.Options{FS: disk}
+	o := onDisk(disk)
 	s, err := store.Open(t.Context(), "repo", o)
 	b.check(err)
 	b.ours = s
@@ -552,7 +558,7 @@ func TestPowerLoss(t *testing.T) {
 	if _, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"}); err == nil {
 		t.Fatal("got no error from a source that dies")
 	}
-	o.FS = disk.CrashKeeping(0)
+	o = onDisk(disk.CrashKeeping(0))
 	after, err := store.Open(t.Context(), "repo", o)
 	b.check(err)
 	defer after.Close()

@@ -76,9 +76,9 @@ func TestFoundBehindMany(t *testing.T) {
 	for what, blocks := range map[string]block.Getter{"nothing": nothing, "a part": part} {
 		t.Run("many have "+what, func(t *testing.T) {
 			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
-			c := Config{Sources: func(context.Context, cid.Cid) iter.Seq[Source] {
+			c := Config{Sources: func(context.Context, cid.Cid, bool) iter.Seq[Source] {
 				return func(yield func(Source) bool) {
-					for i := range 3 * maxSources {
+					for i := range 3 * MaxSources {
 						if !yield(&answerer{name: fmt.Sprint("peer ", i), blocks: blocks}) {
 							return
 						}
@@ -98,7 +98,7 @@ func TestPanicInLoop(t *testing.T) {
 	b := newBench(t)
 	root := b.chain(1)
 	looked := make(chan struct{})
-	c := Config{Store: b.ours, Sources: func(ctx context.Context, _ cid.Cid) iter.Seq[Source] {
+	c := Config{Store: b.ours, Sources: func(ctx context.Context, _ cid.Cid, _ bool) iter.Seq[Source] {
 		return func(func(Source) bool) {
 			<-ctx.Done()
 			close(looked)

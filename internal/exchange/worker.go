@@ -55,13 +55,10 @@ type worker struct {
 const (
 	// maxFailures is after how many errors a source is given up.
 	maxFailures = 3
-	// maxPauses is how many pauses in a row a source is given, when it says that
-	// it's busy, and maxPause how long one may be; who needs more is given up.
-	// minPause is how long the first one is where the source doesn't say it; each
-	// further one is twice as long.
+	// maxPauses is how many pauses in a row a busy source gets, and maxPause how
+	// long one may be; a source that needs more is dropped.
 	maxPauses = 5
 	maxPause  = time.Minute
-	minPause  = time.Second
 	// startWindow is how many blocks a source is asked for at first; each one
 	// that comes adds one, up to maxWindow, which is what today's bitswap
 	// servers keep of a peer's wants (1,024), less a reserve.
@@ -99,6 +96,10 @@ const (
 	maxSlow = 3 * time.Minute
 )
 
+// MinPause is the shortest pause of a busy source. A source that doesn't say how
+// long it needs gets this pause first, and twice the last one each further time.
+const MinPause = time.Second
+
 // findSources begins to ask all that are known, and to look for more.
 func (s *session) findSources(ctx context.Context) {
 	// One that fails at once isn't the last.
@@ -111,7 +112,7 @@ func (s *session) findSources(ctx context.Context) {
 	if !s.o.OnlyFrom {
 		if find := s.x.c.Sources; find != nil {
 			s.look(func() {
-				for src := range find(ctx, s.root) {
+				for src := range find(ctx, s.root, s.o.single) {
 					s.join(ctx, src, false)
 				}
 			})
@@ -165,7 +166,7 @@ func (s *session) join(ctx context.Context, src Source, known bool) {
 		}
 	}
 	switch {
-	case active < maxSources:
+	case active < MaxSources:
 		s.begins(ctx, src, known)
 	case len(s.waiting) < maxWaiting:
 		s.waiting = append(s.waiting, func() bool { return s.begins(ctx, src, known) })
@@ -298,7 +299,7 @@ func (w *worker) fail(err error) {
 func (w *worker) rest(b *BusyError) {
 	if w.resting() && b.Wait <= maxPause {
 		// It has answered several questions so.
-		if until := time.Now().Add(max(b.Wait, minPause)); until.After(w.until) {
+		if until := time.Now().Add(max(b.Wait, MinPause)); until.After(w.until) {
 			w.until = until
 		}
 		return
@@ -309,7 +310,7 @@ func (w *worker) rest(b *BusyError) {
 	}
 	wait := b.Wait
 	if wait == 0 {
-		wait = minPause << (w.pauses - 1)
+		wait = MinPause << (w.pauses - 1)
 	}
 	w.until = time.Now().Add(wait)
 	w.s.x.c.Logger.Debug("exchange: a source is given a pause", "root", w.s.root, "source", w.src.Name(), "pause", wait, "error", b)

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -65,7 +66,7 @@ func (c *call) addMultipart() error {
 	}
 	a.batch = c.node.Batch()
 	defer a.batch.Discard()
-	a.put, a.get = a.batch.Borrow(), c.node
+	a.put, a.get = store.Internal(access.Key{}).Borrow(a.batch), c.node
 	if a.hashOnly {
 		a.scratch = &scratch{blocks: make(map[cid.Cid]block.Block)}
 		a.put, a.get = a.scratch, a.scratch

@@ -7,7 +7,9 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
+	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
 
@@ -28,9 +30,9 @@ func (g getter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return g.GetInto(ctx, c, nil)
 }
 
-// GetInto is Get as store.Store has it, for files that are read.
+// GetInto is Get with memory of the caller's, for reading files.
 func (g getter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
-	b, err := g.node.Store().GetInto(ctx, c, memory)
+	b, err := store.Internal(access.Key{}).Reader(g.node.Store()).GetInto(ctx, c, memory)
 	if g.offline || !errors.Is(err, block.ErrNotFound) {
 		return b, err
 	}

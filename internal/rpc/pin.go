@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -320,6 +321,6 @@ func skipUnselected(s store.Selection) func(cid.Cid) bool {
 	if s.IsAll() {
 		return nil
 	}
-	selected := s.Selector()
+	selected := store.Internal(access.Key{}).Selects(s)
 	return func(c cid.Cid) bool { return !selected(c) }
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/ipfs/go-cid"
 )
 
@@ -88,7 +89,7 @@ func (l *lending) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.
 	defer l.mu.Unlock()
 	l.used[&memory[0]] = true
 	n := copy(memory, b.Data())
-	return block.Reopen(c, memory[:n:n], b.Checksum())
+	return block.Internal(access.Key{}).Reopen(c, memory[:n:n], b.Checksum())
 }
 
 // entryAt returns the entry that path leads to, whose parts are names.

@@ -1,4 +1,4 @@
-package cairn
+package statcache
 
 import (
 	"encoding/binary"
@@ -10,47 +10,44 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// statVersion begins each value of the stat cache. What another version wrote
-// counts as not there.
-const statVersion = 1
+// version begins each value. A value of another version counts as absent.
+const version = 1
 
-// A statHead is what the stat cache knows of a tree. The zero value is that of
-// a tree that was never added.
-type statHead struct {
+// A head is the row of a tree. The zero value is that of a tree never added.
+type head struct {
 	generation uint64
 	used       time.Time // to the second
 	rows       int
 	root       cid.Cid
 }
 
-// A statRow is what it knows of a file.
-type statRow struct {
+// A row is that of a file or directory.
+type row struct {
 	generation uint64
 	stat       unixfs.FileStat
 	known      unixfs.Known
 }
 
-func (h statHead) append(dst []byte) []byte {
-	dst = append(dst, statVersion)
+func (h head) append(dst []byte) []byte {
+	dst = append(dst, version)
 	dst = binary.AppendUvarint(dst, h.generation)
 	dst = binary.AppendVarint(dst, h.used.Unix())
 	dst = binary.AppendUvarint(dst, uint64(h.rows))
 	return append(dst, h.root.Bytes()...)
 }
 
-func parseStatHead(p []byte) statHead {
-	r := statReader{p: p}
-	r.version()
-	h := statHead{generation: r.uvarint(), used: time.Unix(r.varint(), 0), rows: int(r.uvarint())}
+func parseHead(p []byte) head {
+	r := newReader(p)
+	h := head{generation: r.uvarint(), used: time.Unix(r.varint(), 0), rows: int(r.uvarint())}
 	h.root = r.cid()
 	if r.bad {
-		return statHead{}
+		return head{}
 	}
 	return h
 }
 
-func (w statRow) append(dst []byte) []byte {
-	dst = append(dst, statVersion)
+func (w row) append(dst []byte) []byte {
+	dst = append(dst, version)
 	dst = binary.AppendUvarint(dst, w.generation)
 	dst = binary.AppendVarint(dst, w.stat.Size)
 	dst = binary.AppendUvarint(dst, uint64(w.stat.Mode))
@@ -62,9 +59,8 @@ func (w statRow) append(dst []byte) []byte {
 	return append(dst, w.known.CID.Bytes()...)
 }
 
-func parseStatRow(p []byte) (w statRow, ok bool) {
-	r := statReader{p: p}
-	r.version()
+func parseRow(p []byte) (w row, ok bool) {
+	r := newReader(p)
 	w.generation = r.uvarint()
 	w.stat = unixfs.FileStat{Size: r.varint(), Mode: fs.FileMode(r.uvarint()), Modified: r.time(), Changed: r.time(), Inode: r.uvarint()}
 	w.known = unixfs.Known{Size: r.uvarint(), DAGSize: r.uvarint()}
@@ -72,39 +68,39 @@ func parseStatRow(p []byte) (w statRow, ok bool) {
 	return w, !r.bad
 }
 
-// appendTime writes seconds and nanoseconds; the zero time has its own.
+// appendTime writes seconds and nanoseconds, which the zero time has, too.
 func appendTime(dst []byte, t time.Time) []byte {
 	return binary.AppendUvarint(binary.AppendVarint(dst, t.Unix()), uint64(t.Nanosecond()))
 }
 
-// A statReader takes a value of the stat cache apart. After a failure it stays
-// failed.
-type statReader struct {
+// A reader reads the fields of a value. After a failure all further fields are
+// zero.
+type reader struct {
 	p   []byte
 	bad bool
 }
 
-func (r *statReader) version() {
-	if len(r.p) == 0 || r.p[0] != statVersion {
-		r.p, r.bad = nil, true
-		return
+// newReader reads the version, and fails if it is another.
+func newReader(p []byte) *reader {
+	if len(p) == 0 || p[0] != version {
+		return &reader{bad: true}
 	}
-	r.p = r.p[1:]
+	return &reader{p: p[1:]}
 }
 
-func (r *statReader) uvarint() uint64 {
+func (r *reader) uvarint() uint64 {
 	v, n := binary.Uvarint(r.p)
 	r.skip(n)
 	return v
 }
 
-func (r *statReader) varint() int64 {
+func (r *reader) varint() int64 {
 	v, n := binary.Varint(r.p)
 	r.skip(n)
 	return v
 }
 
-func (r *statReader) skip(n int) {
+func (r *reader) skip(n int) {
 	if n <= 0 {
 		r.p, r.bad = nil, true
 		return
@@ -112,13 +108,13 @@ func (r *statReader) skip(n int) {
 	r.p = r.p[n:]
 }
 
-func (r *statReader) time() time.Time {
+func (r *reader) time() time.Time {
 	seconds := r.varint()
 	return time.Unix(seconds, int64(r.uvarint()))
 }
 
-// cid reads what is left.
-func (r *statReader) cid() cid.Cid {
+// cid reads a CID, which takes up the rest.
+func (r *reader) cid() cid.Cid {
 	c, n, err := block.ReadCID(r.p)
 	if err != nil || n != len(r.p) {
 		r.bad = true

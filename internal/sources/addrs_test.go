@@ -1,10 +1,7 @@
-package cairn
+package sources
 
 import (
-	"context"
 	"errors"
-	"fmt"
-	"iter"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,11 +9,7 @@ import (
 	"testing"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
-	"github.com/ipfs/go-cid"
-	"github.com/libp2p/go-libp2p/core/peer"
-	"github.com/libp2p/go-libp2p/core/test"
 	"github.com/multiformats/go-multiaddr"
 )
 
@@ -65,7 +58,7 @@ func FuzzGatewayURL(f *testing.F) {
 			t.Errorf("%s: got %q", m, u)
 		}
 		if _, err := http.NewRequest(http.MethodGet, u.String(), nil); err != nil {
-			t.Logf("%s: a URL that can't be asked: %v", m, err)
+			t.Logf("%s: no request can be made: %v", m, err)
 		}
 	})
 }
@@ -86,14 +79,14 @@ func TestSplitAddrs(t *testing.T) {
 	}
 }
 
-// A gateway that a stranger told of can't get us to call our own network, by an
+// A gateway that the router found can't make us dial our own network, by an
 // address, by a name, or by a redirect.
-func TestStrangers(t *testing.T) {
+func TestUntrusted(t *testing.T) {
 	called := 0
 	inside := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { called++ }))
 	defer inside.Close()
 	for _, u := range []string{inside.URL, strings.Replace(inside.URL, "127.0.0.1", "localhost", 1)} {
-		if _, err := strangers(false).Get(u); !errors.Is(err, errNotPublic) {
+		if _, err := newUntrusted(false).Get(u); !errors.Is(err, errNotPublic) {
 			t.Errorf("%s: got %v, want %v", u, err, errNotPublic)
 		}
 	}
@@ -129,87 +122,15 @@ func TestStrangers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	away := &trustless.Client{HTTP: strangers(true), Base: base.JoinPath("away")}
+	away := &trustless.Client{HTTP: newUntrusted(true), Base: base.JoinPath("away")}
 	if _, err := away.Block(t.Context(), b.CID()); !errors.Is(err, trustless.ErrRedirect) {
 		t.Errorf("a redirect to another host: got %v, want %v", err, trustless.ErrRedirect)
 	}
-	near := &trustless.Client{HTTP: strangers(true), Base: base}
+	near := &trustless.Client{HTTP: newUntrusted(true), Base: base}
 	if _, err := near.Block(t.Context(), b.CID()); err != nil {
 		t.Errorf("a redirect within the host: %v", err)
 	}
 	if called != 0 {
-		t.Errorf("the one inside was called %d times", called)
-	}
-}
-
-// A liar tells of more gateways than anybody could ask.
-type liar struct{ t *testing.T }
-
-func (liar) Name() string { return "liar" }
-
-func (l liar) FindProviders(ctx context.Context, _ cid.Cid) iter.Seq2[Provider, error] {
-	return func(yield func(Provider, error) bool) {
-		for i := range 20 * maxFound {
-			id, err := test.RandPeerID()
-			if err != nil {
-				l.t.Error(err)
-				return
-			}
-			a := multiaddr.StringCast(fmt.Sprintf("/dns4/g%d.example/tcp/443/https", i))
-			if !yield(Provider{AddrInfo: peer.AddrInfo{ID: id, Addrs: []multiaddr.Multiaddr{a}}}, nil) {
-				return
-			}
-		}
-	}
-}
-
-func TestFoundGatewaysAreBounded(t *testing.T) {
-	n, err := Open(t.Context(), Config{Local: true, Routing: RoutingNone, Finders: []Finder{liar{t}}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer n.Close()
-	net, err := n.online(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	root := cid.MustParse("bafkreigh2akiscaildcqabsyg3dfr6chu3fgpregiymsck7e7aqa4s52zy")
-	told := 0
-	net.lookForProviders(t.Context(), root, func(exchange.Source) bool {
-		told++
-		return true
-	})
-	if told != maxFound {
-		t.Errorf("got %d sources, want %d", told, maxFound)
-	}
-}
-
-// Those who connect while a session looks for sources don't take the places of
-// those that are found.
-func TestConnectedMeanwhileAreBounded(t *testing.T) {
-	n := openNode(t, Config{Routing: RoutingNone})
-	net, err := n.online(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 {
-		_, addr, _, _ := publisher(t)
-		if _, err := n.Connect(t.Context(), addr); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, c := range []struct{ before, want int }{{0, 2}, {exchange.MaxConnected - 1, 1}, {exchange.MaxConnected, 0}} {
-		told := make(map[string]bool)
-		for i := range c.before {
-			told[fmt.Sprint(i)] = true
-		}
-		got := 0
-		net.connectedMeanwhile(t.Context(), told, func(exchange.Source) bool {
-			got++
-			return true
-		})
-		if got != c.want {
-			t.Errorf("behind %d: got %d sources, want %d", c.before, got, c.want)
-		}
+		t.Errorf("the server inside got %d requests, want 0", called)
 	}
 }

@@ -1,4 +1,4 @@
-package exchange
+package sources
 
 import (
 	"bytes"
@@ -14,7 +14,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A fakeGateway has blocks, and counts how often it's asked.
+// A fakeGateway has blocks, and counts requests.
 type fakeGateway struct {
 	blocks map[string][]byte
 	asked  atomic.Int32
@@ -41,11 +41,11 @@ func fakeBlocks(t *testing.T, n int) (*fakeGateway, []cid.Cid) {
 	return g, cids
 }
 
-// Blocks that nobody has taken in yet hold up further requests.
+// Blocks that wait to be read hold further requests back.
 func TestRequestsWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake, cids := fakeBlocks(t, 10*maxRequests)
-		g := NewGateway(&url.URL{Scheme: "http", Host: "x"}, &http.Client{Transport: fake})
+		g := newGateway(&url.URL{Scheme: "http", Host: "x"}, &http.Client{Transport: fake})
 		c, err := g.Open(t.Context())
 		if err != nil {
 			t.Fatal(err)

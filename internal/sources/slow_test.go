@@ -1,4 +1,4 @@
-package exchange
+package sources
 
 import (
 	"context"
@@ -15,12 +15,13 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/ipfs/go-cid"
 )
 
-// A slowLine carries what a handler answers, so many bytes a second.
+// A slowLine carries a handler's answers at rate bytes a second.
 type slowLine struct {
 	h    http.Handler
 	rate int
@@ -49,8 +50,7 @@ func (b slowBody) Read(p []byte) (int, error) {
 	return b.ReadCloser.Read(p[:min(len(p), b.rate)])
 }
 
-// A block may take longer than Stall, as long as something comes; but not for
-// ever.
+// A block may take longer than Config.Stall while bytes arrive, but not forever.
 func TestSlowSource(t *testing.T) {
 	for _, c := range []struct {
 		what string
@@ -59,25 +59,25 @@ func TestSlowSource(t *testing.T) {
 		want error
 	}{
 		{"streams", 30_000, func(h http.Handler) http.Handler { return h }, nil},
-		{"is asked", 30_000, func(h http.Handler) http.Handler { return rawOnly{h} }, nil},
+		{"sends single blocks", 30_000, func(h http.Handler) http.Handler { return rawOnly{h} }, nil},
 		{"is found", 30_000, func(h http.Handler) http.Handler { return rawOnly{h} }, nil},
-		{"is found and sends hardly anything", 3_000, func(h http.Handler) http.Handler { return rawOnly{h} }, ErrStalled},
-		{"streams hardly anything", 3_000, func(h http.Handler) http.Handler { return h }, ErrStalled},
+		{"is found, and too slow", 3_000, func(h http.Handler) http.Handler { return rawOnly{h} }, exchange.ErrStalled},
+		{"streams too slowly", 3_000, func(h http.Handler) http.Handler { return h }, exchange.ErrStalled},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t)
+				f := newFixture(t)
 				k, err := block.New(block.Raw, make([]byte, block.MaxSize))
-				b.check(err)
-				b.check(b.theirs.Put(t.Context(), k))
-				line := slowLine{c.wrap(trustless.NewHandler(trustless.Config{Blocks: b.theirs})), c.rate}
-				src := NewGateway(&url.URL{Scheme: "http", Host: "x"}, &http.Client{Transport: line})
-				conf, o, from := Config{}, Options{From: []Source{src}}, []Source{src}
+				f.check(err)
+				f.check(f.theirs.Put(t.Context(), k))
+				line := slowLine{c.wrap(trustless.NewHandler(trustless.Config{Blocks: f.theirs})), c.rate}
+				src := newGateway(&url.URL{Scheme: "http", Host: "x"}, &http.Client{Transport: line})
+				conf, o, from := exchange.Config{}, exchange.Options{From: []exchange.Source{src}}, []exchange.Source{src}
 				if strings.HasPrefix(c.what, "is found") {
-					conf.Sources = func(context.Context, cid.Cid) iter.Seq[Source] { return slices.Values(from) }
-					o = Options{}
+					conf.Sources = func(context.Context, cid.Cid, bool) iter.Seq[exchange.Source] { return slices.Values(from) }
+					o = exchange.Options{}
 				}
-				if _, err := b.sync(conf, k.CID(), o); !errors.Is(err, c.want) {
+				if _, err := f.syncWith(conf, k.CID(), o); !errors.Is(err, c.want) {
 					t.Errorf("got %v, want %v", err, c.want)
 				}
 			})
@@ -85,24 +85,24 @@ func TestSlowSource(t *testing.T) {
 	}
 }
 
-// So it is with a peer at the end of a slow line.
+// The same holds for a bitswap peer on a slow link.
 func TestSlowPeer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
+		f := newFixture(t)
 		net := simnet.New(simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 240_000})
 		defer net.Close()
 		us, they := net.Host(t), net.Host(t)
 		defer us.Close()
 		defer they.Close()
-		ours, theirs := b.bitswap(us), b.bitswap(they)
+		ours, theirs := f.bitswap(us), f.bitswap(they)
 		defer ours.Close()
 		defer theirs.Close()
 		us.Peerstore().AddAddrs(they.ID(), they.Addrs(), time.Hour)
 		k, err := block.New(block.Raw, make([]byte, block.MaxSize))
-		b.check(err)
-		b.check(b.theirs.Put(t.Context(), k))
-		src := (&Peers{Host: us, Bitswap: ours}).Peer(they.ID())
-		_, err = b.sync(Config{}, k.CID(), Options{From: []Source{src}})
-		b.check(err)
+		f.check(err)
+		f.check(f.theirs.Put(t.Context(), k))
+		src := (&peers{host: us, bitswap: ours, connect: us.Connect}).peer(they.ID(), nil)
+		_, err = f.syncWith(exchange.Config{}, k.CID(), exchange.Options{From: []exchange.Source{src}})
+		f.check(err)
 	})
 }

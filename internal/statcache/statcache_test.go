@@ -1,4 +1,4 @@
-package cairn
+package statcache
 
 import (
 	"context"
@@ -9,6 +9,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -16,7 +17,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func statStore(t testing.TB) *statCaches {
+func newCaches(t testing.TB) *Caches {
 	t.Helper()
 	s, err := store.Open(t.Context(), "", store.Options{}) // the same code as on disk, with nothing to sync
 	if err != nil {
@@ -27,32 +28,32 @@ func statStore(t testing.TB) *statCaches {
 			t.Error(err)
 		}
 	})
-	return newStatCaches(s)
+	return New(s)
 }
 
-// A fataler is a testing.T, or a rapid.T.
-type fataler interface {
+// A failer is a testing.T or a rapid.T.
+type failer interface {
 	Helper()
 	Fatal(...any)
 	Fatalf(string, ...any)
 }
 
-var errStop = errors.New("stopped")
+var errFail = errors.New("failed")
 
-// addTree adds a tree with its stat cache, under the alias of the same name,
-// or, with stop, fails before it is acknowledged.
-func addTree(t fataler, ctx context.Context, s *statCaches, name string, tree fs.FS, o unixfs.Options, stop error) unixfs.Result {
+// addTree adds a tree with its stat cache, under an alias of the same name. With
+// fail, it fails before the commit.
+func addTree(t failer, ctx context.Context, s *Caches, name string, tree fs.FS, o unixfs.Options, fail error) unixfs.Result {
 	t.Helper()
 	batch := s.store.Batch()
 	defer batch.Discard()
-	cache, err := s.open(ctx, batch, name, o.Manner())
+	cache, err := s.Open(ctx, batch, name, o.Manner())
 	if err != nil || cache == nil {
 		t.Fatalf("open the cache of %s: got %v, %v", name, cache, err)
 	}
 	o.Remembers = cache
-	r, err := unixfs.ImportFS(ctx, batch.Borrow(), tree, o)
+	r, err := unixfs.ImportFS(ctx, batch, tree, o)
 	if err == nil {
-		err = stop
+		err = fail
 	}
 	if err == nil {
 		err = cache.Finish(ctx, r.CID)
@@ -64,24 +65,24 @@ func addTree(t fataler, ctx context.Context, s *statCaches, name string, tree fs
 	if closed := cache.Close(ctx); closed != nil {
 		t.Fatal(closed)
 	}
-	if !errors.Is(err, stop) || stop == nil && err != nil {
-		t.Fatalf("add %s: got %v, want %v", name, err, stop)
+	if !errors.Is(err, fail) || fail == nil && err != nil {
+		t.Fatalf("add %s: got %v, want %v", name, err, fail)
 	}
 	return r
 }
 
-// plainRoot is what an import without any cache makes.
-func plainRoot(t fataler, tree fs.FS, o unixfs.Options) cid.Cid {
+// plainRoot returns the root that an import without a cache makes.
+func plainRoot(t failer, tree fs.FS, o unixfs.Options) cid.Cid {
 	t.Helper()
-	r, err := unixfs.ImportFS(context.Background(), nowhere{}, tree, o)
+	r, err := unixfs.ImportFS(context.Background(), discard{}, tree, o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return r.CID
 }
 
-// whole fails unless all blocks below root are in the store.
-func whole(t fataler, ctx context.Context, s *store.Store, root cid.Cid) {
+// checkWhole fails unless all blocks below root are in the store.
+func checkWhole(t failer, ctx context.Context, s *store.Store, root cid.Cid) {
 	t.Helper()
 	for c, err := range s.Missing(ctx, root, store.Selection{}) {
 		t.Fatalf("%s is missing below %s, %v", c, root, err)
@@ -90,10 +91,10 @@ func whole(t fataler, ctx context.Context, s *store.Store, root cid.Cid) {
 
 // statRows are how many rows there are of files, those of directories left
 // out.
-func statRows(t fataler, ctx context.Context, s *statCaches) int {
+func countRows(t failer, ctx context.Context, s *Caches) int {
 	t.Helper()
 	rows := 0
-	for item, err := range s.store.Space(statSpace).All(ctx, []byte("f")) {
+	for item, err := range s.store.Space(space).All(ctx, []byte("f")) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -104,19 +105,25 @@ func statRows(t fataler, ctx context.Context, s *statCaches) int {
 	return rows
 }
 
-// file is one that was last modified so long ago.
+// file returns a file last modified so long before a fixed date.
 func file(data string, ago time.Duration) *fstest.MapFile {
 	return &fstest.MapFile{Data: []byte(data), ModTime: time.Unix(1_700_000_000, 0).Add(-ago)}
 }
 
+// discard is a Putter that keeps nothing.
+type discard struct{}
+
+func (discard) Put(context.Context, ...block.Block) error { return nil }
+
+// small returns options with chunks of ten bytes.
 func small() unixfs.Options {
 	p := unixfs.V1Profile()
 	p.ChunkSize = 10
 	return unixfs.Options{Profile: p}
 }
 
-func TestStatCache(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+func TestCache(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	tree := fstest.MapFS{
 		"a": file("a", 0), "a.b": file("a.b", 0), "d/x": file("file of several blocks", 0), "d/y": file("", 0),
 		"d.e/f": file("f", 0), "fresh": {Data: []byte("fresh"), ModTime: time.Now().Add(time.Hour)},
@@ -128,19 +135,19 @@ func TestStatCache(t *testing.T) {
 			t.Errorf("got %s, want %s", r.CID, want)
 		}
 		if r.Hashed != hashed {
-			t.Errorf("%d bytes were hashed, want %d", r.Hashed, hashed)
+			t.Errorf("%d bytes hashed, want %d", r.Hashed, hashed)
 		}
-		whole(t, ctx, s.store, r.CID)
-		if got := statRows(t, ctx, s); got != rows {
+		checkWhole(t, ctx, s.store, r.CID)
+		if got := countRows(t, ctx, s); got != rows {
 			t.Errorf("%d rows, want %d", got, rows)
 		}
 	}
 	add(small(), 32, 5)
-	add(small(), 5, 5) // the fresh one is never trusted
+	add(small(), 5, 5) // the fresh file is never trusted
 	tree["d/x"] = file("file of severed blocks", time.Hour)
 	add(small(), 22+5, 5)
 	add(small(), 5, 5)
-	// A file is gone, another is new.
+	// One file is removed, another is new.
 	delete(tree, "a.b")
 	tree["z"] = file("z", 0)
 	add(small(), 1+5, 5)
@@ -148,7 +155,7 @@ func TestStatCache(t *testing.T) {
 	tree["fresh"] = file("fresh", 0)
 	add(small(), 5, 6)
 	add(small(), 0, 6)
-	// In another manner nothing is known, and after that the first still is.
+	// Another manner has a cache of its own, and leaves the first as it was.
 	other := small()
 	other.KeepTimes = true
 	add(other, 30, 12)
@@ -156,9 +163,9 @@ func TestStatCache(t *testing.T) {
 	add(small(), 0, 12)
 }
 
-// TestStatCacheLoss: what is lost from the store is read again.
-func TestStatCacheLoss(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+// TestLoss: files whose blocks were lost are read again.
+func TestLoss(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	tree := fstest.MapFS{"a": file("a", 0), "d/x": file("file of several blocks", 0), "e": file("another of several", 0)}
 	root := addTree(t, ctx, s, "tree", tree, small(), nil).CID
 	x, err := ipld.Resolve(ctx, s.store, root, "d/x")
@@ -193,42 +200,42 @@ func TestStatCacheLoss(t *testing.T) {
 		if r.CID != root || r.Hashed == 0 {
 			t.Errorf("%s lost: got %s, %d bytes hashed, want %s and some", what, r.CID, r.Hashed, root)
 		}
-		whole(t, ctx, s.store, root)
+		checkWhole(t, ctx, s.store, root)
 		if r := addTree(t, ctx, s, "tree", tree, small(), nil); r.Hashed != 0 {
 			t.Errorf("after %s was lost: %d bytes hashed again", what, r.Hashed)
 		}
 	}
 }
 
-// TestStatCacheStopped: an import that was stopped leaves what it wrote down
-// in between, and the next one goes on from there.
-func TestStatCacheStopped(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+// TestFailed: an import that fails keeps the rows it has written, and the next
+// one uses them.
+func TestFailed(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	tree := fstest.MapFS{}
-	const files = statFlush + 500
+	const files = maxChanges + 500
 	for i := range files {
 		tree[fmt.Sprintf("%d/%d", i%7, i)] = file(fmt.Sprintf("%08d", i), 0)
 	}
-	addTree(t, ctx, s, "tree", tree, small(), errStop)
-	// Among the rows are those of directories.
-	known := statRows(t, ctx, s)
-	if known < statFlush-7 || known > statFlush {
-		t.Errorf("%d rows, want %d", known, statFlush)
+	addTree(t, ctx, s, "tree", tree, small(), errFail)
+	// Rows of directories count towards maxChanges.
+	known := countRows(t, ctx, s)
+	if known < maxChanges-7 || known > maxChanges {
+		t.Errorf("%d rows, want %d", known, maxChanges)
 	}
 	r := addTree(t, ctx, s, "tree", tree, small(), nil)
 	if want := uint64(8 * (files - known)); r.Hashed != want {
-		t.Errorf("%d bytes were hashed, want %d", r.Hashed, want)
+		t.Errorf("%d bytes hashed, want %d", r.Hashed, want)
 	}
-	whole(t, ctx, s.store, r.CID)
-	if got := statRows(t, ctx, s); got != files {
+	checkWhole(t, ctx, s.store, r.CID)
+	if got := countRows(t, ctx, s); got != files {
 		t.Errorf("%d rows, want %d", got, files)
 	}
 }
 
-// TestStatCacheBound: the trees not added for longest are forgotten, and a
-// tree that is too large is remembered in part.
-func TestStatCacheBound(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+// TestBound: the trees unused for longest are removed, and of a tree that is too
+// large only a part is kept.
+func TestBound(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	s.rows = 10
 	tree := fstest.MapFS{}
 	for i := range 4 {
@@ -236,7 +243,7 @@ func TestStatCacheBound(t *testing.T) {
 	}
 	for i := range 5 {
 		addTree(t, ctx, s, fmt.Sprint("tree", i), tree, small(), nil)
-		if got, want := statRows(t, ctx, s), min(4*(i+1), 8); got != want {
+		if got, want := countRows(t, ctx, s), min(4*(i+1), 8); got != want {
 			t.Errorf("after %d trees: %d rows, want %d", i+1, got, want)
 		}
 	}
@@ -245,12 +252,12 @@ func TestStatCacheBound(t *testing.T) {
 	}
 	for range 2 {
 		r := addTree(t, ctx, s, "large", tree, small(), nil)
-		whole(t, ctx, s.store, r.CID)
-		if got := statRows(t, ctx, s); got != 10 {
+		checkWhole(t, ctx, s.store, r.CID)
+		if got := countRows(t, ctx, s); got != 10 {
 			t.Errorf("a large tree: %d rows, want 10", got)
 		}
 	}
-	// Paths too long to be keys are read each time.
+	// Files whose paths are too long for a key are read each time.
 	deep := fstest.MapFS{}
 	name := "x"
 	for range 20 {
@@ -259,17 +266,17 @@ func TestStatCacheBound(t *testing.T) {
 	deep[name] = file("deep", 0)
 	for range 2 {
 		if r := addTree(t, ctx, s, "deep", deep, small(), nil); r.Hashed != 4 {
-			t.Errorf("a deep file: %d bytes were hashed, want 4", r.Hashed)
+			t.Errorf("a deep file: %d bytes hashed, want 4", r.Hashed)
 		}
 	}
 }
 
-// TestStatCacheBusy: a tree is added with its cache by one at a time.
-func TestStatCacheBusy(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+// TestBusy: one import at a time has a tree's cache.
+func TestBusy(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	batch := s.store.Batch()
 	defer batch.Discard()
-	first, err := s.open(ctx, batch, "tree", "manner")
+	first, err := s.Open(ctx, batch, "tree", "manner")
 	if err != nil || first == nil {
 		t.Fatalf("got %v, %v", first, err)
 	}
@@ -277,7 +284,7 @@ func TestStatCacheBusy(t *testing.T) {
 		path, manner string
 		busy         bool
 	}{{"tree", "manner", true}, {"tree", "other", false}, {"other", "manner", false}} {
-		c, err := s.open(ctx, batch, tt.path, tt.manner)
+		c, err := s.Open(ctx, batch, tt.path, tt.manner)
 		if err != nil || (c == nil) != tt.busy {
 			t.Errorf("%s, %s: got %v, %v, want busy: %t", tt.path, tt.manner, c, err, tt.busy)
 		}
@@ -290,7 +297,7 @@ func TestStatCacheBusy(t *testing.T) {
 	if err := first.Close(ctx); err != nil {
 		t.Fatal(err)
 	}
-	again, err := s.open(ctx, batch, "tree", "manner")
+	again, err := s.Open(ctx, batch, "tree", "manner")
 	if err != nil || again == nil {
 		t.Fatalf("after Close: got %v, %v", again, err)
 	}
@@ -299,16 +306,16 @@ func TestStatCacheBusy(t *testing.T) {
 	}
 }
 
-// TestStatCacheModel: whatever happens to a tree and to the store, an add gives
-// what one without any cache gives, whole.
-func TestStatCacheModel(t *testing.T) {
-	ctx, s := t.Context(), statStore(t)
+// TestModel changes a tree and loses blocks at random: an add gives the root that
+// one without a cache gives, whole.
+func TestModel(t *testing.T) {
+	ctx, s := t.Context(), newCaches(t)
 	round := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		round++
 		name := fmt.Sprint("tree", round)
 		tree := fstest.MapFS{}
-		age := time.Duration(0) // each change is told by its time
+		age := time.Duration(0) // each change has a time of its own
 		names := rapid.SampledFrom([]string{"a", "b", "d/a", "d/b", "d.c", "d/e/a", "e/a"})
 		o := small()
 		rt.Repeat(map[string]func(*rapid.T){
@@ -334,13 +341,13 @@ func TestStatCacheModel(t *testing.T) {
 					}
 				}
 			},
-			"stop": func(rt *rapid.T) { addTree(rt, ctx, s, name, tree, o, errStop) },
+			"fail": func(rt *rapid.T) { addTree(rt, ctx, s, name, tree, o, errFail) },
 			"add": func(rt *rapid.T) {
 				r := addTree(rt, ctx, s, name, tree, o, nil)
 				if want := plainRoot(rt, tree, o); r.CID != want {
 					rt.Fatalf("got %s, want %s", r.CID, want)
 				}
-				whole(rt, ctx, s.store, r.CID)
+				checkWhole(rt, ctx, s.store, r.CID)
 				if again := addTree(rt, ctx, s, name, tree, o, nil); again.CID != r.CID || again.Hashed != 0 {
 					rt.Fatalf("again: got %s, %d bytes hashed", again.CID, again.Hashed)
 				}
@@ -352,29 +359,29 @@ func TestStatCacheModel(t *testing.T) {
 	})
 }
 
-// FuzzStatRow reads any bytes as rows: what is written is read back.
-func FuzzStatRow(f *testing.F) {
+// FuzzRow parses any bytes as rows: what parses is written and read back alike.
+func FuzzRow(f *testing.F) {
 	now := time.Unix(1_700_000_000, 5)
 	root := plainRoot(f, fstest.MapFS{}, unixfs.Options{})
-	row := statRow{3, unixfs.FileStat{Size: 1 << 40, Mode: fs.ModeSetuid | 0o755, Modified: now, Inode: 1 << 63}, unixfs.Known{CID: root, Size: 1 << 40, DAGSize: 5}}
-	if got, ok := parseStatRow(row.append(nil)); !ok || !got.stat.Same(row.stat) || got.known != row.known || got.generation != 3 {
-		f.Errorf("got %+v, %t, want %+v", got, ok, row)
+	r := row{3, unixfs.FileStat{Size: 1 << 40, Mode: fs.ModeSetuid | 0o755, Modified: now, Inode: 1 << 63}, unixfs.Known{CID: root, Size: 1 << 40, DAGSize: 5}}
+	if got, ok := parseRow(r.append(nil)); !ok || !got.stat.Same(r.stat) || got.known != r.known || got.generation != 3 {
+		f.Errorf("got %+v, %t, want %+v", got, ok, r)
 	}
-	head := statHead{generation: 7, used: now.Truncate(time.Second), rows: 9, root: root}
-	if got := parseStatHead(head.append(nil)); !got.used.Equal(head.used) || got.root != root || got.rows != 9 || got.generation != 7 {
-		f.Errorf("got %+v, want %+v", got, head)
+	h := head{generation: 7, used: now.Truncate(time.Second), rows: 9, root: root}
+	if got := parseHead(h.append(nil)); !got.used.Equal(h.used) || got.root != root || got.rows != 9 || got.generation != 7 {
+		f.Errorf("got %+v, want %+v", got, h)
 	}
-	if _, ok := parseStatRow(nil); ok {
-		f.Error("nothing is a row")
+	if _, ok := parseRow(nil); ok {
+		f.Error("an empty value: got a row, want none")
 	}
-	f.Add(row.append(nil))
-	f.Add(head.append(nil))
+	f.Add(r.append(nil))
+	f.Add(h.append(nil))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		if row, ok := parseStatRow(p); ok {
-			if again, ok := parseStatRow(row.append(nil)); !ok || !again.stat.Same(row.stat) || again.known != row.known {
-				t.Fatalf("got %+v, %t, want %+v", again, ok, row)
+		if r, ok := parseRow(p); ok {
+			if again, ok := parseRow(r.append(nil)); !ok || !again.stat.Same(r.stat) || again.known != r.known {
+				t.Fatalf("got %+v, %t, want %+v", again, ok, r)
 			}
 		}
-		parseStatHead(p)
+		parseHead(p)
 	})
 }

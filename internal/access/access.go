@@ -1,0 +1,15 @@
+// Package access lets the packages of this module share what their public
+// packages offer to nobody else.
+//
+// [Key] is the argument of an exported function that only this module may call:
+// another module cannot import this package, so it cannot name the type. Each
+// public package has at most one such function, called Internal; what it returns
+// has the rest as methods, with their types. (The Go standard library does the
+// same between encoding/json/v2 and encoding/json/jsontext.)
+//
+// The package has no state. It is not for what users need: that belongs into the
+// public packages themselves.
+package access
+
+// A Key is the argument of functions that only this module calls.
+type Key struct{ _ struct{} }

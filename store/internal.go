@@ -1,0 +1,82 @@
+package store
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/ipfs/go-cid"
+)
+
+// Internal returns what only packages of this module use: see package
+// internal/access.
+func Internal(access.Key) internal { return internal{} }
+
+type internal struct{}
+
+// OnFS returns the options with fs as the file system below packs and index.
+// Without it that is the operating system's, or one in memory if Open is given
+// no directory.
+func (internal) OnFS(fs vfs.FS, o Options) Options {
+	o.fs = fs
+	return o
+}
+
+// Reader returns s as a Getter for reading many blocks one after another.
+func (internal) Reader(s *Store) reader { return reader{s} }
+
+// Borrow returns a Putter that puts into the batch and is done with the blocks'
+// bytes when its Put returns: the caller may use that memory again. Put waits
+// until they are written, and returns the error of the write.
+func (internal) Borrow(b *Batch) borrower { return borrower{b} }
+
+// Selects returns a function that reports whether a link is selected, apart
+// from what lies above it.
+func (internal) Selects(s Selection) func(cid.Cid) bool {
+	x := newSelector(s)
+	return func(c cid.Cid) bool { return x.selects(nodeOf(c)) }
+}
+
+// A reader reads blocks of a store into memory that is used again.
+type reader struct{ *Store }
+
+// GetInto is Get with memory of the caller's: the bytes may lie there, if they
+// fit, and then the block is valid until the memory is used again.
+func (r reader) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
+	return r.getInto(ctx, c, memory)
+}
+
+// A borrower puts blocks into a batch without keeping their bytes.
+type borrower struct{ b *Batch }
+
+var _ block.Putter = borrower{}
+
+// Put puts blocks into the batch. Their bytes are the caller's again when it
+// returns.
+func (w borrower) Put(ctx context.Context, blocks ...block.Block) error {
+	done := make(chan error, len(blocks))
+	put := 0
+	var err error
+	for _, k := range blocks {
+		if block.IsIdentity(k.CID()) {
+			continue
+		}
+		if err = w.b.put(ctx, entry{borrowed: true, done: done}, []block.Block{k}); err != nil {
+			break
+		}
+		put++
+	}
+	// Also after an error, and whatever the context says: until the committer
+	// has answered it may look at the bytes.
+	for range put {
+		if werr := <-done; werr != nil && err == nil {
+			err = fmt.Errorf("store: batch put: %w", werr)
+		}
+	}
+	return err
+}
+
+// ReleasesBlocks reports that the memory of blocks may be used again after Put.
+func (borrower) ReleasesBlocks() bool { return true }
