@@ -46,6 +46,7 @@ var floors = map[string]int{
 	"internal/ipld":  3,
 
 	"internal/exchange":  4,
+	"internal/announce":  4,
 	"internal/statcache": 4,
 	"internal/bucket":    4,
 	"internal/trustless": 4,

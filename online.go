@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/cairn-ipfs/cairn/internal/announce"
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
@@ -30,16 +31,14 @@ var ErrOffline = errors.New("the node is offline")
 // An online is a node's network half: who it is among its peers, what it
 // answers them, and how it asks them.
 type online struct {
-	swarm    *swarm.Swarm
-	bitswap  *bitswap.Bitswap
-	serving  func() error // ends answering over streams
-	routing  *routing.Router
-	exchange *exchange.Exchange
-	sources  *sources.Sources
-	// announces tells whether there's a DHT to announce in; announcer is nil if
-	// nothing is announced by itself.
-	announces bool
-	announcer *announcer
+	swarm     *swarm.Swarm
+	bitswap   *bitswap.Bitswap
+	serving   func() error // ends answering over streams
+	routing   *routing.Router
+	exchange  *exchange.Exchange
+	sources   *sources.Sources
+	announcer *announce.Announcer
+	announces bool // there is a DHT to announce in
 	log       *slog.Logger
 	bootstrap *routing.Bootstrap
 	running   sync.WaitGroup
@@ -76,7 +75,11 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if err != nil {
 		return nil, err
 	}
-	router, err := n.routingConfig(bootstrap)
+	announcer, err := n.newAnnouncer()
+	if err != nil {
+		return nil, err
+	}
+	router, err := n.routingConfig(bootstrap, announcer.List)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +99,9 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 	if connections == 0 && router.Mode == routing.ModeAccelerated {
 		connections = acceleratedConnections
 	}
-	net := &online{log: c.Logger, bootstrap: routing.NewBootstrap(len(bootstrap), routing.FirstPeer)}
+	net := &online{
+		announcer: announcer, log: c.Logger, bootstrap: routing.NewBootstrap(len(bootstrap), routing.FirstPeer),
+	}
 	if net.log == nil {
 		net.log = slog.New(slog.DiscardHandler)
 	}
@@ -142,7 +147,9 @@ func (n *Node) startNetwork(ctx context.Context) (_ *online, err error) {
 			}
 		})
 	}
-	n.startAnnouncing(running, net)
+	if net.announces && len(c.Listen) > 0 {
+		net.running.Go(func() { net.announcer.Run(running, net.routing) })
+	}
 	return net, nil
 }
 

@@ -3,15 +3,12 @@ package cairn
 import (
 	"context"
 	"fmt"
-	"iter"
-	"strings"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/announce"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
-	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/ipfs/go-cid"
-	"github.com/multiformats/go-multihash"
 )
 
 // A ProvideStrategy says what a node announces by itself.
@@ -30,95 +27,20 @@ const (
 	ProvideNone ProvideStrategy = "none"
 )
 
-// ParseProvideStrategy reads a strategy by its name. Empty is ProvideEntities.
+// ParseProvideStrategy returns the strategy of that name. Empty is
+// ProvideEntities.
 func ParseProvideStrategy(name string) (ProvideStrategy, error) {
-	switch s := ProvideStrategy(name); s {
-	case "":
-		return ProvideEntities, nil
-	case ProvideEntities, ProvideRoots, ProvideAll, ProvideNone:
-		return s, nil
-	}
-	return "", fmt.Errorf("no strategy %q for what is announced; there are %q, %q, %q and %q",
-		name, ProvideEntities, ProvideRoots, ProvideAll, ProvideNone)
+	s, err := announce.ParseStrategy(name)
+	return ProvideStrategy(s), err
 }
 
-// provideList lists what the node announces: what its strategy says, and what
-// Provide was told.
-func (n *Node) provideList() (routing.List, error) {
-	strategy, err := ParseProvideStrategy(string(n.config.Providing))
-	if err != nil {
-		return nil, err
-	}
-	var own routing.List
-	switch {
-	case n.config.ProvideList != nil:
-		own = n.config.ProvideList
-	case strategy == ProvideEntities:
-		own = n.entities
-	case strategy == ProvideRoots:
-		own = n.roots
-	case strategy == ProvideAll:
-		own = n.store.Blocks
-	}
-	return func(ctx context.Context) iter.Seq2[cid.Cid, error] {
-		return func(yield func(cid.Cid, error) bool) {
-			for c, err := range n.told(ctx) {
-				if !yield(c, err) || err != nil {
-					return
-				}
-			}
-			if own == nil {
-				return
-			}
-			for c, err := range own(ctx) {
-				if !yield(c, err) || err != nil {
-					return
-				}
-			}
-		}
-	}, nil
+// newAnnouncer returns the part of the node that lists what it announces.
+func (n *Node) newAnnouncer() (*announce.Announcer, error) {
+	return announce.New(announce.Config{
+		Store: n.store, Strategy: announce.Strategy(n.config.Providing), Own: n.config.ProvideList,
+		SkipPrefix: exchange.SyncPrefix, Logger: n.config.Logger,
+	})
 }
-
-// provideSpace is the space of the store that remembers what Provide was told
-// (toldKey and a multihash), and which roots of aliases were announced
-// (doneKey and the alias, with the root's multihash).
-const (
-	provideSpace = "provide"
-	toldKey      = "t"
-	doneKey      = "d"
-)
-
-// told lists what Provide was told.
-func (n *Node) told(ctx context.Context) iter.Seq2[cid.Cid, error] {
-	return func(yield func(cid.Cid, error) bool) {
-		for item, err := range n.store.Space(provideSpace).All(ctx, []byte(toldKey)) {
-			if err != nil {
-				yield(cid.Undef, err)
-				return
-			}
-			if !yield(cid.NewCidV1(cid.Raw, multihash.Multihash(item.Key[len(toldKey):])), nil) {
-				return
-			}
-		}
-	}
-}
-
-// roots lists the roots of aliases.
-func (n *Node) roots(ctx context.Context) iter.Seq2[cid.Cid, error] {
-	return func(yield func(cid.Cid, error) bool) {
-		for a, err := range n.store.Aliases(ctx, "") {
-			if err == nil && isUnfinished(a.Name) {
-				continue
-			}
-			if !yield(a.Root, err) {
-				return
-			}
-		}
-	}
-}
-
-// isUnfinished tells whether an alias is that of a DAG which is still coming.
-func isUnfinished(alias string) bool { return strings.HasPrefix(alias, exchange.SyncPrefix) }
 
 // Provide announces c now, and keeps it announced until Unprovide; also when
 // the node is opened again. An error means that nobody took it yet, though it
@@ -134,7 +56,7 @@ func (n *Node) Provide(ctx context.Context, c cid.Cid) error {
 	if !net.announces {
 		return fmt.Errorf("provide %s: %w", c, ErrNoRouting)
 	}
-	if err := n.store.Space(provideSpace).Set(ctx, []byte(toldKey+string(c.Hash())), nil); err != nil {
+	if err := net.announcer.Keep(ctx, c); err != nil {
 		return fmt.Errorf("provide %s: %w", c, err)
 	}
 	return net.routing.Provide(ctx, c)
@@ -147,7 +69,7 @@ func (n *Node) Unprovide(ctx context.Context, c cid.Cid) error {
 	if err != nil {
 		return fmt.Errorf("unprovide %s: %w", c, err)
 	}
-	if err := n.store.Space(provideSpace).Unset(ctx, []byte(toldKey+string(c.Hash()))); err != nil {
+	if err := net.announcer.Drop(ctx, c); err != nil {
 		return fmt.Errorf("unprovide %s: %w", c, err)
 	}
 	return net.routing.Unprovide(ctx, c)

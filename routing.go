@@ -120,7 +120,7 @@ func (f finder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[routing.
 const acceleratedConnections = 320
 
 // routingConfig is what the node's router is made with, save the host.
-func (n *Node) routingConfig(bootstrap []peer.AddrInfo) (routing.Config, error) {
+func (n *Node) routingConfig(bootstrap []peer.AddrInfo, announced routing.List) (routing.Config, error) {
 	c := routing.Config{
 		Bootstrap: bootstrap, Local: n.config.Local, Datastore: routingRows{n.store}, Logger: n.config.Logger,
 	}
@@ -134,13 +134,9 @@ func (n *Node) routingConfig(bootstrap []peer.AddrInfo) (routing.Config, error) 
 	for _, f := range n.config.Finders {
 		c.Finders = append(c.Finders, finder{f})
 	}
-	list, err := n.provideList()
-	if err != nil {
-		return c, err
-	}
 	// Nobody could follow what is said of a node that doesn't listen.
 	if len(n.config.Listen) > 0 {
-		c.Providing = routing.Providing{List: list}
+		c.Providing = routing.Providing{List: announced}
 	}
 	return c, nil
 }

@@ -196,8 +196,8 @@ func (net *online) explainNoSource(err error) error {
 
 // fetched has a root announced that came as a cache, if that's configured.
 func (n *Node) fetched(net *online, root cid.Cid) {
-	if n.config.ProvideFetched && net.announcer != nil {
-		net.announcer.cameAsCache(root)
+	if n.config.ProvideFetched {
+		net.announcer.Fetched(root)
 	}
 }
 
