@@ -171,11 +171,11 @@ func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
 			}
 			return keys.keys.PrivateKey(name)
 		},
-		Online: func(ctx context.Context) error {
+		StartNetwork: func(ctx context.Context) error {
 			_, err := n.online(ctx)
 			return err
 		},
-		Entered: func(ctx context.Context) error {
+		AwaitBootstrap: func(ctx context.Context) error {
 			net, err := n.online(ctx)
 			if err != nil {
 				return err

@@ -100,7 +100,7 @@ func (n *Node) ResolveName(ctx context.Context, path string, o ResolveOptions) (
 	resolve := m.names.Resolve
 	switch {
 	case o.Offline, n.config.Offline:
-		resolve = m.names.ResolveHere
+		resolve = m.names.ResolveLocal
 	case o.Latest:
 		resolve = m.names.ResolveLatest
 	}
@@ -129,7 +129,7 @@ func newResolution(r names.Resolution) (Resolution, error) {
 	}
 	out.Rest = strings.Trim(rest, "/")
 	for _, s := range r.Steps {
-		step := NameStep{Name: s.Name, Value: s.Value, From: s.From, Heard: s.Heard}
+		step := NameStep{Name: s.Name, Value: s.Value, From: s.From, Heard: s.Confirmed}
 		if s.Record != nil {
 			record := newNameRecord(s.Record)
 			step.Record = &record
@@ -163,12 +163,12 @@ func (n *Node) NameRecord(ctx context.Context, name string, o ResolveOptions) (N
 	if err != nil {
 		return NameRecord{}, err
 	}
-	get := m.names.Record
+	get := m.names.Lookup
 	switch {
 	case o.Offline, n.config.Offline:
-		get = m.names.Here
+		get = m.names.LookupLocal
 	case o.Latest:
-		get = m.names.Latest
+		get = m.names.LookupLatest
 	}
 	r, err := recordOf(get(ctx, parsed))
 	return r, n.unasked(err)

@@ -19,13 +19,13 @@ func (r routedNames) PutValue(ctx context.Context, key string, value []byte) err
 	return r.router.PutValue(ctx, key, value)
 }
 
-func (r routedNames) SearchValue(ctx context.Context, key string) iter.Seq2[names.Found, error] {
-	return func(yield func(names.Found, error) bool) {
+func (r routedNames) SearchValue(ctx context.Context, key string) iter.Seq2[names.Value, error] {
+	return func(yield func(names.Value, error) bool) {
 		for v, err := range r.router.SearchValue(ctx, key) {
 			if errors.Is(err, routing.ErrNotFound) {
 				continue // which is no failure
 			}
-			if !yield(names.Found{Data: v.Data, Source: v.Source}, err) {
+			if !yield(names.Value{Data: v.Data, Source: v.Source}, err) {
 				return
 			}
 		}

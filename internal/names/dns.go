@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// udpSize is the largest answer taken over UDP, in bytes; larger ones come
-	// over TCP. It fits into a packet everywhere.
+	// udpSize is the largest answer over UDP, in bytes; larger ones come over
+	// TCP. It fits into a packet on every network.
 	udpSize = 1232
 
 	// maxMessage is the largest message of DNS, in bytes.
 	maxMessage = 64 << 10
 
-	// maxAliases bounds the CNAMEs in an answer that are followed.
+	// maxAliases bounds the CNAMEs followed in an answer.
 	maxAliases = 16
 
 	// dohType is the media type of DNS over HTTPS.
@@ -32,20 +32,20 @@ const (
 	resolvConf = "/etc/resolv.conf"
 )
 
-// texts returns the TXT records at a name, and how long they may be cached. That
-// there are none is no error. The domain says who is asked.
-func (d *DNSLink) texts(ctx context.Context, domain, at string) ([]string, time.Duration, error) {
+// lookupTXT returns the TXT records of a name, and how long they may be cached.
+// Finding none is not an error. The domain selects the server.
+func (d *DNSLink) lookupTXT(ctx context.Context, domain, at string) ([]string, time.Duration, error) {
 	question := new(dns.Msg)
 	question.SetQuestion(dns.Fqdn(at), dns.TypeTXT)
 	question.SetEdns0(udpSize, false)
-	if u := d.dohFor(domain); u != "" {
-		return d.exchange(u, question, func() (*dns.Msg, error) { return d.askDoH(ctx, u, question) })
+	if u := d.dohURL(domain); u != "" {
+		return d.query(u, question, func() (*dns.Msg, error) { return d.askDoH(ctx, u, question) })
 	}
 	servers := d.servers
 	if servers == nil {
 		system, err := dns.ClientConfigFromFile(resolvConf)
 		if err != nil {
-			return nil, 0, fmt.Errorf("the system's DNS servers are not known; set some: %w", err)
+			return nil, 0, fmt.Errorf("find the system's DNS servers: %w; configure some", err)
 		}
 		for _, server := range system.Servers {
 			servers = append(servers, net.JoinHostPort(server, system.Port))
@@ -53,9 +53,9 @@ func (d *DNSLink) texts(ctx context.Context, domain, at string) ([]string, time.
 	}
 	var errs []error
 	for i, server := range servers {
-		// Each server gets its share of the time that is left.
-		ctx, cancel := context.WithTimeout(ctx, untilDeadline(ctx)/time.Duration(len(servers)-i))
-		texts, ttl, err := d.exchange(server, question, func() (*dns.Msg, error) { return ask(ctx, server, question) })
+		// Each server gets its share of the remaining time.
+		ctx, cancel := context.WithTimeout(ctx, timeLeft(ctx)/time.Duration(len(servers)-i))
+		texts, ttl, err := d.query(server, question, func() (*dns.Msg, error) { return askServer(ctx, server, question) })
 		cancel()
 		if err == nil {
 			return texts, ttl, nil
@@ -68,7 +68,8 @@ func (d *DNSLink) texts(ctx context.Context, domain, at string) ([]string, time.
 	return nil, 0, errors.Join(errs...)
 }
 
-func untilDeadline(ctx context.Context) time.Duration {
+// timeLeft returns the time until the context's deadline.
+func timeLeft(ctx context.Context) time.Duration {
 	deadline, ok := ctx.Deadline()
 	if !ok {
 		return time.Minute
@@ -76,8 +77,8 @@ func untilDeadline(ctx context.Context) time.Duration {
 	return time.Until(deadline)
 }
 
-// dohFor is the URL for the longest suffix of a domain, empty if there is none.
-func (d *DNSLink) dohFor(domain string) string {
+// dohURL returns the URL for the longest suffix of a domain, or "".
+func (d *DNSLink) dohURL(domain string) string {
 	for suffix := domain; ; {
 		if u := d.doh[suffix]; u != "" {
 			return u
@@ -90,8 +91,8 @@ func (d *DNSLink) dohFor(domain string) string {
 	}
 }
 
-// exchange asks one server and reads its answer.
-func (d *DNSLink) exchange(server string, question *dns.Msg, ask func() (*dns.Msg, error)) ([]string, time.Duration, error) {
+// query asks one server and reads its answer.
+func (d *DNSLink) query(server string, question *dns.Msg, ask func() (*dns.Msg, error)) ([]string, time.Duration, error) {
 	answer, err := ask()
 	if err == nil {
 		var texts []string
@@ -103,24 +104,25 @@ func (d *DNSLink) exchange(server string, question *dns.Msg, ask func() (*dns.Ms
 	return nil, 0, fmt.Errorf("ask %s for %s: %w", server, question.Question[0].Name, err)
 }
 
-// ask asks a server over UDP, and again over TCP if the answer is too long.
-func ask(ctx context.Context, server string, question *dns.Msg) (*dns.Msg, error) {
-	udp := dns.Client{Net: "udp", UDPSize: udpSize, Timeout: untilDeadline(ctx)}
-	answer, err := exchangeOver(ctx, &udp, server, question)
+// askServer asks a server over UDP, and again over TCP if the answer was
+// truncated.
+func askServer(ctx context.Context, server string, question *dns.Msg) (*dns.Msg, error) {
+	udp := dns.Client{Net: "udp", UDPSize: udpSize, Timeout: timeLeft(ctx)}
+	answer, err := exchangeWith(ctx, &udp, server, question)
 	if err != nil || !answer.Truncated {
 		return answer, err
 	}
-	tcp := dns.Client{Net: "tcp", Timeout: untilDeadline(ctx)}
-	return exchangeOver(ctx, &tcp, server, question)
+	tcp := dns.Client{Net: "tcp", Timeout: timeLeft(ctx)}
+	return exchangeWith(ctx, &tcp, server, question)
 }
 
-func exchangeOver(ctx context.Context, client *dns.Client, server string, question *dns.Msg) (*dns.Msg, error) {
+func exchangeWith(ctx context.Context, client *dns.Client, server string, question *dns.Msg) (*dns.Msg, error) {
 	conn, err := client.DialContext(ctx, server)
 	if err != nil {
 		return nil, err
 	}
 	defer conn.Close()
-	// A read waits for its own time alone.
+	// A read ignores the context.
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	answer, _, err := client.ExchangeWithConnContext(ctx, question, conn)
 	if err != nil {
@@ -129,10 +131,10 @@ func exchangeOver(ctx context.Context, client *dns.Client, server string, questi
 	return answer, nil
 }
 
-// askDoH asks over HTTPS (RFC 8484). The answer's length is bounded, and no
-// redirect is followed.
+// askDoH asks over HTTPS (RFC 8484). It bounds the answer's length and follows
+// no redirect.
 func (d *DNSLink) askDoH(ctx context.Context, address string, question *dns.Msg) (*dns.Msg, error) {
-	// With an id of zero HTTP caches know equal questions.
+	// With an id of zero HTTP caches recognize equal questions.
 	question.Id = 0
 	packed, err := question.Pack()
 	if err != nil {
@@ -153,14 +155,14 @@ func (d *DNSLink) askDoH(ctx context.Context, address string, question *dns.Msg)
 		return nil, fmt.Errorf("status %s", response.Status)
 	}
 	if kind := response.Header.Get("Content-Type"); kind != dohType {
-		return nil, fmt.Errorf("%w: an answer of the type %.100q", ErrInvalid, kind)
+		return nil, fmt.Errorf("%w: content type %.100q, want %s", ErrInvalid, kind, dohType)
 	}
 	body, err := io.ReadAll(io.LimitReader(response.Body, maxMessage+1))
 	if err != nil {
 		return nil, err
 	}
 	if len(body) > maxMessage {
-		return nil, fmt.Errorf("%w: an answer of more than %d bytes", ErrInvalid, maxMessage)
+		return nil, fmt.Errorf("%w: the answer has more than %d bytes", ErrInvalid, maxMessage)
 	}
 	answer := new(dns.Msg)
 	if err := answer.Unpack(body); err != nil {
@@ -169,21 +171,21 @@ func (d *DNSLink) askDoH(ctx context.Context, address string, question *dns.Msg)
 	return answer, nil
 }
 
-// readAnswer takes the TXT records out of an answer, if it is one to the
-// question: those of the name, or of the name that CNAMEs lead to.
+// readAnswer returns the TXT records of an answer: those of the name, or of the
+// name that CNAMEs lead to. It fails if the answer doesn't match the question.
 func readAnswer(question, answer *dns.Msg) ([]string, time.Duration, error) {
 	asked := question.Question[0]
 	if !answer.Response || answer.Id != question.Id || len(answer.Question) != 1 ||
 		answer.Question[0].Qtype != asked.Qtype || answer.Question[0].Qclass != asked.Qclass ||
 		!strings.EqualFold(answer.Question[0].Name, asked.Name) {
-		return nil, 0, fmt.Errorf("%w: that is no answer to the question", ErrInvalid)
+		return nil, 0, fmt.Errorf("%w: the answer doesn't match the question", ErrInvalid)
 	}
 	switch answer.Rcode {
 	case dns.RcodeSuccess:
 	case dns.RcodeNameError:
 		return nil, 0, nil
 	default:
-		return nil, 0, fmt.Errorf("the server says %s", dns.RcodeToString[answer.Rcode])
+		return nil, 0, fmt.Errorf("the server answered %s", dns.RcodeToString[answer.Rcode])
 	}
 	name := asked.Name
 	ttl := maxTTL
@@ -213,8 +215,8 @@ func readAnswer(question, answer *dns.Msg) ([]string, time.Duration, error) {
 	return nil, 0, fmt.Errorf("%w: more than %d CNAMEs", ErrInvalid, maxAliases)
 }
 
-// unescape undoes what package dns does to what isn't printable, quotes and
-// backslashes.
+// unescape reverses package dns's escapes of quotes, backslashes, and bytes that
+// are not printable.
 func unescape(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	// linkLabel is the label below which a domain's links are.
+	// linkLabel is the label in front of a domain that has its links.
 	linkLabel = "_dnslink."
 	// linkPrefix begins the TXT records that are links.
 	linkPrefix = "dnslink="
@@ -25,101 +25,100 @@ const (
 	// maxDomain bounds a domain, in bytes (RFC 1035).
 	maxDomain = 253
 
-	// maxLinks bounds the cache, in domains: below 4 MiB of usual links.
+	// maxLinks bounds the cache, in domains: less than 4 MiB of usual links.
 	maxLinks = 8192
 
-	// maxLinkPath bounds what a link leads to, in bytes, as it is cached.
+	// maxLinkPath bounds a link's path, in bytes, as it is cached.
 	maxLinkPath = 1024
 
-	// maxDNSAsking is how many domains are asked for at a time, and maxDNSCalls
-	// how many may wait for their turn with them.
-	maxDNSAsking = 32
-	maxDNSCalls  = 1024
+	// maxDNSQueries bounds the domains looked up at a time, and maxQueuedDNS
+	// those that wait.
+	maxDNSQueries = 32
+	maxQueuedDNS  = 1024
 
-	// maxIdleDoH is how many connections for DoH are kept, and idleDoH how long;
-	// maxHeaderDoH bounds the headers of an answer, in bytes.
+	// maxIdleDoH bounds the idle connections for DoH, and idleDoH how long they
+	// stay open; maxHeaderDoH bounds the headers of an answer, in bytes.
 	maxIdleDoH   = 8
 	idleDoH      = 90 * time.Second
 	maxHeaderDoH = 16 << 10
 
-	// noLinkTTL is how long it is remembered that a domain has no link.
+	// noLinkTTL is how long the absence of a link is cached.
 	noLinkTTL = time.Minute
 )
 
-// A DNSConfig says where DNSLinks are read.
+// A DNSConfig configures a DNSLink.
 type DNSConfig struct {
-	// Static are links that are known without asking: of a domain the path.
-	// nil: none.
+	// Static maps domains to paths that are used without a query. nil: none.
 	Static map[string]string
 
-	// DoH are the URLs of DNS over HTTPS to ask instead of Servers: by the
-	// suffix of the domain ("eth"; the longest that fits counts), "." for all.
-	// https alone, but for addresses of this machine. nil: none.
+	// DoH maps suffixes of domains ("eth"; the longest match wins; "." is all)
+	// to URLs of DNS over HTTPS that are used instead of Servers. They must be
+	// https, except for addresses of this machine. nil: none.
 	DoH map[string]string
 
-	// Servers are the DNS servers to ask, as host and port; the second is
-	// asked if the first one fails. nil: those of the system.
+	// Servers are the DNS servers, as host and port; each is asked if those
+	// before it fail. nil: those of the system.
 	Servers []string
 
-	// Timeout bounds a look-up. 0: ten seconds.
+	// Timeout bounds a lookup. 0: ten seconds.
 	Timeout time.Duration
 
-	// Client is used for DoH. nil: one of its own. Redirects are not followed.
+	// Client is used for DoH, without following redirects. nil: a new one.
 	Client *http.Client
 }
 
 // A Link is what a domain leads to.
 type Link struct {
-	// Domain in lower case, without a dot at its end.
+	// Domain is in lower case, without a dot at its end.
 	Domain string
 	// Path begins with /ipfs/ or /ipns/.
 	Path string
-	// TTL is how long that may still be cached.
+	// TTL is how long the link may still be cached.
 	TTL time.Duration
 	// From is FromDNS or FromStatic.
 	From string
 }
 
-// A DNSLink reads the links of domains, and caches them.
+// A DNSLink resolves the links of domains, and caches them.
 type DNSLink struct {
-	static  map[string]string
-	doh     map[string]string
-	servers []string
-	timeout time.Duration
-	client  *http.Client
-	asking  chan struct{} // a place for each domain that is asked for
+	static   map[string]string
+	doh      map[string]string
+	servers  []string
+	timeout  time.Duration
+	client   *http.Client
+	querying chan struct{} // a semaphore of maxDNSQueries
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the following fields
 	cache map[string]cachedLink
 	calls map[string]*dnsCall
 }
 
-// A cachedLink is what was found for a domain; without a path there is no link.
+// A cachedLink is the cached answer for a domain; an empty path means no link.
 type cachedLink struct {
 	path    string
 	expires time.Time
 }
 
-// A dnsCall is a question that is under way, shared by all who ask it.
+// A dnsCall is a query in progress, shared by all callers for the domain.
 type dnsCall struct {
 	done   chan struct{}
 	cancel context.CancelFunc
-	// asking is how many wait for it; guarded by DNSLink.mu. When the last one
-	// is gone, the call ends.
-	asking int
-	// What follows is set before done is closed.
+	// waiters is the number of callers, guarded by DNSLink.mu. The call ends
+	// with the last one.
+	waiters int
+	// The following fields are set before done is closed.
 	path string
 	ttl  time.Duration
 	err  error
 }
 
-// NewDNSLink makes a DNSLink.
+// NewDNSLink makes a DNSLink. It fails with ErrInvalid.
 func NewDNSLink(c DNSConfig) (*DNSLink, error) {
 	d := &DNSLink{
 		static: make(map[string]string), doh: make(map[string]string),
 		servers: slices.Clone(c.Servers), timeout: c.Timeout, client: c.Client,
-		asking: make(chan struct{}, maxDNSAsking),
-		cache:  make(map[string]cachedLink), calls: make(map[string]*dnsCall),
+		querying: make(chan struct{}, maxDNSQueries),
+		cache:    make(map[string]cachedLink), calls: make(map[string]*dnsCall),
 	}
 	if d.timeout == 0 {
 		d.timeout = 10 * time.Second
@@ -137,7 +136,7 @@ func NewDNSLink(c DNSConfig) (*DNSLink, error) {
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	d.client = &client
 	for _, domain := range slices.Sorted(maps.Keys(c.Static)) {
-		name, err := domainOf(domain)
+		name, err := normalizeDomain(domain)
 		if err != nil {
 			return nil, fmt.Errorf("names: static DNSLink: %w", err)
 		}
@@ -151,7 +150,7 @@ func NewDNSLink(c DNSConfig) (*DNSLink, error) {
 		name := "."
 		if suffix != "." {
 			var err error
-			if name, err = domainOf(strings.Trim(suffix, ".")); err != nil {
+			if name, err = normalizeDomain(strings.Trim(suffix, ".")); err != nil {
 				return nil, fmt.Errorf("names: DNS over HTTPS: %w", err)
 			}
 		}
@@ -163,8 +162,7 @@ func NewDNSLink(c DNSConfig) (*DNSLink, error) {
 	return d, nil
 }
 
-// Close closes the connections to the servers that are kept. What is asked ends
-// with who asks.
+// Close closes idle connections. Queries end with their callers.
 func (d *DNSLink) Close() error {
 	d.client.CloseIdleConnections()
 	return nil
@@ -176,49 +174,49 @@ func checkDoH(address string) error {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrInvalid, err)
 	case u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname())):
-		return fmt.Errorf("%w: %q, want https://…", ErrInvalid, address)
+		return fmt.Errorf("URL %q: %w: want https://…", address, ErrInvalid)
 	}
 	return nil
 }
 
-// domainOf brings a domain into the form it is looked up in. It fails with
+// normalizeDomain returns the form of a domain that is looked up. It fails with
 // ErrInvalid.
-func domainOf(s string) (string, error) {
+func normalizeDomain(s string) (string, error) {
 	domain := strings.ToLower(strings.TrimSuffix(s, "."))
 	if _, ok := dns.IsDomainName(domain); !ok || domain == "" || len(domain) > maxDomain {
-		return "", fmt.Errorf("%.100q: %w: it is no domain", s, ErrInvalid)
+		return "", fmt.Errorf("domain %.100q: %w", s, ErrInvalid)
 	}
 	for label := range strings.SplitSeq(domain, ".") {
 		if label == "" || len(label) > 63 || strings.ContainsFunc(label, func(r rune) bool {
 			return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
 		}) {
-			return "", fmt.Errorf("%.100q: %w: it is no domain", s, ErrInvalid)
+			return "", fmt.Errorf("domain %.100q: %w: want labels of letters, digits, - and _, of 1 to 63 bytes", s, ErrInvalid)
 		}
 	}
 	return domain, nil
 }
 
-// Known is Lookup for what is known without asking. Errors: ErrNotFound,
-// ErrInvalid.
-func (d *DNSLink) Known(domain string) (Link, error) {
-	name, link, known, err := d.known(domain)
+// LookupLocal is Lookup without a query: it returns static and cached links.
+// Errors: ErrNotFound, ErrInvalid.
+func (d *DNSLink) LookupLocal(domain string) (Link, error) {
+	name, link, known, err := d.lookupLocal(domain)
 	if err == nil && !known {
 		err = fmt.Errorf("names: DNSLink of %s: %w here", name, ErrNotFound)
 	}
 	return link, err
 }
 
-// known tells what is known of a domain: its link, or, by an error, that it has
-// none.
-func (d *DNSLink) known(domain string) (name string, link Link, known bool, err error) {
-	if name, err = domainOf(strings.TrimPrefix(domain, linkLabel)); err != nil {
+// lookupLocal returns the static or cached link of a domain, and whether there
+// is one. It fails if the domain is invalid, or cached as having no link.
+func (d *DNSLink) lookupLocal(domain string) (name string, link Link, known bool, err error) {
+	if name, err = normalizeDomain(strings.TrimPrefix(domain, linkLabel)); err != nil {
 		return "", Link{}, false, fmt.Errorf("names: %w", err)
 	}
 	if p, ok := d.static[name]; ok {
 		return name, Link{Domain: name, Path: p, TTL: maxTTL, From: FromStatic}, true, nil
 	}
 	if !strings.Contains(name, ".") {
-		return "", Link{}, false, fmt.Errorf("names: %.100q: %w: it is neither the name of a key nor a domain", domain, ErrInvalid)
+		return "", Link{}, false, fmt.Errorf("names: %.100q: %w: want an IPNS name, or a domain with a dot", domain, ErrInvalid)
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -237,11 +235,11 @@ func (d *DNSLink) known(domain string) (name string, link Link, known bool, err 
 	return name, Link{Domain: name, Path: c.path, TTL: ttl, From: FromDNS}, true, nil
 }
 
-// Lookup returns where a domain leads: the link of _dnslink.DOMAIN, or, where
-// there is none, of DOMAIN itself. Errors: ErrNotFound, ErrInvalid, which is
-// also for domains with more links than one; what the resolver failed with.
+// Lookup returns the link of a domain: that of _dnslink.DOMAIN, or else of
+// DOMAIN itself. Errors: ErrNotFound; ErrInvalid, also for a domain with more
+// than one link; the errors of the query.
 func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
-	name, link, known, err := d.known(domain)
+	name, link, known, err := d.lookupLocal(domain)
 	if err != nil || known {
 		return link, err
 	}
@@ -251,24 +249,24 @@ func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
 	d.mu.Lock()
 	call := d.calls[name]
 	if call == nil {
-		if len(d.calls) >= maxDNSAsking+maxDNSCalls {
+		if len(d.calls) >= maxDNSQueries+maxQueuedDNS {
 			d.mu.Unlock()
-			return fail(fmt.Errorf("%d domains are being asked for already", len(d.calls)))
+			return fail(fmt.Errorf("too many DNS queries in progress: the limit is %d; try again later", len(d.calls)))
 		}
-		// It outlives who began it, as long as somebody else waits for it.
+		// The call outlives its first caller while others wait for it.
 		shared, cancel := context.WithTimeout(context.WithoutCancel(ctx), d.timeout)
 		call = &dnsCall{done: make(chan struct{}), cancel: cancel}
 		d.calls[name] = call
-		go d.run(shared, call, name)
+		go d.runCall(shared, call, name)
 	}
-	call.asking++
+	call.waiters++
 	d.mu.Unlock()
 	select {
 	case <-call.done:
 	case <-ctx.Done():
 		err = ctx.Err()
 	}
-	d.leave(call, name)
+	d.releaseCall(call, name)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -278,12 +276,12 @@ func (d *DNSLink) Lookup(ctx context.Context, domain string) (Link, error) {
 	return Link{Domain: name, Path: call.path, TTL: call.ttl, From: FromDNS}, nil
 }
 
-// leave ends a call when nobody waits for it any more, and then waits until it
-// has ended: so the last one who asked is its owner.
-func (d *DNSLink) leave(call *dnsCall, name string) {
+// releaseCall removes a caller from a call. The last one ends the call, and
+// waits for its goroutine.
+func (d *DNSLink) releaseCall(call *dnsCall, name string) {
 	d.mu.Lock()
-	call.asking--
-	last := call.asking == 0
+	call.waiters--
+	last := call.waiters == 0
 	if last && d.calls[name] == call {
 		delete(d.calls, name)
 	}
@@ -294,8 +292,8 @@ func (d *DNSLink) leave(call *dnsCall, name string) {
 	}
 }
 
-// run is the goroutine of a call.
-func (d *DNSLink) run(ctx context.Context, call *dnsCall, name string) {
+// runCall is the goroutine of a call.
+func (d *DNSLink) runCall(ctx context.Context, call *dnsCall, name string) {
 	defer func() {
 		d.mu.Lock()
 		if d.calls[name] == call {
@@ -305,19 +303,19 @@ func (d *DNSLink) run(ctx context.Context, call *dnsCall, name string) {
 		close(call.done)
 	}()
 	select {
-	case d.asking <- struct{}{}:
-		defer func() { <-d.asking }()
+	case d.querying <- struct{}{}:
+		defer func() { <-d.querying }()
 	case <-ctx.Done():
 		call.err = ctx.Err()
 		return
 	}
-	call.path, call.ttl, call.err = d.read(ctx, name)
+	call.path, call.ttl, call.err = d.readLinks(ctx, name)
 	keep := call.ttl
 	switch {
 	case errors.Is(call.err, ErrNotFound):
 		keep = noLinkTTL
 	case call.err != nil:
-		return // a failure says nothing of the domain
+		return // failures are not cached
 	}
 	if keep <= 0 {
 		return
@@ -334,17 +332,17 @@ func (d *DNSLink) run(ctx context.Context, call *dnsCall, name string) {
 	d.cache[name] = cachedLink{call.path, time.Now().Add(keep)}
 }
 
-// read asks for the links of a domain.
-func (d *DNSLink) read(ctx context.Context, name string) (string, time.Duration, error) {
+// readLinks queries the link of a domain.
+func (d *DNSLink) readLinks(ctx context.Context, name string) (string, time.Duration, error) {
 	for _, at := range []string{linkLabel + name, name} {
 		if len(at) > maxDomain {
 			continue
 		}
-		texts, ttl, err := d.texts(ctx, name, at)
+		texts, ttl, err := d.lookupTXT(ctx, name, at)
 		if err != nil {
 			return "", 0, err
 		}
-		link, err := linkAmong(texts)
+		link, err := chooseLink(texts)
 		if err != nil {
 			return "", 0, err
 		}
@@ -355,10 +353,9 @@ func (d *DNSLink) read(ctx context.Context, name string) (string, time.Duration,
 	return "", 0, ErrNotFound
 }
 
-// linkAmong finds the link to /ipfs/ or /ipns/ among TXT records, empty if
-// there is none. What else is there is for others. More than one is an error,
-// since it is nobody's to choose.
-func linkAmong(texts []string) (string, error) {
+// chooseLink returns the link to /ipfs/ or /ipns/ among TXT records, or "". It
+// ignores all other records. Two different links are an error.
+func chooseLink(texts []string) (string, error) {
 	link := ""
 	for _, text := range texts {
 		value, ok := strings.CutPrefix(text, linkPrefix)
@@ -373,7 +370,7 @@ func linkAmong(texts []string) (string, error) {
 			continue
 		}
 		if link != "" && link != p.String() {
-			return "", fmt.Errorf("%w: it has more than one: %s and %s", ErrInvalid, link, p)
+			return "", fmt.Errorf("%w: two links, want one: %s and %s", ErrInvalid, link, p)
 		}
 		link = p.String()
 	}

@@ -18,13 +18,13 @@ import (
 	"github.com/miekg/dns"
 )
 
-// A zone answers from a table: the records of a name, as in a zone file.
-// Names without any don't exist.
+// A zone is a DNS server with a table of records, as in a zone file. A name
+// without records doesn't exist.
 type zone struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the following fields
 	rr    map[string][]string
 	asked map[string]int
-	code  int // in place of an answer
+	code  int // if not 0, the response code of every answer
 }
 
 func (z *zone) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
@@ -32,7 +32,7 @@ func (z *zone) ServeDNS(w dns.ResponseWriter, m *dns.Msg) {
 	if _, udp := w.LocalAddr().(*net.UDPAddr); udp {
 		answer.Truncate(udpSize)
 	}
-	// Who asked is the one to notice if it fails.
+	// The client notices if it fails.
 	_ = w.WriteMsg(answer)
 }
 
@@ -81,7 +81,7 @@ func (z *zone) serve(t testing.TB) string {
 		}
 		udp, err = net.ListenPacket("udp", tcp.Addr().String())
 		if errors.Is(err, syscall.EADDRINUSE) {
-			tcp.Close() // somebody has that port for UDP
+			tcp.Close() // another process has that port for UDP
 		} else if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +116,7 @@ func (z *zone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", dohType)
-	// Who asked is the one to notice if it fails.
+	// The client notices if it fails.
 	_, _ = w.Write(packed)
 }
 
@@ -210,7 +210,7 @@ func TestDNSLink(t *testing.T) {
 					t.Errorf("%.40q: got %+v, %v, want %v", domain, link, err, want)
 				}
 			}
-			// What was found is known; also that there is none, and where to look.
+			// The cache has the links found, and the absence of links.
 			for domain, want := range map[string]int{
 				"_dnslink.a.example.": 1, "a.example.": 0, "bare.example.": 1, "nobody.example.": 1, "_dnslink.nottl.example.": 1,
 			} {
@@ -235,9 +235,9 @@ func TestDNSLink(t *testing.T) {
 	}
 }
 
-// TestFailureIsNoAnswer: what a server fails with isn't remembered, and a
-// failure at _dnslink is no reason to take what is elsewhere.
-func TestFailureIsNoAnswer(t *testing.T) {
+// TestServerFailure: a failure isn't cached, and after a failure at _dnslink the
+// domain itself isn't queried.
+func TestServerFailure(t *testing.T) {
 	z := testZone()
 	z.code = dns.RcodeServerFailure
 	d := newDNSLink(t, DNSConfig{Servers: []string{z.serve(t)}})
@@ -289,7 +289,7 @@ func TestDoHSuffixes(t *testing.T) {
 	}
 }
 
-// TestHostileDoH asks servers that answer with nonsense.
+// TestHostileDoH queries servers with invalid answers.
 func TestHostileDoH(t *testing.T) {
 	question := new(dns.Msg).SetQuestion("_dnslink.other.example.", dns.TypeTXT)
 	question.Id = 0
@@ -329,7 +329,7 @@ func TestHostileDoH(t *testing.T) {
 	}
 }
 
-// TestSilentServers asks servers that never answer: over UDP, TCP and HTTP.
+// TestSilentServers queries servers that never answer: over UDP, TCP and HTTP.
 func TestSilentServers(t *testing.T) {
 	udp, err := net.ListenPacket("udp", "127.0.0.1:0")
 	if err != nil {
@@ -349,7 +349,7 @@ func TestSilentServers(t *testing.T) {
 		if _, err := newDNSLink(t, c).Lookup(t.Context(), "a.example"); err == nil || errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got %v, want an error that isn't ErrNotFound", name, err)
 		}
-		// A caller's own time is its own, and ends what nobody else waits for.
+		// The end of the only caller's context ends the call.
 		c.Timeout = time.Hour
 		d := newDNSLink(t, c)
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
@@ -357,8 +357,8 @@ func TestSilentServers(t *testing.T) {
 			t.Errorf("%s: got %v, want the context's error", name, err)
 		}
 		cancel()
-		if len(d.calls) != 0 || len(d.asking) != 0 {
-			t.Errorf("%s: %d calls are under way, want none", name, len(d.calls))
+		if len(d.calls) != 0 || len(d.querying) != 0 {
+			t.Errorf("%s: %d calls in progress, want none", name, len(d.calls))
 		}
 	}
 	if _, err := newDNSLink(t, DNSConfig{}).Lookup(t.Context(), "a.example"); err == nil || errors.Is(err, ErrNotFound) {
@@ -371,8 +371,8 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestDNSLinkShared: many who ask at once ask one question, and the cache ends
-// with the TTL.
+// TestDNSLinkShared: concurrent lookups of a domain share one query, and the
+// cache ends with the TTL.
 func TestDNSLinkShared(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		z := testZone()
@@ -386,12 +386,12 @@ func TestDNSLinkShared(t *testing.T) {
 			})},
 		})
 		var all sync.WaitGroup
-		// The first one doesn't wait for the answer.
+		// The first caller doesn't wait for the answer.
 		short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
 		defer cancel()
 		all.Go(func() {
 			if _, err := d.Lookup(short, "a.example"); !errors.Is(err, context.DeadlineExceeded) {
-				t.Errorf("the impatient one: got %v", err)
+				t.Errorf("the first caller: got %v, want the context's error", err)
 			}
 		})
 		synctest.Wait()
@@ -447,7 +447,7 @@ func FuzzDNSAnswer(f *testing.F) {
 		if ttl < 0 || ttl > maxTTL {
 			t.Errorf("a TTL of %v", ttl)
 		}
-		if link, err := linkAmong(texts); err == nil && len(link) > 2*maxLinkPath {
+		if link, err := chooseLink(texts); err == nil && len(link) > 2*maxLinkPath {
 			t.Errorf("a link of %d bytes", len(link))
 		}
 	})
@@ -458,15 +458,15 @@ func FuzzDomain(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		domain, err := domainOf(s)
+		domain, err := normalizeDomain(s)
 		if err != nil {
 			return
 		}
-		if again, err := domainOf(domain); err != nil || again != domain || len(domain) > maxDomain {
+		if again, err := normalizeDomain(domain); err != nil || again != domain || len(domain) > maxDomain {
 			t.Errorf("%q became %q, and that %q, %v", s, domain, again, err)
 		}
 		if _, err := new(dns.Msg).SetQuestion(dns.Fqdn(domain), dns.TypeTXT).Pack(); err != nil {
-			t.Errorf("%q can't be asked for: %v", domain, err)
+			t.Errorf("%q doesn't fit into a query: %v", domain, err)
 		}
 	})
 }

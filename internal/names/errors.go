@@ -4,11 +4,11 @@ import "errors"
 
 // The errors that callers test for with [errors.Is].
 var (
-	// ErrNotFound: nobody has a valid record of the name, the domain has no
-	// DNSLink, there is no such key.
+	// ErrNotFound: no valid record of the name was found, the domain has no
+	// DNSLink, or the key does not exist.
 	ErrNotFound = errors.New("not found")
-	// ErrInvalid: it can't be read, or isn't what it claims to be: a record
-	// that another key signed, a name that is none.
+	// ErrInvalid: malformed, or not authentic: a record signed by another key,
+	// for example.
 	ErrInvalid = errors.New("not valid")
 	// ErrExpired: the record was valid once.
 	ErrExpired = errors.New("expired")
@@ -16,12 +16,13 @@ var (
 	ErrRollback = errors.New("rollback refused")
 	// ErrTooDeep: names lead to each other in a circle, or over too many steps.
 	ErrTooDeep = errors.New("names lead too far")
-	// ErrExists: a key of that name is there.
+	// ErrExists: a key of that name exists.
 	ErrExists = errors.New("already exists")
 	// ErrPassphrase: the key is encrypted, and the passphrase is missing or
-	// another one.
+	// wrong.
 	ErrPassphrase = errors.New("passphrase needed")
-	// ErrNotSent: the record is signed and kept here, and nobody else took it.
+	// ErrNotSent: the record is signed and kept here, but no store or peer took
+	// it.
 	ErrNotSent = errors.New("nobody took the record")
 	// ErrClosed: Close was called.
 	ErrClosed = errors.New("names are closed")

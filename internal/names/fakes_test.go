@@ -12,11 +12,11 @@ import (
 
 // A memoryState is a State that outlives a Names.
 type memoryState struct {
-	mu     sync.Mutex        // guards what follows
-	m      map[string]string // AreaNames
-	kept   map[string]string // AreaKept
-	fail   error
-	keepin int // how often something was set in AreaKept
+	mu         sync.Mutex        // guards the following fields
+	m          map[string]string // AreaNames
+	kept       map[string]string // AreaKept
+	fail       error
+	keptWrites int // number of changes to AreaKept
 }
 
 var _ State = (*memoryState)(nil)
@@ -37,7 +37,7 @@ func (s *memoryState) Set(_ context.Context, changes ...Change) error {
 		area := s.m
 		if c.Area == AreaKept {
 			area = s.kept
-			s.keepin++
+			s.keptWrites++
 		}
 		if area[string(c.Key)] = string(c.Value); c.Value == nil {
 			delete(area, string(c.Key))
@@ -62,18 +62,18 @@ func (s *memoryState) All(_ context.Context, area Area) iter.Seq2[Item, error] {
 	}
 }
 
-// lose forgets what is in AreaNames, as a rebuild from the packs does.
-func (s *memoryState) lose() {
+// loseNames clears AreaNames, as a rebuild from the packs does.
+func (s *memoryState) loseNames() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.m)
 }
 
-// keepings is how often something was set in AreaKept.
-func (s *memoryState) keepings() int {
+// countKeptWrites returns the number of changes to AreaKept.
+func (s *memoryState) countKeptWrites() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.keepin
+	return s.keptWrites
 }
 
 func (s *memoryState) count() int {
@@ -82,9 +82,9 @@ func (s *memoryState) count() int {
 	return len(s.m)
 }
 
-// A memoryStore is a ValueStore: it keeps what it's given, however bad.
+// A memoryStore is a ValueStore that stores any value, even an invalid one.
 type memoryStore struct {
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the following fields
 	m        map[string][][]byte
 	searches int
 	puts     [][]byte
@@ -122,38 +122,38 @@ func (s *memoryStore) PutValue(_ context.Context, key string, value []byte) erro
 	return nil
 }
 
-func (s *memoryStore) SearchValue(_ context.Context, key string) iter.Seq2[Found, error] {
+func (s *memoryStore) SearchValue(_ context.Context, key string) iter.Seq2[Value, error] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.searches++
 	values, fail := s.m[key], s.fail
-	return func(yield func(Found, error) bool) {
+	return func(yield func(Value, error) bool) {
 		if fail != nil {
-			yield(Found{}, fail)
+			yield(Value{}, fail)
 			return
 		}
 		for _, v := range values {
-			if !yield(Found{v, "memory"}, nil) {
+			if !yield(Value{v, "memory"}, nil) {
 				return
 			}
 		}
 	}
 }
 
-func (s *memoryStore) searched() int {
+func (s *memoryStore) countSearches() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.searches
 }
 
-func (s *memoryStore) taken() [][]byte {
+func (s *memoryStore) received() [][]byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.puts
 }
 
-// A hangingStore yields what it has, and then waits for the context's end, or
-// for release, if there is one: it doesn't know of contexts then.
+// A hangingStore yields its records, and then hangs: until release is closed,
+// ignoring the context, or until the context ends if release is nil.
 type hangingStore struct {
 	raw     [][]byte
 	release chan struct{}
@@ -170,30 +170,30 @@ func (s *hangingStore) wait(ctx context.Context) error {
 
 func (s *hangingStore) PutValue(ctx context.Context, _ string, _ []byte) error { return s.wait(ctx) }
 
-func (s *hangingStore) SearchValue(ctx context.Context, _ string) iter.Seq2[Found, error] {
-	return func(yield func(Found, error) bool) {
+func (s *hangingStore) SearchValue(ctx context.Context, _ string) iter.Seq2[Value, error] {
+	return func(yield func(Value, error) bool) {
 		for _, raw := range s.raw {
-			if !yield(Found{Data: raw}, nil) {
+			if !yield(Value{Data: raw}, nil) {
 				return
 			}
 		}
-		yield(Found{}, s.wait(ctx))
+		yield(Value{}, s.wait(ctx))
 	}
 }
 
-// A noisyStore yields noise without an end.
+// A noisyStore yields noise without end.
 type noisyStore struct{ raw []byte }
 
 func (s noisyStore) PutValue(context.Context, string, []byte) error { return nil }
 
-func (s noisyStore) SearchValue(context.Context, string) iter.Seq2[Found, error] {
-	return func(yield func(Found, error) bool) {
-		for yield(Found{Data: s.raw}, nil) {
+func (s noisyStore) SearchValue(context.Context, string) iter.Seq2[Value, error] {
+	return func(yield func(Value, error) bool) {
+		for yield(Value{Data: s.raw}, nil) {
 		}
 	}
 }
 
-// newNames makes a Names that is closed with the test.
+// newNames makes a Names that the test's cleanup closes.
 func newNames(t testing.TB, c Config) *Names {
 	t.Helper()
 	n, err := New(t.Context(), c)
@@ -220,7 +220,7 @@ func wantRecord(t *testing.T, what string, got *Record, err error, want *Record)
 	}
 }
 
-// within runs f in a bubble of time, and fails if it took longer.
+// within runs f in a synctest bubble, and fails if it took longer than limit.
 func within(t *testing.T, limit time.Duration, f func()) {
 	t.Helper()
 	begin := time.Now()

@@ -20,20 +20,20 @@ const (
 	fetchProtocol protocol.ID = "/libp2p/fetch/0.0.1"
 
 	// maxFetchRequest bounds a request, in bytes: a routing key of a hundred,
-	// and whatever else somebody may put there.
+	// and room for unknown fields.
 	maxFetchRequest = 512
 
 	// maxFetchResponse bounds a response, in bytes.
 	maxFetchResponse = MaxRecord + 64
 
-	// fetchTimeout bounds a question to a peer, and an answer.
+	// fetchTimeout bounds a query to a peer, and the serving of one.
 	fetchTimeout = 10 * time.Second
 
-	// maxAnswering is how many peers are answered at a time. Who comes then is
+	// maxAnswering bounds the requests served at a time; further ones are
 	// refused.
 	maxAnswering = 32
 
-	// The fields of the messages, and the states of an answer.
+	// The fields of the messages, and the status codes of a response.
 	fetchIdentifier = 1
 	fetchStatus     = 1
 	fetchData       = 2
@@ -43,7 +43,7 @@ const (
 )
 
 // FetchRecord asks a connected peer for a name's record by the fetch protocol.
-// The bytes are not checked. It fails with ErrNotFound.
+// It does not check the bytes. It fails with ErrNotFound.
 func FetchRecord(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
@@ -78,10 +78,9 @@ func fetchRecord(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byt
 	return data, stream.Close()
 }
 
-// answer is the handler of the fetch protocol. It tells of the records that
-// are published or followed here; what else somebody here looked up is nobody's
-// business.
-func (n *Names) answer(stream network.Stream) {
+// handleFetch serves the fetch protocol. It answers for own and followed names
+// only: the other names looked up here stay private.
+func (n *Names) handleFetch(stream network.Stream) {
 	if !n.spawn(func() {
 		select {
 		case n.answering <- struct{}{}:
@@ -91,8 +90,8 @@ func (n *Names) answer(stream network.Stream) {
 			return
 		}
 		defer context.AfterFunc(n.ctx, func() { stream.Reset() })()
-		if err := n.answerOne(stream); err != nil {
-			n.log.Debug("names: a question can't be answered", "peer", stream.Conn().RemotePeer(), "err", err)
+		if err := n.answerFetch(stream); err != nil {
+			n.log.Debug("names: serving a fetch request failed", "peer", stream.Conn().RemotePeer(), "err", err)
 			stream.Reset()
 			return
 		}
@@ -102,7 +101,7 @@ func (n *Names) answer(stream network.Stream) {
 	}
 }
 
-func (n *Names) answerOne(stream network.Stream) error {
+func (n *Names) answerFetch(stream network.Stream) error {
 	if err := stream.SetDeadline(time.Now().Add(fetchTimeout)); err != nil {
 		return err
 	}
@@ -119,8 +118,8 @@ func (n *Names) answerOne(stream network.Stream) error {
 		return err
 	}
 	var raw []byte
-	if name, err := nameOfRoutingKey(key); err == nil {
-		if r, record := n.table.get(name); r.kept() && record != nil && record.Valid(time.Now()) == nil {
+	if name, err := parseRoutingKey(key); err == nil {
+		if r, record := n.cache.get(name); r.kept() && record != nil && record.Valid(time.Now()) == nil {
 			raw = record.raw
 		}
 	}
@@ -128,32 +127,33 @@ func (n *Names) answerOne(stream network.Stream) error {
 	return err
 }
 
-// frame puts a message's length before it.
+// frame prepends a message's length.
 func frame(message []byte) []byte {
 	return append(varint.ToUvarint(uint64(len(message))), message...)
 }
 
-func readFrame(r *bufio.Reader, most int) ([]byte, error) {
+func readFrame(r *bufio.Reader, limit int) ([]byte, error) {
 	size, err := varint.ReadUvarint(r)
 	if err != nil {
 		return nil, err
 	}
-	if size > uint64(most) {
-		return nil, fmt.Errorf("%w: a message of %d bytes, more than %d", ErrInvalid, size, most)
+	if size > uint64(limit) {
+		return nil, fmt.Errorf("%w: a message of %d bytes, want %d at most", ErrInvalid, size, limit)
 	}
 	message := make([]byte, size)
 	_, err = io.ReadFull(r, message)
 	return message, err
 }
 
-// The identifier is a string in the specification, but the keys of records are
-// binary, and everybody sends them as they are.
+// marshalRequest encodes a request. The identifier is a string in the
+// specification, but the keys of records are binary, and all implementations
+// send them as they are.
 func marshalRequest(key string) []byte {
 	return protowire.AppendString(protowire.AppendTag(nil, fetchIdentifier, protowire.BytesType), key)
 }
 
 func unmarshalRequest(message []byte) (key string, err error) {
-	err = fields(message, func(number protowire.Number, data []byte, _ uint64) {
+	err = parseFields(message, func(number protowire.Number, data []byte, _ uint64) {
 		if number == fetchIdentifier {
 			key = string(data)
 		}
@@ -161,7 +161,7 @@ func unmarshalRequest(message []byte) (key string, err error) {
 	return key, err
 }
 
-// marshalResponse makes the answer; nil says that there is no record.
+// marshalResponse encodes a response; nil: not found.
 func marshalResponse(raw []byte) []byte {
 	if raw == nil {
 		return protowire.AppendVarint(protowire.AppendTag(nil, fetchStatus, protowire.VarintType), fetchNotFound)
@@ -171,7 +171,7 @@ func marshalResponse(raw []byte) []byte {
 
 func unmarshalResponse(message []byte) (data []byte, err error) {
 	status := uint64(fetchOK)
-	err = fields(message, func(number protowire.Number, bytes []byte, v uint64) {
+	err = parseFields(message, func(number protowire.Number, bytes []byte, v uint64) {
 		switch {
 		case number == fetchStatus && bytes == nil:
 			status = v
@@ -190,8 +190,9 @@ func unmarshalResponse(message []byte) (data []byte, err error) {
 	return data, nil
 }
 
-// fields lists a message's fields: bytes, never nil, or a number.
-func fields(message []byte, f func(number protowire.Number, bytes []byte, v uint64)) error {
+// parseFields calls f with each field of a message: bytes, never nil, or a
+// number.
+func parseFields(message []byte, f func(number protowire.Number, bytes []byte, v uint64)) error {
 	for len(message) > 0 {
 		number, kind, n := protowire.ConsumeTag(message)
 		if n < 0 {

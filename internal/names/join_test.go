@@ -15,16 +15,16 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 )
 
-// TestJoin has a Names that gets its network with the first question that needs
-// one, and not before.
-func TestJoin(t *testing.T) {
+// TestJoinOnDemand: Names starts its network with the first lookup that needs
+// it, and not before.
+func TestJoinOnDemand(t *testing.T) {
 	state, store := &memoryState{}, &memoryStore{}
 	down := errors.New("the line is down")
 	var asked atomic.Int64
 	var up atomic.Bool
 	var once sync.Once
 	var n *Names
-	n = newNames(t, Config{State: state, Online: func(context.Context) error {
+	n = newNames(t, Config{State: state, StartNetwork: func(context.Context) error {
 		asked.Add(1)
 		if !up.Load() {
 			return down
@@ -40,15 +40,15 @@ func TestJoin(t *testing.T) {
 	}
 	before := asked.Load()
 	got, err := n.Resolve(t.Context(), "/ipns/"+name.String()+"/a")
-	if err != nil || got.Path != pathA+"/a" || len(got.Steps) != 1 || got.Steps[0].From != FromHere || got.Steps[0].Heard.IsZero() {
+	if err != nil || got.Path != pathA+"/a" || len(got.Steps) != 1 || got.Steps[0].From != FromHere || got.Steps[0].Confirmed.IsZero() {
 		t.Errorf("Resolve of what is here: got %+v, %v", got, err)
 	}
 	if after := asked.Load(); after != before {
-		t.Error("it asked for the network, though it knew")
+		t.Error("Resolve of a local name started the network")
 	}
 	other, otherName := newKey(t)
 	if _, err := n.Resolve(t.Context(), "/ipns/"+otherName.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, down) {
-		t.Errorf("Resolve without a network: got %v, want ErrNotFound and why", err)
+		t.Errorf("Resolve without a network: got %v, want ErrNotFound and the reason", err)
 	}
 
 	up.Store(true)
@@ -57,13 +57,13 @@ func TestJoin(t *testing.T) {
 	if err != nil || got.Path != pathB || got.Steps[0].From != "memory" {
 		t.Errorf("Resolve with one: got %+v, %v", got, err)
 	}
-	// What waited is sent.
-	for d := range n.Due(time.Now()) {
-		if err := n.Republish(t.Context(), d); err != nil {
+	// The record published before is sent.
+	for d := range n.listDue(time.Now()) {
+		if err := n.republish(t.Context(), d); err != nil {
 			t.Errorf("Republish: %v", err)
 		}
 	}
-	if taken := store.taken(); len(taken) != 1 || string(taken[0]) != string(r.Bytes()) {
+	if taken := store.received(); len(taken) != 1 || string(taken[0]) != string(r.Bytes()) {
 		t.Errorf("sent: got %d records, want the one", len(taken))
 	}
 	if err := n.Join(Network{}); err == nil {
@@ -75,34 +75,34 @@ func TestJoin(t *testing.T) {
 	if err := n.Join(Network{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Join after Close: got %v, want ErrClosed", err)
 	}
-	// After a restart it is remembered, and said so.
+	// After a restart the state has it.
 	again := newNames(t, Config{State: state})
 	if got, err := again.Resolve(t.Context(), "/ipns/"+name.String()); err != nil || got.Steps[0].From != FromState {
 		t.Errorf("after a restart: got %+v, %v", got, err)
 	}
 }
 
-// TestNobodyToAsk expects an answer at once where nobody could give one.
-func TestNobodyToAsk(t *testing.T) {
+// TestNoSource: a lookup without any source fails at once.
+func TestNoSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNames(t, Config{})
 		_, name := newKey(t)
 		within(t, time.Millisecond, func() {
-			if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, errNobodyToAsk) {
-				t.Errorf("got %v, want ErrNotFound, and that there is nobody", err)
+			if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, errNoSource) {
+				t.Errorf("got %v, want ErrNotFound and errNoSource", err)
 			}
 		})
 		silent := errors.New("all are silent")
-		n = newNames(t, Config{Entered: func(context.Context) error { return silent }})
-		if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, errNobodyToAsk) || !errors.Is(err, silent) {
-			t.Errorf("a network that can't be entered: got %v, want that there is nobody, and why", err)
+		n = newNames(t, Config{AwaitBootstrap: func(context.Context) error { return silent }})
+		if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, errNoSource) || !errors.Is(err, silent) {
+			t.Errorf("the bootstrap failed: got %v, want errNoSource and the bootstrap's error", err)
 		}
 	})
 }
 
-// TestRoundTrips resolves a name whose publisher is connected, 50 ms away: that
-// takes two round trips at most, one for the question and one if the protocol
-// has to be agreed on.
+// TestRoundTrips resolves a name whose publisher is connected, 50 ms away. That
+// takes two round trips at most: one for the query, and one for the negotiation
+// of the protocol.
 func TestRoundTrips(t *testing.T) {
 	const rtt = 50 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestRoundTrips(t *testing.T) {
 		if _, err := here.Network().DialPeer(t.Context(), there.ID()); err != nil {
 			t.Fatal(err)
 		}
-		time.Sleep(time.Second) // of the bubble: they have told each other who they are
+		time.Sleep(time.Second) // of the bubble: identify has ended
 		begin := time.Now()
 		got, err := bob.Resolve(t.Context(), "/ipns/"+name.String())
 		if took := time.Since(begin); took > 2*rtt {
@@ -152,9 +152,9 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
-// TestKeyGone goes on sending a record whose key is gone, no more often than
-// others, until it expires.
-func TestKeyGone(t *testing.T) {
+// TestRepublishWithoutKey: a record whose key is gone is republished until it
+// expires, no more often than others.
+func TestRepublishWithoutKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, _ := newKey(t)
 		store := &memoryStore{}
@@ -174,34 +174,34 @@ func TestKeyGone(t *testing.T) {
 		if err := <-ran; err != nil {
 			t.Errorf("Run: %v", err)
 		}
-		taken := store.taken()
+		taken := store.received()
 		for _, raw := range taken {
 			if string(raw) != string(mine.Bytes()) {
 				t.Error("something else was sent")
 			}
 		}
-		// At once, and then every twelve hours for four days.
+		// At once, and then every 12 hours for four days.
 		if len(taken) < 7 || len(taken) > 9 {
 			t.Errorf("it was sent %d times, want 8", len(taken))
 		}
 	})
 }
 
-// TestLatestIsNoOlder asks for the latest record while a look-up is under way that
-// has asked the store before the record was there.
-func TestLatestIsNoOlder(t *testing.T) {
+// TestLookupLatestSeesNewRecord calls LookupLatest during a lookup that queried
+// the store before it had the record.
+func TestLookupLatestSeesNewRecord(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
 		first, second := mustRecord(t, key, Fields{Sequence: 1}), mustRecord(t, key, Fields{Sequence: 2})
 		store := &memoryStore{}
 		store.add(name, first.Bytes())
-		silent := &hangingStore{} // which holds each look-up open until its time is up
+		silent := &hangingStore{} // each lookup lasts until its time is up
 		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store, silent}}})
-		got, err := n.Record(t.Context(), name)
+		got, err := n.Lookup(t.Context(), name)
 		wantRecord(t, "Record", got, err, first)
 		store.clear(name)
 		store.add(name, second.Bytes())
-		got, err = n.Latest(t.Context(), name)
+		got, err = n.LookupLatest(t.Context(), name)
 		wantRecord(t, "Latest", got, err, second)
 	})
 }

@@ -13,20 +13,20 @@ import (
 )
 
 const (
-	// filePrefix and the base 32 of the name make the name of a key's file, as
-	// in a keystore of Kubo's; so a file of one can be copied to the other.
+	// filePrefix and the key's name in base 32 make the file name, as in Kubo's
+	// keystore; so files can be copied between the two.
 	filePrefix = "key_"
 
-	// tempPrefix begins the names of files that are being written.
+	// tempPrefix begins the names of temporary files.
 	tempPrefix = ".new-"
 
-	// sealedPrefix begins the first line of an encrypted key's file. The key's
-	// name follows, so that keys can be listed without the passphrase. What
-	// comes after the line is an age file.
+	// sealedPrefix begins the first line of an encrypted key's file. The IPNS
+	// name follows, so that keys can be listed without the passphrase. The rest
+	// of the file is an age file.
 	sealedPrefix = "cairn-key-1 "
 
-	// maxWorkFactor bounds the work that a file may ask for, as a power of
-	// two: some seconds.
+	// maxWorkFactor bounds the work that a file may ask for, as a base-2
+	// logarithm: a few seconds.
 	maxWorkFactor = 20
 )
 
@@ -36,8 +36,8 @@ func fileName(name string) string {
 	return filePrefix + strings.ToLower(fileEncoding.EncodeToString([]byte(name)))
 }
 
-// nameOfFile is the inverse of fileName, and tells whether the file is a key's.
-func nameOfFile(file string) (string, bool) {
+// parseFileName is the inverse of fileName. It returns false for other files.
+func parseFileName(file string) (string, bool) {
 	code, ok := strings.CutPrefix(file, filePrefix)
 	if !ok || code != strings.ToLower(code) {
 		return "", false
@@ -46,19 +46,19 @@ func nameOfFile(file string) (string, bool) {
 	return string(name), err == nil
 }
 
-// A keyFile is what a file of a key holds: the key, or it encrypted.
+// A keyFile is the content of a key's file: the key, plain or encrypted.
 type keyFile struct {
 	id     Name
-	key    crypto.PrivKey // nil if it is encrypted
-	sealed []byte
+	key    crypto.PrivKey // nil: encrypted
+	sealed []byte         // the age file
 }
 
-// parseFile reads what a key's file holds. It fails with ErrInvalid.
-func parseFile(data []byte) (keyFile, error) {
+// parseKeyFile parses a key's file. It fails with ErrInvalid.
+func parseKeyFile(data []byte) (keyFile, error) {
 	if rest, ok := bytes.CutPrefix(data, []byte(sealedPrefix)); ok {
 		line, sealed, ok := bytes.Cut(rest, []byte("\n"))
 		if !ok || len(data) > 2*maxKeyData {
-			return keyFile{}, fmt.Errorf("%w: the file is cut off, or too long", ErrInvalid)
+			return keyFile{}, fmt.Errorf("%w: the file is truncated or too long", ErrInvalid)
 		}
 		id, err := ParseName(string(line))
 		return keyFile{id: id, sealed: sealed}, err
@@ -71,7 +71,7 @@ func parseFile(data []byte) (keyFile, error) {
 	return keyFile{id: id, key: key}, err
 }
 
-// open returns the key. It fails with ErrPassphrase.
+// open returns the key, decrypted. It fails with ErrPassphrase, ErrInvalid.
 func (f keyFile) open(passphrase string) (crypto.PrivKey, error) {
 	switch {
 	case f.key != nil:
@@ -99,16 +99,16 @@ func (f keyFile) open(passphrase string) (crypto.PrivKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The first line isn't encrypted: somebody may have changed it.
+	// The first line isn't authenticated.
 	if id, err := NameOf(key.GetPublic()); err != nil || id != f.id {
-		return nil, fmt.Errorf("%w: the file says it holds the key %s, and it holds %s", ErrInvalid, f.id, id)
+		return nil, fmt.Errorf("%w: the file's first line names the key %s, and the file holds %s", ErrInvalid, f.id, id)
 	}
 	return key, nil
 }
 
-// marshalFile makes what the file of a key holds; encrypted unless there is no
-// passphrase. A workFactor of 0 is age's own.
-func marshalFile(id Name, key crypto.PrivKey, passphrase string, workFactor int) ([]byte, error) {
+// marshalKeyFile encodes the file of a key, encrypted unless the passphrase is
+// empty. A workFactor of 0 is age's default.
+func marshalKeyFile(id Name, key crypto.PrivKey, passphrase string, workFactor int) ([]byte, error) {
 	data, err := MarshalKey(key, FormatProtobuf)
 	if err != nil || passphrase == "" {
 		return data, err

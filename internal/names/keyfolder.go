@@ -14,9 +14,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 )
 
-// A keyFolder is where files of keys are. Every change is durable when it
-// returns, and done whole or not at all. Of a file that isn't there, read fails
-// with fs.ErrNotExist.
+// A keyFolder stores the files of keys. Each change is atomic, and durable when
+// it returns. For a missing file, read fails with fs.ErrNotExist.
 type keyFolder interface {
 	list() ([]string, error)
 	read(file string) ([]byte, error)
@@ -30,7 +29,7 @@ var (
 	_ keyFolder = (*memoryFolder)(nil)
 )
 
-// A diskFolder is a folder on disk, for its owner alone.
+// A diskFolder is a folder on disk that only its owner can read.
 type diskFolder string
 
 func openDiskFolder(dir string) (diskFolder, error) {
@@ -40,7 +39,7 @@ func openDiskFolder(dir string) (diskFolder, error) {
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return "", err
 	}
-	// What a crash left half written may be half a key.
+	// A temporary file from before a crash may contain half a key.
 	d := diskFolder(dir)
 	files, err := d.list()
 	for _, file := range files {
@@ -92,12 +91,12 @@ func (d diskFolder) remove(file string) error {
 	return d.sync()
 }
 
-// sync makes what happened to the folder's entries durable.
+// sync makes changes of the folder's entries durable.
 func (d diskFolder) sync() error { return atomicfile.SyncDir(string(d)) }
 
-// A memoryFolder is one that goes with the process.
+// A memoryFolder is a keyFolder in memory.
 type memoryFolder struct {
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // guards the following field
 	files map[string][]byte
 }
 

@@ -20,44 +20,43 @@ const (
 	SelfKey = "self"
 
 	// maxKeyName bounds the name of a key, in bytes. In base 32 it must fit
-	// into the name of a file, of 255 bytes.
+	// into a file name of 255 bytes.
 	maxKeyName = 128
 
-	// maxKeys bounds how many keys a folder holds; all are read to find one by
-	// its id.
+	// maxKeys bounds the keys in a folder; a search by id reads all of them.
 	maxKeys = 4096
 )
 
-// A KeysConfig says where keys are.
+// A KeysConfig configures Keys.
 type KeysConfig struct {
-	// Dir is the folder, made if it isn't there. "": the keys are in memory,
-	// and gone with the process.
+	// Dir is the folder, made if it is missing. "": the keys are in memory, and
+	// end with the process.
 	Dir string
-	// Self is the node's identity, which is the key "self". nil: there is none.
+	// Self is the node's identity, listed as the key "self". nil: none.
 	Self crypto.PrivKey
-	// Passphrase encrypts the keys that are written. "": they are not
-	// encrypted, and those that are can't be used.
+	// Passphrase encrypts new keys, and decrypts encrypted ones. "": new keys
+	// are not encrypted, and encrypted ones can't be used.
 	Passphrase string
-	// WorkFactor is how much work it is to try a passphrase, as a power of
-	// two. 0: 18, about a second.
+	// WorkFactor is the base-2 logarithm of the work to try a passphrase. 0:
+	// 18, about a second.
 	WorkFactor int
 }
 
-// Keys is a folder of private keys, each with a name. On disk the folder's mode
-// is 0700, the files' 0600, and each is written whole or not at all.
+// Keys is a folder of private keys, each with a name. On disk the folder has
+// mode 0700 and the files 0600, and each is written whole or not at all.
 type Keys struct {
 	c    KeysConfig
 	self Name
 
-	mu     sync.RWMutex // guards what follows
+	mu     sync.RWMutex // guards the following field
 	folder keyFolder
 }
 
-// A KeyInfo says what key there is.
+// A KeyInfo describes a key.
 type KeyInfo struct {
 	Name string
 	ID   Name
-	// Encrypted: it takes the passphrase to use it.
+	// Encrypted: using the key needs the passphrase.
 	Encrypted bool
 }
 
@@ -65,7 +64,7 @@ type KeyInfo struct {
 func OpenKeys(c KeysConfig) (*Keys, error) {
 	k := &Keys{c: c}
 	if c.WorkFactor < 0 || c.WorkFactor > maxWorkFactor {
-		return nil, fmt.Errorf("names: keys: a work factor of %d, want 1 to %d", c.WorkFactor, maxWorkFactor)
+		return nil, fmt.Errorf("names: keys: invalid work factor %d: want 0 to %d", c.WorkFactor, maxWorkFactor)
 	}
 	if c.Self != nil {
 		var err error
@@ -85,9 +84,9 @@ func OpenKeys(c KeysConfig) (*Keys, error) {
 	return k, nil
 }
 
-// checkKeyName says whether a key may have that name: 1 to 128 bytes of UTF-8,
-// without slashes, dots, spaces at the ends and control characters, and
-// nothing that reads as a key's id.
+// checkKeyName checks the name of a new key: 1 to 128 bytes of UTF-8, without
+// slashes, dots, control characters, and spaces at its ends, that don't parse as
+// a key's id.
 func checkKeyName(name string) error {
 	fault := ""
 	switch {
@@ -96,42 +95,42 @@ func checkKeyName(name string) error {
 	case len(name) > maxKeyName:
 		fault = fmt.Sprintf("it has more than %d bytes", maxKeyName)
 	case !utf8.ValidString(name):
-		fault = "it is no UTF-8"
+		fault = "it is not UTF-8"
 	case strings.ContainsAny(name, `/\.`):
 		fault = "it has a slash or a dot"
 	case strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
 		fault = "it has a control character"
 	case strings.TrimSpace(name) != name:
-		fault = "a space is at its beginning or end"
+		fault = "it begins or ends with a space"
 	default:
 		if _, err := ParseName(name); err != nil {
 			return nil
 		}
-		fault = "it reads as the id of a key"
+		fault = "it has the form of a key's id"
 	}
-	return fmt.Errorf("names: a key can't have the name %.140q: %w: %s", name, ErrInvalid, fault)
+	return fmt.Errorf("names: key name %.140q: %w: %s", name, ErrInvalid, fault)
 }
 
 func checkNewName(name string) error {
 	if name == SelfKey {
-		return fmt.Errorf("names: key %q: %w: it is the node's identity, and stays as it is", name, ErrExists)
+		return fmt.Errorf("names: key %q: %w: it is the node's identity, which can't be changed", name, ErrExists)
 	}
 	return checkKeyName(name)
 }
 
-// file reads the file of a key; k.mu is held. It fails with fs.ErrNotExist,
+// readFile reads the file of a key; k.mu is held. It fails with fs.ErrNotExist,
 // ErrInvalid.
-func (k *Keys) file(name string) (keyFile, error) {
+func (k *Keys) readFile(name string) (keyFile, error) {
 	data, err := k.folder.read(fileName(name))
 	if err != nil {
 		return keyFile{}, err
 	}
-	return parseFile(data)
+	return parseKeyFile(data)
 }
 
-// free says whether no key has that name, nor a file that can't be read; k.mu
-// is held. It fails with ErrExists.
-func (k *Keys) free(name string) error {
+// checkFree fails with ErrExists if a file of that name exists, even an
+// unreadable one; k.mu is held.
+func (k *Keys) checkFree(name string) error {
 	_, err := k.folder.read(fileName(name))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -142,7 +141,7 @@ func (k *Keys) free(name string) error {
 	return ErrExists
 }
 
-// Generate makes a key, an Ed25519 key. Errors: ErrExists, ErrInvalid.
+// Generate makes an Ed25519 key. Errors: ErrExists, ErrInvalid.
 func (k *Keys) Generate(name string) (KeyInfo, error) {
 	if err := checkNewName(name); err != nil {
 		return KeyInfo{}, err
@@ -154,8 +153,8 @@ func (k *Keys) Generate(name string) (KeyInfo, error) {
 	return k.add("generate", name, key)
 }
 
-// Import takes a key in, in either format that Export writes. Errors:
-// ErrExists, ErrInvalid.
+// Import stores a key, in either format that Export writes. Errors: ErrExists,
+// ErrInvalid.
 func (k *Keys) Import(name string, data []byte) (KeyInfo, error) {
 	if err := checkNewName(name); err != nil {
 		return KeyInfo{}, err
@@ -175,7 +174,7 @@ func (k *Keys) add(operation, name string, key crypto.PrivKey) (KeyInfo, error) 
 	if err != nil {
 		return fail(err)
 	}
-	data, err := marshalFile(id, key, k.c.Passphrase, k.c.WorkFactor)
+	data, err := marshalKeyFile(id, key, k.c.Passphrase, k.c.WorkFactor)
 	if err != nil {
 		return fail(err)
 	}
@@ -189,9 +188,9 @@ func (k *Keys) add(operation, name string, key crypto.PrivKey) (KeyInfo, error) 
 		n++
 	}
 	if n >= maxKeys {
-		return fail(fmt.Errorf("there are %d keys already", n))
+		return fail(fmt.Errorf("too many keys: the limit is %d", maxKeys))
 	}
-	if err := k.free(name); err != nil {
+	if err := k.checkFree(name); err != nil {
 		return fail(err)
 	}
 	if err := k.folder.write(fileName(name), data); err != nil {
@@ -200,8 +199,8 @@ func (k *Keys) add(operation, name string, key crypto.PrivKey) (KeyInfo, error) 
 	return KeyInfo{Name: name, ID: id, Encrypted: k.c.Passphrase != ""}, nil
 }
 
-// List lists the keys, "self" first, the others by name. A file that can't be
-// read gives an error that names its key, and the list goes on.
+// List yields the keys, "self" first, the others by name. For an unreadable file
+// it yields an error with the key's name, and goes on.
 func (k *Keys) List() iter.Seq2[KeyInfo, error] {
 	return func(yield func(KeyInfo, error) bool) {
 		k.mu.RLock()
@@ -232,13 +231,13 @@ func (k *Keys) list() iter.Seq2[KeyInfo, error] {
 		}
 		var names []string
 		for _, file := range files {
-			if name, ok := nameOfFile(file); ok && name != SelfKey {
+			if name, ok := parseFileName(file); ok && name != SelfKey {
 				names = append(names, name)
 			}
 		}
 		slices.Sort(names)
 		for _, name := range names {
-			f, err := k.file(name)
+			f, err := k.readFile(name)
 			if err != nil {
 				err = fmt.Errorf("names: key %q: %w", name, err)
 			}
@@ -264,7 +263,7 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 			if info == self {
 				return self, keyFile{id: k.self, key: k.c.Self}, nil
 			}
-			f, err := k.file(info.Name)
+			f, err := k.readFile(info.Name)
 			if err != nil {
 				return fail(err)
 			}
@@ -275,11 +274,11 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 	if nameOrID == SelfKey && k.c.Self != nil {
 		return self, keyFile{id: k.self, key: k.c.Self}, nil
 	}
-	// Names that Kubo allows, and Generate doesn't, can be used.
+	// Find also keys whose names Kubo allows and Generate doesn't.
 	if len(nameOrID) > maxKeyName || nameOrID == SelfKey || nameOrID == "" {
 		return fail(ErrNotFound)
 	}
-	f, err := k.file(nameOrID)
+	f, err := k.readFile(nameOrID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(ErrNotFound)
@@ -289,8 +288,8 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 	return KeyInfo{Name: nameOrID, ID: f.id, Encrypted: f.sealed != nil}, f, nil
 }
 
-// Info says what key has that name or id, in any of the forms that ParseName
-// reads. It needs no passphrase. Errors: ErrNotFound, ErrInvalid.
+// Info describes the key with that name or id, in any form that ParseName
+// parses. It needs no passphrase. Errors: ErrNotFound, ErrInvalid.
 func (k *Keys) Info(nameOrID string) (KeyInfo, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -298,7 +297,7 @@ func (k *Keys) Info(nameOrID string) (KeyInfo, error) {
 	return info, err
 }
 
-// Get returns the key of that name or id. Errors: ErrNotFound, ErrPassphrase,
+// Get returns the key with that name or id. Errors: ErrNotFound, ErrPassphrase,
 // ErrInvalid.
 func (k *Keys) Get(nameOrID string) (crypto.PrivKey, error) {
 	k.mu.RLock()
@@ -314,10 +313,10 @@ func (k *Keys) Get(nameOrID string) (crypto.PrivKey, error) {
 	return key, nil
 }
 
-// PrivateKey returns the key of an IPNS name, as Get.
+// PrivateKey returns the key of an IPNS name. Errors: as Get.
 func (k *Keys) PrivateKey(name Name) (crypto.PrivKey, error) { return k.Get(name.String()) }
 
-// Export writes a key out, not encrypted. Errors: as Get.
+// Export encodes a key, not encrypted. Errors: as Get.
 func (k *Keys) Export(nameOrID string, format Format) ([]byte, error) {
 	key, err := k.Get(nameOrID)
 	if err != nil {
@@ -326,18 +325,19 @@ func (k *Keys) Export(nameOrID string, format Format) ([]byte, error) {
 	return MarshalKey(key, format)
 }
 
-// Rename gives a key another name. Errors: ErrNotFound, ErrExists, ErrInvalid.
+// Rename gives a key another name. Errors: ErrNotFound, ErrInvalid; ErrExists,
+// also for the node's identity.
 func (k *Keys) Rename(nameOrID, to string) (KeyInfo, error) {
 	if err := checkNewName(to); err != nil {
 		return KeyInfo{}, err
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	info, err := k.findOther(nameOrID)
+	info, err := k.findNonSelf(nameOrID)
 	if err != nil || info.Name == to {
 		return info, err
 	}
-	if err := k.free(to); err != nil {
+	if err := k.checkFree(to); err != nil {
 		return KeyInfo{}, fmt.Errorf("names: rename key %q to %q: %w", info.Name, to, err)
 	}
 	if err := k.folder.rename(fileName(info.Name), fileName(to)); err != nil {
@@ -347,12 +347,12 @@ func (k *Keys) Rename(nameOrID, to string) (KeyInfo, error) {
 	return info, nil
 }
 
-// Remove removes a key for good, and returns what it was. Errors: ErrNotFound,
-// ErrInvalid.
+// Remove deletes a key for good, and returns its description. Errors:
+// ErrNotFound, ErrInvalid; ErrExists for the node's identity.
 func (k *Keys) Remove(nameOrID string) (KeyInfo, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	info, err := k.findOther(nameOrID)
+	info, err := k.findNonSelf(nameOrID)
 	if err != nil {
 		return KeyInfo{}, err
 	}
@@ -362,11 +362,11 @@ func (k *Keys) Remove(nameOrID string) (KeyInfo, error) {
 	return info, nil
 }
 
-// findOther is find for keys that are not the node's identity.
-func (k *Keys) findOther(nameOrID string) (KeyInfo, error) {
+// findNonSelf is find, but fails for the node's identity; k.mu is held.
+func (k *Keys) findNonSelf(nameOrID string) (KeyInfo, error) {
 	info, _, err := k.find(nameOrID)
 	if err == nil && info.Name == SelfKey {
-		err = fmt.Errorf("names: key %q: %w: it is the node's identity, and stays as it is", SelfKey, ErrExists)
+		err = fmt.Errorf("names: key %q: %w: it is the node's identity, which can't be changed", SelfKey, ErrExists)
 	}
 	return info, err
 }

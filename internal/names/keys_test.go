@@ -55,7 +55,7 @@ func nameOf(t testing.TB, key crypto.PrivKey) Name {
 	return name
 }
 
-// keysOfAllTypes makes one key of each type, small where it may be.
+// keysOfAllTypes makes one key of each type, as small as allowed.
 func keysOfAllTypes(t testing.TB) map[string]crypto.PrivKey {
 	t.Helper()
 	keys := make(map[string]crypto.PrivKey)
@@ -88,17 +88,17 @@ func listed(t *testing.T, k *Keys) []KeyInfo {
 
 func TestKeys(t *testing.T) {
 	self, _ := newKey(t)
-	t.Run("disk", func(t *testing.T) { keysWork(t, testKeys(t, KeysConfig{Self: self}), self) })
+	t.Run("disk", func(t *testing.T) { checkKeys(t, testKeys(t, KeysConfig{Self: self}), self) })
 	t.Run("memory", func(t *testing.T) {
 		k, err := OpenKeys(KeysConfig{Self: self, WorkFactor: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
-		keysWork(t, k, self)
+		checkKeys(t, k, self)
 	})
 }
 
-func keysWork(t *testing.T, k *Keys, self crypto.PrivKey) {
+func checkKeys(t *testing.T, k *Keys, self crypto.PrivKey) {
 	selfName := nameOf(t, self)
 	site, err := k.Generate("site")
 	if err != nil {
@@ -116,7 +116,7 @@ func keysWork(t *testing.T, k *Keys, self crypto.PrivKey) {
 		t.Errorf("List: got %v, want self, %v, %v", all, blog, site)
 	}
 
-	// A key is found by its name and by every form of its id.
+	// A key is found by its name, and by each form of its id.
 	base32, err := site.ID.CID().StringOfBase(multibase.Base32)
 	if err != nil {
 		t.Fatal(err)
@@ -142,10 +142,10 @@ func keysWork(t *testing.T, k *Keys, self crypto.PrivKey) {
 	}
 
 	for name, err := range map[string]error{
-		"generate": second(k.Generate("site")), "generate self": second(k.Generate("self")),
-		"rename to one that is there": second(k.Rename("site", "blog of mine")), "rename self": second(k.Rename("self", "x")),
-		"rename self by id": second(k.Rename(selfName.String(), "x")), "rename to self": second(k.Rename("site", "self")),
-		"remove self": second(k.Remove("self")),
+		"generate": errorOf(k.Generate("site")), "generate self": errorOf(k.Generate("self")),
+		"rename to an existing name": errorOf(k.Rename("site", "blog of mine")), "rename self": errorOf(k.Rename("self", "x")),
+		"rename self by id": errorOf(k.Rename(selfName.String(), "x")), "rename to self": errorOf(k.Rename("site", "self")),
+		"remove self": errorOf(k.Remove("self")),
 	} {
 		if !errors.Is(err, ErrExists) {
 			t.Errorf("%s: got %v, want ErrExists", name, err)
@@ -168,7 +168,7 @@ func keysWork(t *testing.T, k *Keys, self crypto.PrivKey) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
+func errorOf[T any](_ T, err error) error { return err }
 
 func TestKeyNames(t *testing.T) {
 	k := testKeys(t, KeysConfig{})
@@ -217,7 +217,7 @@ func TestKeyFiles(t *testing.T) {
 	if _, err := os.Stat(half); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the half key: got %v, want it gone", err)
 	}
-	// A file that can't be read doesn't hide the others.
+	// An unreadable file doesn't hide the others.
 	if err := os.WriteFile(filepath.Join(dir, fileName("bad")), []byte("bad"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -236,7 +236,7 @@ func TestKeyFiles(t *testing.T) {
 		t.Errorf("List: got %d bad, %d good, want one of each", bad, good)
 	}
 	if _, err := k.Generate("bad"); !errors.Is(err, ErrExists) {
-		t.Errorf("Generate over a file that can't be read: got %v, want ErrExists", err)
+		t.Errorf("Generate over an unreadable file: got %v, want ErrExists", err)
 	}
 }
 
@@ -269,8 +269,8 @@ func TestExportImport(t *testing.T) {
 	}
 }
 
-// TestKuboFormats reads keys that are made by the code that Kubo exports with:
-// libp2p's protobuf, crypto/x509's PKCS #8.
+// TestKuboFormats imports keys encoded by the libraries of Kubo: libp2p's
+// protobuf, crypto/x509's PKCS #8.
 func TestKuboFormats(t *testing.T) {
 	_, std, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -288,7 +288,7 @@ func TestKuboFormats(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// Keys of old had the public half twice.
+	// Old keys have the public half twice.
 	raw, err := theirs.Raw()
 	if err != nil {
 		t.Fatal(err)
@@ -312,11 +312,11 @@ func TestKuboFormats(t *testing.T) {
 	}
 	block, _ := pem.Decode(ours)
 	if back, err := x509.ParsePKCS8PrivateKey(block.Bytes); err != nil || !std.Equal(back.(ed25519.PrivateKey)) {
-		t.Errorf("what we write as PEM: got %v, %v", back, err)
+		t.Errorf("our PEM: got %v, %v", back, err)
 	}
 }
 
-func TestKeysRefused(t *testing.T) {
+func TestKeysRefuse(t *testing.T) {
 	weak, err := rsa.GenerateKey(rand.Reader, 1024)
 	if err != nil {
 		t.Fatal(err)
@@ -374,16 +374,16 @@ func TestPassphrase(t *testing.T) {
 		t.Fatalf("Get: %v", err)
 	}
 	if _, err := k.Get("clear"); err != nil {
-		t.Errorf("Get what isn't encrypted: %v", err)
+		t.Errorf("Get of a key that isn't encrypted: %v", err)
 	}
 	data, err := os.ReadFile(filepath.Join(dir, fileName("sealed")))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if raw, _ := key.Raw(); bytes.Contains(data, raw[:32]) {
-		t.Error("the file holds the key as it is")
+		t.Error("the file holds the key unencrypted")
 	}
-	// What follows the first line is a file that age reads.
+	// After the first line comes an age file.
 	_, sealed, _ := bytes.Cut(data, []byte("\n"))
 	identity, err := age.NewScryptIdentity("correct horse")
 	if err != nil {
@@ -409,7 +409,7 @@ func TestPassphrase(t *testing.T) {
 		}
 	}
 
-	// The first line is another key's.
+	// The first line names another key.
 	_, other := newKey(t)
 	forged := append([]byte(sealedPrefix+other.String()+"\n"), sealed...)
 	if err := os.WriteFile(filepath.Join(dir, fileName("sealed")), forged, 0o600); err != nil {
@@ -423,7 +423,7 @@ func TestPassphrase(t *testing.T) {
 func FuzzKeyFile(f *testing.F) {
 	key, name := newKey(f)
 	for _, passphrase := range []string{"", "x"} {
-		data, err := marshalFile(name, key, passphrase, 1)
+		data, err := marshalKeyFile(name, key, passphrase, 1)
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -435,7 +435,7 @@ func FuzzKeyFile(f *testing.F) {
 	}
 	f.Add(data)
 	f.Fuzz(func(t *testing.T, data []byte) {
-		file, err := parseFile(data)
+		file, err := parseKeyFile(data)
 		if err != nil {
 			return
 		}
@@ -450,13 +450,13 @@ func FuzzKeyFile(f *testing.F) {
 			return
 		}
 		if ok, err := file.key.GetPublic().Verify([]byte("x"), signature); !ok || err != nil {
-			t.Errorf("what the key signs isn't verified: %v", err)
+			t.Errorf("verifying the key's signature: %v", err)
 		}
 	})
 }
 
-// TestFolderOfAnyName has a folder whose name would be a pattern.
-func TestFolderOfAnyName(t *testing.T) {
+// TestFolderNameIsNoPattern opens folders whose names are glob patterns.
+func TestFolderNameIsNoPattern(t *testing.T) {
 	top := t.TempDir()
 	others := filepath.Join(top, "a", tempPrefix+"1")
 	if err := os.MkdirAll(filepath.Dir(others), 0o700); err != nil {
@@ -476,10 +476,10 @@ func TestFolderOfAnyName(t *testing.T) {
 			t.Errorf("%s: %v", dir, err)
 		}
 		if _, err := os.Stat(left); !errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%s: got %v for what was left, want it gone", dir, err)
+			t.Errorf("%s: got %v for the temporary file, want it gone", dir, err)
 		}
 		if _, err := os.Stat(others); err != nil {
-			t.Errorf("%s: got %v for another folder's, want it there", dir, err)
+			t.Errorf("%s: got %v for the file of another folder, want it kept", dir, err)
 		}
 	}
 }

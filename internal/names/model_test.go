@@ -10,21 +10,21 @@ import (
 	"pgregory.net/rapid"
 )
 
-// A modelName is what the model knows of a name: every record that could be
-// seen, and what a Names has to hold.
+// A modelName is the model's state of a name: all records that may occur, and
+// what Names must hold.
 type modelName struct {
 	key     crypto.PrivKey
 	name    Name
-	made    []*Record // all valid and expired ones there are
+	made    []*Record // all that may occur, valid and expired
 	held    *Record
 	highest uint64
 	seen    bool
 	own     bool
-	stored  []*Record // what the value store has
+	stored  []*Record // in the value store
 }
 
-// takes is the rule for a record that comes in.
-func (m *modelName) takes(r *Record) error {
+// accept models a received record.
+func (m *modelName) accept(r *Record) error {
 	switch {
 	case r.Valid(time.Now()) != nil:
 		return ErrExpired
@@ -37,16 +37,16 @@ func (m *modelName) takes(r *Record) error {
 	return nil
 }
 
-// looksUp is the rule for a look-up that ends.
-func (m *modelName) looksUp() {
+// finishLookup models a lookup that ends.
+func (m *modelName) finishLookup() {
 	for _, r := range m.stored {
-		// What is refused changes nothing.
-		_ = m.takes(r)
+		// A refused record changes nothing.
+		_ = m.accept(r)
 	}
 }
 
-// TestModel does what can be done with names in any order, and holds the
-// sequences against a model; also over restarts.
+// TestModel runs random operations and restarts, and compares the sequences with
+// a model.
 func TestModel(t *testing.T) {
 	// Keys and records are made once: signing is slow.
 	names := make([]*modelName, 3)
@@ -84,7 +84,7 @@ func TestModel(t *testing.T) {
 			m := rapid.SampledFrom(models).Draw(rt, "name")
 			return m, rapid.SampledFrom(m.made).Draw(rt, "record")
 		}
-		// sync takes the store's content over into the model.
+		// sync sets the model's content of the store.
 		sync := func(m *modelName, r *Record) {
 			m.stored = []*Record{r}
 		}
@@ -101,7 +101,7 @@ func TestModel(t *testing.T) {
 			},
 			"put": func(rt *rapid.T) {
 				m, r := draw(rt)
-				want := m.takes(r)
+				want := m.accept(r)
 				got, err := n.Put(t.Context(), m.name, r.Bytes())
 				if !errors.Is(err, want) {
 					rt.Fatalf("Put of %d: got %v, want %v", r.sequence, err, want)
@@ -119,7 +119,7 @@ func TestModel(t *testing.T) {
 				for _, r := range m.stored {
 					floor, some = max(floor, r.sequence), true
 				}
-				m.looksUp()
+				m.finishLookup()
 				p := Publication{Value: pathA, Lifetime: time.Hour, Sequence: rapid.SampledFrom([]uint64{0, 0, 3, 9}).Draw(rt, "sequence")}
 				got, err := n.Publish(t.Context(), m.key, p)
 				if some && p.Sequence != 0 && p.Sequence <= floor {
@@ -140,9 +140,9 @@ func TestModel(t *testing.T) {
 			},
 			"latest": func(rt *rapid.T) {
 				m, _ := draw(rt)
-				m.looksUp()
-				got, err := n.Latest(t.Context(), m.name)
-				check(rt, "Latest", m, got, err)
+				m.finishLookup()
+				got, err := n.LookupLatest(t.Context(), m.name)
+				checkRecord(rt, "Latest", m, got, err)
 			},
 			"follow": func(rt *rapid.T) {
 				m, _ := draw(rt)
@@ -165,9 +165,9 @@ func TestModel(t *testing.T) {
 			},
 			"": func(rt *rapid.T) {
 				for _, m := range models {
-					r, held := n.table.get(m.name)
+					r, held := n.cache.get(m.name)
 					if r.seen != m.seen || r.highest != m.highest || r.own != m.own {
-						rt.Fatalf("got %s, want highest %d, %v, own %v", show(r), m.highest, m.seen, m.own)
+						rt.Fatalf("got %s, want highest %d, %v, own %v", describe(r), m.highest, m.seen, m.own)
 					}
 					if (held == nil) != (m.held == nil) || held != nil && held.Compare(m.held) != 0 {
 						rt.Fatalf("got the record %v, want %v", held, m.held)
@@ -178,9 +178,9 @@ func TestModel(t *testing.T) {
 	})
 }
 
-func show(r row) string { return fmt.Sprintf("highest %d, %v, own %v", r.highest, r.seen, r.own) }
+func describe(r row) string { return fmt.Sprintf("highest %d, %v, own %v", r.highest, r.seen, r.own) }
 
-func check(rt *rapid.T, what string, m *modelName, got *Record, err error) {
+func checkRecord(rt *rapid.T, what string, m *modelName, got *Record, err error) {
 	if m.held == nil {
 		if !errors.Is(err, ErrNotFound) {
 			rt.Fatalf("%s: got %v, %v, want ErrNotFound", what, got, err)

@@ -17,21 +17,21 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 )
 
-// A ValueStore keeps records for everybody: the DHT, a delegated router. The
-// keys are those of Name.RoutingKey. A call ends soon after its context.
+// A ValueStore is a public store of records: the DHT, a delegated router. Keys
+// are those of Name.RoutingKey. A call ends soon after its context.
 type ValueStore interface {
 	// PutValue stores a record.
 	PutValue(ctx context.Context, key string, value []byte) error
-	// SearchValue yields the records that it finds, as they come, until it has
-	// looked everywhere. They need not be valid. Errors don't end it. That
-	// there is none is no error.
-	SearchValue(ctx context.Context, key string) iter.Seq2[Found, error]
+	// SearchValue yields records as it finds them, until the search is
+	// complete. They need not be valid. An error doesn't end the search.
+	// Finding no record is not an error.
+	SearchValue(ctx context.Context, key string) iter.Seq2[Value, error]
 }
 
-// A Found is a record as a ValueStore has it.
-type Found struct {
+// A Value is a record as a ValueStore holds it.
+type Value struct {
 	Data []byte
-	// Source says who had it, for who asks where a record is from.
+	// Source describes where the record was found, for Step.From.
 	Source string
 }
 
@@ -45,10 +45,10 @@ type Topic interface {
 
 var _ Topic = (*swarm.Topic)(nil)
 
-// A Validator says whether a message may be passed on.
+// A Validator decides whether a message is forwarded to other peers.
 type Validator = func(context.Context, swarm.Message) bool
 
-// SwarmTopics is a Network's Topics over a swarm.
+// SwarmTopics returns a function for Network.Topics that opens topics of s.
 func SwarmTopics(s *swarm.Swarm) func(name string, valid Validator) (Topic, error) {
 	return func(name string, valid Validator) (Topic, error) {
 		t, err := s.Topic(name, swarm.TopicOptions{Valid: valid})
@@ -59,94 +59,93 @@ func SwarmTopics(s *swarm.Swarm) func(name string, valid Validator) (Topic, erro
 	}
 }
 
-// A Network is what Names finds and spreads records over. The zero Network is
-// none.
+// A Network is what Names finds and sends records over. The zero Network has no
+// stores and no peers.
 type Network struct {
 	// Stores are where records are looked for and put.
 	Stores []ValueStore
 
-	// Topics opens a topic of pubsub, on which nothing is to be passed on that
-	// valid refuses. nil: no pubsub.
+	// Topics opens a pubsub topic, on which only what valid accepts is
+	// forwarded. nil: no pubsub.
 	Topics func(name string, valid Validator) (Topic, error)
 
-	// Host answers, and asks connected peers, by the fetch protocol. nil: no
-	// fetch protocol.
+	// Host serves the fetch protocol, and queries connected peers by it. nil:
+	// no fetch protocol.
 	Host host.Host
 }
 
-// A Config says what Names has to work with. The zero Config resolves what was
-// put in by hand.
+// A Config configures Names. The zero Config resolves only what Put and Publish
+// stored.
 type Config struct {
-	// Network is the one that is there from the start. Zero: there is none
-	// until Join.
+	// Network is joined by New. Zero: there is none until Join.
 	Network Network
 
-	// Online is called before a record is looked up or sent: it brings the
-	// network about, and lets Names Join it. If it fails, only what is here
-	// counts. nil: the network is what it is.
-	Online func(ctx context.Context) error
+	// StartNetwork is called before a record is looked up or sent. It starts
+	// the network and calls Join, unless that was done before. If it fails,
+	// only local records are used. nil: Names uses the network it has.
+	StartNetwork func(ctx context.Context) error
 
-	// Entered waits, after Online, until peers are connected with the network,
-	// or none can be had, which it says. Stores, and peers that are connected
-	// already, are asked meanwhile. nil: whoever is connected counts.
-	Entered func(ctx context.Context) error
+	// AwaitBootstrap waits, after StartNetwork, until bootstrapping has ended,
+	// and returns its error. Meanwhile stores and connected peers are queried.
+	// nil: there is nothing to wait for.
+	AwaitBootstrap func(ctx context.Context) error
 
-	// State keeps sequences and records. nil: they are lost on Close, and then
-	// a name could be rolled back.
+	// State keeps sequences and records. nil: they are lost on Close, after
+	// which a name could be rolled back.
 	State State
 
-	// Key returns the private key of a name, for records that are to be signed
-	// again before they expire; Keys.PrivateKey does. nil: they are not.
+	// Key returns the private key of a name, to renew records before they
+	// expire; Keys.PrivateKey fits. nil: records are not renewed.
 	Key func(name Name) (crypto.PrivKey, error)
 
 	// DNSLink resolves domains. nil: domains are not resolved.
 	DNSLink *DNSLink
 
-	// LookupTime bounds a look-up. 0: 30 seconds.
+	// LookupTime bounds a lookup. 0: 30 seconds.
 	LookupTime time.Duration
 
-	// SendTime bounds the putting of a record into one store. 0: one minute.
+	// SendTime bounds a put into one store. 0: one minute.
 	SendTime time.Duration
 
-	// Rebroadcast is how often own and followed records are put into the
-	// stores again. 0: twelve hours; nodes of the DHT drop records after 48.
+	// Rebroadcast is the interval at which own and followed records are put
+	// into the stores again. 0: 12 hours; DHT nodes drop records after 48.
 	Rebroadcast time.Duration
 
-	// Logger is told what happens. nil: silent.
+	// Logger receives the log. nil: silent.
 	Logger *slog.Logger
 
-	peersEvery time.Duration // how often the topics' peers are looked at; for tests
+	peersEvery time.Duration // the interval of watchPeers; for tests
 }
 
 // Names publishes and resolves names; New makes one.
 type Names struct {
 	c     Config
 	log   *slog.Logger
-	table *table
+	cache *cache
 	net   atomic.Pointer[Network] // never nil; replaced once, by Join
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 
-	looking   chan struct{} // a place for each look-up that is under way
-	asking    chan struct{} // a place for each question to a peer
-	verifying chan struct{} // a place for a message of pubsub that is checked
-	answering chan struct{} // a place for each peer that is answered
-	feeding   chan struct{} // a place for who opens or closes a feed
+	// Semaphores, with one slot for each …
+	searching   chan struct{}          // lookup in progress
+	asking      chan struct{}          // query to a peer
+	verifying   chan struct{}          // pubsub message being checked
+	answering   chan struct{}          // peer being answered
+	subscribing chan struct{}          // subscription being opened or closed
+	publishing  [writers]chan struct{} // name being signed for
 
-	publishing [writers]chan struct{} // a place for who publishes, by name
-
-	mu      sync.Mutex // guards what follows
-	closed  bool
-	joined  bool
-	lookups map[Name]*lookup
-	feeds   map[Name]*feed
+	mu            sync.Mutex // guards the following fields
+	closed        bool
+	joined        bool
+	lookups       map[Name]*lookup
+	subscriptions map[Name]*subscription
 
 	running sync.WaitGroup
 }
 
-// New makes a Names, with what the state remembers, and joins the network of the
-// Config, if there is one. The context is for the making alone.
+// New makes a Names, loads the state, and joins c.Network unless it is zero.
+// The context is only for this call.
 func New(ctx context.Context, c Config) (*Names, error) {
 	if c.LookupTime == 0 {
 		c.LookupTime = 30 * time.Second
@@ -164,16 +163,16 @@ func New(ctx context.Context, c Config) (*Names, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	t, err := newTable(ctx, c.State, log)
+	stored, err := newCache(ctx, c.State, log)
 	if err != nil {
 		return nil, err
 	}
 	n := &Names{
-		c: c, log: log, table: t,
-		looking: make(chan struct{}, maxLooking), asking: make(chan struct{}, maxAsking),
+		c: c, log: log, cache: stored,
+		searching: make(chan struct{}, maxSearching), asking: make(chan struct{}, maxAsking),
 		verifying: make(chan struct{}, 1), answering: make(chan struct{}, maxAnswering),
-		feeding: make(chan struct{}, 1),
-		lookups: make(map[Name]*lookup), feeds: make(map[Name]*feed),
+		subscribing: make(chan struct{}, 1),
+		lookups:     make(map[Name]*lookup), subscriptions: make(map[Name]*subscription),
 	}
 	for i := range n.publishing {
 		n.publishing[i] = make(chan struct{}, 1)
@@ -188,9 +187,9 @@ func New(ctx context.Context, c Config) (*Names, error) {
 	return n, nil
 }
 
-// Join gives Names its network, once. From then on it looks names up there,
-// answers by the fetch protocol, and is subscribed to the topics of the names
-// that are published and followed here. The network must live until Close.
+// Join gives Names its network, once. From then on Names looks names up there,
+// serves the fetch protocol, and is subscribed to the topics of own and followed
+// names. The network must live until Close.
 func (n *Names) Join(net Network) error {
 	n.mu.Lock()
 	if n.closed || n.joined {
@@ -198,17 +197,17 @@ func (n *Names) Join(net Network) error {
 		if n.closed {
 			return ErrClosed
 		}
-		return errors.New("names: join a network: there is one already")
+		return errors.New("names: join a network: Names has one already")
 	}
 	n.joined = true
 	n.net.Store(&net)
 	if net.Host != nil {
-		net.Host.SetStreamHandler(fetchProtocol, n.answer)
+		net.Host.SetStreamHandler(fetchProtocol, n.handleFetch)
 	}
 	n.mu.Unlock()
-	for _, name := range n.table.names() {
-		if err := n.attend(name); err != nil {
-			n.log.Warn("names: can't hear of new records", "name", name, "err", err)
+	for _, name := range n.cache.keptNames() {
+		if err := n.updateSubscription(name); err != nil {
+			n.log.Warn("names: subscribing failed: new records arrive by lookups only", "name", name, "err", err)
 		}
 	}
 	if net.Host != nil && net.Topics != nil {
@@ -217,38 +216,38 @@ func (n *Names) Join(net Network) error {
 	return nil
 }
 
-// online makes sure that there is the network, if there can be one.
-func (n *Names) online(ctx context.Context) error {
-	if n.c.Online == nil {
+// startNetwork calls Config.StartNetwork.
+func (n *Names) startNetwork(ctx context.Context) error {
+	if n.c.StartNetwork == nil {
 		return nil
 	}
-	return n.c.Online(ctx)
+	return n.c.StartNetwork(ctx)
 }
 
-// entered waits until there may be peers to ask.
-func (n *Names) entered(ctx context.Context) error {
-	if n.c.Entered == nil {
+// awaitBootstrap calls Config.AwaitBootstrap.
+func (n *Names) awaitBootstrap(ctx context.Context) error {
+	if n.c.AwaitBootstrap == nil {
 		return nil
 	}
-	return n.c.Entered(ctx)
+	return n.c.AwaitBootstrap(ctx)
 }
 
-// Close ends all that is under way and waits for it. Calls after the first do
-// nothing. The value stores, the host and the state must live until then.
+// Close ends all operations and waits for them. Calls after the first do
+// nothing. The value stores, the host and the state must live until it returns.
 func (n *Names) Close() error {
 	n.mu.Lock()
 	closed := n.closed
 	n.closed = true
-	feeds := n.feeds
-	n.feeds = make(map[Name]*feed)
+	open := n.subscriptions
+	n.subscriptions = make(map[Name]*subscription)
 	n.mu.Unlock()
 	if h := n.net.Load().Host; !closed && h != nil {
 		h.RemoveStreamHandler(fetchProtocol)
 	}
 	n.cancel()
 	var failed error
-	for _, f := range feeds {
-		if err := f.topic.Close(); err != nil {
+	for _, s := range open {
+		if err := s.topic.Close(); err != nil {
 			failed = err
 		}
 	}
@@ -256,7 +255,8 @@ func (n *Names) Close() error {
 	return failed
 }
 
-// spawn runs f in a goroutine that Close waits for, unless it is closed.
+// spawn runs f in a goroutine that Close waits for. It returns false after
+// Close.
 func (n *Names) spawn(f func()) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -272,24 +272,24 @@ func (n *Names) spawnLocked(f func()) bool {
 	return true
 }
 
-// accept takes a record in, from wherever it came: if it is authentic, valid,
-// and no rollback, it is remembered before anybody sees it. It returns the
-// best record of the name, and whether that is new. With ErrExpired and
-// ErrRollback it returns the record that was refused.
+// accept stores a received record, if it is authentic, valid, and no rollback:
+// durably, before any caller sees it. It returns the best record of the name,
+// and whether that is new. With ErrExpired and ErrRollback it returns the
+// refused record. from describes where the record was found.
 //
-// asked: it came in answer to a look-up, so the record that is here already is
-// fresh once more. What comes unasked doesn't say that: else whoever repeats an
-// old record would keep us from asking for the new one. from says who had it.
+// asked: the record answers a lookup, so it confirms the record held here.
+// A record that was not asked for confirms nothing: otherwise a peer that
+// repeats an old record would suppress the lookups that find the new one.
 func (n *Names) accept(ctx context.Context, name Name, raw []byte, from string, asked bool) (best *Record, better bool, err error) {
-	// Of most records that come one has the bytes here already.
+	// Most records received are already here.
 	now := time.Now()
-	_, held := n.table.get(name)
+	_, held := n.cache.get(name)
 	if held != nil && string(held.raw) == string(raw) {
 		if err := held.Valid(now); err != nil {
 			return held, false, err
 		}
 		if asked {
-			err = n.heard(ctx, name, held, from, now)
+			err = n.confirm(ctx, name, held, from, now)
 		}
 		return held, false, err
 	}
@@ -302,65 +302,65 @@ func (n *Names) accept(ctx context.Context, name Name, raw []byte, from string, 
 	}
 	if held != nil && record.Compare(held) == 0 {
 		if asked {
-			err = n.heard(ctx, name, held, from, now)
+			err = n.confirm(ctx, name, held, from, now)
 		}
 		return held, false, err
 	}
-	err = n.table.update(ctx, name, true, func(r row, held *Record) (row, *Record, error) {
+	err = n.cache.update(ctx, name, true, func(r row, held *Record) (row, *Record, error) {
 		if r.seen && record.sequence < r.highest {
-			return r, held, rollback(record, r.highest)
+			return r, held, rollbackError(record, r.highest)
 		}
 		if held != nil && record.Compare(held) <= 0 {
 			best, better = held, false
-			return r, held, errSame
+			return r, held, errUnchanged
 		}
-		r.seen, r.highest, r.raw, r.heard, r.from = true, record.sequence, record.raw, now, from
+		r.seen, r.highest, r.raw, r.confirmed, r.from = true, record.sequence, record.raw, now, from
 		best, better = record, true
 		return r, record, nil
 	})
 	switch {
-	case err == errSame:
+	case err == errUnchanged:
 		return best, false, nil
 	case err != nil:
 		return record, false, err
 	}
-	if err := n.table.trim(ctx); err != nil {
-		n.log.Warn("names: the state can't be trimmed", "err", err)
+	if err := n.cache.trim(ctx); err != nil {
+		n.log.Warn("names: evicting old names failed", "err", err)
 	}
 	return best, better, nil
 }
 
-func rollback(r *Record, highest uint64) error {
+func rollbackError(r *Record, highest uint64) error {
 	return fmt.Errorf("names: record of %s: %w: it has the sequence %d, and %d was seen before", r.name, ErrRollback, r.sequence, highest)
 }
 
-// heard notes that a record is still the one that others have. That is kept in
-// memory alone: after a restart it is asked for again.
-func (n *Names) heard(ctx context.Context, name Name, record *Record, from string, now time.Time) error {
-	err := n.table.update(ctx, name, false, func(r row, held *Record) (row, *Record, error) {
+// confirm records that others still have this record. That is kept only in
+// memory: after a restart the name is looked up again.
+func (n *Names) confirm(ctx context.Context, name Name, record *Record, from string, now time.Time) error {
+	err := n.cache.update(ctx, name, false, func(r row, held *Record) (row, *Record, error) {
 		if held != record {
-			return r, held, errSame
+			return r, held, errUnchanged
 		}
-		if r.heard = now; r.from != FromHere {
+		if r.confirmed = now; r.from != FromHere {
 			r.from = from
 		}
 		return r, held, nil
 	})
-	if err == errSame {
+	if err == errUnchanged {
 		return nil
 	}
 	return err
 }
 
-// Forget forgets what is known of a name: its record, and the highest sequence.
-// So a name is accepted again whose owner lost count and began anew. A name
-// that was published or followed is so no longer.
+// Forget deletes what is stored about a name: its record, and the highest
+// sequence. Then a name is accepted again whose owner lost count and began anew.
+// The name is no longer own or followed.
 func (n *Names) Forget(ctx context.Context, name Name) error {
-	done, err := n.feedTurn()
+	unlock, err := n.lockSubscriptions()
 	if err != nil {
 		return err
 	}
-	defer done()
-	n.closeFeed(name)
-	return n.table.forget(ctx, name, false)
+	defer unlock()
+	n.unsubscribe(name)
+	return n.cache.forget(ctx, name, false)
 }

@@ -25,9 +25,9 @@ func TestPublishAndResolve(t *testing.T) {
 		if r.TTL() != DefaultTTL || time.Until(r.Validity()) < DefaultLifetime-time.Minute {
 			t.Errorf("Publish: got a TTL of %v until %v, want the defaults", r.TTL(), r.Validity())
 		}
-		got, err := bob.Latest(t.Context(), name)
+		got, err := bob.LookupLatest(t.Context(), name)
 		wantRecord(t, "Latest", got, err, r)
-		got, err = bob.Record(t.Context(), name)
+		got, err = bob.Lookup(t.Context(), name)
 		wantRecord(t, "Record", got, err, r)
 		resolution, err := bob.Resolve(t.Context(), "/ipns/"+name.Peer().String()+"/a/b")
 		if err != nil || resolution.Path != value+"/a/b" || resolution.TTL <= 0 || resolution.TTL > DefaultTTL || len(resolution.Steps) != 1 {
@@ -47,7 +47,7 @@ func TestPublishAndResolve(t *testing.T) {
 	}
 }
 
-// TestPublishAbove publishes with a key that others use, too.
+// TestPublishAbove publishes with a key that another node uses, too.
 func TestPublishAbove(t *testing.T) {
 	key, name := newKey(t)
 	state, store := &memoryState{}, &memoryStore{}
@@ -67,13 +67,13 @@ func TestPublishAbove(t *testing.T) {
 		t.Errorf("Publish with sequence 20: got %v, %v", r, err)
 	}
 
-	// After a restart, without a network, it is remembered.
+	// After a restart, without a network, the state has the sequence.
 	again := newNames(t, Config{State: state})
 	if r, err = again.Publish(t.Context(), key, Publication{Value: pathB, Offline: true}); err != nil || r.Sequence() != 21 {
 		t.Errorf("Publish after a restart: got %v, %v, want 21", r, err)
 	}
 	if _, err := again.Publish(t.Context(), key, Publication{Value: pathB, Sequence: MaxSequence}); !errors.Is(err, ErrNotSent) {
-		t.Fatalf("Publish with nobody there: got %v, want ErrNotSent", err)
+		t.Fatalf("Publish without a network: got %v, want ErrNotSent", err)
 	}
 	if _, err := again.Publish(t.Context(), key, Publication{Value: pathB}); !errors.Is(err, ErrRollback) {
 		t.Errorf("Publish after the last sequence: got %v, want ErrRollback", err)
@@ -87,19 +87,19 @@ func TestPublishIsDurableFirst(t *testing.T) {
 	if _, err := n.Publish(t.Context(), key, Publication{Value: pathA}); err == nil || !strings.Contains(err.Error(), "disk full") {
 		t.Errorf("Publish: got %v, want the disk's error", err)
 	}
-	if got := store.taken(); len(got) != 0 {
+	if got := store.received(); len(got) != 0 {
 		t.Errorf("%d records were sent, want none", len(got))
 	}
 	state.fail = nil
 	store.fail = errors.New("no route")
 	r, err := n.Publish(t.Context(), key, Publication{Value: pathA})
 	if !errors.Is(err, ErrNotSent) || r == nil || state.count() != 1 {
-		t.Errorf("Publish that nobody takes: got %v, %v, want the record and ErrNotSent", r, err)
+		t.Errorf("Publish with a failing store: got %v, %v, want the record and ErrNotSent", r, err)
 	}
 }
 
-// TestRefused looks names up of which there are bad records alone.
-func TestRefused(t *testing.T) {
+// TestLookupRefuses looks up names that have only bad records.
+func TestLookupRefuses(t *testing.T) {
 	key, name := newKey(t)
 	mallory, _ := newKey(t)
 	for what, tt := range map[string]struct {
@@ -128,7 +128,7 @@ func TestRefused(t *testing.T) {
 					stores = []ValueStore{&hangingStore{}}
 				}
 				n := newNames(t, Config{Network: Network{Stores: stores}, State: state, LookupTime: time.Minute})
-				for call, get := range map[string]func(context.Context, Name) (*Record, error){"Record": n.Record, "Latest": n.Latest} {
+				for call, get := range map[string]func(context.Context, Name) (*Record, error){"Record": n.Lookup, "Latest": n.LookupLatest} {
 					within(t, time.Minute, func() {
 						_, err := get(t.Context(), name)
 						if !errors.Is(err, ErrNotFound) || tt.want != nil && !errors.Is(err, tt.want) {
@@ -139,23 +139,23 @@ func TestRefused(t *testing.T) {
 				if state.count() != 0 {
 					t.Errorf("the state has %d rows, want none", state.count())
 				}
-				// It isn't poisoned: a good record is taken.
+				// A good record is still accepted.
 				good := mustRecord(t, key, Fields{Sequence: 1})
 				got, err := n.Put(t.Context(), name, good.Bytes())
 				if errors.Is(err, ErrNotSent) {
 					err = nil
 				}
 				wantRecord(t, "Put", got, err, good)
-				got, err = n.Record(t.Context(), name)
+				got, err = n.Lookup(t.Context(), name)
 				wantRecord(t, "Record", got, err, good)
 			})
 		})
 	}
 }
 
-// TestHanging gets an answer in time although a source hangs, and even if it
-// knows of no contexts.
-func TestHanging(t *testing.T) {
+// TestHangingStore: answers come in time although a store hangs and ignores its
+// context.
+func TestHangingStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
 		r := mustRecord(t, key, Fields{Sequence: 3, TTL: time.Minute})
@@ -166,22 +166,22 @@ func TestHanging(t *testing.T) {
 			t.Fatal(err)
 		}
 		within(t, 0, func() {
-			got, err := n.Record(t.Context(), name)
+			got, err := n.Lookup(t.Context(), name)
 			wantRecord(t, "Record", got, err, r)
 		})
 		within(t, 30*time.Second, func() {
-			got, err := n.Latest(t.Context(), name)
+			got, err := n.LookupLatest(t.Context(), name)
 			wantRecord(t, "Latest", got, err, r)
 		})
 		within(t, 30*time.Second, func() {
-			if _, err := n.Record(t.Context(), other); !errors.Is(err, ErrNotFound) {
+			if _, err := n.Lookup(t.Context(), other); !errors.Is(err, ErrNotFound) {
 				t.Errorf("Record: got %v, want ErrNotFound", err)
 			}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		within(t, time.Second, func() {
-			if _, err := n.Latest(ctx, other); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := n.LookupLatest(ctx, other); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Latest: got %v, want the context's error", err)
 			}
 		})
@@ -194,20 +194,20 @@ func TestHanging(t *testing.T) {
 		if err := n.Close(); err != nil {
 			t.Error(err)
 		}
-		if _, err := n.Record(t.Context(), other); !errors.Is(err, ErrClosed) {
+		if _, err := n.Lookup(t.Context(), other); !errors.Is(err, ErrClosed) {
 			t.Errorf("Record after Close: got %v, want ErrClosed", err)
 		}
 	})
 }
 
-// TestRollback remembers the highest sequence over a restart.
+// TestRollback: the highest sequence survives a restart.
 func TestRollback(t *testing.T) {
 	key, name := newKey(t)
 	older, newer := mustRecord(t, key, Fields{Sequence: 4}), mustRecord(t, key, Fields{Sequence: 5})
 	state, store := &memoryState{}, &memoryStore{}
 	store.add(name, newer.Bytes())
 	n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
-	got, err := n.Record(t.Context(), name)
+	got, err := n.Lookup(t.Context(), name)
 	wantRecord(t, "Record", got, err, newer)
 
 	store.clear(name)
@@ -217,30 +217,30 @@ func TestRollback(t *testing.T) {
 		if !errors.Is(err, ErrRollback) || !strings.Contains(err.Error(), "sequence 4") || !strings.Contains(err.Error(), "5") {
 			t.Errorf("Put: got %v, want ErrRollback with both sequences", err)
 		}
-		got, err := n.Latest(t.Context(), name)
+		got, err := n.LookupLatest(t.Context(), name)
 		wantRecord(t, "Latest", got, err, newer)
 	}
 	if err := n.Forget(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	got, err = n.Latest(t.Context(), name)
+	got, err = n.LookupLatest(t.Context(), name)
 	wantRecord(t, "Latest after Forget", got, err, older)
 }
 
-// TestRollbackAfterExpiry refuses the lower sequence when the higher has
-// expired, too.
+// TestRollbackAfterExpiry: the lower sequence is refused even after the record
+// with the higher one expired.
 func TestRollbackAfterExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
 		state, store := &memoryState{}, &memoryStore{}
 		store.add(name, mustRecord(t, key, Fields{Sequence: 5, Validity: time.Now().Add(time.Hour)}).Bytes())
 		n := newNames(t, Config{Network: Network{Stores: []ValueStore{store}}, State: state})
-		if _, err := n.Record(t.Context(), name); err != nil {
+		if _, err := n.Lookup(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(2 * time.Hour)
 		store.add(name, mustRecord(t, key, Fields{Sequence: 4, Validity: time.Now().Add(time.Hour)}).Bytes())
-		if _, err := n.Record(t.Context(), name); !errors.Is(err, ErrNotFound) || !errors.Is(err, ErrRollback) {
+		if _, err := n.Lookup(t.Context(), name); !errors.Is(err, ErrNotFound) || !errors.Is(err, ErrRollback) {
 			t.Errorf("Record: got %v, want ErrNotFound and ErrRollback", err)
 		}
 	})
@@ -257,13 +257,13 @@ func TestFreshness(t *testing.T) {
 		searched := 0
 		want := func(what string, record *Record, searches int) {
 			t.Helper()
-			got, err := n.Record(t.Context(), name)
+			got, err := n.Lookup(t.Context(), name)
 			wantRecord(t, what, got, err, record)
 			synctest.Wait()
-			if got := store.searched() - searched; got != searches {
-				t.Errorf("%s: %d look-ups, want %d", what, got, searches)
+			if got := store.countSearches() - searched; got != searches {
+				t.Errorf("%s: %d lookups, want %d", what, got, searches)
 			}
-			searched = store.searched()
+			searched = store.countSearches()
 		}
 		store.add(name, old.Bytes())
 		want("first", old, 1)
@@ -275,34 +275,34 @@ func TestFreshness(t *testing.T) {
 		want("stale", old, 1)
 		want("refreshed", new, 0)
 
-		// Nothing better is found: it is asked for again only after its TTL.
+		// Nothing better is found: the next lookup comes only after the TTL.
 		time.Sleep(11 * time.Minute)
 		want("stale again", new, 1)
 		want("fresh again", new, 0)
 
-		// Nothing is found at all: no storm of look-ups.
+		// Nothing is found at all: no storm of lookups.
 		store.clear(name)
 		time.Sleep(11 * time.Minute)
 		want("stale, and gone", new, 1)
-		want("not asked again at once", new, 0)
+		want("during the pause", new, 0)
 		time.Sleep(refreshPause)
-		want("asked again later", new, 1)
+		want("after the pause", new, 1)
 
-		// Long out of date, the look-up is waited for.
+		// After staleFor, a read waits for the lookup.
 		store.add(name, mustRecord(t, key, Fields{Sequence: 3}).Bytes())
 		time.Sleep(2 * time.Hour)
-		if got, err := n.Record(t.Context(), name); err != nil || got.Sequence() != 2 {
-			t.Errorf("out of date, and what is found has expired: got %v, %v", got, err)
+		if got, err := n.Lookup(t.Context(), name); err != nil || got.Sequence() != 2 {
+			t.Errorf("out of date, and the record found has expired: got %v, %v", got, err)
 		}
 		third := mustRecord(t, key, Fields{Sequence: 3})
 		store.add(name, third.Bytes())
-		searched = store.searched()
+		searched = store.countSearches()
 		want("out of date", third, 1)
 	})
 }
 
-// TestUnaskedIsNotFresh: who repeats an old record can't keep us from asking.
-func TestUnaskedIsNotFresh(t *testing.T) {
+// TestUnsolicitedIsNotFresh: repeating an old record doesn't suppress lookups.
+func TestUnsolicitedIsNotFresh(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
 		old, new := mustRecord(t, key, Fields{Sequence: 1, TTL: time.Minute}), mustRecord(t, key, Fields{Sequence: 2})
@@ -316,11 +316,11 @@ func TestUnaskedIsNotFresh(t *testing.T) {
 			store.add(name, new.Bytes())
 			time.Sleep(20 * time.Second)
 		}
-		if _, err := n.Record(t.Context(), name); err != nil {
+		if _, err := n.Lookup(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
-		got, err := n.Record(t.Context(), name)
+		got, err := n.Lookup(t.Context(), name)
 		wantRecord(t, "Record", got, err, new)
 	})
 }
@@ -348,11 +348,11 @@ func TestRepublish(t *testing.T) {
 		if err := n.Follow(t.Context(), followed); err != nil {
 			t.Fatal(err)
 		}
-		if due := collect(n, time.Now()); len(due) != 1 || due[followed] != (Due{Name: followed}) {
-			t.Errorf("Due: got %v, want the followed name alone", due)
+		if due := collectDue(n, time.Now()); len(due) != 1 || due[followed] != (dueName{name: followed}) {
+			t.Errorf("listDue: got %v, want only the followed name", due)
 		}
-		if due := collect(n, time.Now().Add(16*24*time.Hour)); len(due) != 2 || !due[name].Renew || due[followed].Renew {
-			t.Errorf("Due in 16 days: got %v, want both, ours to be renewed", due)
+		if due := collectDue(n, time.Now().Add(16*24*time.Hour)); len(due) != 2 || !due[name].renew || due[followed].renew {
+			t.Errorf("listDue in 16 days: got %v, want both, ours to be renewed", due)
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())
@@ -361,7 +361,7 @@ func TestRepublish(t *testing.T) {
 		time.Sleep(29 * time.Hour)
 		synctest.Wait()
 		count := func() (own, others int) {
-			for _, raw := range store.taken() {
+			for _, raw := range store.received() {
 				switch string(raw) {
 				case string(mine.Bytes()):
 					own++
@@ -373,17 +373,17 @@ func TestRepublish(t *testing.T) {
 			}
 			return own, others
 		}
-		// Ours: at once, after 12 hours, after 24. Theirs: when it was put in,
-		// by the first round, and then the same; byte for byte.
+		// Ours: at once, after 12 hours, after 24. Theirs: by Put, by the first
+		// round, and then the same.
 		if own, others := count(); own != 3 || others != 4 {
 			t.Errorf("in 29 hours ours was sent %d times and theirs %d, want 3 and 4", own, others)
 		}
 
-		// Stores that forget everything hear of it all again.
+		// Stores that lose everything get the records again.
 		store.clear(name)
 		time.Sleep(16 * 24 * time.Hour)
 		synctest.Wait()
-		renewed, err := n.Latest(t.Context(), name)
+		renewed, err := n.LookupLatest(t.Context(), name)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -404,13 +404,14 @@ func TestRepublish(t *testing.T) {
 			t.Errorf("Run: %v", err)
 		}
 
-		// A restart knows what is published and followed, and when it was sent.
+		// After a restart the state has the own and followed names, and when their
+		// records were sent.
 		again := newNames(t, c)
-		if due := collect(again, time.Now()); len(due) != 0 {
-			t.Errorf("Due after a restart: got %v, want nothing", due)
+		if due := collectDue(again, time.Now()); len(due) != 0 {
+			t.Errorf("listDue after a restart: got %v, want none", due)
 		}
-		if due := collect(again, time.Now().Add(13*time.Hour)); len(due) != 2 {
-			t.Errorf("Due after a restart, in 13 hours: got %v, want both", due)
+		if due := collectDue(again, time.Now().Add(13*time.Hour)); len(due) != 2 {
+			t.Errorf("listDue after a restart, in 13 hours: got %v, want both", due)
 		}
 		if err := again.Withdraw(t.Context(), name); err != nil {
 			t.Fatal(err)
@@ -418,21 +419,21 @@ func TestRepublish(t *testing.T) {
 		if err := again.Unfollow(t.Context(), followed); err != nil {
 			t.Fatal(err)
 		}
-		if due := collect(again, time.Now().Add(13*time.Hour)); len(due) != 0 {
-			t.Errorf("Due of nothing: got %v", due)
+		if due := collectDue(again, time.Now().Add(13*time.Hour)); len(due) != 0 {
+			t.Errorf("listDue after Withdraw and Unfollow: got %v, want none", due)
 		}
 	})
 }
 
-func collect(n *Names, at time.Time) map[Name]Due {
-	due := make(map[Name]Due)
-	for d := range n.Due(at) {
-		due[d.Name] = d
+func collectDue(n *Names, at time.Time) map[Name]dueName {
+	due := make(map[Name]dueName)
+	for d := range n.listDue(at) {
+		due[d.name] = d
 	}
 	return due
 }
 
-// TestRenewElsewhere finds what another node published when it comes to renew.
+// TestRenewElsewhere: a renewal finds the record that another node published.
 func TestRenewElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		key, name := newKey(t)
@@ -444,17 +445,17 @@ func TestRenewElsewhere(t *testing.T) {
 		time.Sleep(16 * 24 * time.Hour)
 		theirs := mustRecord(t, key, Fields{Value: pathB, Sequence: 8, Validity: time.Now().Add(30 * 24 * time.Hour)})
 		store.add(name, theirs.Bytes())
-		if err := n.Republish(t.Context(), Due{Name: name, Renew: true}); err != nil {
+		if err := n.republish(t.Context(), dueName{name, true}); err != nil {
 			t.Fatal(err)
 		}
-		taken := store.taken()
+		taken := store.received()
 		if string(taken[len(taken)-1]) != string(theirs.Bytes()) {
-			t.Error("what was sent isn't the other node's record")
+			t.Error("the record sent isn't the other node's")
 		}
 	})
 }
 
-func TestChain(t *testing.T) {
+func TestResolveChain(t *testing.T) {
 	store := &memoryStore{}
 	dnslink, err := NewDNSLink(DNSConfig{Static: map[string]string{"example.com": "/ipns/first.example.com/x", "Loop.example": "/ipns/loop.example"}})
 	if err != nil {
@@ -477,7 +478,7 @@ func TestChain(t *testing.T) {
 		t.Errorf("Resolve: got %+v, %v", got, err)
 	}
 	if got, err := n.ResolveLatest(t.Context(), pathB+"/x"); err != nil || got.Path != pathB+"/x" || len(got.Steps) != 0 {
-		t.Errorf("Resolve of what doesn't change: got %+v, %v", got, err)
+		t.Errorf("Resolve of an immutable path: got %+v, %v", got, err)
 	}
 
 	// Two names that lead to each other.
@@ -486,7 +487,7 @@ func TestChain(t *testing.T) {
 	if _, err := n.Publish(t.Context(), keyA, Publication{Value: "/ipns/" + b.String()}); err != nil {
 		t.Fatal(err)
 	}
-	// A chain as long as may be, and one step longer.
+	// The longest chain allowed, and one step more.
 	chain := publish(pathA)
 	for range maxSteps - 1 {
 		chain = publish("/ipns/" + chain.String())
@@ -510,11 +511,12 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestBound forgets the names least lately used, and none that is kept.
-func TestBound(t *testing.T) {
+// TestCacheBound: the cache evicts the least recently used names, and no kept
+// one.
+func TestCacheBound(t *testing.T) {
 	state := &memoryState{}
 	n := newNames(t, Config{State: state})
-	n.table.bound = 10 * (entryCost + 1000)
+	n.cache.bound = 10 * (nameCost + 1000)
 	put := func() Name {
 		key, name := newKey(t)
 		if _, err := n.Put(t.Context(), name, mustRecord(t, key, Fields{}).Bytes()); !errors.Is(err, ErrNotSent) {
@@ -528,29 +530,29 @@ func TestBound(t *testing.T) {
 	}
 	for range 100 {
 		put()
-		if r, _ := n.table.get(first); !r.seen {
-			t.Fatal("a name that is asked for all the time was forgotten")
+		if r, _ := n.cache.get(first); !r.seen {
+			t.Fatal("the most recently used name was evicted")
 		}
 	}
 	if got := state.count(); got < 5 || got > 30 {
 		t.Errorf("the state has %d rows, want about 20", got)
 	}
-	if r, _ := n.table.get(kept); !r.seen {
-		t.Error("a followed name was forgotten")
+	if r, _ := n.cache.get(kept); !r.seen {
+		t.Error("a followed name was evicted")
 	}
-	if got := len(n.table.entries); got != state.count() {
+	if got := len(n.cache.names); got != state.count() {
 		t.Errorf("%d names in memory, %d in the state", got, state.count())
 	}
 	again := newNames(t, Config{State: state})
-	if a, b := again.table, n.table; a.cost != b.cost || a.kept != b.kept {
+	if a, b := again.cache, n.cache; a.cost != b.cost || a.kept != b.kept {
 		t.Errorf("after a restart: got %d bytes, %d kept; want %d, %d", a.cost, a.kept, b.cost, b.kept)
 	}
 }
 
-// TestKept loses all of the state but what is kept: names that are published or
-// followed can't be rolled back, and our own records are here. That part is
-// written when there's something to keep, and not when a record is sent again.
-func TestKept(t *testing.T) {
+// TestKeptState clears AreaNames: own and followed names still can't be rolled
+// back, and own records are here. AreaKept is written when a kept value changes,
+// and not when a record is sent again.
+func TestKeptState(t *testing.T) {
 	state, store := &memoryState{}, &memoryStore{}
 	c := Config{State: state, Network: Network{Stores: []ValueStore{store}}}
 	n := newNames(t, c)
@@ -574,26 +576,26 @@ func TestKept(t *testing.T) {
 	if err := n.Unfollow(t.Context(), seen); err != nil {
 		t.Fatal(err)
 	}
-	before := state.keepings()
+	before := state.countKeptWrites()
 	if want := 5; before != want { // one for each of the calls above
 		t.Errorf("got %d writes, want %d", before, want)
 	}
 	for range 3 {
-		if err := n.Republish(t.Context(), Due{Name: name}); err != nil {
+		if err := n.republish(t.Context(), dueName{name: name}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := n.Latest(t.Context(), name); err != nil {
+		if _, err := n.LookupLatest(t.Context(), name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := state.keepings(); got != before {
+	if got := state.countKeptWrites(); got != before {
 		t.Errorf("sending records again: got %d writes, want none", got-before)
 	}
 	n.Close()
-	state.lose()
+	state.loseNames()
 
 	store.clear(name)
 	n = newNames(t, c)
@@ -601,13 +603,13 @@ func TestKept(t *testing.T) {
 		t.Errorf("got %d names kept, want 2", got)
 	}
 	due := make(map[Name]bool)
-	for d := range n.Due(time.Now()) {
-		due[d.Name] = true
+	for d := range n.listDue(time.Now()) {
+		due[d.name] = true
 	}
 	if !due[name] || len(due) != 1 {
-		t.Errorf("due: got %v, want our own name, which is to be sent anew", due)
+		t.Errorf("due: got %v, want only our own name", due)
 	}
-	got, err := n.Record(t.Context(), name)
+	got, err := n.Lookup(t.Context(), name)
 	wantRecord(t, "our own", got, err, mine)
 	if _, err := n.Put(t.Context(), other, old.Bytes()); !errors.Is(err, ErrRollback) {
 		t.Errorf("an old record of a followed name: got %v, want ErrRollback", err)
@@ -621,20 +623,20 @@ func TestKept(t *testing.T) {
 	if got := len(state.kept); got != 1 {
 		t.Errorf("after Forget: got %d names kept, want 1", got)
 	}
-	// Where nothing was kept yet, that is made up for.
+	// A state without AreaKept is completed.
 	if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
 		t.Errorf("the latest record of a followed name: %v", err)
 	}
 	clear(state.kept)
 	newNames(t, c)
 	if got := len(state.kept); got != 1 {
-		t.Errorf("of a state of before: got %d names kept, want 1", got)
+		t.Errorf("a state without AreaKept: got %d names kept, want 1", got)
 	}
 }
 
-func TestStateRefused(t *testing.T) {
+func TestStateRefuses(t *testing.T) {
 	_, name := newKey(t)
-	good := row{own: true, seen: true, highest: 7, heard: time.Unix(1, 2), lifetime: time.Hour, raw: []byte("x")}
+	good := row{own: true, seen: true, highest: 7, confirmed: time.Unix(1, 2), lifetime: time.Hour, raw: []byte("x")}
 	back, err := unmarshalRow(good.marshal())
 	if err != nil || fmt.Sprint(back) != fmt.Sprint(good) {
 		t.Errorf("a row: got %v, %v, want %v", back, err, good)
@@ -644,20 +646,20 @@ func TestStateRefused(t *testing.T) {
 		"version": {name.RoutingKey(): "\x02" + string(good.marshal()[1:])},
 	} {
 		if _, err := New(t.Context(), Config{State: &memoryState{m: m}}); err == nil {
-			t.Errorf("%s that can't be read: got no error", what)
+			t.Errorf("invalid %s: got no error", what)
 		}
 		if _, err := New(t.Context(), Config{State: &memoryState{kept: m}}); err == nil {
-			t.Errorf("%s that can't be read of what is kept: got no error", what)
+			t.Errorf("invalid %s in AreaKept: got no error", what)
 		}
 	}
-	// A record that can't be read is dropped, and the sequence is not.
+	// An invalid record is dropped, but not its sequence.
 	n := newNames(t, Config{State: &memoryState{m: map[string]string{name.RoutingKey(): string(good.marshal())}}})
-	if r, record := n.table.get(name); record != nil || !r.seen || r.highest != 7 {
+	if r, record := n.cache.get(name); record != nil || !r.seen || r.highest != 7 {
 		t.Errorf("got %v, %v, want the sequence alone", r, record)
 	}
 }
 
-// BenchmarkCached measures an answer that is here.
+// BenchmarkCached measures a resolution without the network.
 func BenchmarkCached(b *testing.B) {
 	key, name := newKey(b)
 	n := newNames(b, Config{})

@@ -11,30 +11,30 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
-// A Publication is what a name is to say.
+// A Publication is what to publish under a name.
 type Publication struct {
-	// Value is the path that the name is to lead to: /ipfs/… or /ipns/….
+	// Value is the path that the name leads to: /ipfs/… or /ipns/….
 	Value string
 	// Lifetime is how long the record is valid. 0: DefaultLifetime.
 	Lifetime time.Duration
 	// TTL is how long it may be cached. 0: DefaultTTL.
 	TTL time.Duration
-	// Sequence is the record's sequence, which must be above all that were
-	// found or are remembered. 0: one above the highest.
+	// Sequence is the record's sequence, above all that a lookup finds and that
+	// are stored. 0: one above the highest.
 	Sequence uint64
-	// Metadata are further signed fields, as in Fields.
+	// Metadata holds further signed fields, as in Fields.
 	Metadata map[string]any
-	// Offline leaves out the look-up and the sending: the record is signed
-	// above what is remembered, and sent with the next republishing.
+	// Offline skips the lookup and the sending: the record is signed above the
+	// stored sequence, and sent by Run.
 	Offline bool
 }
 
 // Publish signs a record of a key's name and sends it. It first waits for a
-// look-up to end, and signs above the highest sequence that was found, be it
-// of an expired record, or is remembered; if that can't be, it fails with
-// ErrRollback. The record is durable here before anybody else gets it, and is
-// renewed from then on, until Withdraw. With ErrNotSent the record is returned,
-// too: nobody took it, and Run tries again.
+// lookup to end, and signs above the highest sequence that was found, even in an
+// expired record, or is stored. If that is impossible, it fails with
+// ErrRollback. The record is durable here before it is sent, and is renewed from
+// then on, until Withdraw. With ErrNotSent it also returns the record: no store
+// or peer took it, and Run sends it again.
 func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) (*Record, error) {
 	name, err := NameOf(key.GetPublic())
 	if err != nil {
@@ -50,40 +50,40 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 		p.TTL = DefaultTTL
 	}
 	if p.Lifetime < 0 || p.Lifetime > maxLifetime {
-		return fail(fmt.Errorf("%w: a lifetime of %v", ErrInvalid, p.Lifetime))
+		return fail(fmt.Errorf("lifetime %v: %w: want a positive one, %v at most", p.Lifetime, ErrInvalid, time.Duration(maxLifetime)))
 	}
 	value, err := path.NewPath(p.Value)
 	if err != nil {
 		return fail(fmt.Errorf("value %.100q: %w: %w", p.Value, ErrInvalid, err))
 	}
-	if to, err := ParseName(firstName(value.String())); err == nil && to == name {
+	if to, err := ParseName(nameInPath(value.String())); err == nil && to == name {
 		return fail(fmt.Errorf("%w: its value would be itself", ErrTooDeep))
 	}
 
-	done, err := n.turn(ctx, name)
+	unlock, err := n.lockName(ctx, name)
 	if err != nil {
 		return fail(err)
 	}
-	defer done()
+	defer unlock()
 	var floor uint64
-	some := false
+	inUse := false
 	if !p.Offline {
-		if floor, some, err = n.highest(ctx, name); err != nil {
+		if floor, inUse, err = n.findHighest(ctx, name); err != nil {
 			return fail(err)
 		}
 	}
 	var record *Record
-	err = n.table.update(ctx, name, true, func(r row, _ *Record) (row, *Record, error) {
+	err = n.cache.update(ctx, name, true, func(r row, _ *Record) (row, *Record, error) {
 		if r.seen {
-			floor, some = max(floor, r.highest), true
+			floor, inUse = max(floor, r.highest), true
 		}
 		sequence := p.Sequence
 		switch {
-		case sequence != 0 && some && sequence <= floor:
-			return r, nil, fmt.Errorf("%w: the sequence is to be %d, and %d is in use", ErrRollback, sequence, floor)
-		case sequence == 0 && some && floor >= MaxSequence:
+		case sequence != 0 && inUse && sequence <= floor:
+			return r, nil, fmt.Errorf("%w: sequence %d is not above %d, which is in use", ErrRollback, sequence, floor)
+		case sequence == 0 && inUse && floor >= MaxSequence:
 			return r, nil, fmt.Errorf("%w: there is no sequence above %d", ErrRollback, floor)
-		case sequence == 0 && some:
+		case sequence == 0 && inUse:
 			sequence = floor + 1
 		}
 		now := time.Now()
@@ -94,14 +94,14 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 			return r, nil, err
 		}
 		r.own, r.seen, r.highest, r.raw, r.from = true, true, record.sequence, record.raw, FromHere
-		r.heard, r.sent, r.lifetime = now, time.Time{}, p.Lifetime
+		r.confirmed, r.sent, r.lifetime = now, time.Time{}, p.Lifetime
 		return r, record, nil
 	})
 	if err != nil {
 		return fail(err)
 	}
-	if err := n.attend(name); err != nil {
-		n.log.Warn("names: nobody hears of new records", "name", name, "err", err)
+	if err := n.updateSubscription(name); err != nil {
+		n.log.Warn("names: subscribing failed: new records are not pushed to followers", "name", name, "err", err)
 	}
 	if p.Offline {
 		return record, nil
@@ -109,9 +109,9 @@ func (n *Names) Publish(ctx context.Context, key crypto.PrivKey, p Publication) 
 	return record, n.send(ctx, record)
 }
 
-// Put takes a record in that somebody else signed, and sends it as it is.
-// Errors: ErrInvalid, ErrExpired, ErrRollback; with ErrNotSent the record is
-// here, and nobody took it.
+// Put accepts a signed record, and sends it unchanged. Errors: ErrInvalid,
+// ErrExpired, ErrRollback; with ErrNotSent the record is stored here, but no
+// store or peer took it.
 func (n *Names) Put(ctx context.Context, name Name, raw []byte) (*Record, error) {
 	record, _, err := n.accept(ctx, name, raw, FromUser, false)
 	if err != nil {
@@ -120,12 +120,12 @@ func (n *Names) Put(ctx context.Context, name Name, raw []byte) (*Record, error)
 	return record, n.send(ctx, record)
 }
 
-// turn waits until nobody else signs for the name.
-func (n *Names) turn(ctx context.Context, name Name) (done func(), err error) {
-	place := n.publishing[maphash.String(n.table.seed, name.hash)%writers]
+// lockName locks the signing of records of a name.
+func (n *Names) lockName(ctx context.Context, name Name) (unlock func(), err error) {
+	lock := n.publishing[maphash.String(n.cache.seed, name.hash)%writers]
 	select {
-	case place <- struct{}{}:
-		return func() { <-place }, nil
+	case lock <- struct{}{}:
+		return func() { <-lock }, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case <-n.ctx.Done():
@@ -133,84 +133,83 @@ func (n *Names) turn(ctx context.Context, name Name) (done func(), err error) {
 	}
 }
 
-// highest looks the name up to the end, and returns the highest sequence of
-// what was found, even if it was refused.
-func (n *Names) highest(ctx context.Context, name Name) (sequence uint64, some bool, err error) {
-	l, err := n.finish(ctx, name)
+// findHighest waits for a lookup to end, and returns the highest sequence found,
+// refused records included; found is false if there was none.
+func (n *Names) findHighest(ctx context.Context, name Name) (sequence uint64, found bool, err error) {
+	l, err := n.awaitLookup(ctx, name)
 	if err != nil {
 		return 0, false, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.highest, l.any, nil
+	return l.highest, l.found, nil
 }
 
-// spreadTime is how long a record that a store took waits to be published on its
-// topic, while the network is being entered: a process that ends then would not
-// do it at all, and most networks are entered by now.
-const spreadTime = time.Second
+// broadcastWait is how long send waits, after a store took the record, for the
+// bootstrap and the broadcast on the topic. Without it a process that exits then
+// would never broadcast; most bootstraps have ended by now.
+const broadcastWait = time.Second
 
-// send puts a record into all stores and on its topic. Stores don't wait for
-// peers, so the topic may get it later.
+// send puts a record into all stores and broadcasts it on its topic. Only the
+// broadcast waits for the bootstrap, so it may come later.
 func (n *Names) send(ctx context.Context, record *Record) error {
-	err := n.online(ctx)
+	err := n.startNetwork(ctx)
 	if err == nil {
-		spread := make(chan struct{})
+		broadcasted := make(chan struct{})
 		if !n.spawn(func() {
-			defer close(spread)
-			_ = n.entered(n.ctx) // there may be peers all the same
-			n.spread(n.ctx, record)
+			defer close(broadcasted)
+			_ = n.awaitBootstrap(n.ctx) // peers may have connected all the same
+			n.broadcast(n.ctx, record)
 		}) {
-			close(spread)
+			close(broadcasted)
 		}
 		if len(n.net.Load().Stores) == 0 {
 			select {
-			case <-spread:
+			case <-broadcasted:
 			case <-ctx.Done():
 			}
 		}
-		err = n.store(ctx, record)
-		enough := time.NewTimer(spreadTime)
-		defer enough.Stop()
+		err = n.putToStores(ctx, record)
+		timer := time.NewTimer(broadcastWait)
+		defer timer.Stop()
 		select {
-		case <-spread:
-		case <-enough.C:
+		case <-broadcasted:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
 	}
 	if err != nil {
 		return fmt.Errorf("names: send the record of %s: %w: %w", record.name, ErrNotSent, err)
 	}
-	err = n.table.update(ctx, record.name, true, func(r row, held *Record) (row, *Record, error) {
+	err = n.cache.update(ctx, record.name, true, func(r row, held *Record) (row, *Record, error) {
 		if !r.kept() || string(r.raw) != string(record.raw) {
-			return r, held, errSame
+			return r, held, errUnchanged
 		}
 		r.sent = time.Now()
 		return r, held, nil
 	})
-	if err != nil && err != errSame {
+	if err != nil && err != errUnchanged {
 		return err
 	}
 	return nil
 }
 
-// errNobody: there is neither a store nor a peer to send a record to.
-var errNobody = errors.New("there is nobody to send it to")
+// errNoReceiver: there is no store, and no peer on the topic.
+var errNoReceiver = errors.New("there is no store, and no peer on the topic")
 
-// store puts a record into all stores at once; it fails if none takes it. Where
-// there are none, the peers of the topic have to do.
-func (n *Names) store(ctx context.Context, record *Record) error {
+// putToStores puts a record into all stores at once. It fails if none takes it;
+// without stores, if there is no peer on the topic.
+func (n *Names) putToStores(ctx context.Context, record *Record) error {
 	stores := n.net.Load().Stores
 	if len(stores) == 0 {
-		if f := n.feed(record.name); f == nil || len(f.topic.Peers()) == 0 {
-			return errNobody
+		if s := n.subscription(record.name); s == nil || len(s.topic.Peers()) == 0 {
+			return errNoReceiver
 		}
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, n.c.SendTime)
 	defer cancel()
-	// A store that doesn't end with the context is left behind; Close waits
-	// for it.
+	// putToStores doesn't wait for a store that ignores its context; Close does.
 	results := make(chan error, len(stores))
 	for _, store := range stores {
 		if !n.spawn(func() {
@@ -237,7 +236,7 @@ func (n *Names) store(ctx context.Context, record *Record) error {
 		return err
 	}
 	if err != nil {
-		n.log.Warn("names: not all stores took a record", "name", record.name, "err", err)
+		n.log.Warn("names: some stores failed to take a record", "name", record.name, "err", err)
 	}
 	return nil
 }

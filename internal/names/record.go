@@ -21,28 +21,28 @@ const (
 	// limit").
 	MaxRecord = ipns.MaxRecordSize
 
-	// MaxSequence is the highest sequence that a record can have here: other
-	// implementations read it as a signed number.
+	// MaxSequence is the highest sequence accepted: other implementations read
+	// it as a signed number.
 	MaxSequence = math.MaxInt64
 
-	// DefaultLifetime is how long a record is valid if nothing else is said.
-	// Nodes of the DHT drop records after 48 hours, whatever their lifetime,
-	// but whoever follows a name brings them back; so a name outlives a
-	// publisher that is gone for less than a month.
+	// DefaultLifetime is how long a record is valid by default. DHT nodes drop
+	// records after 48 hours, whatever their lifetime, but every follower of a
+	// name puts them back. So a name outlives an absence of its publisher of
+	// less than a month.
 	DefaultLifetime = 30 * 24 * time.Hour
 
-	// DefaultTTL is how long a record may be cached if nothing else is said,
-	// as the specification suggests.
+	// DefaultTTL is how long a record may be cached by default, as the
+	// specification suggests.
 	DefaultTTL = 5 * time.Minute
 
-	// maxLifetime bounds lifetimes: beyond it a duration is a slip of the pen.
+	// maxLifetime bounds lifetimes: a longer one is a mistake.
 	maxLifetime = 100 * 365 * 24 * time.Hour
 
-	// dataField is the field of the protobuf that is signed.
+	// dataField is the number of the protobuf field that is signed.
 	dataField = 9
 )
 
-// Fields are what a record says.
+// Fields are the contents of a record.
 type Fields struct {
 	// Value is the path that the name leads to: /ipfs/…, or /ipns/… of another
 	// name or a domain.
@@ -53,7 +53,7 @@ type Fields struct {
 	Validity time.Time
 	// TTL is how long it may be cached.
 	TTL time.Duration
-	// Metadata are further signed fields, flat: string, []byte, int64, int or
+	// Metadata holds further signed fields, flat: string, []byte, int64, int or
 	// bool under keys that begin with an underscore. nil: none.
 	Metadata map[string]any
 }
@@ -69,12 +69,12 @@ type Record struct {
 	sequence uint64
 	validity time.Time
 	ttl      time.Duration
-	// What is decoded isn't held: it has several times the size of the bytes, and
-	// those of many records are remembered.
+	// The decoded form isn't kept: it has several times the size of the bytes,
+	// and the cache holds many records.
 }
 
-// NewRecord makes and signs a record. It carries the old signature, too, as
-// today's publishers do.
+// NewRecord makes and signs a record. It has the V1 signature, too, as today's
+// publishers write it.
 func NewRecord(key crypto.PrivKey, f Fields) (*Record, error) {
 	name, err := NameOf(key.GetPublic())
 	if err != nil {
@@ -88,14 +88,14 @@ func NewRecord(key crypto.PrivKey, f Fields) (*Record, error) {
 		return fail(fmt.Errorf("value %.100q: %w: %w", f.Value, ErrInvalid, err))
 	}
 	if f.Sequence > MaxSequence {
-		return fail(fmt.Errorf("%w: sequence %d is above %d", ErrInvalid, f.Sequence, uint64(MaxSequence)))
+		return fail(fmt.Errorf("sequence %d: %w: want %d at most", f.Sequence, ErrInvalid, uint64(MaxSequence)))
 	}
 	if f.TTL < 0 {
-		return fail(fmt.Errorf("%w: a TTL of %v", ErrInvalid, f.TTL))
+		return fail(fmt.Errorf("TTL %v: %w: want 0 or more", f.TTL, ErrInvalid))
 	}
 	for k := range f.Metadata {
 		if !strings.HasPrefix(k, "_") {
-			return fail(fmt.Errorf("%w: the field %q must begin with an underscore", ErrInvalid, k))
+			return fail(fmt.Errorf("field %q: %w: want a key that begins with an underscore", k, ErrInvalid))
 		}
 	}
 	record, err := ipns.NewRecord(key, value, f.Sequence, f.Validity, f.TTL, ipns.WithMetadata(f.Metadata))
@@ -107,43 +107,43 @@ func NewRecord(key crypto.PrivKey, f Fields) (*Record, error) {
 		return fail(err)
 	}
 	if len(raw) > MaxRecord {
-		return fail(fmt.Errorf("%w: it has %d bytes, and the limit is %d", ErrInvalid, len(raw), MaxRecord))
+		return fail(fmt.Errorf("%w: %d bytes, want %d at most", ErrInvalid, len(raw), MaxRecord))
 	}
 	return ParseRecord(name, raw)
 }
 
-// ParseRecord reads a record and checks that the name's key signed it and that
-// all the specification asks for holds, but for the time: an expired record is
-// read, too, and Valid says so. It fails with ErrInvalid.
+// ParseRecord parses a record and verifies it by the specification, above all
+// that the name's key signed it. It also accepts an expired record; Valid checks
+// that. It fails with ErrInvalid.
 func ParseRecord(name Name, data []byte) (*Record, error) {
 	fail := func(err error) (*Record, error) {
 		return nil, fmt.Errorf("names: record of %s: %w: %w", name, ErrInvalid, err)
 	}
 	if name.hash == "" {
-		return fail(errors.New("no name"))
+		return fail(errors.New("the name is empty"))
 	}
 	if len(data) > MaxRecord {
-		return fail(fmt.Errorf("it has %d bytes, and the limit is %d", len(data), MaxRecord))
+		return fail(fmt.Errorf("%d bytes, want %d at most", len(data), MaxRecord))
 	}
 	r := &Record{name: name, raw: bytes.Clone(data)}
 	decoded, err := ipns.UnmarshalRecord(r.raw)
 	if err != nil {
 		return fail(err)
 	}
-	// What is checked last is the time.
+	// Boxo checks the expiry last, after all else.
 	err = ipns.ValidateWithName(decoded, ipns.NameFromPeer(name.Peer()))
 	if err != nil && !errors.Is(err, ipns.ErrExpiredRecord) {
 		return fail(err)
 	}
-	if r.signed = signedPart(r.raw); r.signed == nil {
+	if r.signed = findSigned(r.raw); r.signed == nil {
 		return fail(ipns.ErrDataMissing)
 	}
-	f, err := fieldsOf(decoded)
+	f, err := readFields(decoded)
 	if err != nil {
 		return fail(err)
 	}
 	r.sequence, r.validity, r.ttl = f.Sequence, f.Validity, f.TTL
-	// A value for somebody else's use is no fault of the record's.
+	// A value that is not a path doesn't make the record invalid.
 	if value, err := decoded.Value(); err != nil {
 		r.valueErr = fmt.Errorf("names: value of %s: %w: %w", name, ErrInvalid, err)
 	} else {
@@ -152,8 +152,8 @@ func ParseRecord(name Name, data []byte) (*Record, error) {
 	return r, nil
 }
 
-// fieldsOf reads what a record says, but for its value and metadata.
-func fieldsOf(r *ipns.Record) (f Fields, err error) {
+// readFields reads a record's fields, except value and metadata.
+func readFields(r *ipns.Record) (f Fields, err error) {
 	if f.Validity, err = r.Validity(); err != nil {
 		return f, err
 	}
@@ -161,36 +161,35 @@ func fieldsOf(r *ipns.Record) (f Fields, err error) {
 		return f, err
 	}
 	if f.Sequence > MaxSequence {
-		return f, errors.New("a negative sequence")
+		return f, errors.New("the sequence is negative")
 	}
 	if f.TTL, err = r.TTL(); err != nil {
 		return f, err
 	}
 	if f.TTL < 0 {
-		return f, errors.New("a negative TTL")
+		return f, errors.New("the TTL is negative")
 	}
 	return f, nil
 }
 
-// Inspect tells what the bytes of a record say, without its name and so without
-// knowing who signed them. The value is empty if it's no path. It fails with
-// ErrInvalid.
+// Inspect parses a record without its name, and so without verifying its
+// signature. The value is empty if it is not a path. It fails with ErrInvalid.
 func Inspect(data []byte) (Fields, error) {
 	if len(data) > MaxRecord {
-		return Fields{}, fmt.Errorf("names: a record of %d bytes: %w: the limit is %d", len(data), ErrInvalid, MaxRecord)
+		return Fields{}, fmt.Errorf("names: record of %d bytes: %w: want %d at most", len(data), ErrInvalid, MaxRecord)
 	}
 	r, err := ipns.UnmarshalRecord(data)
 	if err != nil {
 		return Fields{}, fmt.Errorf("names: record: %w: %w", ErrInvalid, err)
 	}
-	f, err := fieldsOf(r)
+	f, err := readFields(r)
 	if err != nil {
 		return Fields{}, fmt.Errorf("names: record: %w: %w", ErrInvalid, err)
 	}
 	if value, err := r.Value(); err == nil {
 		f.Value = value.String()
 	}
-	for key, v := range metadataOf(r) {
+	for key, v := range readMetadata(r) {
 		if f.Metadata == nil {
 			f.Metadata = make(map[string]any)
 		}
@@ -199,9 +198,9 @@ func Inspect(data []byte) (Fields, error) {
 	return f, nil
 }
 
-// signedPart finds the bytes that the signature covers: like a decoder, the
+// findSigned returns the bytes that the signature covers: like a decoder, the
 // last field of that number.
-func signedPart(raw []byte) (data []byte) {
+func findSigned(raw []byte) (data []byte) {
 	for len(raw) > 0 {
 		number, kind, n := protowire.ConsumeTag(raw)
 		if n < 0 {
@@ -219,27 +218,27 @@ func signedPart(raw []byte) (data []byte) {
 	return data
 }
 
-// Name is the name that the record is of.
+// Name returns the record's name.
 func (r *Record) Name() Name { return r.name }
 
-// Bytes are the record as it came, to be passed on unchanged. They are shared:
-// nobody may change them.
+// Bytes returns the record as received, to be passed on unchanged. The bytes are
+// shared; do not modify them.
 func (r *Record) Bytes() []byte { return r.raw }
 
-// Value is the path that the name leads to; it fails with ErrInvalid if the
-// record has something else there.
+// Value returns the path that the name leads to. It fails with ErrInvalid if the
+// value is not a path.
 func (r *Record) Value() (string, error) { return r.value, r.valueErr }
 
-// Sequence is the version.
+// Sequence returns the record's version.
 func (r *Record) Sequence() uint64 { return r.sequence }
 
-// Validity is when the record expires.
+// Validity returns when the record expires.
 func (r *Record) Validity() time.Time { return r.validity }
 
-// TTL is how long the record may be cached.
+// TTL returns how long the record may be cached.
 func (r *Record) TTL() time.Duration { return r.ttl }
 
-// Valid fails with ErrExpired if the record isn't valid any more.
+// Valid fails with ErrExpired if the record has expired by now.
 func (r *Record) Valid(now time.Time) error {
 	if now.After(r.validity) {
 		return fmt.Errorf("names: record of %s, sequence %d: %w on %s", r.name, r.sequence, ErrExpired, r.validity.Format(time.RFC3339))
@@ -253,13 +252,13 @@ func (r *Record) Metadata() iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		decoded, err := ipns.UnmarshalRecord(r.raw)
 		if err != nil {
-			return // ParseRecord has seen that it can be
+			return // impossible: ParseRecord has decoded it
 		}
-		metadataOf(decoded)(yield)
+		readMetadata(decoded)(yield)
 	}
 }
 
-func metadataOf(r *ipns.Record) iter.Seq2[string, any] {
+func readMetadata(r *ipns.Record) iter.Seq2[string, any] {
 	return func(yield func(string, any) bool) {
 		for key, v := range r.MetadataEntries() {
 			var value any
@@ -283,10 +282,9 @@ func metadataOf(r *ipns.Record) iter.Seq2[string, any] {
 	}
 }
 
-// Compare is above zero if r is the better of two records of a name: the
-// higher sequence, then the longer validity, then the higher signed bytes, so
-// that all nodes choose alike. Zero: they say the same, whatever else the
-// bytes of one may carry.
+// Compare returns a positive number if r is the better of two records of a name:
+// the one with the higher sequence, then the later end, then the higher signed
+// bytes, so that all nodes choose alike. Zero: their signed fields are equal.
 func (r *Record) Compare(other *Record) int {
 	return cmp.Or(
 		cmp.Compare(r.sequence, other.sequence),

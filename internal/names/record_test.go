@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Paths for records to lead to.
+// Values of records.
 const (
 	pathA = "/ipfs/bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq"
 	pathB = "/ipfs/bafkqaaa"
@@ -56,7 +56,7 @@ func TestRecord(t *testing.T) {
 			t.Errorf("%s: Valid: got %v at the end and %v after it", kind, r.Valid(end), r.Valid(end.Add(1)))
 		}
 
-		// Boxo reads it as it is read here, under the same key.
+		// Boxo parses it with the same results, under the same routing key.
 		name := r.Name()
 		if err := (ipns.Validator{}).Validate(name.RoutingKey(), r.Bytes()); err != nil {
 			t.Errorf("%s: boxo: %v", kind, err)
@@ -76,8 +76,8 @@ func TestRecord(t *testing.T) {
 	}
 }
 
-// TestBoxoRecords reads what boxo makes, with and without the old signature and
-// the key.
+// TestBoxoRecords parses records that boxo made, with and without the V1
+// signature and the public key.
 func TestBoxoRecords(t *testing.T) {
 	p, err := path.NewPath(pathA)
 	if err != nil {
@@ -124,8 +124,8 @@ func TestNewRecordRefuses(t *testing.T) {
 	}
 }
 
-// reSigned changes a record's protobuf and signs it again if it is to be.
-func reSigned(t *testing.T, key crypto.PrivKey, r *Record, f func(*ipns_pb.IpnsRecord)) []byte {
+// resign changes a record's protobuf by f, and signs it again unless key is nil.
+func resign(t *testing.T, key crypto.PrivKey, r *Record, f func(*ipns_pb.IpnsRecord)) []byte {
 	t.Helper()
 	var pb ipns_pb.IpnsRecord
 	if err := proto.Unmarshal(r.Bytes(), &pb); err != nil {
@@ -160,19 +160,19 @@ func TestHostileRecords(t *testing.T) {
 		"noise":                   []byte("noise"),
 		"oversized":               append(protowire.AppendTag(bytes.Clone(r.Bytes()), 100, protowire.BytesType), protowire.AppendBytes(nil, make([]byte, MaxRecord))...),
 		"another's":               theirs.Bytes(),
-		"another's, with its key": reSigned(t, nil, theirs, func(pb *ipns_pb.IpnsRecord) { pb.PubKey = malloryKey }),
-		"forged sequence":         reSigned(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Sequence = proto.Uint64(9) }),
-		"forged value":            reSigned(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Value = []byte(pathB) }),
-		"another's data":          reSigned(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = higher.signed }),
-		"no signature":            reSigned(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.SignatureV2 = nil }),
-		"the old signature alone": reSigned(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.SignatureV2, pb.Data = nil, nil }),
-		"no CBOR":                 reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = []byte("x") }),
-		"no map":                  reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = []byte{0x80} }),
-		"an empty map":            reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Reset(); pb.Data = []byte{0xa0} }),
-		"nested deep": reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) {
+		"another's, with its key": resign(t, nil, theirs, func(pb *ipns_pb.IpnsRecord) { pb.PubKey = malloryKey }),
+		"forged sequence":         resign(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Sequence = proto.Uint64(9) }),
+		"forged value":            resign(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Value = []byte(pathB) }),
+		"another's data":          resign(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = higher.signed }),
+		"no signature":            resign(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.SignatureV2 = nil }),
+		"the old signature alone": resign(t, nil, r, func(pb *ipns_pb.IpnsRecord) { pb.SignatureV2, pb.Data = nil, nil }),
+		"no CBOR":                 resign(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = []byte("x") }),
+		"no map":                  resign(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Data = []byte{0x80} }),
+		"an empty map":            resign(t, key, r, func(pb *ipns_pb.IpnsRecord) { pb.Reset(); pb.Data = []byte{0xa0} }),
+		"nested deep": resign(t, key, r, func(pb *ipns_pb.IpnsRecord) {
 			pb.Data = append([]byte{0xa1, 0x61, 'a'}, bytes.Repeat([]byte{0x81}, 9000)...)
 		}),
-		"a negative sequence": reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) {
+		"a negative sequence": resign(t, key, r, func(pb *ipns_pb.IpnsRecord) {
 			// The field Sequence with -1 in place of 5.
 			pb.Data = bytes.Replace(pb.Data, []byte("Sequence\x05"), []byte("Sequence\x20"), 1)
 			pb.Sequence = proto.Uint64(math.MaxUint64)
@@ -188,14 +188,14 @@ func TestHostileRecords(t *testing.T) {
 	if _, err := ParseRecord(mallorysName, theirs.Bytes()); err != nil {
 		t.Errorf("under the right name: %v", err)
 	}
-	// What leads nowhere is a record all the same.
-	custom := reSigned(t, key, r, func(pb *ipns_pb.IpnsRecord) {
+	// A record whose value is not a path is valid.
+	custom := resign(t, key, r, func(pb *ipns_pb.IpnsRecord) {
 		pb.Data = bytes.Replace(pb.Data, []byte(pathA), bytes.Repeat([]byte("x"), len(pathA)), 1)
 		pb.Value, pb.SignatureV1 = nil, nil
 	})
 	odd, err := ParseRecord(name, custom)
 	if err != nil {
-		t.Fatalf("a value for others' use: %v", err)
+		t.Fatalf("a value that is not a path: %v", err)
 	}
 	if _, err := odd.Value(); !errors.Is(err, ErrInvalid) {
 		t.Errorf("Value: got %v, want ErrInvalid", err)
@@ -218,16 +218,16 @@ func TestCompare(t *testing.T) {
 			}
 		}
 	}
-	// Two that differ in the value alone are ordered, one way or the other.
+	// Two that differ only in the value are ordered, one way or the other.
 	a := mustRecord(t, key, Fields{Value: pathA, Validity: end})
 	b := mustRecord(t, key, Fields{Value: pathB, Validity: end})
 	if a.Compare(b) == 0 || a.Compare(b) != -b.Compare(a) {
 		t.Errorf("got %d and %d, want an order", a.Compare(b), b.Compare(a))
 	}
-	// What isn't signed makes no record better.
+	// An unsigned field makes no record better.
 	padded, err := ParseRecord(name, protowire.AppendBytes(protowire.AppendTag(bytes.Clone(a.Bytes()), 100, protowire.BytesType), []byte("more")))
 	if err != nil || padded.Compare(a) != 0 {
-		t.Errorf("a padded record: got %v, want one that says the same", err)
+		t.Errorf("a padded record: got %v, want an equal one", err)
 	}
 }
 
@@ -242,7 +242,7 @@ func TestNames(t *testing.T) {
 	}
 	for kind, key := range keysOfAllTypes(t) {
 		name := nameOf(t, key)
-		back, err := nameOfRoutingKey(name.RoutingKey())
+		back, err := parseRoutingKey(name.RoutingKey())
 		if err != nil || back != name {
 			t.Errorf("%s: from the routing key: got %s, %v, want %s", kind, back, err, name)
 		}
@@ -253,7 +253,7 @@ func TestNames(t *testing.T) {
 	if got := (Name{}).String(); got != "" {
 		t.Errorf("the zero Name: got %q", got)
 	}
-	// Worked out from the specifications: base 58, base 36 and base64url.
+	// By the specifications: base 58, base 36 and base64url.
 	name, err := ParseName("12D3KooWDpJ7As7BWAwRMfu1VU2WCqNjvq387JEYKDBj4kx6nXTN")
 	if err != nil {
 		t.Fatal(err)
@@ -266,7 +266,7 @@ func TestNames(t *testing.T) {
 	}
 }
 
-// TestInspect reads records whoever signed them.
+// TestInspect parses records without verifying them.
 func TestInspect(t *testing.T) {
 	key, _ := newKey(t)
 	good := mustRecord(t, key, Fields{Value: pathB, Sequence: 3, TTL: time.Minute, Metadata: map[string]any{"_x": "y"}})
@@ -291,7 +291,7 @@ func FuzzRecord(f *testing.F) {
 	f.Add([]byte{})
 	f.Add([]byte{0x4a, 0x03, 0xa1, 0x61, 0x61})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		signedPart(raw)
+		findSigned(raw)
 		fields, ierr := Inspect(raw)
 		r, err := ParseRecord(name, raw)
 		if err != nil {
@@ -300,16 +300,16 @@ func FuzzRecord(f *testing.F) {
 		if ierr != nil || fields.Sequence != r.sequence || !fields.Validity.Equal(r.validity) || fields.Value != r.value {
 			t.Errorf("inspected %x: got %+v, %v", raw, fields, ierr)
 		}
-		// Nobody else has the key: it says what the good one says.
+		// Only the good record has a signature of this key.
 		if r.Compare(good) != 0 {
 			t.Errorf("accepted %x", raw)
 		}
 	})
 }
 
-// TestMemory has remembered records take about what is counted for them, however
-// much there is in them.
-func TestMemory(t *testing.T) {
+// TestCacheMemory: cached records take about the memory that is counted for them,
+// also if they have many fields.
+func TestCacheMemory(t *testing.T) {
 	const names = 300
 	fields := make(map[string]any)
 	for i := range 900 {
@@ -334,8 +334,8 @@ func TestMemory(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, want := inUse()-before, int64(n.table.cost); got > 2*want {
-		t.Errorf("%d names: got %d bytes in use, want about the %d that are counted", names, got, want)
+	if got, want := inUse()-before, int64(n.cache.cost); got > 2*want {
+		t.Errorf("%d names: got %d bytes in use, want about the %d counted", names, got, want)
 	}
 	runtime.KeepAlive(raw)
 }

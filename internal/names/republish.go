@@ -9,59 +9,60 @@ import (
 )
 
 const (
-	// dueEvery is how often Run looks for what is due.
+	// dueEvery is the interval at which Run lists the due names.
 	dueEvery = time.Minute
 
-	// retryAfter is how long after a failure Run tries a name again, and
-	// retrySoon if nobody has its record yet.
+	// retryAfter is the pause after a failure before Run tries a name again;
+	// retrySoon if its record was never sent.
 	retryAfter = 10 * time.Minute
 	retrySoon  = dueEvery / 2
 )
 
-// A Due is a name whose record is to be sent again.
-type Due struct {
-	Name Name
-	// Renew: the record is ours and is to be signed anew, with the same
-	// sequence and a later end. Else it is sent as it is.
-	Renew bool
+// A dueName is a name whose record is to be sent again.
+type dueName struct {
+	name Name
+	// renew: the record is own and is to be signed again, with the same
+	// sequence and a later end. Else it is sent unchanged.
+	renew bool
 }
 
-// Due lists what is to be sent at that time: our own records when half of
-// their life is over; these, and those of followed names, when they were last
-// sent as long ago as Config.Rebroadcast says.
-func (n *Names) Due(now time.Time) iter.Seq[Due] {
-	return func(yield func(Due) bool) {
-		for _, name := range n.table.names() {
-			r, record := n.table.get(name)
+// listDue yields the names due at that time: own ones whose record has less than
+// half of its lifetime left, and kept ones that were last sent Config.Rebroadcast
+// ago.
+func (n *Names) listDue(now time.Time) iter.Seq[dueName] {
+	return func(yield func(dueName) bool) {
+		for _, name := range n.cache.keptNames() {
+			r, record := n.cache.get(name)
 			if record == nil {
 				continue
 			}
 			renew := r.own && n.c.Key != nil && record.validity.Sub(now) < r.lifetime/2
 			again := now.Sub(r.sent) >= n.c.Rebroadcast && record.Valid(now) == nil
-			if (renew || again) && !yield(Due{Name: name, Renew: renew}) {
+			if (renew || again) && !yield(dueName{name, renew}) {
 				return
 			}
 		}
 	}
 }
 
-// Republish does what is due. Before a record is renewed the name is looked up,
-// so that what another node published with the key isn't missed. One that can't
-// be renewed, since its key is gone, say, is sent as it is until it expires.
-func (n *Names) Republish(ctx context.Context, d Due) error {
+// republish renews the record of a due name, or sends it unchanged. A renewal
+// looks the name up first, to find what another node published with the key. If
+// it fails, the key being gone for example, the record is sent unchanged until
+// it expires.
+func (n *Names) republish(ctx context.Context, d dueName) error {
 	var failed error
-	if d.Renew {
-		renewed, err := n.renew(ctx, d.Name)
+	if d.renew {
+		renewed, err := n.renew(ctx, d.name)
 		if renewed != nil {
 			return n.send(ctx, renewed)
 		}
 		if err != nil {
-			failed = fmt.Errorf("names: renew %s: %w", d.Name, err)
+			failed = fmt.Errorf("names: renew %s: %w", d.name, err)
 		}
 	}
-	r, record := n.table.get(d.Name)
+	r, record := n.cache.get(d.name)
 	if record == nil {
-		return fmt.Errorf("names: republish %s: %w", d.Name, ErrNotFound)
+		return fmt.Errorf("names: republish %s: %w", d.name, ErrNotFound)
 	}
 	if failed != nil && time.Since(r.sent) < n.c.Rebroadcast {
 		return failed
@@ -72,31 +73,31 @@ func (n *Names) Republish(ctx context.Context, d Due) error {
 	return errors.Join(failed, n.send(ctx, record))
 }
 
-// renew signs the best record of an own name anew. It returns nil if that is
-// no longer to be done.
+// renew signs the best record of an own name again. It returns nil if the name
+// is no longer due.
 func (n *Names) renew(ctx context.Context, name Name) (*Record, error) {
-	done, err := n.turn(ctx, name)
+	unlock, err := n.lockName(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	defer done()
+	defer unlock()
 	key, err := n.c.Key(name)
 	if err != nil {
 		return nil, err
 	}
-	floor, some, err := n.highest(ctx, name)
+	floor, inUse, err := n.findHighest(ctx, name)
 	if err != nil {
 		return nil, err
 	}
 	var renewed *Record
-	err = n.table.update(ctx, name, true, func(r row, held *Record) (row, *Record, error) {
+	err = n.cache.update(ctx, name, true, func(r row, held *Record) (row, *Record, error) {
 		now := time.Now()
 		if !r.own || held == nil || held.validity.Sub(now) >= r.lifetime/2 {
-			return r, held, errSame
+			return r, held, errUnchanged
 		}
-		if some && floor > held.sequence {
-			// It was refused, so it has expired: what it said is over.
-			return r, held, fmt.Errorf("%w: the sequence %d is in use, and ours is %d; publish it again", ErrRollback, floor, held.sequence)
+		if inUse && floor > held.sequence {
+			// The higher record was refused, so it has expired.
+			return r, held, fmt.Errorf("%w: sequence %d is in use, and ours is %d; publish the name again", ErrRollback, floor, held.sequence)
 		}
 		f := Fields{Sequence: held.sequence, Validity: now.Add(r.lifetime), TTL: held.ttl, Metadata: make(map[string]any)}
 		if f.Value, err = held.Value(); err != nil {
@@ -108,17 +109,17 @@ func (n *Names) renew(ctx context.Context, name Name) (*Record, error) {
 		if renewed, err = NewRecord(key, f); err != nil {
 			return r, held, err
 		}
-		r.raw, r.heard, r.sent, r.from = renewed.raw, now, time.Time{}, FromHere
+		r.raw, r.confirmed, r.sent, r.from = renewed.raw, now, time.Time{}, FromHere
 		return r, renewed, nil
 	})
-	if err == errSame {
+	if err == errUnchanged {
 		err = nil
 	}
 	return renewed, err
 }
 
-// Run does what is due until the context ends, or Names is closed, and returns
-// nil then.
+// Run republishes names when they are due. It returns nil when the context ends
+// or Names is closed.
 func (n *Names) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -126,20 +127,20 @@ func (n *Names) Run(ctx context.Context) error {
 	tick := time.NewTicker(dueEvery)
 	defer tick.Stop()
 	for {
-		for d := range n.Due(time.Now()) {
+		for d := range n.listDue(time.Now()) {
 			if ctx.Err() != nil {
 				return nil
 			}
 			pause := retryAfter
-			if r, _ := n.table.get(d.Name); r.sent.IsZero() {
+			if r, _ := n.cache.get(d.name); r.sent.IsZero() {
 				pause = retrySoon
 			}
-			if !n.table.try(d.Name, toSend, pause) {
+			if !n.cache.startAttempt(d.name, attemptSend, pause) {
 				continue
 			}
-			err := n.Republish(ctx, d)
+			err := n.republish(ctx, d)
 			if err != nil && !errors.Is(err, context.Canceled) {
-				n.log.Info("names: a record can't be republished", "name", d.Name, "err", err)
+				n.log.Info("names: republishing failed", "name", d.name, "err", err)
 			}
 		}
 		select {

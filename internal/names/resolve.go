@@ -10,10 +10,10 @@ import (
 )
 
 const (
-	// maxSteps bounds how many names lead from one to the next.
+	// maxSteps bounds the names between a path and its content.
 	maxSteps = 32
 
-	// maxPath bounds a path, in bytes: what a name adds fits into a record.
+	// maxPath bounds a path, in bytes: what each name adds fits into a record.
 	maxPath = 4 * MaxRecord
 
 	ipnsPrefix = "/ipns/"
@@ -21,10 +21,9 @@ const (
 
 // A Resolution is where a path leads.
 type Resolution struct {
-	// Path doesn't change: it begins with /ipfs/, or /ipld/.
+	// Path is immutable: it begins with /ipfs/ or /ipld/.
 	Path string
-	// TTL is how long that may be cached; 0: it is out of date already, and is
-	// being asked for again.
+	// TTL is how long that may be cached; 0: it is stale, and being refreshed.
 	TTL time.Duration
 	// Steps are the names on the way, from the first to the last.
 	Steps []Step
@@ -38,71 +37,71 @@ type Step struct {
 	Value string
 	// Record is the IPNS record; nil for a domain.
 	Record *Record
-	// From is who had that, and Heard when; of a domain Heard is zero.
-	From  string
-	Heard time.Time
+	// From describes the source of Value.
+	From string
+	// Confirmed is when a source last had the record; zero for a domain.
+	Confirmed time.Time
 }
 
-// What Step.From is, besides the Source of a Found, "peer ID" and "pubsub ID".
+// The values of Step.From besides Value.Source, "peer ID" and "pubsub ID".
 const (
-	FromHere   = "here"       // it was published here
-	FromState  = "remembered" // it was in the State
-	FromUser   = "put"        // by Names.Put
+	FromHere   = "here"       // published here
+	FromState  = "remembered" // loaded from the State
+	FromUser   = "put"        // stored by Names.Put
 	FromDNS    = "dns"        // a DNSLink
 	FromStatic = "static"     // a DNSLink of DNSConfig.Static
 
-	fromPeer  = "peer "   // whom we asked
-	fromTopic = "pubsub " // who published it
+	fromPeer  = "peer "   // fetched from this peer
+	fromTopic = "pubsub " // published by this peer
 )
 
-// Resolve follows a path, /ipns/NAME or /ipns/DOMAIN with or without more
-// after it, through names and domains until it reaches one that doesn't change.
-// It reads as Record does. Errors: those of Record and DNSLink.Lookup,
-// ErrTooDeep, ErrInvalid.
+// Resolve follows a path that begins with /ipns/NAME or /ipns/DOMAIN through
+// names and domains to an immutable one. It reads as Lookup does. Errors: those
+// of Lookup and DNSLink.Lookup, ErrTooDeep, ErrInvalid.
 func (n *Names) Resolve(ctx context.Context, p string) (Resolution, error) {
-	return n.resolve(ctx, p, n.Record, n.link)
+	return n.resolve(ctx, p, n.Lookup, n.lookupLink)
 }
 
-// ResolveLatest is Resolve for who acts on the answer: it waits for all
-// look-ups of names to end, as Latest does.
+// ResolveLatest is Resolve for callers that act on the answer: it waits for all
+// lookups of names to end, as LookupLatest does.
 func (n *Names) ResolveLatest(ctx context.Context, p string) (Resolution, error) {
-	return n.resolve(ctx, p, n.Latest, n.link)
+	return n.resolve(ctx, p, n.LookupLatest, n.lookupLink)
 }
 
-// ResolveHere is Resolve by what is known here, asking nobody: valid records,
-// however long ago they were heard of, and links of domains that are static or
-// cached. Errors: ErrNotFound for what isn't here, ErrTooDeep, ErrInvalid.
-func (n *Names) ResolveHere(ctx context.Context, p string) (Resolution, error) {
-	return n.resolve(ctx, p, n.Here, func(_ context.Context, domain string) (Link, error) {
+// ResolveLocal is Resolve without the network: by valid records held here,
+// however stale, and by static or cached links of domains. Errors: ErrNotFound
+// for a name that isn't here, ErrTooDeep, ErrInvalid.
+func (n *Names) ResolveLocal(ctx context.Context, p string) (Resolution, error) {
+	return n.resolve(ctx, p, n.LookupLocal, func(_ context.Context, domain string) (Link, error) {
 		if n.c.DNSLink == nil {
-			return Link{}, errNoDNS(domain)
+			return Link{}, noDNSError(domain)
 		}
-		return n.c.DNSLink.Known(domain)
+		return n.c.DNSLink.LookupLocal(domain)
 	})
 }
 
-// Here returns the record of a name that is here, asking nobody. It fails with
-// ErrNotFound.
-func (n *Names) Here(_ context.Context, name Name) (*Record, error) {
-	if record, _ := n.held(name); record != nil {
+// LookupLocal returns the valid record of a name held here, without the network.
+// It fails with ErrNotFound.
+func (n *Names) LookupLocal(_ context.Context, name Name) (*Record, error) {
+	if record, _ := n.validRecord(name); record != nil {
 		return record, nil
 	}
 	return nil, fmt.Errorf("names: record of %s: %w here", name, ErrNotFound)
 }
 
-// link asks for the link of a domain.
-func (n *Names) link(ctx context.Context, domain string) (Link, error) {
+// lookupLink looks up the link of a domain.
+func (n *Names) lookupLink(ctx context.Context, domain string) (Link, error) {
 	if n.c.DNSLink == nil {
-		return Link{}, errNoDNS(domain)
+		return Link{}, noDNSError(domain)
 	}
 	return n.c.DNSLink.Lookup(ctx, domain)
 }
 
-func errNoDNS(domain string) error {
-	if _, err := domainOf(domain); err != nil {
+func noDNSError(domain string) error {
+	if _, err := normalizeDomain(domain); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w: %q: domains are not resolved here", ErrNotFound, domain)
+	return fmt.Errorf("domain %q: %w: Names has no DNSLink", domain, ErrNotFound)
 }
 
 func (n *Names) resolve(
@@ -117,7 +116,7 @@ func (n *Names) resolve(
 	for {
 		clean, err := path.NewPath(at)
 		if err != nil || len(at) > maxPath {
-			return fail(fmt.Errorf("%w: no path of content: %.200q", ErrInvalid, at))
+			return fail(fmt.Errorf("%w: path %.200q: want /ipfs/CID, /ipld/CID or /ipns/NAME", ErrInvalid, at))
 		}
 		at = clean.String()
 		if !clean.Mutable() {
@@ -125,12 +124,12 @@ func (n *Names) resolve(
 			return r, nil
 		}
 		if len(r.Steps) == maxSteps {
-			return fail(fmt.Errorf("%w: more than %d", ErrTooDeep, maxSteps))
+			return fail(fmt.Errorf("%w: more than %d names", ErrTooDeep, maxSteps))
 		}
-		label := firstName(at)
-		step, ttl, err := n.step(ctx, label, get, link)
+		label := nameInPath(at)
+		step, ttl, err := n.resolveStep(ctx, label, get, link)
 		if err != nil && len(r.Steps) == 0 {
-			return Resolution{}, err // which names what was asked for
+			return Resolution{}, err // it contains the name
 		}
 		if err != nil {
 			return fail(err)
@@ -146,8 +145,8 @@ func (n *Names) resolve(
 	}
 }
 
-// firstName is the NAME of a path /ipns/NAME/…, empty if it's another path.
-func firstName(p string) string {
+// nameInPath returns the NAME of a path /ipns/NAME/…, empty for another path.
+func nameInPath(p string) string {
 	rest, ok := strings.CutPrefix(p, ipnsPrefix)
 	if !ok {
 		return ""
@@ -156,8 +155,8 @@ func firstName(p string) string {
 	return label
 }
 
-// step takes one name.
-func (n *Names) step(
+// resolveStep resolves one name or domain.
+func (n *Names) resolveStep(
 	ctx context.Context, label string, get func(context.Context, Name) (*Record, error), link func(context.Context, string) (Link, error),
 ) (Step, time.Duration, error) {
 	name, err := ParseName(label)
@@ -176,7 +175,7 @@ func (n *Names) step(
 	if err != nil {
 		return Step{}, 0, err
 	}
-	_, fresh := n.held(name)
-	r, _ := n.table.get(name)
-	return Step{Name: name.String(), Value: value, Record: record, From: r.from, Heard: r.heard}, fresh, nil
+	_, fresh := n.validRecord(name)
+	r, _ := n.cache.get(name)
+	return Step{Name: name.String(), Value: value, Record: record, From: r.from, Confirmed: r.confirmed}, fresh, nil
 }

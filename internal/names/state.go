@@ -11,11 +11,11 @@ import (
 )
 
 // A State is two small durable areas of keys and values: keys of 64 bytes at
-// most, values of MaxRecord and a little more. What Set did survives a crash.
+// most, values of MaxRecord and a little more. A returned Set survives a crash.
 type State interface {
-	// Set makes all the changes, or none.
+	// Set applies all changes, or none.
 	Set(ctx context.Context, changes ...Change) error
-	// All lists all keys of an area with their values.
+	// All yields all keys of an area with their values.
 	All(ctx context.Context, area Area) iter.Seq2[Item, error]
 }
 
@@ -23,58 +23,57 @@ type State interface {
 type Area int
 
 const (
-	// AreaNames has all that is remembered. It is written whenever a record
-	// comes, and whenever one was sent.
+	// AreaNames has the rows of all names. It is written when a record arrives,
+	// and when one was sent.
 	AreaNames Area = iota
-	// AreaKept has what could not be had again, of the names that are published
-	// or followed here: their highest sequence, and our own records. It is
-	// written when one of these changes, and serves where the other is lost.
+	// AreaKept has what the network could not restore: the highest sequences of
+	// own and followed names, and own records. It is written when one of these
+	// changes, and used when AreaNames is lost.
 	AreaKept
 )
 
-// A Change sets a key of a State, or removes it, where Value is nil. That it
-// isn't there then is no error.
+// A Change sets a key of a State, or deletes it if Value is nil. Deleting a
+// missing key is not an error.
 type Change struct {
 	Area       Area
 	Key, Value []byte
 }
 
-// An Item is a key of a State, and its value.
+// An Item is a key of a State and its value.
 type Item struct {
 	Key, Value []byte
 }
 
-// A row is what is remembered of a name.
+// A row is what is stored about a name.
 type row struct {
-	// own: the record is ours, to be renewed. followed: somebody here wants to
-	// hear of new ones.
+	// own: published here, to be renewed. followed: Follow was called.
 	own, followed bool
-	// seen: highest means something.
+	// seen: highest is set.
 	seen    bool
 	highest uint64
-	// raw is the best record; nil: none. It may have expired, and its sequence
-	// is highest.
+	// raw is the best record; nil: none. Its sequence is highest. It may have
+	// expired.
 	raw []byte
-	// heard is when the record came, or came once more; sent is when it was
-	// last put into the value stores.
-	heard, sent time.Time
-	// lifetime is that of own records.
+	// confirmed is when a source last had the record; sent is when it was last
+	// put into the value stores.
+	confirmed, sent time.Time
+	// lifetime is the lifetime of own records.
 	lifetime time.Duration
-	// from is who had the record when it was heard of. It isn't written down.
+	// from describes the source of the record. It is kept only in memory.
 	from string
 }
 
-// kept: the row stays for as long as the operator wants it to.
+// kept reports whether the row is never evicted.
 func (r row) kept() bool { return r.own || r.followed }
 
-// lasting is the value of a row in AreaKept; nil: it has none.
-func (r row) lasting() []byte {
+// keptValue returns the row's value in AreaKept; nil: it has none.
+func (r row) keptValue() []byte {
 	if !r.kept() {
 		return nil
 	}
-	r.heard, r.sent = time.Time{}, time.Time{}
+	r.confirmed, r.sent = time.Time{}, time.Time{}
 	if !r.own {
-		r.raw = nil // others have it
+		r.raw = nil // the network has it
 	}
 	return r.marshal()
 }
@@ -88,7 +87,7 @@ const (
 	rowSeen     = 4
 )
 
-var errRow = errors.New("the row can't be read")
+var errRow = errors.New("invalid row")
 
 func (r row) marshal() []byte {
 	var flags byte
@@ -104,7 +103,7 @@ func (r row) marshal() []byte {
 	b := make([]byte, 0, rowHeader+len(r.raw))
 	b = append(b, rowVersion, flags)
 	b = binary.BigEndian.AppendUint64(b, r.highest)
-	for _, t := range []time.Time{r.heard, r.sent} {
+	for _, t := range []time.Time{r.confirmed, r.sent} {
 		var ns int64 // 0: the zero time
 		if !t.IsZero() {
 			ns = t.UnixNano()
@@ -124,7 +123,7 @@ func unmarshalRow(b []byte) (row, error) {
 		highest:  binary.BigEndian.Uint64(b[2:]),
 		lifetime: time.Duration(binary.BigEndian.Uint64(b[26:])),
 	}
-	for i, t := range []*time.Time{&r.heard, &r.sent} {
+	for i, t := range []*time.Time{&r.confirmed, &r.sent} {
 		if ns := int64(binary.BigEndian.Uint64(b[10+8*i:])); ns != 0 {
 			*t = time.Unix(0, ns)
 		}
@@ -135,9 +134,9 @@ func unmarshalRow(b []byte) (row, error) {
 	return r, nil
 }
 
-// loadRows reads all rows, and makes up for those that are lost or older than
-// what is kept. One that can't be read is an error: what is forgotten can be
-// rolled back.
+// loadRows reads all rows, taking from AreaKept those that are lost or older in
+// AreaNames. An invalid row is an error: without it the name could be rolled
+// back.
 func loadRows(ctx context.Context, state State) (map[Name]row, error) {
 	rows, err := loadArea(ctx, state, AreaNames)
 	if err != nil {
@@ -152,17 +151,17 @@ func loadRows(ctx context.Context, state State) (map[Name]row, error) {
 			rows[name] = r
 		}
 	}
-	// A state of before there was AreaKept hasn't got it.
-	var late []Change
+	// A state written before AreaKept existed has none.
+	var missing []Change
 	for name, r := range rows {
 		was := kept[name]
-		if now := r.lasting(); !bytes.Equal(now, was.lasting()) {
-			late = append(late, Change{AreaKept, []byte(name.RoutingKey()), now})
+		if now := r.keptValue(); !bytes.Equal(now, was.keptValue()) {
+			missing = append(missing, Change{AreaKept, []byte(name.RoutingKey()), now})
 		}
 	}
-	if len(late) > 0 {
-		if err := state.Set(ctx, late...); err != nil {
-			return nil, fmt.Errorf("names: keep what is in the state: %w", err)
+	if len(missing) > 0 {
+		if err := state.Set(ctx, missing...); err != nil {
+			return nil, fmt.Errorf("names: complete the state: %w", err)
 		}
 	}
 	return rows, nil
@@ -174,7 +173,7 @@ func loadArea(ctx context.Context, state State, area Area) (map[Name]row, error)
 		if err != nil {
 			return nil, fmt.Errorf("names: load state: %w", err)
 		}
-		name, err := nameOfRoutingKey(string(item.Key))
+		name, err := parseRoutingKey(string(item.Key))
 		if err != nil {
 			return nil, fmt.Errorf("names: load state: %w", err)
 		}

@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 )
 
-// A node is a swarm on this machine, and the Names over it.
-type node struct {
+// A testNode is a swarm on this machine with a Names over it.
+type testNode struct {
 	swarm *swarm.Swarm
 	names *Names
 }
@@ -41,7 +41,7 @@ func newSwarm(t *testing.T) *swarm.Swarm {
 	return s
 }
 
-func newNode(t *testing.T, c Config) *node {
+func newTestNode(t *testing.T, c Config) *testNode {
 	t.Helper()
 	s := newSwarm(t)
 	c.Network.Host, c.Network.Topics, c.peersEvery = s.Host(), SwarmTopics(s), 20*time.Millisecond
@@ -54,7 +54,7 @@ func newNode(t *testing.T, c Config) *node {
 			t.Error(err)
 		}
 	})
-	return &node{s, n}
+	return &testNode{s, n}
 }
 
 func connect(t *testing.T, from, to *swarm.Swarm) {
@@ -83,7 +83,7 @@ func awaitUpdate(t *testing.T, n *Names, want *Record) {
 	t.Fatal("the updates ended")
 }
 
-// awaitPeers waits until so many peers are known to be at a topic.
+// awaitPeers waits until a topic has n peers.
 func awaitPeers(t *testing.T, topic Topic, n int) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -92,13 +92,13 @@ func awaitPeers(t *testing.T, topic Topic, n int) {
 		select {
 		case <-tick.C:
 		case <-t.Context().Done():
-			t.Fatal("they never met")
+			t.Fatal("the topic's peers never connected")
 		}
 	}
 }
 
-// publishOn publishes where nobody is connected yet.
-func publishOn(t *testing.T, n *node, value string) *Record {
+// publishUnsent publishes a record before any peer is connected.
+func publishUnsent(t *testing.T, n *testNode, value string) *Record {
 	t.Helper()
 	key, _ := newKey(t)
 	r, err := n.names.Publish(t.Context(), key, Publication{Value: value})
@@ -108,9 +108,10 @@ func publishOn(t *testing.T, n *node, value string) *Record {
 	return r
 }
 
-// TestPush hears of a record that is published after the topic was subscribed.
-func TestPush(t *testing.T) {
-	alice, bob := newNode(t, Config{}), newNode(t, Config{})
+// TestPubsub: followers receive a record published before they subscribed, and
+// the next one.
+func TestPubsub(t *testing.T) {
+	alice, bob := newTestNode(t, Config{}), newTestNode(t, Config{})
 	key, name := newKey(t)
 	first, err := alice.names.Publish(t.Context(), key, Publication{Value: pathA})
 	if !errors.Is(err, ErrNotSent) {
@@ -120,28 +121,28 @@ func TestPush(t *testing.T) {
 	if err := bob.names.Follow(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	// The first came before Bob: he has to ask for it.
+	// The first record is older than the subscription: Bob has to fetch it.
 	awaitUpdate(t, bob.names, first)
-	awaitPeers(t, alice.names.feed(name).topic, 1)
+	awaitPeers(t, alice.names.subscription(name).topic, 1)
 	second, err := alice.names.Publish(t.Context(), key, Publication{Value: pathB})
 	if err != nil {
 		t.Fatal(err)
 	}
 	awaitUpdate(t, bob.names, second)
 
-	// Carol never meets Alice, who is gone.
+	// Carol never connects to Alice, who has left.
 	if err := alice.names.Close(); err != nil {
 		t.Fatal(err)
 	}
-	carol := newNode(t, Config{})
+	carol := newTestNode(t, Config{})
 	connect(t, carol.swarm, bob.swarm)
 	if err := carol.names.Follow(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
 	awaitUpdate(t, carol.names, second)
-	awaitPeers(t, carol.names.feed(name).topic, 1)
+	awaitPeers(t, carol.names.subscription(name).topic, 1)
 
-	// What is wrong isn't taken, and does no harm.
+	// Invalid messages are refused, and do no harm.
 	mallory := newSwarm(t)
 	connect(t, mallory, bob.swarm)
 	topic, err := mallory.Topic(name.Topic(), swarm.TopicOptions{})
@@ -158,8 +159,8 @@ func TestPush(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// Mallory may not know yet that Bob subscribed: then the record is spread
-	// by who hears of it otherwise.
+	// Mallory may not know yet that Bob subscribed. A Put at Carol broadcasts the
+	// record, too.
 	if _, err := carol.names.Put(t.Context(), name, third.Bytes()); err != nil {
 		t.Fatal(err)
 	}
@@ -167,15 +168,16 @@ func TestPush(t *testing.T) {
 	if err := bob.names.Unfollow(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
-	if f := bob.names.feed(name); f != nil {
+	if s := bob.names.subscription(name); s != nil {
 		t.Error("the topic is open after Unfollow")
 	}
 }
 
-// TestNotPassedOn has Bob between Mallory and Dave, who takes anything: what is no
-// record of the name, an old one, or no news ends with Bob.
-func TestNotPassedOn(t *testing.T) {
-	bob, mallory, dave := newNode(t, Config{}), newSwarm(t), newSwarm(t)
+// TestNotForwarded has Bob between Mallory and Dave, who accepts anything. Bob
+// forwards no message that is not a valid record, that is old, or that is not
+// better than his.
+func TestNotForwarded(t *testing.T) {
+	bob, mallory, dave := newTestNode(t, Config{}), newSwarm(t), newSwarm(t)
 	key, name := newKey(t)
 	if err := bob.names.Follow(t.Context(), name); err != nil {
 		t.Fatal(err)
@@ -191,12 +193,12 @@ func TestNotPassedOn(t *testing.T) {
 		connect(t, s, bob.swarm)
 	}
 	awaitPeers(t, topics[mallory], 1)
-	awaitPeers(t, bob.names.feed(name).topic, 2)
+	awaitPeers(t, bob.names.subscription(name).topic, 2)
 	held := mustRecord(t, key, Fields{Sequence: 3})
 	if _, err := bob.names.Put(t.Context(), name, held.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	// Gossip reaches Dave once Bob has taken him into his mesh.
+	// Gossip reaches Dave once he is in Bob's mesh.
 	ctx, stop := context.WithCancel(t.Context())
 	var publishing sync.WaitGroup
 	defer publishing.Wait()
@@ -229,13 +231,13 @@ func TestNotPassedOn(t *testing.T) {
 		}
 		r, err := ParseRecord(name, m.Data)
 		if err != nil || r.Valid(time.Now()) != nil || r.Sequence() < 3 {
-			t.Fatalf("Bob passed on %.40q: %v", m.Data, err)
+			t.Fatalf("Bob forwarded %.40q: %v", m.Data, err)
 		}
 		if m.From != mallory.ID() {
-			continue // what Bob was told otherwise
+			continue // published by Bob
 		}
 		if r.Compare(held) <= 0 {
-			t.Fatalf("Bob passed on a record of the sequence %d until %v, which is no news", r.Sequence(), r.Validity())
+			t.Fatalf("Bob forwarded a record of sequence %d until %v, which is not better", r.Sequence(), r.Validity())
 		}
 		if came++; came == 5 {
 			return
@@ -244,39 +246,39 @@ func TestNotPassedOn(t *testing.T) {
 	t.Fatal("the topic ended")
 }
 
-// TestFetch asks peers for records, and resolves by that alone.
+// TestFetch fetches records from peers, and looks names up with no other source.
 func TestFetch(t *testing.T) {
-	alice, bob := newNode(t, Config{}), newNode(t, Config{})
-	r := publishOn(t, alice, pathA)
+	alice, bob := newTestNode(t, Config{}), newTestNode(t, Config{})
+	r := publishUnsent(t, alice, pathA)
 	connect(t, bob.swarm, alice.swarm)
 	raw, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), r.Name())
 	if err != nil || !bytes.Equal(raw, r.Bytes()) {
 		t.Errorf("FetchRecord: got %d bytes, %v, want the record", len(raw), err)
 	}
-	got, err := bob.names.Latest(t.Context(), r.Name())
+	got, err := bob.names.LookupLatest(t.Context(), r.Name())
 	wantRecord(t, "Latest", got, err, r)
 
-	// Bob doesn't tell what he looked up.
+	// Bob doesn't serve names that he only looked up.
 	if _, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); !errors.Is(err, ErrNotFound) {
-		t.Errorf("FetchRecord of what was looked up: got %v, want ErrNotFound", err)
+		t.Errorf("FetchRecord of a name looked up: got %v, want ErrNotFound", err)
 	}
 	if err := bob.names.Follow(t.Context(), r.Name()); err != nil {
 		t.Fatal(err)
 	}
 	if raw, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); err != nil || !bytes.Equal(raw, r.Bytes()) {
-		t.Errorf("FetchRecord of what is followed: got %d bytes, %v", len(raw), err)
+		t.Errorf("FetchRecord of a followed name: got %d bytes, %v", len(raw), err)
 	}
 	_, stranger := newKey(t)
 	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), stranger); !errors.Is(err, ErrNotFound) {
 		t.Errorf("FetchRecord of another name: got %v, want ErrNotFound", err)
 	}
 	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), newSwarm(t).ID(), stranger); err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("FetchRecord from who isn't connected: got %v, want another error", err)
+		t.Errorf("FetchRecord from a peer that isn't connected: got %v, want another error", err)
 	}
 }
 
-// send writes to a peer by the fetch protocol and reads what comes.
-func send(t *testing.T, h host.Host, to peer.ID, data []byte) ([]byte, error) {
+// sendFetch writes to a peer by the fetch protocol and reads its answer.
+func sendFetch(t *testing.T, h host.Host, to peer.ID, data []byte) ([]byte, error) {
 	t.Helper()
 	stream, err := h.NewStream(t.Context(), to, fetchProtocol)
 	if err != nil {
@@ -293,21 +295,21 @@ func send(t *testing.T, h host.Host, to peer.ID, data []byte) ([]byte, error) {
 }
 
 func TestHostileFetchers(t *testing.T) {
-	alice, mallory := newNode(t, Config{}), newSwarm(t)
-	r := publishOn(t, alice, pathA)
+	alice, mallory := newTestNode(t, Config{}), newSwarm(t)
+	r := publishUnsent(t, alice, pathA)
 	connect(t, mallory, alice.swarm)
 	for what, data := range map[string][]byte{
 		"nothing": nil, "too long": protowire.AppendVarint(nil, maxFetchRequest+1), "endless": bytes.Repeat([]byte{0xff}, 20),
 		"cut": {10, 1}, "noise": frame([]byte("noise")),
 	} {
-		if got, err := send(t, mallory.Host(), alice.swarm.ID(), data); err == nil {
+		if got, err := sendFetch(t, mallory.Host(), alice.swarm.ID(), data); err == nil {
 			t.Errorf("%s: got %x, want a reset", what, got)
 		}
 	}
 	for what, key := range map[string]string{
 		"no key": "", "no name": "/ipns/x", "another kind": "/pk/" + r.Name().hash, "the text": "/ipns/" + r.Name().String(),
 	} {
-		got, err := send(t, mallory.Host(), alice.swarm.ID(), frame(marshalRequest(key)))
+		got, err := sendFetch(t, mallory.Host(), alice.swarm.ID(), frame(marshalRequest(key)))
 		if err != nil || !bytes.Equal(got, frame([]byte{8, 1})) {
 			t.Errorf("%s: got %x, %v, want NOT_FOUND", what, got, err)
 		}
@@ -316,7 +318,7 @@ func TestHostileFetchers(t *testing.T) {
 	key := r.Name().RoutingKey()
 	request := append([]byte{byte(2 + len(key)), 10, byte(len(key))}, key...)
 	want := append([]byte{0x12}, append(protowire.AppendVarint(nil, uint64(len(r.Bytes()))), r.Bytes()...)...)
-	got, err := send(t, mallory.Host(), alice.swarm.ID(), request)
+	got, err := sendFetch(t, mallory.Host(), alice.swarm.ID(), request)
 	if err != nil || !bytes.Equal(got, append(protowire.AppendVarint(nil, uint64(len(want))), want...)) {
 		t.Errorf("got %x, %v, want the record", got, err)
 	}
@@ -326,7 +328,7 @@ func TestHostileAnswers(t *testing.T) {
 	key, name := newKey(t)
 	other, _ := newKey(t)
 	good := mustRecord(t, key, Fields{Sequence: 4})
-	bob := newNode(t, Config{LookupTime: time.Second})
+	bob := newTestNode(t, Config{LookupTime: time.Second})
 	for what, answer := range map[string]func(network.Stream){
 		"reset":    func(s network.Stream) { s.Reset() },
 		"nothing":  func(s network.Stream) { s.Close() },
@@ -354,15 +356,15 @@ func TestHostileAnswers(t *testing.T) {
 		if given := what == "another's" || what == "no record"; (err == nil) != given {
 			t.Errorf("%s: got %d bytes, %v", what, len(raw), err)
 		}
-		if r, err := bob.names.Record(t.Context(), name); !errors.Is(err, ErrNotFound) {
+		if r, err := bob.names.Lookup(t.Context(), name); !errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got %v, %v, want ErrNotFound", what, r, err)
 		}
 		if err := mallory.Close(); err != nil {
 			t.Error(err)
 		}
 	}
-	if bob.names.table.entries[name] != nil {
-		t.Error("something of it is remembered")
+	if bob.names.cache.names[name] != nil {
+		t.Error("a refused record is in the cache")
 	}
 	got, err := bob.names.Put(t.Context(), name, good.Bytes())
 	if !errors.Is(err, ErrNotSent) {
@@ -371,7 +373,7 @@ func TestHostileAnswers(t *testing.T) {
 	wantRecord(t, "Put", got, nil, good)
 }
 
-// A fakeTopic is a topic nobody else is at.
+// A fakeTopic is a topic without peers.
 type fakeTopic struct{ closed chan struct{} }
 
 func (f fakeTopic) Publish(context.Context, []byte) error { return nil }
@@ -386,9 +388,9 @@ func (f fakeTopic) Messages(ctx context.Context) iter.Seq2[swarm.Message, error]
 	}
 }
 
-// TestFeeds opens a topic for each name that is kept, once, and again after a
-// restart.
-func TestFeeds(t *testing.T) {
+// TestSubscriptions: the topic of each kept name is opened once, and again after
+// a restart.
+func TestSubscriptions(t *testing.T) {
 	opened := make(map[string]int)
 	c := Config{State: &memoryState{}, Network: Network{Topics: func(name string, _ Validator) (Topic, error) {
 		opened[name]++
@@ -462,9 +464,9 @@ func TestUpdatesEnd(t *testing.T) {
 	}
 }
 
-// TestChangeOfMind has a name unfollowed while its topic is still being opened,
-// and then followed again.
-func TestChangeOfMind(t *testing.T) {
+// TestUnfollowWhileOpening unfollows a name while its topic is being opened, and
+// then follows it again.
+func TestUnfollowWhileOpening(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		gate := make(chan struct{})
 		n, err := New(t.Context(), Config{Network: Network{Topics: func(string, Validator) (Topic, error) {
@@ -488,8 +490,8 @@ func TestChangeOfMind(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if got, want := n.feed(name) != nil, i == 2; got != want {
-				t.Errorf("change %d: got a feed %v, want %v", i, got, want)
+			if got, want := n.subscription(name) != nil, i == 2; got != want {
+				t.Errorf("change %d: got a subscription %v, want %v", i, got, want)
 			}
 			gate = make(chan struct{})
 		}
