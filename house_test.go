@@ -211,7 +211,7 @@ var dependencies = map[string]string{
 	"filippo.io/age":                        "keys that are encrypted at rest",
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
-	"github.com/hashicorp/golang-lru/v2":    "the cache of providers",
+	"github.com/hashicorp/golang-lru/v2":    "the caches of providers and DNSLinks",
 	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
 	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
 	"github.com/ipfs/go-cid":                "CIDs",

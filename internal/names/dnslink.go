@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
 	"github.com/ipfs/boxo/path"
 	"github.com/miekg/dns"
 )
@@ -87,9 +88,9 @@ type DNSLink struct {
 	timeout  time.Duration
 	client   *http.Client
 	querying chan struct{} // a semaphore of maxDNSQueries
+	cache    *lru.Cache[string, cachedLink]
 
-	mu    sync.Mutex // guards the following fields
-	cache map[string]cachedLink
+	mu    sync.Mutex // guards the following field
 	calls map[string]*dnsCall
 }
 
@@ -118,7 +119,11 @@ func NewDNSLink(c DNSConfig) (*DNSLink, error) {
 		static: make(map[string]string), doh: make(map[string]string),
 		servers: slices.Clone(c.Servers), timeout: c.Timeout, client: c.Client,
 		querying: make(chan struct{}, maxDNSQueries),
-		cache:    make(map[string]cachedLink), calls: make(map[string]*dnsCall),
+		calls:    make(map[string]*dnsCall),
+	}
+	var err error
+	if d.cache, err = lru.New[string, cachedLink](maxLinks); err != nil {
+		return nil, fmt.Errorf("names: DNSLink cache: %w", err)
 	}
 	if d.timeout == 0 {
 		d.timeout = 10 * time.Second
@@ -218,16 +223,14 @@ func (d *DNSLink) lookupLocal(domain string) (name string, link Link, known bool
 	if !strings.Contains(name, ".") {
 		return "", Link{}, false, fmt.Errorf("names: %.100q: %w: want an IPNS name, or a domain with a dot", domain, ErrInvalid)
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	c, ok := d.cache[name]
+	c, ok := d.cache.Get(name)
 	if !ok {
 		return name, Link{}, false, nil
 	}
 	ttl := time.Until(c.expires)
 	switch {
 	case ttl <= 0:
-		delete(d.cache, name)
+		d.cache.Remove(name)
 		return name, Link{}, false, nil
 	case c.path == "":
 		return "", Link{}, false, fmt.Errorf("names: DNSLink of %s: %w", name, ErrNotFound)
@@ -320,16 +323,7 @@ func (d *DNSLink) runCall(ctx context.Context, call *dnsCall, name string) {
 	if keep <= 0 {
 		return
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	// Any one makes room: which doesn't matter with so many.
-	for other := range d.cache {
-		if len(d.cache) < maxLinks {
-			break
-		}
-		delete(d.cache, other)
-	}
-	d.cache[name] = cachedLink{call.path, time.Now().Add(keep)}
+	d.cache.Add(name, cachedLink{call.path, time.Now().Add(keep)})
 }
 
 // readLinks queries the link of a domain.

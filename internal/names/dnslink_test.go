@@ -322,8 +322,8 @@ func TestHostileDoH(t *testing.T) {
 		if err == nil || errors.Is(err, ErrNotFound) {
 			t.Errorf("%s: got %+v, %v, want an error that isn't ErrNotFound", name, link, err)
 		}
-		if len(d.cache) != 0 {
-			t.Errorf("%s: the cache has %d entries, want none", name, len(d.cache))
+		if d.cache.Len() != 0 {
+			t.Errorf("%s: the cache has %d entries, want none", name, d.cache.Len())
 		}
 		server.Close()
 	}
