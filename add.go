@@ -21,57 +21,58 @@ import (
 type AddOptions struct {
 	// Profile is the name of an IPIP-499 profile, which decides the CIDs:
 	// "unixfs-v1-2025" or "unixfs-v0-2015". Empty: the former.
-	Profile string
+	Profile string `json:"profile,omitempty"`
 	// Chunker says how files are cut, where that is to differ from the
 	// profile: "size-N" (bytes), "rabin", "rabin-MIN-AVG-MAX" or "buzhash".
-	Chunker string
+	Chunker string `json:"chunker,omitempty"`
 	// Trickle arranges the leaves of files so that their beginnings need few
 	// blocks. False: a balanced tree, as both profiles have it.
-	Trickle bool
+	Trickle bool `json:"trickle,omitempty"`
 
 	// Alias is the name under which what is added is kept. Empty: "pin/" and
 	// its CID (PinName).
-	Alias string
+	Alias string `json:"alias,omitempty"`
 	// NoPin sets no alias: what is added is a cache.
-	NoPin bool
+	NoPin bool `json:"noPin,omitempty"`
 
 	// Wrap, if not empty, puts what is added into a directory, under this
 	// name.
-	Wrap string
+	Wrap string `json:"wrap,omitempty"`
 	// SkipHidden leaves out of directories what has a name that begins with a
 	// dot.
-	SkipHidden bool
+	SkipHidden bool `json:"skipHidden,omitempty"`
 	// Exclude leaves out what matches one of these patterns, in the manner of
 	// gitignore: relative to what is added, "*" within a name, "**" across
 	// directories, a slash at the end for directories alone, "!" to take back
 	// an earlier one.
-	Exclude []string
+	Exclude []string `json:"exclude,omitempty"`
 	// Include, if not empty, leaves out what matches none of these patterns
 	// and lies below no directory that does.
-	Include []string
+	Include []string `json:"include,omitempty"`
 	// IgnoreFiles are names of files (such as ".ipfsignore") that hold, in any
 	// directory, patterns of what to leave out below it.
-	IgnoreFiles []string
+	IgnoreFiles []string `json:"ignoreFiles,omitempty"`
 	// KeepMode and KeepTimes keep the permissions and the modification times
 	// of files and directories, which changes the CIDs.
-	KeepMode, KeepTimes bool
+	KeepMode  bool `json:"keepMode,omitempty"`
+	KeepTimes bool `json:"keepTimes,omitempty"`
 
 	// NoCopy keeps the bytes of files where they are: AddPath puts nothing but
 	// directories and the upper nodes of files into the store. The profile
 	// must have raw leaves. A file that is changed afterwards is damaged
 	// content, found out when it's read; add it again.
-	NoCopy bool
+	NoCopy bool `json:"noCopy,omitempty"`
 
 	// Rehash reads every file. False: AddPath passes over those that have not
 	// changed since they were last added in the same manner, as far as size,
 	// times and inode tell.
-	Rehash bool
+	Rehash bool `json:"rehash,omitempty"`
 
 	// Progress, if not nil, is counted up as adding goes.
-	Progress *AddProgress
-	// Added, if not nil, is told of each file, symlink and directory when it
+	Progress *AddProgress `json:"-"`
+	// OnAdd, if not nil, is called for each file, symlink and directory when it
 	// is complete; it's kept only when the whole is. Whoever adds waits for it.
-	Added func(AddedEntry)
+	OnAdd func(AddEntry) `json:"-"`
 }
 
 // AddProgress counts what adding has done so far. It may be read at any time.
@@ -80,30 +81,33 @@ type AddProgress struct {
 	Bytes, Files atomic.Int64
 }
 
-// An AddedEntry is one file, directory or symlink of what is added.
-type AddedEntry struct {
+// An AddEntry is one file, directory or symlink of what is added.
+type AddEntry struct {
 	// Path is relative to what is added, with slashes; "." is that itself.
-	Path string
-	CID  cid.Cid
+	Path string  `json:"path"`
+	CID  cid.Cid `json:"cid"`
 	// Type is 0 for a file, fs.ModeDir or fs.ModeSymlink.
-	Type fs.FileMode
+	Type fs.FileMode `json:"type,omitempty"`
 	// Size is the bytes of a file's content, or of those of all files in a
 	// directory.
-	Size int64
+	Size int64 `json:"size"`
 }
 
-// Added is what was added.
-type Added struct {
+// AddResult is what was added.
+type AddResult struct {
 	// CID is the root.
-	CID cid.Cid
+	CID cid.Cid `json:"cid"`
 	// Size is the bytes of all files' contents; DAGSize that of all blocks,
 	// those that occur twice counted twice.
-	Size, DAGSize int64
+	Size    int64 `json:"size"`
+	DAGSize int64 `json:"dagSize"`
 	// HashedBytes are those of the files that were read: all, or those that
 	// had changed.
-	HashedBytes int64
+	HashedBytes int64 `json:"hashedBytes"`
 	// Files, Dirs and Symlinks count what was added.
-	Files, Dirs, Symlinks int
+	Files    int `json:"files"`
+	Dirs     int `json:"dirs"`
+	Symlinks int `json:"symlinks"`
 }
 
 // unixfs returns the options as the import pipeline has them.
@@ -124,9 +128,9 @@ func (o AddOptions) unixfs() (unixfs.Options, error) {
 		KeepMode: o.KeepMode, KeepTimes: o.KeepTimes,
 		Progress: (*unixfs.Progress)(o.Progress),
 	}
-	if told := o.Added; told != nil {
+	if told := o.OnAdd; told != nil {
 		u.Added = func(a unixfs.Added) {
-			told(AddedEntry{Path: a.Path, CID: a.CID, Type: modeOf(a.Type), Size: int64(a.Size)})
+			told(AddEntry{Path: a.Path, CID: a.CID, Type: modeOf(a.Type), Size: int64(a.Size)})
 		}
 	}
 	return u, nil
@@ -164,29 +168,29 @@ func modeOf(t unixfs.Type) fs.FileMode {
 // returns without an error, the file is kept, under o.Alias or pin/CID, and
 // survives any crash. On an error nothing of it is kept. See Adder for several
 // files as one change.
-func (n *Node) Add(ctx context.Context, r io.Reader, o AddOptions) (Added, error) {
-	return n.addOne(ctx, o, func(a *Adder) (Added, error) { return a.Add(ctx, r) })
+func (n *Node) Add(ctx context.Context, r io.Reader, o AddOptions) (AddResult, error) {
+	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.Add(ctx, r) })
 }
 
 // AddFS adds a directory: fsys, whole. Files are opened by several goroutines
 // at once, which fsys must allow; symlinks are kept as such. What is no file,
 // directory or symlink is an error that names it, as is a file that isn't as
 // long as fsys said.
-func (n *Node) AddFS(ctx context.Context, fsys fs.FS, o AddOptions) (Added, error) {
-	return n.addOne(ctx, o, func(a *Adder) (Added, error) { return a.AddFS(ctx, fsys) })
+func (n *Node) AddFS(ctx context.Context, fsys fs.FS, o AddOptions) (AddResult, error) {
+	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.AddFS(ctx, fsys) })
 }
 
 // AddPath adds what path names on disk: a file, a symlink, or a directory with
 // all that is in it. What was added before and has not changed since is not
 // read again, see AddOptions.Rehash.
-func (n *Node) AddPath(ctx context.Context, path string, o AddOptions) (Added, error) {
-	return n.addOne(ctx, o, func(a *Adder) (Added, error) { return a.AddPath(ctx, path) })
+func (n *Node) AddPath(ctx context.Context, path string, o AddOptions) (AddResult, error) {
+	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.AddPath(ctx, path) })
 }
 
-func (n *Node) addOne(ctx context.Context, o AddOptions, add func(*Adder) (Added, error)) (Added, error) {
+func (n *Node) addOne(ctx context.Context, o AddOptions, add func(*Adder) (AddResult, error)) (AddResult, error) {
 	a, err := n.Adder(o)
 	if err != nil {
-		return Added{}, err
+		return AddResult{}, err
 	}
 	defer a.Discard()
 	added, err := add(a)
@@ -194,7 +198,7 @@ func (n *Node) addOne(ctx context.Context, o AddOptions, add func(*Adder) (Added
 		err = a.Commit(ctx)
 	}
 	if err != nil {
-		return Added{}, err
+		return AddResult{}, err
 	}
 	return added, nil
 }
@@ -287,31 +291,31 @@ func (nowhere) ReleasesBlocks() bool                            { return true }
 
 // Add adds a file, as Node.Add does. After an error nothing of it is part of
 // the change.
-func (a *Adder) Add(ctx context.Context, r io.Reader) (Added, error) {
+func (a *Adder) Add(ctx context.Context, r io.Reader) (AddResult, error) {
 	return a.added(unixfs.Import(ctx, a.put, r, a.options))
 }
 
 // AddFS adds a directory, as Node.AddFS does.
-func (a *Adder) AddFS(ctx context.Context, fsys fs.FS) (Added, error) {
+func (a *Adder) AddFS(ctx context.Context, fsys fs.FS) (AddResult, error) {
 	return a.added(unixfs.ImportFS(ctx, a.put, fsys, a.options))
 }
 
 // AddPath adds what path names on disk, as Node.AddPath does.
-func (a *Adder) AddPath(ctx context.Context, path string) (Added, error) {
+func (a *Adder) AddPath(ctx context.Context, path string) (AddResult, error) {
 	return a.addPath(ctx, path, a.options)
 }
 
 // AddWrapped is AddPath with a name of its own for AddOptions.Wrap.
-func (a *Adder) AddWrapped(ctx context.Context, path, wrap string) (Added, error) {
+func (a *Adder) AddWrapped(ctx context.Context, path, wrap string) (AddResult, error) {
 	o := a.options
 	o.Wrap = wrap
 	return a.addPath(ctx, path, o)
 }
 
-func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Added, error) {
+func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (AddResult, error) {
 	cache, err := a.cache(ctx, path, o)
 	if err != nil {
-		return Added{}, err
+		return AddResult{}, err
 	}
 	if cache != nil {
 		o.Remembers = cache
@@ -319,7 +323,7 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 	}
 	if a.noCopy && a.node != nil {
 		if o.Leaf, err = a.refer(path, o.Wrap); err != nil {
-			return Added{}, err
+			return AddResult{}, err
 		}
 	}
 	r, err := unixfs.ImportPath(ctx, a.put, path, o)
@@ -341,15 +345,15 @@ func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*stat
 	return a.node.statCaches.Open(ctx, a.batch, abs, o.Manner())
 }
 
-func (a *Adder) added(r unixfs.Result, err error) (Added, error) {
+func (a *Adder) added(r unixfs.Result, err error) (AddResult, error) {
 	if err != nil {
-		return Added{}, err
+		return AddResult{}, err
 	}
 	if a.alias != "" && len(a.roots) > 0 {
-		return Added{}, fmt.Errorf("cairn: add: the alias %q can name one root only", a.alias)
+		return AddResult{}, fmt.Errorf("cairn: add: the alias %q can name one root only", a.alias)
 	}
 	a.roots = append(a.roots, r.CID)
-	return Added{
+	return AddResult{
 		CID: r.CID, Size: int64(r.Size), DAGSize: int64(r.DAGSize), HashedBytes: int64(r.Hashed),
 		Files: r.Files, Dirs: r.Dirs, Symlinks: r.Symlinks,
 	}, nil

@@ -172,7 +172,7 @@ func ExampleNode_AddFS() {
 	defer n.Close()
 	added, err := n.AddFS(ctx, site(), cairn.AddOptions{
 		Alias: "site",
-		Added: func(e cairn.AddedEntry) { fmt.Println(e.Path, e.Size) },
+		OnAdd: func(e cairn.AddEntry) { fmt.Println(e.Path, e.Size) },
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -122,7 +122,7 @@ func TestAddPathAgain(t *testing.T) {
 	repo, dir := t.TempDir(), t.TempDir()
 	big := strings.Repeat("x", 3<<20)
 	writeTree(t, dir, map[string]string{"a": "one", "sub/b": "two", "sub/c": big})
-	add := func(n *Node, o AddOptions) Added {
+	add := func(n *Node, o AddOptions) AddResult {
 		t.Helper()
 		o.Alias = "dir"
 		got, err := n.AddPath(ctx, dir, o)

@@ -35,24 +35,24 @@ func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider,
 	}
 }
 
-// A FoundPeer is a peer's addresses and who told them: "connected" if the node
+// A PeerAddrs is a peer's addresses and who told them: "connected" if the node
 // is connected to it, else as in Provider.
-type FoundPeer struct {
+type PeerAddrs struct {
 	peer.AddrInfo
 	Source string
 }
 
 // FindPeer asks everybody for a peer's addresses, and yields them as they come;
 // only what brings something new. It ends as FindProviders does.
-func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[FoundPeer, error] {
-	return func(yield func(FoundPeer, error) bool) {
+func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, error] {
+	return func(yield func(PeerAddrs, error) bool) {
 		net, err := n.online(ctx)
 		if err != nil {
-			yield(FoundPeer{}, fmt.Errorf("find the peer %s: %w", id, err))
+			yield(PeerAddrs{}, fmt.Errorf("find the peer %s: %w", id, err))
 			return
 		}
 		for p, err := range net.routing.FindPeer(ctx, id) {
-			if !yield(FoundPeer(p), err) {
+			if !yield(PeerAddrs(p), err) {
 				return
 			}
 		}
@@ -62,15 +62,15 @@ func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[FoundPeer, er
 // ClosestPeers yields the peers of the DHT that are closest to a key, 20 of each
 // DHT. The key is a multihash: the bytes of Cid.Hash, or of a peer id. It ends
 // as FindProviders does.
-func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[FoundPeer, error] {
-	return func(yield func(FoundPeer, error) bool) {
+func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[PeerAddrs, error] {
+	return func(yield func(PeerAddrs, error) bool) {
 		net, err := n.online(ctx)
 		if err != nil {
-			yield(FoundPeer{}, fmt.Errorf("find the closest peers: %w", err))
+			yield(PeerAddrs{}, fmt.Errorf("find the closest peers: %w", err))
 			return
 		}
 		for p, err := range net.routing.ClosestPeers(ctx, string(key)) {
-			if !yield(FoundPeer(p), err) {
+			if !yield(PeerAddrs(p), err) {
 				return
 			}
 		}
@@ -129,16 +129,18 @@ func (n *Node) PutRecord(ctx context.Context, key string, value []byte) error {
 
 // A RoutingStatus is how finding is doing.
 type RoutingStatus struct {
-	Mode RoutingMode
+	Mode RoutingMode `json:"mode"`
 	// Peers are those in the routing table of the internet's DHT, LocalPeers in
 	// the local network's, AllPeers in the accelerated table.
-	Peers, LocalPeers, AllPeers int
+	Peers      int `json:"peers"`
+	LocalPeers int `json:"localPeers"`
+	AllPeers   int `json:"allPeers"`
 	// Server tells whether the node answers for the internet's DHT.
-	Server bool
+	Server bool `json:"server"`
 	// Ready tells whether the accelerated table answers.
-	Ready bool
+	Ready bool `json:"ready"`
 	// Cached is of how many CIDs providers are remembered.
-	Cached int
+	Cached int `json:"cached"`
 }
 
 // Bootstrap are the peers by which the node enters the network, as it was

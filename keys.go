@@ -28,11 +28,11 @@ const keysDir = "keys"
 // A Key says what private key there is.
 type Key struct {
 	// Name is what the key is called here.
-	Name string
+	Name string `json:"name"`
 	// ID is the IPNS name that belongs to the key: k51…
-	ID string
+	ID string `json:"id"`
 	// Encrypted: it takes the passphrase to use it.
-	Encrypted bool
+	Encrypted bool `json:"encrypted"`
 }
 
 func newKey(k names.KeyInfo) Key { return Key{k.Name, k.ID.String(), k.Encrypted} }

@@ -69,19 +69,19 @@ func (d DNS) open() (*names.DNSLink, error) {
 // A NameRecord is what the owner of a name signed.
 type NameRecord struct {
 	// Name is the IPNS name: k51…
-	Name string
+	Name string `json:"name,omitempty"`
 	// Value is the path that the name leads to. Empty: it is something else.
-	Value string
+	Value string `json:"value"`
 	// Sequence is the version: of two records the higher one counts.
-	Sequence uint64
+	Sequence uint64 `json:"sequence"`
 	// Validity is when the record expires.
-	Validity time.Time
+	Validity time.Time `json:"validity"`
 	// TTL is how long it may be cached.
-	TTL time.Duration
+	TTL time.Duration `json:"ttl"`
 	// Metadata are further signed fields: string, []byte, int64 or bool.
-	Metadata map[string]any
+	Metadata map[string]any `json:"metadata,omitempty"`
 	// Raw is the signed record.
-	Raw []byte
+	Raw []byte `json:"record"`
 }
 
 func newNameRecord(r *names.Record) NameRecord {

@@ -30,27 +30,27 @@ func DefaultListen() []string {
 
 // A Peer is what is known of a peer.
 type Peer struct {
-	ID peer.ID
+	ID peer.ID `json:"peerId"`
 	// Connected tells whether there's a connection. Addr is the peer's end of
 	// it, Inbound whether the peer opened it, Since when it was opened; Relayed
 	// if it goes through others, which blocks don't.
-	Connected bool
-	Addr      multiaddr.Multiaddr
-	Inbound   bool
-	Since     time.Time
-	Relayed   bool
+	Connected bool                `json:"connected"`
+	Addr      multiaddr.Multiaddr `json:"address,omitempty"`
+	Inbound   bool                `json:"inbound,omitempty"`
+	Since     time.Time           `json:"since,omitzero"`
+	Relayed   bool                `json:"relayed,omitempty"`
 	// Protected: the connection is kept, and opened again when it breaks.
-	Protected bool
+	Protected bool `json:"protected,omitempty"`
 	// Agent and Protocols are what the peer says of itself.
-	Agent     string
-	Protocols []string
+	Agent     string   `json:"agent,omitempty"`
+	Protocols []string `json:"protocols,omitempty"`
 	// RTT is how long a message takes there and back; zero: not measured.
-	RTT time.Duration
+	RTT time.Duration `json:"rtt,omitzero"`
 	// Known are addresses at which it was, or is said to be.
-	Known []multiaddr.Multiaddr
+	Known []multiaddr.Multiaddr `json:"addresses,omitempty"`
 	// Failure is why the last call failed, FailedAt when. Empty: it didn't.
-	Failure  string
-	FailedAt time.Time
+	Failure  string    `json:"failure,omitempty"`
+	FailedAt time.Time `json:"failedAt,omitzero"`
 }
 
 func newPeer(p swarm.PeerInfo) Peer {
@@ -249,12 +249,12 @@ type PeerEventKind string
 // A PeerEvent is something that happened in the network.
 type PeerEvent struct {
 	// Kind is "connected", "disconnected", "listening", …
-	Kind PeerEventKind
-	Peer peer.ID
-	Addr multiaddr.Multiaddr
+	Kind PeerEventKind       `json:"kind"`
+	Peer peer.ID             `json:"peerId,omitempty"`
+	Addr multiaddr.Multiaddr `json:"address,omitempty"`
 	// Lost is how many events before this one were dropped, because nobody took
 	// them in time.
-	Lost uint64
+	Lost uint64 `json:"lost,omitempty"`
 }
 
 // PeerEvents returns what happens in the network from the call on, until ctx

@@ -78,30 +78,34 @@ func (n *Node) Unprovide(ctx context.Context, c cid.Cid) error {
 // ProvideStats are how announcing goes, in the internet's DHT if there is one.
 type ProvideStats struct {
 	// Strategy is empty if the node has a list of its own.
-	Strategy ProvideStrategy
+	Strategy ProvideStrategy `json:"strategy"`
 	// Records is how many CIDs are kept announced. -1: not known just now.
-	Records int64
+	Records int64 `json:"records"`
 	// Online tells whether peers of the DHT can be reached.
-	Online bool
+	Online bool `json:"online"`
 	// Pending are CIDs that are to be announced at once, Late the regions of the
 	// DHT whose turn has passed.
-	Pending, Late int64
+	Pending int64 `json:"pending"`
+	Late    int64 `json:"late"`
 	// Regions is into how many parts of the DHT the CIDs fall: each is one
 	// visit. Visited is how many had theirs within the last interval.
-	Regions, Visited int64
+	Regions int64 `json:"regions"`
+	Visited int64 `json:"visited"`
 	// SweepBegan is when the sweep under way began, Next when the next region
 	// is due. Zero: nothing is due.
-	SweepBegan, Next time.Time
+	SweepBegan time.Time `json:"sweepBegan,omitzero"`
+	Next       time.Time `json:"next,omitzero"`
 	// SweepTakes is how long a whole sweep takes, going by what was visited
 	// within the last interval. Zero: not known.
-	SweepTakes time.Duration
+	SweepTakes time.Duration `json:"sweepTakes"`
 	// Interval is how long it may take, 22 hours, and Fits tells whether it
 	// does. While SweepTakes is not known, it's false, unless there's nothing
 	// to announce.
-	Interval time.Duration
-	Fits     bool
+	Interval time.Duration `json:"interval"`
+	Fits     bool          `json:"fits"`
 	// Announced and Failed count CIDs since the network started.
-	Announced, Failed int64
+	Announced int64 `json:"announced"`
+	Failed    int64 `json:"failed"`
 }
 
 // ProvideStats says how announcing goes. Errors: ErrNoRouting, ErrOffline.

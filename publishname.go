@@ -14,16 +14,16 @@ import (
 type PublishOptions struct {
 	// Lifetime is how long the record is valid. Zero: DefaultNameLifetime. While
 	// the node is open and online it is renewed before it expires.
-	Lifetime time.Duration
+	Lifetime time.Duration `json:"lifetime,omitzero"`
 	// TTL is how long others may cache it. Zero: DefaultNameTTL.
-	TTL time.Duration
+	TTL time.Duration `json:"ttl,omitzero"`
 	// Sequence is the record's, above all that are in use. Zero: the next one.
-	Sequence uint64
+	Sequence uint64 `json:"sequence,omitempty"`
 	// Metadata are further signed fields, under keys that begin with an
 	// underscore: string, []byte, int64, int or bool.
-	Metadata map[string]any
+	Metadata map[string]any `json:"metadata,omitempty"`
 	// Offline asks nobody for the highest sequence, and sends nothing now.
-	Offline bool
+	Offline bool `json:"offline,omitempty"`
 }
 
 // PublishName makes the name of a key lead to a path, /ipfs/… or /ipns/…, or a

@@ -36,37 +36,38 @@ func contentPath(s string) (string, error) {
 type ResolveOptions struct {
 	// Latest waits until all who may have a record have been heard, or the time
 	// for that is up: for who acts on the answer.
-	Latest bool
+	Latest bool `json:"latest,omitempty"`
 	// Offline asks nobody: what is known here has to do.
-	Offline bool
+	Offline bool `json:"offline,omitempty"`
 }
 
 // A Resolution is where a path leads.
 type Resolution struct {
 	// Path doesn't change: /ipfs/CID or /ipld/CID, with or without more after it.
-	Path string
+	Path string `json:"path"`
 	// Root is the CID, Rest what is after it, without slashes at the ends.
-	Root cid.Cid
-	Rest string
+	Root cid.Cid `json:"cid"`
+	Rest string  `json:"rest,omitempty"`
 	// TTL is how long that may be cached. Zero: it is out of date, and being
 	// asked for again.
-	TTL time.Duration
+	TTL time.Duration `json:"ttl"`
 	// Steps are the names on the way. None: the path had no name in it.
-	Steps []NameStep
+	Steps []NameStep `json:"steps"`
 }
 
 // A NameStep is a name on the way, and where it leads.
 type NameStep struct {
 	// Name is the IPNS name, or the domain; Value the path that it leads to.
-	Name, Value string
+	Name  string `json:"name"`
+	Value string `json:"value"`
 	// Record is the IPNS record; nil for a domain.
-	Record *NameRecord
+	Record *NameRecord `json:"record,omitempty"`
 	// From says who had that: "here" (it was published here), "remembered" (from
 	// before the node was opened), "put", "peer ID", "pubsub ID", "dns",
 	// "static", or a source of content routing.
-	From string
+	From string `json:"from"`
 	// Heard is when that was; of a domain it's zero.
-	Heard time.Time
+	Heard time.Time `json:"heard,omitzero"`
 }
 
 // ResolveName follows a path, /ipns/NAME or /ipns/DOMAIN with or without more

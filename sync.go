@@ -25,54 +25,57 @@ type SyncOptions struct {
 	// From are whom to ask at once: multiaddrs of peers that end with their
 	// ids, and http or https URLs of trustless gateways. Connected peers, and
 	// the gateways of the Config, are asked, too.
-	From []string
+	From []string `json:"from,omitempty"`
 	// OnlyFrom asks nobody else.
-	OnlyFrom bool
+	OnlyFrom bool `json:"onlyFrom,omitempty"`
 	// Alias is set to the root, in one step, when all of it is here; what it
 	// stood for before stays until then. Empty: "pin/" and the CID.
-	Alias string
+	Alias string `json:"alias,omitempty"`
 	// NoPin sets no alias: what comes is a cache.
-	NoPin bool
+	NoPin bool `json:"noPin,omitempty"`
 	// Have are roots of DAGs that are here and may have much in common with
 	// the one that is got, such as former versions: peers that know how send
 	// only what is new. What Alias stands for is among them anyway.
-	Have []cid.Cid
+	Have []cid.Cid `json:"have,omitempty"`
 	// Selection leaves out a part of the DAG, now and as long as the alias
 	// stands.
-	Selection store.Selection
+	Selection store.Selection `json:"selection,omitzero"`
 	// Follow, if not nil, is given each block that comes, with its links,
 	// before it is accepted, and returns the links to go on with. An error
 	// refuses the block, and ends Sync with that error. So each block of a
 	// chain can be validated before the next is asked for.
-	Follow func(b block.Block, links []cid.Cid) ([]cid.Cid, error)
+	Follow func(b block.Block, links []cid.Cid) ([]cid.Cid, error) `json:"-"`
 }
 
 // SyncProgress is how far Sync has come.
 type SyncProgress struct {
 	// Blocks and Bytes are those that came.
-	Blocks, Bytes int64
+	Blocks int64 `json:"blocks"`
+	Bytes  int64 `json:"bytes"`
 	// Duplicates and DuplicateBytes came though they were here.
-	Duplicates, DuplicateBytes int64
+	Duplicates     int64 `json:"duplicates"`
+	DuplicateBytes int64 `json:"duplicateBytes"`
 	// Wanted is how many blocks are known to be missing. There may be more
 	// below them.
-	Wanted int
+	Wanted int `json:"wanted"`
 	// Rate is in bytes a second. Left is how long it takes still; zero while
 	// that can't be told.
-	Rate float64
-	Left time.Duration
+	Rate float64       `json:"rate"`
+	Left time.Duration `json:"left"`
 	// Sources are those that were asked.
-	Sources []SyncSource
+	Sources []SyncSource `json:"sources"`
 	// Done: all is here and durable.
-	Done bool
+	Done bool `json:"done"`
 }
 
 // A SyncSource is somebody who was asked.
 type SyncSource struct {
 	// Name is a peer's id or a gateway's URL.
-	Name          string
-	Blocks, Bytes int64
+	Name   string `json:"name"`
+	Blocks int64  `json:"blocks"`
+	Bytes  int64  `json:"bytes"`
 	// Err is why it isn't asked any more, or what failed last.
-	Err error
+	Err error `json:"error,omitempty"`
 }
 
 // Sync gets the DAG below root from whoever has it, and keeps it. It yields how

@@ -48,14 +48,14 @@ func (k EventKind) String() string {
 
 // An Event is something that happened in the store.
 type Event struct {
-	Kind   EventKind
-	Name   string
-	CID    cid.Cid
-	Blocks int64
-	Bytes  int64
+	Kind   EventKind `json:"kind"`
+	Name   string    `json:"name,omitempty"`
+	CID    cid.Cid   `json:"cid,omitzero"`
+	Blocks int64     `json:"blocks,omitempty"`
+	Bytes  int64     `json:"bytes,omitempty"`
 	// Lost is how many events before this one were dropped because the
 	// subscriber was slow.
-	Lost uint64
+	Lost uint64 `json:"lost,omitempty"`
 }
 
 // maxEvents bounds what waits for a slow subscriber.

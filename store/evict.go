@@ -16,18 +16,18 @@ import (
 type EvictOptions struct {
 	// Target is the size in bytes that packs may take on disk afterwards, as
 	// far as evicting garbage gets there; the coldest goes first.
-	Target int64
+	Target int64 `json:"target,omitempty"`
 	// DryRun changes nothing and tells what would go if all garbage went.
-	DryRun bool
+	DryRun bool `json:"dryRun,omitempty"`
 	// Confirm lets eviction go on where it's held: see ErrEvictionHeld.
-	Confirm bool
+	Confirm bool `json:"confirm,omitempty"`
 }
 
 // Evicted is what an eviction did.
 type Evicted struct {
-	Blocks int64 // how many blocks of garbage went
-	Bytes  int64 // how many bytes the packs take less on disk
-	Packs  int   // how many packs were removed
+	Blocks int64 `json:"blocks"` // how many blocks of garbage went
+	Bytes  int64 `json:"bytes"`  // how many bytes the packs take less on disk
+	Packs  int   `json:"packs"`  // how many packs were removed
 }
 
 const (

@@ -104,12 +104,12 @@ type Backing interface {
 
 // An Alias is a name for a root.
 type Alias struct {
-	Name string
-	Root cid.Cid
+	Name string  `json:"name"`
+	Root cid.Cid `json:"cid"`
 	// Held is the former root, kept alive until Root's DAG is whole
 	// (AliasOptions.Hold); else it's undefined.
-	Held      cid.Cid
-	Selection Selection
+	Held      cid.Cid   `json:"held,omitzero"`
+	Selection Selection `json:"selection,omitzero"`
 }
 
 // wantsSame tells whether two aliases want the same of the same DAG.
@@ -121,9 +121,9 @@ func (a Alias) wantsSame(b Alias) bool {
 // AliasOptions say how an alias keeps its DAG.
 type AliasOptions struct {
 	// Selection says what of the DAG is wanted. Zero: all.
-	Selection Selection
+	Selection Selection `json:"selection,omitzero"`
 	// Hold keeps the former root's DAG alive, too, until the new one is whole.
-	Hold bool
+	Hold bool `json:"hold,omitempty"`
 }
 
 // Defaults and bounds.

@@ -15,18 +15,18 @@ import (
 
 // Rebuilt is what a rebuild found in the packs.
 type Rebuilt struct {
-	Packs   int
-	Blocks  int64
-	Bytes   int64
-	Aliases int
+	Packs   int   `json:"packs"`
+	Blocks  int64 `json:"blocks"`
+	Bytes   int64 `json:"bytes"`
+	Aliases int   `json:"aliases"`
 	// Damaged counts blocks whose bytes have gone bad, and places where a pack
 	// could not be read on.
-	Damaged int64
+	Damaged int64 `json:"damaged"`
 	// EvictionHeld: no alias table was found though there are blocks. Nothing
 	// is evicted until the user confirms that no alias is missing.
-	EvictionHeld bool
+	EvictionHeld bool `json:"evictionHeld"`
 	// OldIndex is where the former index was put; empty if there was none.
-	OldIndex string
+	OldIndex string `json:"oldIndex"`
 }
 
 const (

@@ -13,11 +13,12 @@ import (
 type Selection struct {
 	// Skip lists blocks that are not wanted, nor what can be reached through
 	// them alone.
-	Skip []cid.Cid
+	Skip []cid.Cid `json:"skip,omitempty"`
 	// Share and Of keep a part of the raw leaves: those whose digest, its
 	// first eight bytes taken as a big-endian number, leaves Share-1 when
 	// divided by Of. Of 0 means all leaves.
-	Share, Of uint32
+	Share uint32 `json:"share,omitempty"`
+	Of    uint32 `json:"of,omitempty"`
 }
 
 // IsAll tells whether the selection leaves nothing out.

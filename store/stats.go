@@ -9,17 +9,17 @@ import (
 
 // Stats is what a store holds.
 type Stats struct {
-	LiveBlocks   int64 // kept alive by an alias or a pin
-	LiveBytes    int64 // what they take in packs
-	CachedBlocks int64 // garbage, kept while there is space
-	CachedBytes  int64
-	DeadBytes    int64 // of packs: blocks that are gone
-	Packs        int
-	PackBytes    int64  // what the packs take on disk
-	IndexBytes   int64  // what the index takes on disk
-	FreeBytes    uint64 // left on the disk; 0 where that can't be told
-	EvictionHeld bool   // see ErrEvictionHeld
-	LossEpoch    uint64 // starts at 1; raised when a live block was lost, or links of one were learned
+	LiveBlocks   int64  `json:"liveBlocks"`   // kept alive by an alias or a pin
+	LiveBytes    int64  `json:"liveBytes"`    // what they take in packs
+	CachedBlocks int64  `json:"cachedBlocks"` // garbage, kept while there is space
+	CachedBytes  int64  `json:"cachedBytes"`
+	DeadBytes    int64  `json:"deadBytes"` // of packs: blocks that are gone
+	Packs        int    `json:"packs"`
+	PackBytes    int64  `json:"packBytes"`    // what the packs take on disk
+	IndexBytes   int64  `json:"indexBytes"`   // what the index takes on disk
+	FreeBytes    uint64 `json:"freeBytes"`    // left on the disk; 0 where that can't be told
+	EvictionHeld bool   `json:"evictionHeld"` // see ErrEvictionHeld
+	LossEpoch    uint64 `json:"lossEpoch"`    // starts at 1; raised when a live block was lost, or links of one were learned
 }
 
 // Stats counts what the store holds. It costs no walk.

@@ -18,28 +18,28 @@ import (
 // always audited.
 type VerifyOptions struct {
 	// Data reads every block again and hashes it.
-	Data bool
+	Data bool `json:"data,omitempty"`
 	// Repair puts right what is wrong with the index, and gives up blocks
 	// whose bytes have gone bad, so that they are wanted.
-	Repair bool
+	Repair bool `json:"repair,omitempty"`
 	// Progress, where not nil, is told now and then how many bytes have been
 	// read of how many.
-	Progress func(done, total int64)
+	Progress func(done, total int64) `json:"-"`
 }
 
 // A Report is what a verification found.
 type Report struct {
-	Blocks int64 // blocks that are here
-	Bytes  int64 // bytes hashed
+	Blocks int64 `json:"blocks"` // blocks that are here
+	Bytes  int64 `json:"bytes"`  // bytes hashed
 	// Damaged lists blocks whose bytes have gone bad, up to maxListed of them;
 	// DamagedBlocks counts all.
-	Damaged       []cid.Cid
-	DamagedBlocks int64
+	Damaged       []cid.Cid `json:"damaged"`
+	DamagedBlocks int64     `json:"damagedBlocks"`
 	// Wrong lists what is wrong with the index, one sentence each, up to
 	// maxListed of them; WrongFacts counts all.
-	Wrong      []string
-	WrongFacts int64
-	Repaired   bool
+	Wrong      []string `json:"wrong"`
+	WrongFacts int64    `json:"wrongFacts"`
+	Repaired   bool     `json:"repaired"`
 }
 
 // OK tells whether nothing was found to be wrong.

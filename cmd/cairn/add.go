@@ -193,7 +193,7 @@ func (ad *adding) prints() bool {
 
 // entry tells of one thing in what is added. The root is told of when it is
 // kept.
-func (ad *adding) entry(item int, e cairn.AddedEntry) error {
+func (ad *adding) entry(item int, e cairn.AddEntry) error {
 	if e.Path == "." {
 		return nil
 	}
@@ -217,7 +217,7 @@ func (ad *adding) name(item int) string {
 }
 
 // finish tells of what was added, or of what went wrong.
-func (ad *adding) finish(all []cairn.Added, err error) error {
+func (ad *adding) finish(all []cairn.AddResult, err error) error {
 	var of *rpc.AddError
 	switch {
 	case errors.As(err, &of) && ad.paths[of.Item] == "-":

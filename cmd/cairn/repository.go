@@ -68,7 +68,7 @@ type dagReader interface {
 
 // transfer is what goes through many blocks, and is done where they are.
 type transfer interface {
-	Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error)
+	Add(ctx context.Context, r rpc.AddRequest) ([]cairn.AddResult, error)
 	StatDAG(ctx context.Context, root cid.Cid) (rpc.DAGStat, error)
 	Sync(ctx context.Context, root cid.Cid, o cairn.SyncOptions) iter.Seq2[cairn.SyncProgress, error]
 }
@@ -105,7 +105,7 @@ type namer interface {
 // finding is about who has what. Of trace see rpc.Client.
 type finding interface {
 	FindProviders(ctx context.Context, c cid.Cid, trace func(cairn.TraceEvent)) iter.Seq2[cairn.Provider, error]
-	FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.FoundPeer, error]
+	FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.PeerAddrs, error]
 	announcing
 }
 
@@ -142,7 +142,7 @@ func (o opened) NewBatch() batch { return o.Batch() }
 
 func (o opened) Dir(context.Context) (string, error) { return o.Store.Dir(), nil }
 
-func (o opened) Add(ctx context.Context, r rpc.AddRequest) ([]cairn.Added, error) {
+func (o opened) Add(ctx context.Context, r rpc.AddRequest) ([]cairn.AddResult, error) {
 	return rpc.AddTo(ctx, o.node, r)
 }
 
@@ -245,7 +245,7 @@ func (o opened) FindProviders(ctx context.Context, c cid.Cid, trace func(cairn.T
 	return o.node.FindProviders(traced(ctx, trace), c)
 }
 
-func (o opened) FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.FoundPeer, error] {
+func (o opened) FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.PeerAddrs, error] {
 	return o.node.FindPeer(traced(ctx, trace), id)
 }
 

@@ -42,7 +42,7 @@ func addAgain(s *stage) (rows []row) {
 		tree := filepath.Join(dir, "tree")
 		s.check(os.CopyFS(tree, os.DirFS(s.goTree())))
 		n := s.node(filepath.Join(dir, "repo"))
-		add := func() cairn.Added {
+		add := func() cairn.AddResult {
 			a, err := n.AddPath(s.Context(), tree, cairn.AddOptions{Alias: "tree"})
 			s.check(err)
 			return a

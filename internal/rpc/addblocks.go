@@ -7,7 +7,7 @@ import (
 )
 
 // addBlocks adds through a batch: the blocks are made here.
-func (c *Client) addBlocks(ctx context.Context, r AddRequest) ([]cairn.Added, error) {
+func (c *Client) addBlocks(ctx context.Context, r AddRequest) ([]cairn.AddResult, error) {
 	if r.Options.NoCopy {
 		return nil, forbidden("add: without a copy, the daemon has to see the files: ask it over its Unix socket")
 	}

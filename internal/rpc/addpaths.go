@@ -30,7 +30,7 @@ type AddRequest struct {
 	Options cairn.AddOptions
 	// Entry, if not nil, is told of each file, symlink and directory of the
 	// items, by the item's number. An error ends the adding.
-	Entry func(item int, e cairn.AddedEntry) error
+	Entry func(item int, e cairn.AddEntry) error
 }
 
 // An AddError is an error of one item.
@@ -44,20 +44,20 @@ func (e *AddError) Unwrap() error { return e.Err }
 
 // AddTo adds to a node in this process. When it returns nil, all is durable; else
 // nothing is kept. An error that is about one item is an *AddError.
-func AddTo(ctx context.Context, n *cairn.Node, r AddRequest) ([]cairn.Added, error) {
+func AddTo(ctx context.Context, n *cairn.Node, r AddRequest) ([]cairn.AddResult, error) {
 	return addAll(ctx, r, n.Adder)
 }
 
 // Hash is AddTo without a node: it finds out CIDs, and keeps nothing.
-func Hash(ctx context.Context, r AddRequest) ([]cairn.Added, error) {
+func Hash(ctx context.Context, r AddRequest) ([]cairn.AddResult, error) {
 	return addAll(ctx, r, cairn.NewHasher)
 }
 
-func addAll(ctx context.Context, r AddRequest, begin func(cairn.AddOptions) (*cairn.Adder, error)) ([]cairn.Added, error) {
+func addAll(ctx context.Context, r AddRequest, begin func(cairn.AddOptions) (*cairn.Adder, error)) ([]cairn.AddResult, error) {
 	current := 0
 	var told error
 	o := r.Options
-	o.Added = func(e cairn.AddedEntry) {
+	o.OnAdd = func(e cairn.AddEntry) {
 		if told == nil && r.Entry != nil {
 			told = r.Entry(current, e)
 		}
@@ -67,7 +67,7 @@ func addAll(ctx context.Context, r AddRequest, begin func(cairn.AddOptions) (*ca
 		return nil, err
 	}
 	defer adder.Discard()
-	var all []cairn.Added
+	var all []cairn.AddResult
 	for i, item := range r.Items {
 		current = i
 		added, err := addItem(ctx, adder, item, r.Wrap)
@@ -79,7 +79,7 @@ func addAll(ctx context.Context, r AddRequest, begin func(cairn.AddOptions) (*ca
 	return all, adder.Commit(ctx)
 }
 
-func addItem(ctx context.Context, to *cairn.Adder, item AddItem, wrap bool) (cairn.Added, error) {
+func addItem(ctx context.Context, to *cairn.Adder, item AddItem, wrap bool) (cairn.AddResult, error) {
 	switch {
 	case item.Path == "":
 		return to.Add(ctx, item.In)
@@ -133,7 +133,7 @@ func (c *call) addPaths() error {
 	var progress cairn.AddProgress
 	r.Options.Progress = &progress
 	if c.flag("entries", false) {
-		r.Entry = func(item int, e cairn.AddedEntry) error {
+		r.Entry = func(item int, e cairn.AddEntry) error {
 			return c.item(addEvent{Item: item, Entry: &addEntry{e.Path, e.CID.String(), e.Type, e.Size}})
 		}
 	}
@@ -202,7 +202,7 @@ func (c *call) addRequest() (AddRequest, error) {
 // Add makes the daemon add. Over a Unix socket it reads paths itself, and passes
 // over what hasn't changed; else the blocks are made here, and sent. When it
 // returns nil, all is durable; else nothing is kept.
-func (c *Client) Add(ctx context.Context, r AddRequest) ([]cairn.Added, error) {
+func (c *Client) Add(ctx context.Context, r AddRequest) ([]cairn.AddResult, error) {
 	if !c.unix {
 		return c.addBlocks(ctx, r)
 	}
@@ -243,15 +243,15 @@ func (c *Client) Add(ctx context.Context, r AddRequest) ([]cairn.Added, error) {
 }
 
 // added reads the answer to an Add.
-func (c *Client) added(ctx context.Context, q request, r AddRequest) ([]cairn.Added, error) {
-	all := make([]cairn.Added, len(r.Items))
+func (c *Client) added(ctx context.Context, q request, r AddRequest) ([]cairn.AddResult, error) {
+	all := make([]cairn.AddResult, len(r.Items))
 	seen, failed := 0, -1
 	for e, err := range values[addEvent](ctx, c, q) {
 		if err == nil && (e.Item < 0 || e.Item >= len(all)) {
 			err = fmt.Errorf("add: the daemon tells of an item %d", e.Item)
 		}
 		if err == nil && e.Entry != nil && r.Entry != nil {
-			var entry cairn.AddedEntry
+			var entry cairn.AddEntry
 			if entry, err = e.Entry.entry(); err == nil {
 				if err = r.Entry(e.Item, entry); err != nil {
 					failed = e.Item
@@ -290,20 +290,20 @@ func asNamed(err error, path string) error {
 	return err
 }
 
-func (e *addEntry) entry() (cairn.AddedEntry, error) {
+func (e *addEntry) entry() (cairn.AddEntry, error) {
 	k, err := cid.Decode(e.CID)
 	if err != nil {
 		err = fmt.Errorf("add: read the daemon's answer: %w", err)
 	}
-	return cairn.AddedEntry{Path: e.Path, CID: k, Type: e.Type, Size: e.Size}, err
+	return cairn.AddEntry{Path: e.Path, CID: k, Type: e.Type, Size: e.Size}, err
 }
 
-func (s *addedShape) added() (cairn.Added, error) {
+func (s *addedShape) added() (cairn.AddResult, error) {
 	k, err := cid.Decode(s.CID)
 	if err != nil {
 		err = fmt.Errorf("add: read the daemon's answer: %w", err)
 	}
-	return cairn.Added{
+	return cairn.AddResult{
 		CID: k, Size: s.Size, DAGSize: s.DAGSize, HashedBytes: s.HashedBytes,
 		Files: s.Files, Dirs: s.Dirs, Symlinks: s.Symlinks,
 	}, err

@@ -440,7 +440,7 @@ func TestAdd(t *testing.T) {
 			Options: cairn.AddOptions{
 				Chunker: "size-65536", Exclude: []string{"*.tmp", "!x&y"}, Progress: new(cairn.AddProgress),
 			},
-			Entry: func(item int, e cairn.AddedEntry) error {
+			Entry: func(item int, e cairn.AddEntry) error {
 				entries = append(entries, fmt.Sprintf("%d %s %s %v %d", item, e.Path, e.CID, e.Type, e.Size))
 				return nil
 			},
@@ -485,7 +485,7 @@ func TestAdd(t *testing.T) {
 		}
 		stop := errors.New("stop")
 		r, _ = request()
-		r.Entry = func(int, cairn.AddedEntry) error { return stop }
+		r.Entry = func(int, cairn.AddEntry) error { return stop }
 		if _, err := c.Add(t.Context(), r); !errors.Is(err, stop) {
 			t.Errorf("got %v, want the caller's error", err)
 		}

@@ -48,7 +48,7 @@ func ShapeOfProvider(p cairn.Provider) FindShape {
 }
 
 // ShapeOfFoundPeer returns a peer's addresses as they are in JSON.
-func ShapeOfFoundPeer(p cairn.FoundPeer) FindShape {
+func ShapeOfFoundPeer(p cairn.PeerAddrs) FindShape {
 	return FindShape{Type: "peer", Source: p.Source, PeerID: p.ID.String(), Addresses: texts(p.Addrs)}
 }
 
@@ -199,7 +199,7 @@ func (c *call) findPeer() error {
 	if err != nil {
 		return err
 	}
-	return lookUp(c, func(ctx context.Context) iter.Seq2[cairn.FoundPeer, error] { return c.node.FindPeer(ctx, id) }, ShapeOfFoundPeer)
+	return lookUp(c, func(ctx context.Context) iter.Seq2[cairn.PeerAddrs, error] { return c.node.FindPeer(ctx, id) }, ShapeOfFoundPeer)
 }
 
 // find asks for a look-up, and yields who is found.
@@ -243,10 +243,10 @@ func (c *Client) FindProviders(ctx context.Context, k cid.Cid, trace func(cairn.
 
 // FindPeer makes the daemon look for a peer's addresses, as cairn.Node.FindPeer
 // does. For trace see FindProviders.
-func (c *Client) FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.FoundPeer, error] {
-	return func(yield func(cairn.FoundPeer, error) bool) {
+func (c *Client) FindPeer(ctx context.Context, id peer.ID, trace func(cairn.TraceEvent)) iter.Seq2[cairn.PeerAddrs, error] {
+	return func(yield func(cairn.PeerAddrs, error) bool) {
 		c.find(ctx, "cairn/find/peer", id.String(), trace, func(s FindShape, p peer.AddrInfo, err error) bool {
-			return yield(cairn.FoundPeer{AddrInfo: p, Source: s.Source}, err)
+			return yield(cairn.PeerAddrs{AddrInfo: p, Source: s.Source}, err)
 		})
 	}
 }

@@ -193,7 +193,7 @@ func newBlock(t testing.TB, codec uint64, data []byte) block.Block {
 }
 
 // added adds a file to the daemon's node.
-func (d *daemon) added(t testing.TB, data []byte, o cairn.AddOptions) cairn.Added {
+func (d *daemon) added(t testing.TB, data []byte, o cairn.AddOptions) cairn.AddResult {
 	t.Helper()
 	a, err := d.node.Add(t.Context(), bytes.NewReader(data), o)
 	if err != nil {
