@@ -50,7 +50,7 @@ func Example() {
 		log.Fatal(err)
 	}
 	defer n.Close()
-	root, _, err := n.Resolve(ctx, "greeting")
+	root, err := n.Resolve(ctx, "greeting")
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func Example_chain() {
 		heads = append(heads, k.CID())
 	}
 
-	root, _, err := n.Resolve(ctx, "ROOT")
+	root, err := n.Resolve(ctx, "ROOT")
 	for c := &root; c != nil && err == nil; {
 		var k block.Block
 		if k, err = n.Get(ctx, *c); err != nil {

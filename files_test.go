@@ -183,16 +183,16 @@ func TestAdder(t *testing.T) {
 		t.Errorf("got %v, want ErrNotExist", err)
 	}
 	for _, c := range []cid.Cid{x.CID, y.CID} {
-		if _, found, err := n.Resolve(ctx, PinName(c)); found || err != nil {
-			t.Errorf("%s is pinned before Commit, %v", c, err)
+		if _, err := n.Resolve(ctx, PinName(c)); !errors.Is(err, store.ErrNoAlias) {
+			t.Errorf("%s before Commit: got %v, want ErrNoAlias", c, err)
 		}
 	}
 	ok(t, a.Commit(ctx))
 	a.Discard()
 	evict(t, n)
 	for _, c := range []cid.Cid{x.CID, y.CID} {
-		if _, found, err := n.Resolve(ctx, PinName(c)); !found || err != nil {
-			t.Errorf("%s isn't pinned, %v", c, err)
+		if _, err := n.Resolve(ctx, PinName(c)); err != nil {
+			t.Errorf("%s isn't pinned: %v", c, err)
 		}
 		_, err := n.Get(ctx, c)
 		ok(t, err)
@@ -251,7 +251,7 @@ func TestNewAdder(t *testing.T) {
 		if name == "" {
 			name = PinName(want.CID)
 		}
-		if c, _, err := n.Resolve(ctx, name); err != nil || c != want.CID {
+		if c, err := n.Resolve(ctx, name); err != nil || c != want.CID {
 			t.Errorf("%s: got %s, %v, want %s", name, c, err, want.CID)
 		}
 	}
@@ -287,7 +287,7 @@ func TestAddRefused(t *testing.T) {
 	if !errors.Is(err, errCut) {
 		t.Errorf("got %v, want %v", err, errCut)
 	}
-	if _, found, err := n.Resolve(ctx, "cut"); found || err != nil {
+	if _, err := n.Resolve(ctx, "cut"); !errors.Is(err, store.ErrNoAlias) {
 		t.Errorf("what was cut short has a name, %v", err)
 	}
 }
@@ -350,7 +350,7 @@ func TestEdit(t *testing.T) {
 	if _, err := tree.Commit(ctx); err == nil {
 		t.Error("commit after discard: got no error")
 	}
-	if c, _, err := n.Resolve(ctx, "edited"); err != nil || c != root {
+	if c, err := n.Resolve(ctx, "edited"); err != nil || c != root {
 		t.Errorf("got %s, %v; want %s", c, err, root)
 	}
 
@@ -360,7 +360,7 @@ func TestEdit(t *testing.T) {
 	ok(t, tree.Write(ctx, "a", strings.NewReader("one")))
 	root, err = tree.Commit(ctx)
 	ok(t, err)
-	if c, _, err := n.Resolve(ctx, PinName(root)); err != nil || c != root {
+	if c, err := n.Resolve(ctx, PinName(root)); err != nil || c != root {
 		t.Errorf("got %s, %v; want %s", c, err, root)
 	}
 	if _, err := n.Edit(ctx, encode(t, 1).CID(), EditOptions{}); !errors.Is(err, block.ErrNotFound) {

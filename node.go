@@ -170,13 +170,9 @@ func (n *Node) RemoveAlias(ctx context.Context, name string) error {
 	return n.store.RemoveAlias(ctx, name)
 }
 
-// Resolve returns the root that a name stands for, and whether there is one.
-func (n *Node) Resolve(ctx context.Context, name string) (root cid.Cid, ok bool, err error) {
-	a, err := n.store.Resolve(ctx, name)
-	if errors.Is(err, store.ErrNoAlias) {
-		return cid.Undef, false, nil
-	}
-	return a.Root, err == nil, err
+// Resolve returns the root that a name stands for. Errors: store.ErrNoAlias.
+func (n *Node) Resolve(ctx context.Context, name string) (cid.Cid, error) {
+	return n.store.Resolve(ctx, name)
 }
 
 // TempPin makes a pin that keeps what it is given until it is released, or the

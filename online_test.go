@@ -163,7 +163,7 @@ func TestSyncVersions(t *testing.T) {
 	if err != nil || p.Blocks != 2 || p.Duplicates > 0 {
 		t.Errorf("got %+v, %v, want 2 blocks", p, err)
 	}
-	if root, _, _ := ours.Resolve(ctx, "site"); root != second.CID {
+	if root, _ := ours.Resolve(ctx, "site"); root != second.CID {
 		t.Errorf("the alias: got %s, want %s", root, second.CID)
 	}
 }
@@ -196,8 +196,8 @@ func TestSyncFromGateway(t *testing.T) {
 		if err != nil || !p.Done || p.Blocks != 6 {
 			t.Errorf("got %+v, %v, want 6 blocks", p, err)
 		}
-		if root, ok, _ := n.Resolve(ctx, cairn.PinName(added.CID)); !ok || root != added.CID {
-			t.Errorf("the pin: got %s, %v", root, ok)
+		if root, err := n.Resolve(ctx, cairn.PinName(added.CID)); err != nil || root != added.CID {
+			t.Errorf("the pin: got %s, %v", root, err)
 		}
 	}
 }

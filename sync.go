@@ -124,11 +124,11 @@ func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*o
 		xo.Alias = PinName(root)
 	}
 	if xo.Alias != "" {
-		former, ok, err := n.Resolve(ctx, xo.Alias)
-		if err != nil {
+		former, err := n.Resolve(ctx, xo.Alias)
+		if err != nil && !errors.Is(err, store.ErrNoAlias) {
 			return nil, xo, err
 		}
-		if ok && !block.Equal(former, root) {
+		if err == nil && !block.Equal(former, root) {
 			xo.Have = append([]cid.Cid{former}, xo.Have...)
 		}
 	}

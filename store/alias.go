@@ -231,8 +231,14 @@ func (s *Store) RemoveAlias(ctx context.Context, name string) error {
 	return nil
 }
 
-// Resolve returns the alias of that name. Errors: ErrNoAlias.
-func (s *Store) Resolve(ctx context.Context, name string) (Alias, error) {
+// Resolve returns the root that the alias names. Errors: ErrNoAlias.
+func (s *Store) Resolve(ctx context.Context, name string) (cid.Cid, error) {
+	a, err := s.GetAlias(ctx, name)
+	return a.Root, err
+}
+
+// GetAlias returns the alias of that name. Errors: ErrNoAlias.
+func (s *Store) GetAlias(ctx context.Context, name string) (Alias, error) {
 	if err := s.begin(ctx); err != nil {
 		return Alias{}, fmt.Errorf("store: resolve %q: %w", name, err)
 	}

@@ -106,7 +106,7 @@ func (w *swap) try(s *Store, note string, blocks []block.Block) error {
 // can't know.
 func (w *swap) check(s *Store, when string, rebuilt bool) (after bool) {
 	w.Helper()
-	a, err := s.Resolve(w.ctx, "x")
+	a, err := s.GetAlias(w.ctx, "x")
 	w.ok(err)
 	note, blocks := "old", w.old
 	if after = a.Root == root(w.new).CID(); after {

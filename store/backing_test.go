@@ -282,7 +282,7 @@ func TestBackingFailsWhileExpanding(t *testing.T) {
 		t.Errorf("the backing was asked %d times by nobody", f.reads-before)
 	}
 	f.fail(nil)
-	if _, err := s.Resolve(h.ctx, "x"); (err == nil) != (set == nil) {
+	if _, err := s.GetAlias(h.ctx, "x"); (err == nil) != (set == nil) {
 		t.Errorf("resolve: got %v, after setting it gave %v", err, set)
 	}
 	if set != nil {

@@ -75,7 +75,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	})
 	check := func(s *Store, dir string) {
 		t.Helper()
-		a, err := s.Resolve(h.ctx, "x")
+		a, err := s.GetAlias(h.ctx, "x")
 		h.ok(err)
 		i, ok := number[a.Root]
 		if note := h.items(s.Space("kept"), ""); !ok || note != fmt.Sprintf("n=%d", i) {

@@ -26,7 +26,7 @@ func says(err error) bool {
 // that are others, and for what is silently gone.
 func (x *shelf) use(s *Store, when string) error {
 	x.Helper()
-	a, err := s.Resolve(x.ctx, "x")
+	a, err := s.GetAlias(x.ctx, "x")
 	if says(err) {
 		return err
 	}

@@ -323,7 +323,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	fs.ReadOnly(false)
 	s = h.open("repo", Options{fs: fs})
 	h.has(s, true, a, root)
-	if _, err := s.Resolve(h.ctx, "x"); err != nil {
+	if _, err := s.GetAlias(h.ctx, "x"); err != nil {
 		t.Error(err)
 	}
 	h.wants(s)

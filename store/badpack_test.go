@@ -170,7 +170,7 @@ func (x *shelf) mend(s *Store, when string, gone []block.Block) {
 // atRoot fails the test unless the alias is what it was.
 func (x *shelf) atRoot(s *Store, when string) {
 	x.Helper()
-	a, err := s.Resolve(x.ctx, "x")
+	a, err := s.GetAlias(x.ctx, "x")
 	if err != nil || a.Root != x.root.CID() {
 		x.Fatalf("%s: x is %s, %v, want %s", when, a.Root, err, x.root.CID())
 	}

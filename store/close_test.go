@@ -165,7 +165,7 @@ func use(ctx context.Context, s *Store, c cid.Cid, how int) error {
 			if err != nil {
 				return err
 			}
-			if _, err := s.Resolve(ctx, a.Name); err != nil && !errors.Is(err, ErrNoAlias) {
+			if _, err := s.GetAlias(ctx, a.Name); err != nil && !errors.Is(err, ErrNoAlias) {
 				return err
 			}
 		}

@@ -111,7 +111,7 @@ func TestIdentityRootWithoutLinks(t *testing.T) {
 		h.alias(s, name, root)
 		h.misses(s, root.CID(), Selection{})
 		h.wants(s)
-		al, err := s.Resolve(h.ctx, name)
+		al, err := s.GetAlias(h.ctx, name)
 		h.ok(err)
 		if al.Root != root.CID() {
 			t.Errorf("resolve: got %s, want %s", al.Root, root.CID())

@@ -60,7 +60,7 @@ func (s *Store) letGo(blockers map[string]blocker) error {
 	}
 	maps.DeleteFunc(blockers, func(name string, _ blocker) bool { return !slices.Contains(names, name) })
 	for _, name := range names {
-		a, err := s.Resolve(s.ctx, name)
+		a, err := s.GetAlias(s.ctx, name)
 		if errors.Is(err, ErrNoAlias) {
 			continue
 		}

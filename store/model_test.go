@@ -401,7 +401,7 @@ func (m *machine) audit() {
 // it might.
 func (m *machine) syncHeld() {
 	for name := range m.now.held {
-		a, err := m.s.Resolve(m.ctx, name)
+		a, err := m.s.GetAlias(m.ctx, name)
 		m.check(err)
 		if a.Held.Defined() {
 			// It may have let go of one, and then been given another.

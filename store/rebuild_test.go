@@ -45,7 +45,7 @@ func TestRebuildKeepsIDs(t *testing.T) {
 		}
 		s = h.open("repo", Options{fs: fs})
 		h.has(s, true, root)
-		a, err := s.Resolve(h.ctx, "x")
+		a, err := s.GetAlias(h.ctx, "x")
 		h.ok(err)
 		if a.Root != root.CID() {
 			t.Fatalf("round %d: x is %s, want %s", round, a.Root, root.CID())
@@ -134,12 +134,12 @@ func TestRebuildManyAliases(t *testing.T) {
 			t.Fatalf("round %d: rebuilt %+v, want %d aliases", round, rb, n-1)
 		}
 		s = h.open("repo", o)
-		al, err := s.Resolve(h.ctx, name(7))
+		al, err := s.GetAlias(h.ctx, name(7))
 		h.ok(err)
 		if al.Root != b.CID() {
 			t.Fatalf("round %d: alias 7 is %s, want %s", round, al.Root, b.CID())
 		}
-		if _, err := s.Resolve(h.ctx, name(8)); !errors.Is(err, ErrNoAlias) {
+		if _, err := s.GetAlias(h.ctx, name(8)); !errors.Is(err, ErrNoAlias) {
 			t.Fatalf("round %d: alias 8: got %v, want ErrNoAlias", round, err)
 		}
 	}

@@ -175,7 +175,7 @@ func TestSelectionIsKept(t *testing.T) {
 	h.part(s, "x", root, sel)
 	check := func(s *Store) {
 		t.Helper()
-		al, err := s.Resolve(h.ctx, "x")
+		al, err := s.GetAlias(h.ctx, "x")
 		h.ok(err)
 		if want := (Alias{Name: "x", Root: root.CID(), Selection: sel}); !al.wantsSame(want) || al.Name != "x" {
 			t.Errorf("resolve: got %+v, want %+v", al, want)
@@ -248,7 +248,7 @@ func TestAliasesRefused(t *testing.T) {
 	h.wants(s)
 	for _, name := range []string{"x", strings.Repeat("x", maxName), "ümläut/☃", " ", "a\x00b"} {
 		h.alias(s, name, root)
-		al, err := s.Resolve(h.ctx, name)
+		al, err := s.GetAlias(h.ctx, name)
 		if err != nil || al.Name != name {
 			t.Errorf("resolve %q: got %q, %v", name, al.Name, err)
 		}

@@ -133,7 +133,7 @@ func TestSpaceInBatches(t *testing.T) {
 	if got, want := h.items(s.Space("p"), ""), "twice=2"; got != want {
 		t.Errorf("after a discarded batch: got %q, want %q", got, want)
 	}
-	if _, err := s.Resolve(h.ctx, "y"); !errors.Is(err, ErrNoAlias) {
+	if _, err := s.GetAlias(h.ctx, "y"); !errors.Is(err, ErrNoAlias) {
 		t.Errorf("alias of a discarded batch: got %v, want ErrNoAlias", err)
 	}
 }

@@ -184,7 +184,7 @@ func TestKeepsAndEvicts(t *testing.T) {
 
 	s = h.open(dir, Options{})
 	h.has(s, true, a, b, root)
-	al, err := s.Resolve(h.ctx, "x")
+	al, err := s.GetAlias(h.ctx, "x")
 	h.ok(err)
 	if al.Root != root.CID() {
 		t.Fatalf("resolve: got %s, want %s", al.Root, root.CID())
@@ -218,7 +218,7 @@ func TestPowerLoss(t *testing.T) {
 	s = h.open("repo", Options{fs: after})
 	h.has(s, true, a, root)
 	h.audit(s)
-	if _, err := s.Resolve(h.ctx, "x"); err != nil {
+	if _, err := s.GetAlias(h.ctx, "x"); err != nil {
 		t.Fatal(err)
 	}
 }

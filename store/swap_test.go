@@ -17,7 +17,7 @@ func (h harness) hold(s *Store, name string, root block.Block) {
 
 func (h harness) holds(s *Store, name string, want cid.Cid) {
 	h.Helper()
-	a, err := s.Resolve(h.ctx, name)
+	a, err := s.GetAlias(h.ctx, name)
 	h.ok(err)
 	if a.Held != want {
 		h.Fatalf("alias %s holds %s, want %s", name, a.Held, want)
@@ -194,7 +194,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	next := h.listen(s)
 	for {
 		// It may have happened before the listening began.
-		al, err := s.Resolve(h.ctx, "x")
+		al, err := s.GetAlias(h.ctx, "x")
 		h.ok(err)
 		if !al.Held.Defined() {
 			break

@@ -119,7 +119,7 @@ func (a *app) letGo(ctx context.Context, s repo, names []string, dryRun bool) er
 	defer batch.Discard()
 	var gone []store.Alias
 	for _, name := range names {
-		alias, err := s.Resolve(ctx, name)
+		alias, err := s.GetAlias(ctx, name)
 		if err != nil {
 			return err
 		}

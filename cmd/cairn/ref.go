@@ -97,7 +97,7 @@ func findRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions)
 	}
 	// Names of aliases have slashes, too: the longest that is one counts.
 	for alias, path := strings.TrimRight(name, "/"), ""; alias != ""; {
-		found, err := s.Resolve(ctx, alias)
+		found, err := s.GetAlias(ctx, alias)
 		if err == nil {
 			return ref{found.Root, path}, nil
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/rpc"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -39,7 +40,7 @@ type blockKeeper interface {
 }
 
 type nameKeeper interface {
-	Resolve(ctx context.Context, name string) (store.Alias, error)
+	GetAlias(ctx context.Context, name string) (store.Alias, error)
 	Aliases(ctx context.Context, prefix string) iter.Seq2[store.Alias, error]
 	ReverseAlias(ctx context.Context, c cid.Cid) iter.Seq2[store.Alias, error]
 }
@@ -154,7 +155,7 @@ type openedReader struct{ block.Getter }
 func (openedReader) Close() {}
 
 func (o opened) Cat(ctx context.Context, w io.Writer, c cid.Cid, offset, length int64, size func(int64)) error {
-	return rpc.CatFrom(ctx, o, w, c, offset, length, size)
+	return rpc.CatFrom(ctx, store.Internal(access.Key{}).Reader(o.Store), w, c, offset, length, size)
 }
 
 func (o opened) ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error {

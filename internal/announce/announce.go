@@ -316,7 +316,7 @@ func (a *Announcer) appendIfDue(ctx context.Context, due []store.Alias, name str
 	if err != nil {
 		return nil, err
 	}
-	alias, err := a.store.Resolve(ctx, name)
+	alias, err := a.store.GetAlias(ctx, name)
 	switch {
 	case errors.Is(err, store.ErrNoAlias) && recorded:
 		return due, rows.Unset(ctx, key)

@@ -142,12 +142,12 @@ func (b *bench) whole(s *store.Store, root cid.Cid) (blocks int) {
 
 func (b *bench) alias(name string, want cid.Cid) {
 	b.Helper()
-	a, err := b.ours.Resolve(b.Context(), name)
+	root, err := b.ours.Resolve(b.Context(), name)
 	switch {
 	case !want.Defined() && !errors.Is(err, store.ErrNoAlias):
-		b.Errorf("alias %s: got %v, %v, want none", name, a.Root, err)
-	case want.Defined() && a.Root != want:
-		b.Errorf("alias %s: got %v, %v, want %s", name, a.Root, err, want)
+		b.Errorf("alias %s: got %v, %v, want none", name, root, err)
+	case want.Defined() && root != want:
+		b.Errorf("alias %s: got %v, %v, want %s", name, root, err, want)
 	}
 }
 

@@ -129,15 +129,15 @@ func (c *Client) SetAlias(ctx context.Context, name string, root cid.Cid, o stor
 }
 
 func (c *call) aliasGet() error {
-	a, err := c.node.Store().Resolve(c.ctx, c.args[0])
+	a, err := c.node.Store().GetAlias(c.ctx, c.args[0])
 	if err != nil {
 		return err
 	}
 	return c.value(shapeOfAlias(a))
 }
 
-// Resolve returns the alias of that name.
-func (c *Client) Resolve(ctx context.Context, name string) (store.Alias, error) {
+// GetAlias returns the alias of that name.
+func (c *Client) GetAlias(ctx context.Context, name string) (store.Alias, error) {
 	var shape aliasShape
 	if err := c.call(ctx, request{verb: "cairn/alias/get", args: []string{name}}, &shape); err != nil {
 		return store.Alias{}, err

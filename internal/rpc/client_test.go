@@ -153,8 +153,8 @@ func TestClientErrors(t *testing.T) {
 			func() error { _, err := d.node.Get(ctx, absent); return err }, block.ErrNotFound},
 		{"size", func(c *Client) error { _, err := c.Size(ctx, absent); return err },
 			func() error { _, err := d.node.Store().Size(ctx, absent); return err }, block.ErrNotFound},
-		{"resolve", func(c *Client) error { _, err := c.Resolve(ctx, "none"); return err },
-			func() error { _, err := d.node.Store().Resolve(ctx, "none"); return err }, store.ErrNoAlias},
+		{"resolve", func(c *Client) error { _, err := c.GetAlias(ctx, "none"); return err },
+			func() error { _, err := d.node.Store().GetAlias(ctx, "none"); return err }, store.ErrNoAlias},
 		{"remove alias", func(c *Client) error { return c.RemoveAlias(ctx, "none") }, nil, store.ErrNoAlias},
 		{"delete", func(c *Client) error { return c.Delete(ctx, kept.CID()) },
 			func() error { return d.node.Store().Delete(ctx, kept.CID()) }, store.ErrLive},
@@ -235,11 +235,11 @@ func TestAliases(t *testing.T) {
 			if err := c.SetAlias(ctx, name, root.CID(), store.AliasOptions{Selection: sel}); err != nil {
 				t.Fatal(err)
 			}
-			want, err := d.node.Store().Resolve(ctx, name)
+			want, err := d.node.Store().GetAlias(ctx, name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := c.Resolve(ctx, name)
+			got, err := c.GetAlias(ctx, name)
 			if err != nil || got.Name != name || got.Root != want.Root || !slices.Equal(got.Selection.Skip, sel.Skip) || got.Selection.Of != 3 {
 				t.Errorf("%q: got %+v, %v, want %+v", name, got, err, want)
 			}
@@ -284,13 +284,13 @@ func TestBatch(t *testing.T) {
 			}
 		}
 		b.Alias(name, blocks[0].CID(), store.AliasOptions{})
-		if _, err := c.Resolve(ctx, name); !errors.Is(err, store.ErrNoAlias) {
+		if _, err := c.GetAlias(ctx, name); !errors.Is(err, store.ErrNoAlias) {
 			t.Errorf("before Commit: got %v", err)
 		}
 		if err := b.Commit(ctx); err != nil {
 			t.Fatal(err)
 		}
-		if a, err := c.Resolve(ctx, name); err != nil || a.Root != blocks[0].CID() {
+		if a, err := c.GetAlias(ctx, name); err != nil || a.Root != blocks[0].CID() {
 			t.Errorf("got %v, %v", a.Root, err)
 		}
 		for _, k := range blocks {
@@ -312,7 +312,7 @@ func TestBatch(t *testing.T) {
 		if err := bad.Commit(ctx); !errors.Is(err, store.ErrNoAlias) {
 			t.Errorf("got %v, want ErrNoAlias", err)
 		}
-		if _, err := c.Resolve(ctx, name+"/x"); !errors.Is(err, store.ErrNoAlias) {
+		if _, err := c.GetAlias(ctx, name+"/x"); !errors.Is(err, store.ErrNoAlias) {
 			t.Errorf("half of a batch was done: %v", err)
 		}
 
@@ -331,7 +331,7 @@ func TestBatch(t *testing.T) {
 		if err := late.Commit(cancelled); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: got %v", err)
 		}
-		if _, err := c.Resolve(ctx, name+"/y"); !errors.Is(err, store.ErrNoAlias) {
+		if _, err := c.GetAlias(ctx, name+"/y"); !errors.Is(err, store.ErrNoAlias) {
 			t.Errorf("a discarded batch was done: %v", err)
 		}
 	})
@@ -465,7 +465,7 @@ func TestAdd(t *testing.T) {
 			if got[i].CID != want[i].CID || got[i].Size != want[i].Size || got[i].DAGSize != want[i].DAGSize || got[i].Files != want[i].Files {
 				t.Errorf("%d: got %+v, want %+v", i, got[i], want[i])
 			}
-			if _, err := c.Resolve(t.Context(), cairn.PinName(want[i].CID)); err != nil {
+			if _, err := c.GetAlias(t.Context(), cairn.PinName(want[i].CID)); err != nil {
 				t.Error(err)
 			}
 		}

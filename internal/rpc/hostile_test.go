@@ -3,6 +3,7 @@ package rpc
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -14,6 +15,7 @@ import (
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/car"
+	"github.com/cairn-ipfs/cairn/store"
 )
 
 func TestWhoMayAsk(t *testing.T) {
@@ -188,7 +190,7 @@ func TestNothingIsSmuggled(t *testing.T) {
 			_, _ = io.Copy(io.Discard, r)
 			conn.Close()
 			<-sent
-			if _, ok, err := d.node.Resolve(t.Context(), "it"); ok || err != nil {
+			if _, err := d.node.Resolve(t.Context(), "it"); !errors.Is(err, store.ErrNoAlias) {
 				t.Fatalf("%s: a body was taken for a request, %v", verb, err)
 			}
 		}
@@ -281,7 +283,7 @@ func TestCutBatch(t *testing.T) {
 		if a.status < 400 {
 			t.Fatalf("the first %d of %d bytes: got status %d", n, len(whole), a.status)
 		}
-		if _, ok, err := d.node.Resolve(t.Context(), "it"); ok || err != nil {
+		if _, err := d.node.Resolve(t.Context(), "it"); !errors.Is(err, store.ErrNoAlias) {
 			t.Fatalf("the first %d of %d bytes: an alias is set, %v", n, len(whole), err)
 		}
 	}
@@ -330,7 +332,7 @@ func TestTooMuch(t *testing.T) {
 			t.Errorf("%s: got status %d: %s", query, a.status, a.body)
 		}
 	}
-	if _, err := d.tcp.Resolve(t.Context(), strings.Repeat("x", maxQuery)); err == nil || !strings.Contains(err.Error(), "too many for the daemon") {
+	if _, err := d.tcp.GetAlias(t.Context(), strings.Repeat("x", maxQuery)); err == nil || !strings.Contains(err.Error(), "too many for the daemon") {
 		t.Errorf("the client sent it: %v", err)
 	}
 

@@ -52,7 +52,7 @@ func TestKuboAdd(t *testing.T) {
 		`{"Name":"hello","Bytes":12}`, `{"Name":"hello","Hash":"`+hello+`","Size":"20"}`)
 	equalJSON(t, "version 1", d.kubo(t, "add", "cid-version=1", map[string]files.Node{"hello": file("hello world\n")}),
 		`{"Name":"hello","Hash":"bafkreifjjcie6lypi6ny7amxnfftagclbuxndqonfipmb64f2km2devei4","Size":"12"}`)
-	if _, err := d.node.Store().Resolve(t.Context(), "pin/bafybeicg2rebjoofv4kbyovkw7af3rpiitvnl6i7ckcywaq6xjcxnc2mby"); err != nil {
+	if _, err := d.node.Store().GetAlias(t.Context(), "pin/bafybeicg2rebjoofv4kbyovkw7af3rpiitvnl6i7ckcywaq6xjcxnc2mby"); err != nil {
 		t.Errorf("not pinned: %v", err)
 	}
 
@@ -93,7 +93,7 @@ func TestKuboAdd(t *testing.T) {
 			t.Errorf("%q: got %q, want five lines", query, lines)
 		}
 	}
-	if a, err := d.node.Store().Resolve(t.Context(), "tree"); err != nil || !block.Equal(a.Root, want[0].CID) {
+	if a, err := d.node.Store().GetAlias(t.Context(), "tree"); err != nil || !block.Equal(a.Root, want[0].CID) {
 		t.Errorf("pin-name: got %v, %v", a.Root, err)
 	}
 	equalJSON(t, "quieter", d.kubo(t, "add", "quieter=true", tree()),
@@ -181,7 +181,7 @@ func TestKuboFiles(t *testing.T) {
 	d.kubo(t, "add", "cid-version=1&pin-name=tree", map[string]files.Node{"tree": files.NewMapDirectory(map[string]files.Node{
 		"a": file("aaa\n"), "sub": files.NewMapDirectory(map[string]files.Node{"b": file("bbb\n"), "l": files.NewLinkFile("b", nil)}),
 	})})
-	alias, err := d.node.Store().Resolve(t.Context(), "tree")
+	alias, err := d.node.Store().GetAlias(t.Context(), "tree")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -286,7 +286,7 @@ func TestKuboDAG(t *testing.T) {
 	other := newDaemon(t, nil, Config{})
 	equalJSON(t, "dag/import", other.kubo(t, "dag/import", "stats=true", map[string]files.Node{"": file(exported.body)}),
 		`{"Root":{"Cid":{"/":"`+big.CID.String()+`"},"PinErrorMsg":""}}`, `{"Stats":{"BlockCount":3,"BlockBytesCount":`+fmt.Sprint(big.DAGSize)+`}}`)
-	if _, err := other.node.Store().Resolve(t.Context(), cairn.PinName(big.CID)); err != nil {
+	if _, err := other.node.Store().GetAlias(t.Context(), cairn.PinName(big.CID)); err != nil {
 		t.Errorf("not pinned: %v", err)
 	}
 	third := newDaemon(t, nil, Config{})
@@ -449,7 +449,7 @@ func TestSwarm(t *testing.T) {
 	}
 	more := far.added(t, noise(2<<20, 10), cairn.AddOptions{})
 	d.ask(t, "pin/add", "arg", more.CID.String())
-	if _, err := d.node.Store().Resolve(t.Context(), cairn.PinName(more.CID)); err != nil {
+	if _, err := d.node.Store().GetAlias(t.Context(), cairn.PinName(more.CID)); err != nil {
 		t.Error(err)
 	}
 	for k, err := range d.node.Store().Missing(t.Context(), more.CID, store.Selection{}) {
@@ -466,7 +466,7 @@ func TestSwarm(t *testing.T) {
 	if !end.Done || end.Blocks != 5 || len(end.Sources) == 0 {
 		t.Errorf("sync: got %+v", end)
 	}
-	if a, err := d.node.Store().Resolve(t.Context(), "last"); err != nil || a.Root != last.CID {
+	if a, err := d.node.Store().GetAlias(t.Context(), "last"); err != nil || a.Root != last.CID {
 		t.Errorf("got %v, %v", a.Root, err)
 	}
 	for _, err := range d.tcp.Sync(t.Context(), last.CID, cairn.SyncOptions{From: []string{"nonsense"}}) {
