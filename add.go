@@ -129,7 +129,7 @@ func (o AddOptions) unixfs() (unixfs.Options, error) {
 		Progress: (*unixfs.Progress)(o.Progress),
 	}
 	if told := o.OnAdd; told != nil {
-		u.Added = func(a unixfs.Added) {
+		u.OnItem = func(a unixfs.ImportItem) {
 			told(AddEntry{Path: a.Path, CID: a.CID, Type: modeOf(a.Type), Size: int64(a.Size)})
 		}
 	}
@@ -318,11 +318,11 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 		return AddResult{}, err
 	}
 	if cache != nil {
-		o.Remembers = cache
+		o.StatCache = cache
 		a.caches = append(a.caches, cache)
 	}
 	if a.noCopy && a.node != nil {
-		if o.Leaf, err = a.refer(path, o.Wrap); err != nil {
+		if o.OfferLeaf, err = a.refer(path, o.Wrap); err != nil {
 			return AddResult{}, err
 		}
 	}
@@ -342,7 +342,7 @@ func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*stat
 	if err != nil {
 		return nil, fmt.Errorf("cairn: add: %w", err)
 	}
-	return a.node.statCaches.Open(ctx, a.batch, abs, o.Manner())
+	return a.node.statCaches.Open(ctx, a.batch, abs, o.CacheKey())
 }
 
 func (a *Adder) added(r unixfs.Result, err error) (AddResult, error) {

@@ -25,7 +25,7 @@ type head struct {
 type row struct {
 	generation uint64
 	stat       unixfs.FileStat
-	known      unixfs.Known
+	known      unixfs.CachedResult
 }
 
 func (h head) append(dst []byte) []byte {
@@ -63,7 +63,7 @@ func parseRow(p []byte) (w row, ok bool) {
 	r := newReader(p)
 	w.generation = r.uvarint()
 	w.stat = unixfs.FileStat{Size: r.varint(), Mode: fs.FileMode(r.uvarint()), Modified: r.time(), Changed: r.time(), Inode: r.uvarint()}
-	w.known = unixfs.Known{Size: r.uvarint(), DAGSize: r.uvarint()}
+	w.known = unixfs.CachedResult{Size: r.uvarint(), DAGSize: r.uvarint()}
 	w.known.CID = r.cid()
 	return w, !r.bad
 }

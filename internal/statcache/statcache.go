@@ -2,7 +2,7 @@
 // again reads only files that changed.
 //
 // [New] makes the [Caches] of a store. [Caches.Open] gives the [Cache] of one tree
-// for one import, which asks it as its [unixfs.Remembers]. What an import finds out
+// for one import, which asks it as its [unixfs.StatCache]. What an import finds out
 // is written in the batch of its blocks: both become durable, or neither.
 //
 // Rows lie in a space of the store, one for each file and directory, and a head
@@ -99,7 +99,7 @@ type Cache struct {
 	rows    int
 }
 
-var _ unixfs.Remembers = (*Cache)(nil)
+var _ unixfs.StatCache = (*Cache)(nil)
 
 // Open returns the stat cache of the tree at path, imported in that manner into
 // batch. It returns nil if another import has it open.
@@ -176,17 +176,17 @@ func (c *Cache) advance() error {
 	return err
 }
 
-// Lookup implements unixfs.Remembers.
-func (c *Cache) Lookup(ctx context.Context, path string, stat unixfs.FileStat) (unixfs.Known, bool, error) {
+// Lookup implements unixfs.StatCache.
+func (c *Cache) Lookup(ctx context.Context, path string, stat unixfs.FileStat) (unixfs.CachedResult, bool, error) {
 	key := c.rowKey(path)
 	row, found, err := c.find(ctx, key)
 	if err != nil || !found {
-		return unixfs.Known{}, false, err
+		return unixfs.CachedResult{}, false, err
 	}
-	if row.stat.Same(stat) {
+	if row.stat.Equal(stat) {
 		here, err := c.isHere(ctx, row)
 		if err != nil {
-			return unixfs.Known{}, false, err
+			return unixfs.CachedResult{}, false, err
 		}
 		if here {
 			c.mu.Lock()
@@ -198,7 +198,7 @@ func (c *Cache) Lookup(ctx context.Context, path string, stat unixfs.FileStat) (
 	// Removed, because a file with recent times gets no new row.
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return unixfs.Known{}, false, c.change(ctx, store.Item{Key: key})
+	return unixfs.CachedResult{}, false, c.change(ctx, store.Item{Key: key})
 }
 
 // find returns the row under a key, and removes those before it.
@@ -236,8 +236,8 @@ func (c *Cache) isHere(ctx context.Context, r row) (bool, error) {
 	return c.pinWhole(ctx, root)
 }
 
-// Remember implements unixfs.Remembers.
-func (c *Cache) Remember(ctx context.Context, path string, stat unixfs.FileStat, k unixfs.Known) error {
+// Store implements unixfs.StatCache.
+func (c *Cache) Store(ctx context.Context, path string, stat unixfs.FileStat, k unixfs.CachedResult) error {
 	key := c.rowKey(path)
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -46,11 +46,11 @@ func addTree(t failer, ctx context.Context, s *Caches, name string, tree fs.FS, 
 	t.Helper()
 	batch := s.store.Batch()
 	defer batch.Discard()
-	cache, err := s.Open(ctx, batch, name, o.Manner())
+	cache, err := s.Open(ctx, batch, name, o.CacheKey())
 	if err != nil || cache == nil {
 		t.Fatalf("open the cache of %s: got %v, %v", name, cache, err)
 	}
-	o.Remembers = cache
+	o.StatCache = cache
 	r, err := unixfs.ImportFS(ctx, batch, tree, o)
 	if err == nil {
 		err = fail
@@ -363,8 +363,8 @@ func TestModel(t *testing.T) {
 func FuzzRow(f *testing.F) {
 	now := time.Unix(1_700_000_000, 5)
 	root := plainRoot(f, fstest.MapFS{}, unixfs.Options{})
-	r := row{3, unixfs.FileStat{Size: 1 << 40, Mode: fs.ModeSetuid | 0o755, Modified: now, Inode: 1 << 63}, unixfs.Known{CID: root, Size: 1 << 40, DAGSize: 5}}
-	if got, ok := parseRow(r.append(nil)); !ok || !got.stat.Same(r.stat) || got.known != r.known || got.generation != 3 {
+	r := row{3, unixfs.FileStat{Size: 1 << 40, Mode: fs.ModeSetuid | 0o755, Modified: now, Inode: 1 << 63}, unixfs.CachedResult{CID: root, Size: 1 << 40, DAGSize: 5}}
+	if got, ok := parseRow(r.append(nil)); !ok || !got.stat.Equal(r.stat) || got.known != r.known || got.generation != 3 {
 		f.Errorf("got %+v, %t, want %+v", got, ok, r)
 	}
 	h := head{generation: 7, used: now.Truncate(time.Second), rows: 9, root: root}
@@ -378,7 +378,7 @@ func FuzzRow(f *testing.F) {
 	f.Add(h.append(nil))
 	f.Fuzz(func(t *testing.T, p []byte) {
 		if r, ok := parseRow(p); ok {
-			if again, ok := parseRow(r.append(nil)); !ok || !again.stat.Same(r.stat) || again.known != r.known {
+			if again, ok := parseRow(r.append(nil)); !ok || !again.stat.Equal(r.stat) || again.known != r.known {
 				t.Fatalf("got %+v, %t, want %+v", again, ok, r)
 			}
 		}

@@ -31,4 +31,4 @@ var specialBits = [...]struct {
 }{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}}
 
 // keeps tells whether attributes are wanted.
-func (o Options) keeps() bool { return o.KeepMode || o.KeepTimes }
+func (o Options) keepsAttributes() bool { return o.KeepMode || o.KeepTimes }

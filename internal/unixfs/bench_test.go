@@ -19,7 +19,7 @@ import (
 )
 
 // randomFile makes a file of random bytes.
-func randomFile(b *testing.B, size int64) string {
+func makeRandomFile(b *testing.B, size int64) string {
 	b.Helper()
 	name := filepath.Join(b.TempDir(), "random")
 	f, err := os.Create(name)
@@ -36,23 +36,23 @@ func randomFile(b *testing.B, size int64) string {
 }
 
 // appended is a Putter that appends blocks to a file, as a store does.
-type appended struct{ f *os.File }
+type appendPutter struct{ f *os.File }
 
-var _ Releaser = appended{}
+var _ Releaser = appendPutter{}
 
-func newAppended(b *testing.B) appended {
+func newAppendPutter(b *testing.B) appendPutter {
 	b.Helper()
 	f, err := os.Create(filepath.Join(b.TempDir(), "blocks"))
 	if err != nil {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { f.Close() })
-	return appended{f}
+	return appendPutter{f}
 }
 
-func (appended) ReleasesBlocks() bool { return true }
+func (appendPutter) ReleasesBlocks() bool { return true }
 
-func (a appended) Put(_ context.Context, blocks ...block.Block) error {
+func (a appendPutter) Put(_ context.Context, blocks ...block.Block) error {
 	for _, blk := range blocks {
 		if _, err := a.f.Write(blk.Data()); err != nil {
 			return err
@@ -62,7 +62,7 @@ func (a appended) Put(_ context.Context, blocks ...block.Block) error {
 }
 
 // again empties the file.
-func (a appended) again(b *testing.B) {
+func (a appendPutter) reset(b *testing.B) {
 	b.Helper()
 	if err := a.f.Truncate(0); err != nil {
 		b.Fatal(err)
@@ -78,8 +78,8 @@ func (a appended) again(b *testing.B) {
 // them.
 func BenchmarkFile(b *testing.B) {
 	const size = 256 << 20
-	name := randomFile(b, size)
-	file := newAppended(b)
+	name := makeRandomFile(b, size)
+	file := newAppendPutter(b)
 	run := func(what string, once func(b *testing.B, f *os.File)) {
 		b.Run(what, func(b *testing.B) {
 			b.SetBytes(size)
@@ -89,7 +89,7 @@ func BenchmarkFile(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				file.again(b)
+				file.reset(b)
 				once(b, f)
 				f.Close()
 			}
@@ -102,23 +102,23 @@ func BenchmarkFile(b *testing.B) {
 			}
 		}
 	}
-	run("hash/plain loop", func(b *testing.B, f *os.File) { plainLoop(b, f, io.Discard) })
-	run("hash/v1", imported(releasing{}, V1Profile()))
-	run("hash/v0", imported(releasing{}, V0Profile()))
-	run("hash/v1, blocks kept", imported(discard{}, V1Profile()))
-	run("hash/v0, blocks kept", imported(discard{}, V0Profile()))
+	run("hash/plain loop", func(b *testing.B, f *os.File) { runYardstick(b, f, io.Discard) })
+	run("hash/v1", imported(releasingPutter{}, V1Profile()))
+	run("hash/v0", imported(releasingPutter{}, V0Profile()))
+	run("hash/v1, blocks kept", imported(discardPutter{}, V1Profile()))
+	run("hash/v0, blocks kept", imported(discardPutter{}, V0Profile()))
 	run("hash/v1, a stream", func(b *testing.B, f *os.File) {
-		if _, err := Import(b.Context(), releasing{}, struct{ io.Reader }{f}, Options{}); err != nil {
+		if _, err := Import(b.Context(), releasingPutter{}, struct{ io.Reader }{f}, Options{}); err != nil {
 			b.Fatal(err)
 		}
 	})
-	run("append/plain loop", func(b *testing.B, f *os.File) { plainLoop(b, f, file.f) })
+	run("append/plain loop", func(b *testing.B, f *os.File) { runYardstick(b, f, file.f) })
 	run("append/v1", imported(file, V1Profile()))
 	run("append/v1, blocks kept", imported(struct{ block.Putter }{file}, V1Profile()))
 }
 
 // plainLoop is the yardstick.
-func plainLoop(b *testing.B, from io.Reader, to io.Writer) {
+func runYardstick(b *testing.B, from io.Reader, to io.Writer) {
 	type piece struct {
 		data   []byte
 		hashed chan struct{}
@@ -165,13 +165,13 @@ func plainLoop(b *testing.B, from io.Reader, to io.Writer) {
 // BenchmarkTree imports the source tree of Go, beside its yardstick: a walk
 // that reads one file after another, hashes it and appends it to a file.
 func BenchmarkTree(b *testing.B) {
-	root := goSource(b)
-	file := newAppended(b)
+	root := findGoSource(b)
+	file := newAppendPutter(b)
 	run := func(what string, once func(b *testing.B) error) {
 		b.Run(what, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				file.again(b)
+				file.reset(b)
 				if err := once(b); err != nil {
 					b.Fatal(err)
 				}
@@ -206,8 +206,8 @@ func BenchmarkTree(b *testing.B) {
 // the same bytes.
 func BenchmarkRead(b *testing.B) {
 	const size = 64 << 20
-	data := streamBytes(b, "read", size)
-	m := newMemory()
+	data := readVectorStream(b, "read", size)
+	m := newMemoryStore()
 	r, err := Import(b.Context(), m, bytes.NewReader(data), Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -238,7 +238,7 @@ func BenchmarkRead(b *testing.B) {
 }
 
 // goSource is the source tree of the Go that runs the tests.
-func goSource(b *testing.B) string {
+func findGoSource(b *testing.B) string {
 	b.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
 	if err != nil {

@@ -28,43 +28,43 @@ type builder struct {
 	at int64
 	// first is the first leaf of a file whose attributes are kept, until the
 	// second one comes: alone it would be the root.
-	first *op
+	held *op
 	// batch waits for the Putter.
 	batch      []block.Block
 	batchBytes int
 	// used is the memory to release once the batch has been put.
-	used [][]byte
+	releasable [][]byte
 	// open are the directories that are being filled, outermost first.
-	open []buildingDir
+	dirs []pendingDir
 	// complete: the root has been built.
 	complete bool
 	result   Result
 }
 
 // A buildingDir is a directory whose entries are coming in. They come sorted.
-type buildingDir struct {
+type pendingDir struct {
 	links      []Link
 	size       uint64 // of the files in it
 	attributes attributes
 	// known is what the directory was made into when it was last imported.
-	known cid.Cid
+	cached cid.Cid
 }
 
 // heldLinks is up to which size a directory is compared with what it was
 // before its blocks are handed on: they take a few hundred KiB.
-const heldLinks = 8192
+const maxHeldLinks = 8192
 
 func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options) *builder {
 	b := &builder{ctx: ctx, put: put, pool: pool, options: o}
-	b.layout = newLayout(o.Profile, b.node)
+	b.layout = newLayout(o.Profile, b.addNode)
 	return b
 }
 
 // take works through one step.
-func (b *builder) take(s *step) error {
+func (b *builder) takeStep(s *step) error {
 	for i := range s.ops {
-		if err := b.op(&s.ops[i]); err != nil {
-			s.drop(i + 1)
+		if err := b.takeOp(&s.ops[i]); err != nil {
+			s.release(i + 1)
 			return err
 		}
 		s.ops[i] = op{} // frees the block as soon as it is put
@@ -72,65 +72,65 @@ func (b *builder) take(s *step) error {
 	return s.err
 }
 
-func (b *builder) op(o *op) error {
-	defer o.drop()
+func (b *builder) takeOp(o *op) error {
+	defer o.release()
 	if o.err != nil {
 		return o.err
 	}
 	switch o.kind {
-	case opEnter:
-		b.open = append(b.open, buildingDir{attributes: o.attributes(), known: o.known.CID})
-	case opLeave:
-		return b.leave(o)
+	case opBeginDir:
+		b.dirs = append(b.dirs, pendingDir{attributes: o.attributes(), cached: o.cached.CID})
+	case opEndDir:
+		return b.endDir(o)
 	case opFile:
-		return b.small(o)
+		return b.addSmallFile(o)
 	case opChunk:
-		return b.chunk(o)
+		return b.addChunk(o)
 	case opFileEnd:
-		return b.end(o)
-	case opKnown:
-		b.count(o.known.Size)
-		return b.file(o, part{cid: o.known.CID, size: o.known.Size, tsize: o.known.DAGSize})
+		return b.endFile(o)
+	case opCached:
+		b.countBytes(o.cached.Size)
+		return b.addFile(o, part{cid: o.cached.CID, size: o.cached.Size, tsize: o.cached.DAGSize})
 	case opSymlink:
-		if err := b.add(o.blk); err != nil {
+		if err := b.addBlock(o.blk); err != nil {
 			return err
 		}
 		b.result.Symlinks++
-		return b.done(o, TypeSymlink, part{cid: o.blk.CID(), tsize: uint64(o.blk.Size())})
+		return b.addToParent(o, TypeSymlink, part{cid: o.blk.CID(), tsize: uint64(o.blk.Size())})
 	}
 	return nil
 }
 
 // small takes a file of one leaf.
-func (b *builder) small(o *op) error {
-	if b.options.Profile.Layout == Balanced && (o.attributes().none() || o.about.rooted) {
-		p, err := b.leaf(o)
+func (b *builder) addSmallFile(o *op) error {
+	if b.options.Profile.Layout == Balanced && (o.attributes().isZero() || o.state.attributesInBlock) {
+		p, err := b.addLeaf(o)
 		if err != nil {
 			return err
 		}
-		return b.fileRead(o, p)
+		return b.addReadFile(o, p)
 	}
-	if err := b.chunk(o); err != nil {
+	if err := b.addChunk(o); err != nil {
 		return err
 	}
-	return b.end(o)
+	return b.endFile(o)
 }
 
 // chunk takes one leaf of a file.
-func (b *builder) chunk(o *op) error {
+func (b *builder) addChunk(o *op) error {
 	if b.options.Profile.Layout == Trickle && o.size == 0 {
 		return nil // no leaf at all
 	}
-	if b.options.Profile.Layout == Balanced && b.first == nil && !o.attributes().none() {
-		b.first = new(*o)
+	if b.options.Profile.Layout == Balanced && b.held == nil && !o.attributes().isZero() {
+		b.held = new(*o)
 		return nil
 	}
-	if b.first != nil && b.first.blk.CID().Defined() {
-		if err := b.addFirst(); err != nil {
+	if b.held != nil && b.held.blk.CID().Defined() {
+		if err := b.addHeldLeaf(); err != nil {
 			return err
 		}
 	}
-	p, err := b.leaf(o)
+	p, err := b.addLeaf(o)
 	if err != nil {
 		return err
 	}
@@ -138,47 +138,47 @@ func (b *builder) chunk(o *op) error {
 }
 
 // addFirst takes the leaf that was held back.
-func (b *builder) addFirst() error {
-	p, err := b.leaf(b.first)
+func (b *builder) addHeldLeaf() error {
+	p, err := b.addLeaf(b.held)
 	if err != nil {
 		return err
 	}
-	*b.first = op{}
+	*b.held = op{}
 	return b.layout.add(p)
 }
 
 // end completes a file of leaves.
-func (b *builder) end(o *op) error {
+func (b *builder) endFile(o *op) error {
 	if o.at != nil {
-		if err := o.about.unchanged(o.at); err != nil {
-			return named(o.path, err)
+		if err := o.state.checkUnchanged(o.at); err != nil {
+			return addPath(o.path, err)
 		}
 	}
-	first := b.first
-	b.first = nil
+	first := b.held
+	b.held = nil
 	if first == nil || !first.blk.CID().Defined() {
 		p, err := b.layout.finish(o.attributes())
 		if err != nil {
 			return err
 		}
-		return b.fileRead(o, p)
+		return b.addReadFile(o, p)
 	}
-	p, err := b.alone(first, o.attributes())
+	p, err := b.makeSingleLeaf(first, o.attributes())
 	if err != nil {
 		return err
 	}
-	return b.fileRead(o, p)
+	return b.addReadFile(o, p)
 }
 
 // alone makes a file with attributes of one leaf: of a raw one, a node above
 // it, as raw blocks have no place for attributes.
-func (b *builder) alone(leaf *op, a attributes) (part, error) {
+func (b *builder) makeSingleLeaf(leaf *op, a attributes) (part, error) {
 	if b.options.Profile.RawLeaves {
-		p, err := b.leaf(leaf)
+		p, err := b.addLeaf(leaf)
 		if err != nil {
 			return part{}, err
 		}
-		return b.node(nodeOver([]part{p}, a))
+		return b.addNode(joinParts([]part{p}, a))
 	}
 	n, err := DecodeNode(leaf.blk.Data())
 	if err != nil {
@@ -188,76 +188,76 @@ func (b *builder) alone(leaf *op, a attributes) (part, error) {
 	if leaf.blk, err = n.block(b.options.Profile); err != nil {
 		return part{}, err
 	}
-	return b.leaf(leaf)
+	return b.addLeaf(leaf)
 }
 
 // leaf hands on the block of an operation.
-func (b *builder) leaf(o *op) (part, error) {
-	b.count(uint64(o.size))
+func (b *builder) addLeaf(o *op) (part, error) {
+	b.countBytes(uint64(o.size))
 	if o.leaf.memory != nil {
-		b.used = append(b.used, o.leaf.memory)
+		b.releasable = append(b.releasable, o.leaf.memory)
 	}
 	p := part{cid: o.blk.CID(), size: uint64(o.size), tsize: uint64(o.blk.Size())}
 	at := b.at
 	b.at += int64(o.size)
-	if b.options.Leaf != nil && o.about != nil && p.cid.Type() == block.Raw && !block.IsIdentity(p.cid) {
-		if taken, err := b.options.Leaf(b.ctx, o.blk, o.path, at); taken || err != nil {
-			return p, named(o.path, err)
+	if b.options.OfferLeaf != nil && o.state != nil && p.cid.Type() == block.Raw && !block.IsIdentity(p.cid) {
+		if taken, err := b.options.OfferLeaf(b.ctx, o.blk, o.path, at); taken || err != nil {
+			return p, addPath(o.path, err)
 		}
 	}
-	return p, b.add(o.blk)
+	return p, b.addBlock(o.blk)
 }
 
 // count tells of bytes that are done.
-func (b *builder) count(bytes uint64) {
+func (b *builder) countBytes(bytes uint64) {
 	if p := b.options.Progress; p != nil {
 		p.Bytes.Add(int64(bytes))
 	}
 }
 
 // fileRead takes a file that was read now.
-func (b *builder) fileRead(o *op, p part) error {
+func (b *builder) addReadFile(o *op, p part) error {
 	b.result.Hashed += p.size
 	b.at = 0
-	if r := b.options.Remembers; r != nil && o.about != nil && !o.about.racy {
-		if err := r.Remember(b.ctx, o.path, o.about.stat, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
-			return named(o.path, err)
+	if r := b.options.StatCache; r != nil && o.state != nil && !o.state.racy {
+		if err := r.Store(b.ctx, o.path, o.state.stat, CachedResult{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
+			return addPath(o.path, err)
 		}
 	}
-	return b.file(o, p)
+	return b.addFile(o, p)
 }
 
-func (b *builder) file(o *op, p part) error {
+func (b *builder) addFile(o *op, p part) error {
 	b.result.Files++
 	b.result.Size += p.size
 	if c := b.options.Progress; c != nil {
 		c.Files.Add(1)
 	}
-	return b.done(o, TypeFile, p)
+	return b.addToParent(o, TypeFile, p)
 }
 
 // leave completes the innermost directory.
-func (b *builder) leave(o *op) error {
-	d := &b.open[len(b.open)-1]
-	p, err := b.directory(d)
+func (b *builder) endDir(o *op) error {
+	d := &b.dirs[len(b.dirs)-1]
+	p, err := b.makeDir(d)
 	if err != nil {
-		return named(o.path, err)
+		return addPath(o.path, err)
 	}
 	p.size = d.size
-	if r := b.options.Remembers; r != nil && p.cid != d.known {
-		if err := r.Remember(b.ctx, dirPath(o.path), FileStat{}, Known{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
-			return named(o.path, err)
+	if r := b.options.StatCache; r != nil && p.cid != d.cached {
+		if err := r.Store(b.ctx, dirPath(o.path), FileStat{}, CachedResult{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
+			return addPath(o.path, err)
 		}
 	}
-	b.open = b.open[:len(b.open)-1]
+	b.dirs = b.dirs[:len(b.dirs)-1]
 	b.result.Dirs++
-	return b.done(o, TypeDirectory, p)
+	return b.addToParent(o, TypeDirectory, p)
 }
 
 // directory makes a directory. One that is what it was is not handed on.
-func (b *builder) directory(d *buildingDir) (part, error) {
-	if !d.known.Defined() || len(d.links) > heldLinks {
-		return makeDirectory(d.links, d.attributes, b.options.Profile, b.node)
+func (b *builder) makeDir(d *pendingDir) (part, error) {
+	if !d.cached.Defined() || len(d.links) > maxHeldLinks {
+		return makeDirectory(d.links, d.attributes, b.options.Profile, b.addNode)
 	}
 	var held []block.Block
 	p, err := makeDirectory(d.links, d.attributes, b.options.Profile, func(n *Node) (part, error) {
@@ -266,13 +266,13 @@ func (b *builder) directory(d *buildingDir) (part, error) {
 			return part{}, err
 		}
 		held = append(held, blk)
-		return n.part(blk), nil
+		return n.toPart(blk), nil
 	})
-	if err != nil || p.cid == d.known {
+	if err != nil || p.cid == d.cached {
 		return p, err
 	}
 	for _, blk := range held {
-		if err := b.add(blk); err != nil {
+		if err := b.addBlock(blk); err != nil {
 			return part{}, err
 		}
 	}
@@ -280,17 +280,17 @@ func (b *builder) directory(d *buildingDir) (part, error) {
 }
 
 // done takes what is complete into the directory around it.
-func (b *builder) done(o *op, t Type, p part) error {
-	a := Added{Path: o.path, CID: p.cid, Type: t, Size: p.size}
-	if b.options.Added != nil {
-		b.options.Added(a)
+func (b *builder) addToParent(o *op, t Type, p part) error {
+	a := ImportItem{Path: o.path, CID: p.cid, Type: t, Size: p.size}
+	if b.options.OnItem != nil {
+		b.options.OnItem(a)
 	}
-	if len(b.open) == 0 {
+	if len(b.dirs) == 0 {
 		b.complete = true
 		b.result.CID, b.result.DAGSize = p.cid, p.tsize
 		return nil
 	}
-	d := &b.open[len(b.open)-1]
+	d := &b.dirs[len(b.dirs)-1]
 	d.links = append(d.links, Link{CID: p.cid, Name: path.Base(o.path), Tsize: p.tsize})
 	d.size += p.size
 	return nil
@@ -328,16 +328,16 @@ func (l *Link) size(rule SizeRule) int {
 }
 
 // node makes a block of a node whose links are complete.
-func (b *builder) node(n *Node) (part, error) {
+func (b *builder) addNode(n *Node) (part, error) {
 	blk, err := n.block(b.options.Profile)
 	if err != nil {
 		return part{}, err
 	}
-	return n.part(blk), b.add(blk)
+	return n.toPart(blk), b.addBlock(blk)
 }
 
 // part is the node as a part of what lies above it.
-func (n *Node) part(blk block.Block) part {
+func (n *Node) toPart(blk block.Block) part {
 	p := part{cid: blk.CID(), size: n.FileSize, tsize: uint64(blk.Size())}
 	for i := range n.Links {
 		p.tsize += n.Links[i].Tsize
@@ -346,7 +346,7 @@ func (n *Node) part(blk block.Block) part {
 }
 
 // add hands a block on, in its turn. One that its CID carries needs no place.
-func (b *builder) add(blk block.Block) error {
+func (b *builder) addBlock(blk block.Block) error {
 	if block.IsIdentity(blk.CID()) {
 		return nil
 	}
@@ -368,10 +368,10 @@ func (b *builder) flush() error {
 			return err
 		}
 	}
-	for _, memory := range b.used {
+	for _, memory := range b.releasable {
 		b.pool.release(memory)
 	}
-	b.used = b.used[:0]
+	b.releasable = b.releasable[:0]
 	return nil
 }
 

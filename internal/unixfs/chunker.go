@@ -48,7 +48,7 @@ func (p *Profile) SetChunker(spec string) error {
 		for field := range strings.SplitSeq(rest, "-") {
 			n, err := strconv.Atoi(field)
 			if err != nil || len(numbers) == 3 {
-				return badChunker(spec)
+				return chunkerError(spec)
 			}
 			numbers = append(numbers, n)
 		}
@@ -71,7 +71,7 @@ func (p *Profile) SetChunker(spec string) error {
 	case kind == "buzhash" && !dash:
 		c.Chunker, c.ChunkSize = Buzhash, buzhashMax
 	default:
-		return badChunker(spec)
+		return chunkerError(spec)
 	}
 	if c.ChunkSize < 1 || c.ChunkSize > MaxChunkSize {
 		return fmt.Errorf("unixfs: chunker %q: chunks of %d bytes: they are 1 to %d", spec, c.ChunkSize, MaxChunkSize)
@@ -86,7 +86,7 @@ func (p *Profile) SetChunker(spec string) error {
 	return nil
 }
 
-func badChunker(spec string) error {
+func chunkerError(spec string) error {
 	return fmt.Errorf("unixfs: no chunker %q: there are size-N, rabin, rabin-AVG, rabin-MIN-AVG-MAX and buzhash", spec)
 }
 
@@ -115,7 +115,7 @@ func (p Profile) checkChunker() error {
 }
 
 // oneChunk is the size up to which a file is one chunk whatever is in it.
-func (p Profile) oneChunk() int64 {
+func (p Profile) singleChunkSize() int64 {
 	switch p.Chunker {
 	case Rabin:
 		return int64(p.MinChunk)
@@ -133,7 +133,7 @@ type cutter interface {
 
 // newCutter returns the cutter that the pool's profile asks for.
 func newCutter(r io.Reader, pool *leafPool) cutter {
-	r = &wholeReader{r: r}
+	r = &strictReader{r: r}
 	switch p := pool.profile; p.Chunker {
 	case Rabin:
 		return &contentCutter{pool, chunk.NewRabinMinMax(r, uint64(p.MinChunk), uint64(p.AvgChunk), uint64(p.ChunkSize))}
@@ -150,12 +150,12 @@ const maxEmptyReads = 100
 // A wholeReader tells a reader's end from one that was cut short: cutters take
 // io.ErrUnexpectedEOF for the end of the last chunk, but a response or an
 // archive that ends too early says the same.
-type wholeReader struct {
+type strictReader struct {
 	r     io.Reader
 	empty int // reads in a row
 }
 
-func (w *wholeReader) Read(p []byte) (int, error) {
+func (w *strictReader) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	switch {
 	case err == io.ErrUnexpectedEOF:
@@ -181,9 +181,9 @@ var _ cutter = (*fixedCutter)(nil)
 
 func (c *fixedCutter) next() (leafBuffer, error) {
 	if c.ended {
-		return c.pool.leaf(0), io.EOF
+		return c.pool.get(0), io.EOF
 	}
-	leaf := c.pool.leaf(c.pool.profile.ChunkSize)
+	leaf := c.pool.get(c.pool.profile.ChunkSize)
 	n, err := io.ReadFull(c.r, leaf.chunk())
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		c.ended = true
@@ -206,9 +206,9 @@ var _ cutter = (*contentCutter)(nil)
 func (c *contentCutter) next() (leafBuffer, error) {
 	data, err := c.from.NextBytes()
 	if err != nil {
-		return c.pool.leaf(0), err
+		return c.pool.get(0), err
 	}
-	leaf := c.pool.leaf(len(data))
+	leaf := c.pool.get(len(data))
 	copy(leaf.chunk(), data)
 	return leaf, nil
 }

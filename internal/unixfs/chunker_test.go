@@ -55,8 +55,8 @@ func TestSetChunker(t *testing.T) {
 
 // TestImportCutShort: a reader that is cut short, or gives nothing for ever, is
 // no file, however it is cut into chunks.
-func TestImportCutShort(t *testing.T) {
-	data := streamBytes(t, "cut", 700_000)
+func TestImportTruncated(t *testing.T) {
+	data := readVectorStream(t, "cut", 700_000)
 	for _, spec := range []string{"size-1000", "size-1048576", "rabin-512-1024-2048", "rabin", "buzhash"} {
 		p := V1Profile()
 		if err := p.SetChunker(spec); err != nil {
@@ -69,7 +69,7 @@ func TestImportCutShort(t *testing.T) {
 				io.ErrNoProgress:    errReader{nil},
 			} {
 				r := io.MultiReader(bytes.NewReader(data[:size]), end)
-				if _, err := Import(t.Context(), discard{}, r, Options{Profile: p}); !errors.Is(err, want) {
+				if _, err := Import(t.Context(), discardPutter{}, r, Options{Profile: p}); !errors.Is(err, want) {
 					t.Errorf("%s, %d bytes: got %v, want %v", spec, size, err, want)
 				}
 			}

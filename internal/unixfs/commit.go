@@ -20,7 +20,7 @@ func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	c := &committer{ctx: ctx, tree: t}
-	link, err := c.dir(t.root)
+	link, err := c.commitDir(t.root)
 	if err == nil {
 		err = c.flush()
 	}
@@ -47,7 +47,7 @@ func (c *committer) emit(n *Node) (part, error) {
 	if err != nil {
 		return part{}, err
 	}
-	p := n.part(b)
+	p := n.toPart(b)
 	if block.IsIdentity(b.CID()) {
 		return p, nil
 	}
@@ -70,34 +70,34 @@ func (c *committer) flush() error {
 
 // A change is what becomes of one entry; its link is undefined where the entry
 // goes.
-type change struct {
+type dirChange struct {
 	name string
 	hash uint64
-	link Link // with its name
-	was  Link // undefined where nothing was
+	new  Link // with its name
+	old  Link // undefined where nothing was
 }
 
 // dir makes a directory and those in it, and returns its link. One without
 // changes stays what it is.
-func (c *committer) dir(d *treeDir) (Link, error) {
+func (c *committer) commitDir(d *treeDir) (Link, error) {
 	var base Node
 	var err error
 	isNew := !d.link.CID.Defined()
 	if isNew {
 		base.Type = TypeDirectory
 	}
-	var changes []change
+	var changes []dirChange
 	for _, name := range slices.Sorted(maps.Keys(d.changes)) {
 		e := d.changes[name]
-		ch := change{name: name}
+		ch := dirChange{name: name}
 		if e != nil {
-			ch.link = e.link
+			ch.new = e.link
 			if e.dir != nil {
-				if ch.link, err = c.dir(e.dir); err != nil {
+				if ch.new, err = c.commitDir(e.dir); err != nil {
 					return Link{}, fmt.Errorf("%s: %w", name, err)
 				}
 			}
-			ch.link.Name = name
+			ch.new.Name = name
 		}
 		changes = append(changes, ch)
 	}
@@ -108,19 +108,19 @@ func (c *committer) dir(d *treeDir) (Link, error) {
 		if base, err = load(c.ctx, c.tree.get, d.link.CID); err != nil {
 			return Link{}, err
 		}
-		if changes, err = c.effective(d.link.CID, base, changes); err != nil {
+		if changes, err = c.dropNoops(d.link.CID, base, changes); err != nil {
 			return Link{}, err
 		}
 		if len(changes) == 0 {
 			return d.link, nil
 		}
 	}
-	p, err := c.changed(d.link.CID, base, changes)
+	p, err := c.applyChanges(d.link.CID, base, changes)
 	return Link{CID: p.cid, Tsize: p.tsize}, err
 }
 
 // effective drops changes that change nothing, and notes what was.
-func (c *committer) effective(at cid.Cid, base Node, changes []change) ([]change, error) {
+func (c *committer) dropNoops(at cid.Cid, base Node, changes []dirChange) ([]dirChange, error) {
 	var find func(name string) (Link, bool, error)
 	if base.Type == TypeDirectory {
 		byName := make(map[string]Link, len(base.Links))
@@ -143,9 +143,9 @@ func (c *committer) effective(at cid.Cid, base Node, changes []change) ([]change
 			return nil, err
 		}
 		if there {
-			ch.was = was
+			ch.old = was
 		}
-		if ch.link.CID == ch.was.CID {
+		if ch.new.CID == ch.old.CID {
 			continue
 		}
 		kept = append(kept, ch)
@@ -154,11 +154,11 @@ func (c *committer) effective(at cid.Cid, base Node, changes []change) ([]change
 }
 
 // changed makes a directory of base, which at names, with changes.
-func (c *committer) changed(at cid.Cid, base Node, changes []change) (part, error) {
+func (c *committer) applyChanges(at cid.Cid, base Node, changes []dirChange) (part, error) {
 	a := attributes{base.Mode, base.Modified}
 	p := c.tree.options.Profile
 	if base.Type == TypeHAMTShard {
-		links, plain, err := c.unsharded(at, base, changes)
+		links, plain, err := c.unshard(at, base, changes)
 		if err != nil {
 			return part{}, err
 		}
@@ -168,7 +168,7 @@ func (c *committer) changed(at cid.Cid, base Node, changes []change) (part, erro
 		return makeDirectory(links, a, p, c.emit)
 	}
 	links := make([]Link, 0, len(base.Links)+len(changes))
-	for l, err := range merged(plainEntries(base.Links), changes) {
+	for l, err := range mergeChanges(plainEntries(base.Links), changes) {
 		if err != nil {
 			return part{}, err
 		}
@@ -180,12 +180,12 @@ func (c *committer) changed(at cid.Cid, base Node, changes []change) (part, erro
 
 // merged yields the entries that changes leave of others, and those that they
 // add, first.
-func merged(entries iter.Seq2[Entry, error], changes []change) iter.Seq2[Link, error] {
+func mergeChanges(entries iter.Seq2[Entry, error], changes []dirChange) iter.Seq2[Link, error] {
 	return func(yield func(Link, error) bool) {
 		changed := make(map[string]bool, len(changes))
 		for _, ch := range changes {
 			changed[ch.name] = true
-			if ch.link.CID.Defined() && !yield(ch.link, nil) {
+			if ch.new.CID.Defined() && !yield(ch.new, nil) {
 				return
 			}
 		}
@@ -203,15 +203,15 @@ func merged(entries iter.Seq2[Entry, error], changes []change) iter.Seq2[Link, e
 // unsharded tells whether a HAMT with changes is to be a plain directory, and
 // then returns its entries. It looks at as many of them as make up the
 // threshold, and only if they have become smaller.
-func (c *committer) unsharded(at cid.Cid, base Node, changes []change) (links []Link, plain bool, err error) {
+func (c *committer) unshard(at cid.Cid, base Node, changes []dirChange) (links []Link, plain bool, err error) {
 	p := c.tree.options.Profile
 	grown := 0
 	for _, ch := range changes {
-		if ch.link.CID.Defined() {
-			grown += ch.link.size(p.ShardRule)
+		if ch.new.CID.Defined() {
+			grown += ch.new.size(p.ShardRule)
 		}
-		if ch.was.CID.Defined() {
-			was := ch.was
+		if ch.old.CID.Defined() {
+			was := ch.old
 			was.Name = ch.name
 			grown -= was.size(p.ShardRule)
 		}
@@ -222,7 +222,7 @@ func (c *committer) unsharded(at cid.Cid, base Node, changes []change) (links []
 	n := Node{Type: TypeDirectory}
 	attributes{base.Mode, base.Modified}.set(&n)
 	size := dirSize(&n, p.ShardRule)
-	for l, err := range merged(entriesOf(c.ctx, c.tree.get, at, base), changes) {
+	for l, err := range mergeChanges(entriesOf(c.ctx, c.tree.get, at, base), changes) {
 		if err != nil {
 			return nil, false, err
 		}

@@ -47,7 +47,7 @@ type differ struct {
 	yield func(Change, error) bool
 }
 
-func (d *differ) tell(path string, before, after cid.Cid) error {
+func (d *differ) report(path string, before, after cid.Cid) error {
 	if !d.yield(Change{path, before, after}, nil) {
 		return errStopped
 	}
@@ -62,22 +62,22 @@ func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 	var dirs [2]map[string]cid.Cid
 	for i, c := range []cid.Cid{before, after} {
 		if !c.Defined() {
-			return d.tell(path, before, after)
+			return d.report(path, before, after)
 		}
-		entries, err := d.entries(c)
+		entries, err := d.readEntries(c)
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
 		if entries == nil {
-			return d.tell(path, before, after)
+			return d.report(path, before, after)
 		}
 		dirs[i] = entries
 	}
 	if depth == MaxDepth {
 		return fmt.Errorf("%s: %w: directories lie more than %d deep", path, block.ErrMalformed, MaxDepth)
 	}
-	for _, name := range unionOf(dirs[0], dirs[1]) {
-		err := d.compare(join(path, name), dirs[0][name], dirs[1][name], depth+1)
+	for _, name := range unionNames(dirs[0], dirs[1]) {
+		err := d.compare(joinPath(path, name), dirs[0][name], dirs[1][name], depth+1)
 		if err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 }
 
 // entries returns what is in a directory, nil for what is none.
-func (d *differ) entries(c cid.Cid) (map[string]cid.Cid, error) {
+func (d *differ) readEntries(c cid.Cid) (map[string]cid.Cid, error) {
 	if c.Type() != block.DagPB {
 		return nil, nil
 	}
@@ -107,7 +107,7 @@ func (d *differ) entries(c cid.Cid) (map[string]cid.Cid, error) {
 }
 
 // unionOf returns the names that are in a or b, sorted.
-func unionOf(a, b map[string]cid.Cid) []string {
+func unionNames(a, b map[string]cid.Cid) []string {
 	names := make([]string, 0, max(len(a), len(b)))
 	for name := range a {
 		names = append(names, name)

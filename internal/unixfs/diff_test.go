@@ -14,7 +14,7 @@ import (
 )
 
 // changesOf lists what Diff yields as "+ path", "- path" and "~ path".
-func changesOf(t *testing.T, get block.Getter, before, after cid.Cid) []string {
+func listChanges(t *testing.T, get block.Getter, before, after cid.Cid) []string {
 	t.Helper()
 	list := []string{}
 	for c, err := range Diff(t.Context(), get, before, after) {
@@ -54,7 +54,7 @@ func TestDiff(t *testing.T) {
 	plain, sharded := V1Profile(), V1Profile()
 	sharded.ShardThreshold = 1000
 	for _, profiles := range [][2]Profile{{plain, plain}, {sharded, sharded}, {plain, sharded}} {
-		m := newMemory()
+		m := newMemoryStore()
 		var roots [2]cid.Cid
 		for i, tree := range []fs.FS{old, changed} {
 			r, err := ImportFS(t.Context(), m, tree, Options{Profile: profiles[i]})
@@ -63,13 +63,13 @@ func TestDiff(t *testing.T) {
 			}
 			roots[i] = r.CID
 		}
-		if got := changesOf(t, m, roots[0], roots[1]); !slices.Equal(got, want) {
+		if got := listChanges(t, m, roots[0], roots[1]); !slices.Equal(got, want) {
 			t.Errorf("got %v, want %v", got, want)
 		}
-		if got := changesOf(t, m, roots[0], roots[0]); len(got) != 0 {
+		if got := listChanges(t, m, roots[0], roots[0]); len(got) != 0 {
 			t.Errorf("of one tree: got %v", got)
 		}
-		if got := changesOf(t, m, cid.Undef, roots[0]); !slices.Equal(got, []string{"+ ."}) {
+		if got := listChanges(t, m, cid.Undef, roots[0]); !slices.Equal(got, []string{"+ ."}) {
 			t.Errorf("of nothing: got %v", got)
 		}
 		// Who has heard enough.
@@ -81,7 +81,7 @@ func TestDiff(t *testing.T) {
 
 // What isn't here is an error that names the path, unless nothing hangs on it.
 func TestDiffMissing(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	var roots [2]cid.Cid
 	for i, tree := range []fstest.MapFS{{"d/a": {}, "s/x": {}}, {"d/b": {}, "s/x": {}}} {
 		r, err := ImportFS(t.Context(), m, tree, Options{})
@@ -90,12 +90,12 @@ func TestDiffMissing(t *testing.T) {
 		}
 		roots[i] = r.CID
 	}
-	same := entryAt(t, m, roots[0], "s")
+	same := lookupPath(t, m, roots[0], "s")
 	delete(m.blocks, string(same.CID.Hash()))
-	if got := changesOf(t, m, roots[0], roots[1]); !slices.Equal(got, []string{"- d/a", "+ d/b"}) {
+	if got := listChanges(t, m, roots[0], roots[1]); !slices.Equal(got, []string{"- d/a", "+ d/b"}) {
 		t.Errorf("got %v", got)
 	}
-	dir := entryAt(t, m, roots[1], "d")
+	dir := lookupPath(t, m, roots[1], "d")
 	delete(m.blocks, string(dir.CID.Hash()))
 	var failed error
 	for _, err := range Diff(t.Context(), m, roots[0], roots[1]) {

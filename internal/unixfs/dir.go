@@ -112,7 +112,7 @@ func lookupIn(ctx context.Context, get block.Getter, c cid.Cid, n Node, name str
 		}
 		return Entry{}, fmt.Errorf("in %s: %w", c, fs.ErrNotExist)
 	case TypeHAMTShard:
-		return shardLookup(ctx, get, c, n, name)
+		return lookupShard(ctx, get, c, n, name)
 	}
 	return Entry{}, fmt.Errorf("%s is a %s: %w", c, n.Type, ErrNotDirectory)
 }

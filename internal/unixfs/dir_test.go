@@ -17,7 +17,7 @@ import (
 )
 
 // list returns a directory's names, sorted.
-func list(t testing.TB, get block.Getter, c cid.Cid) []string {
+func listNames(t testing.TB, get block.Getter, c cid.Cid) []string {
 	t.Helper()
 	var names []string
 	for e, err := range ReadDir(t.Context(), get, c) {
@@ -39,10 +39,10 @@ func TestDirectories(t *testing.T) {
 		}
 		for _, fanout := range []int{8, 16, 64, 128, 256, 512, 1024} {
 			t.Run(fmt.Sprintf("%d entries, fanout %d", count, fanout), func(t *testing.T) {
-				p := tiny()
+				p := tinyProfile()
 				p.ShardFanout = fanout
 				p.ShardThreshold = 60
-				m := newMemory()
+				m := newMemoryStore()
 				r, err := ImportFS(t.Context(), m, tree, Options{Profile: p})
 				if err != nil {
 					t.Fatal(err)
@@ -68,7 +68,7 @@ func TestDirectories(t *testing.T) {
 					}
 				}
 				slices.Sort(want)
-				if got := list(t, m, dir.CID); !slices.Equal(got, want) {
+				if got := listNames(t, m, dir.CID); !slices.Equal(got, want) {
 					t.Errorf("got %v, want %v", got, want)
 				}
 				for _, absent := range []string{"", "name-", "name-700", "0name-1", strings.Repeat("x", 100)} {
@@ -87,7 +87,7 @@ func TestDirectories(t *testing.T) {
 
 // TestNameHash holds the example of the UnixFS specification.
 func TestNameHash(t *testing.T) {
-	shape, err := shapeOf(256)
+	shape, err := newShape(256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -99,7 +99,7 @@ func TestNameHash(t *testing.T) {
 
 // TestRepeatedNames: of entries with one name the first counts.
 func TestRepeatedNames(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	a, b := putRaw(t, m, "a"), putRaw(t, m, "b")
 	link := func(l Link, name string) Link {
 		l.Name = name
@@ -126,8 +126,8 @@ func TestRepeatedNames(t *testing.T) {
 }
 
 // TestShardHostile: shards that are no HAMT end the listing with an error.
-func TestShardHostile(t *testing.T) {
-	m := newMemory()
+func TestHostileShards(t *testing.T) {
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
 	shard := func(field []byte, links ...Link) Node {
 		return Node{Type: TypeHAMTShard, Data: field, HashType: hashMurmur3, Fanout: 8, Links: links}
@@ -140,14 +140,14 @@ func TestShardHostile(t *testing.T) {
 		f(&n)
 		return n
 	}
-	shape, err := shapeOf(8)
+	shape, err := newShape(8)
 	if err != nil {
 		t.Fatal(err)
 	}
 	bucket := shape.bucket(nameHash("name"), 0)
 	right := under(leaf, shape.label(bucket)+"name")
 	bit := []byte{1 << bucket}
-	if got := list(t, m, putNode(t, m, shard(bit, right)).CID); !slices.Equal(got, []string{"name"}) {
+	if got := listNames(t, m, putNode(t, m, shard(bit, right)).CID); !slices.Equal(got, []string{"name"}) {
 		t.Fatalf("got %v, want what all the others are changed from", got)
 	}
 	elsewhere := under(leaf, shape.label((bucket+1)%8)+"name")
@@ -178,7 +178,7 @@ func TestShardHostile(t *testing.T) {
 		"an empty shard below":   shard(bit, under(putNode(t, m, shard(nil)), shape.label(bucket))),
 		"another fanout below":   shard(bit, under(putNode(t, m, change(shard(bit, right), func(n *Node) { n.Fanout = 16 })), shape.label(bucket))),
 		"shards without an end":  shard([]byte{1}, under(endless, "0")),
-		"a shard that is absent": shard(bit, under(Link{CID: leafCID(t, "absent")}, shape.label(bucket))),
+		"a shard that is absent": shard(bit, under(Link{CID: makeLeafCID(t, "absent")}, shape.label(bucket))),
 	}
 	for name, n := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -207,12 +207,12 @@ func TestShardHostile(t *testing.T) {
 }
 
 // waiting counts the Gets under way.
-type waiting struct {
+type countingGetter struct {
 	block.Getter
 	now, highest atomic.Int32
 }
 
-func (w *waiting) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (w *countingGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	now := w.now.Add(1)
 	defer w.now.Add(-1)
 	if now > w.highest.Load() {
@@ -222,22 +222,22 @@ func (w *waiting) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 }
 
 // TestShardsAhead: a listing asks for several shards at once, within a bound.
-func TestShardsAhead(t *testing.T) {
+func TestRequestShardsAhead(t *testing.T) {
 	tree := fstest.MapFS{}
 	for i := range 3000 {
 		tree[fmt.Sprint(i)] = &fstest.MapFile{}
 	}
-	m := newMemory()
-	r, err := ImportFS(t.Context(), m, tree, Options{Profile: tiny()})
+	m := newMemoryStore()
+	r, err := ImportFS(t.Context(), m, tree, Options{Profile: tinyProfile()})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &waiting{Getter: m}
+	w := &countingGetter{Getter: m}
 	want := slices.Sorted(maps.Keys(tree))
-	if got := list(t, w, r.CID); !slices.Equal(got, want) {
+	if got := listNames(t, w, r.CID); !slices.Equal(got, want) {
 		t.Errorf("got %d names, want %d", len(got), len(want))
 	}
-	shape, err := shapeOf(8)
+	shape, err := newShape(8)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,7 +79,7 @@ func Edit(ctx context.Context, get block.Getter, put block.Putter, root cid.Cid,
 }
 
 // entry returns an entry of d, or nil.
-func (t *Tree) entry(ctx context.Context, d *treeDir, name string) (*treeEntry, error) {
+func (t *Tree) getEntry(ctx context.Context, d *treeDir, name string) (*treeEntry, error) {
 	if e, changed := d.changes[name]; changed || !d.link.CID.Defined() {
 		return e, nil
 	}
@@ -115,8 +115,8 @@ func (d *treeDir) set(name string, e *treeEntry) {
 
 // enter returns the directory of that name in d, for changes; nil if there is
 // nothing of that name.
-func (t *Tree) enter(ctx context.Context, d *treeDir, name string) (*treeDir, error) {
-	e, err := t.entry(ctx, d, name)
+func (t *Tree) enterDir(ctx context.Context, d *treeDir, name string) (*treeDir, error) {
+	e, err := t.getEntry(ctx, d, name)
 	if err != nil || e == nil {
 		return nil, err
 	}
@@ -134,36 +134,36 @@ func (t *Tree) enter(ctx context.Context, d *treeDir, name string) (*treeDir, er
 }
 
 // An editPlace is a name in a directory of a Tree.
-type editPlace struct {
+type treeSlot struct {
 	dir  *treeDir
 	name string
 }
 
 // place returns where path lies. The root has no place.
-func (t *Tree) place(ctx context.Context, path string) (editPlace, error) {
+func (t *Tree) locate(ctx context.Context, path string) (treeSlot, error) {
 	parts, err := SplitPath(path)
 	if err != nil {
-		return editPlace{}, err
+		return treeSlot{}, err
 	}
 	if len(parts) == 0 {
-		return editPlace{}, errors.New("this is the root itself")
+		return treeSlot{}, errors.New("this is the root itself")
 	}
 	d := t.root
 	for i, name := range parts {
 		if err := checkName(name); err != nil {
-			return editPlace{}, err
+			return treeSlot{}, err
 		}
 		if i == len(parts)-1 {
 			break
 		}
-		if d, err = t.enter(ctx, d, name); err == nil && d == nil {
+		if d, err = t.enterDir(ctx, d, name); err == nil && d == nil {
 			err = fs.ErrNotExist
 		}
 		if err != nil {
-			return editPlace{}, fmt.Errorf("%s: %w", strings.Join(parts[:i+1], "/"), err)
+			return treeSlot{}, fmt.Errorf("%s: %w", strings.Join(parts[:i+1], "/"), err)
 		}
 	}
-	return editPlace{d, parts[len(parts)-1]}, nil
+	return treeSlot{d, parts[len(parts)-1]}, nil
 }
 
 // Write makes a file of what r holds at path, in the place of a file or symlink
@@ -172,14 +172,14 @@ func (t *Tree) place(ctx context.Context, path string) (editPlace, error) {
 // for a directory at path.
 func (t *Tree) Write(ctx context.Context, path string, r io.Reader) error {
 	// Before r is read for nothing.
-	if err := t.settable(ctx, path); err != nil {
+	if err := t.checkSettable(ctx, path); err != nil {
 		return fmt.Errorf("unixfs: write %s: %w", path, err)
 	}
 	added, err := Import(ctx, t.put, r, t.options)
 	if err != nil {
 		return fmt.Errorf("unixfs: write %s: %w", path, err)
 	}
-	return t.setAt(ctx, "write", path, Link{CID: added.CID, Tsize: added.DAGSize})
+	return t.setEntry(ctx, "write", path, Link{CID: added.CID, Tsize: added.DAGSize})
 }
 
 // Symlink makes a symlink at path, as Write makes a file. The target may be
@@ -192,7 +192,7 @@ func (t *Tree) Symlink(ctx context.Context, path, target string) error {
 	if err != nil {
 		return fmt.Errorf("unixfs: symlink %s: %w", path, err)
 	}
-	return t.setAt(ctx, "symlink", path, Link{CID: b.CID(), Tsize: uint64(b.Size())})
+	return t.setEntry(ctx, "symlink", path, Link{CID: b.CID(), Tsize: uint64(b.Size())})
 }
 
 // Link puts the file, symlink or directory that c names at path, as Write does
@@ -201,22 +201,22 @@ func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
 	b, err := getBlock(ctx, t.get, c)
 	var n Node
 	if err == nil {
-		n, err = nodeOf(b)
+		n, err = decodeBlock(b)
 	}
 	if err == nil {
-		_, err = infoOfNode(c, n)
+		_, err = newInfo(c, n)
 	}
 	if err != nil {
 		return fmt.Errorf("unixfs: link %s: %w", path, err)
 	}
-	return t.setAt(ctx, "link", path, Link{CID: c, Tsize: n.part(b).tsize})
+	return t.setEntry(ctx, "link", path, Link{CID: c, Tsize: n.toPart(b).tsize})
 }
 
 // setAt sets the entry at path, which is no directory now.
-func (t *Tree) setAt(ctx context.Context, op, path string, l Link) error {
+func (t *Tree) setEntry(ctx context.Context, op, path string, l Link) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, err := t.placeOfFile(ctx, path)
+	at, err := t.locateFile(ctx, path)
 	if err != nil {
 		return fmt.Errorf("unixfs: %s %s: %w", op, path, err)
 	}
@@ -225,25 +225,25 @@ func (t *Tree) setAt(ctx context.Context, op, path string, l Link) error {
 }
 
 // settable tells whether setAt would do.
-func (t *Tree) settable(ctx context.Context, path string) error {
+func (t *Tree) checkSettable(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err := t.placeOfFile(ctx, path)
+	_, err := t.locateFile(ctx, path)
 	return err
 }
 
 // placeOfFile returns where path lies, at which no directory may be.
-func (t *Tree) placeOfFile(ctx context.Context, path string) (editPlace, error) {
-	at, err := t.place(ctx, path)
+func (t *Tree) locateFile(ctx context.Context, path string) (treeSlot, error) {
+	at, err := t.locate(ctx, path)
 	if err == nil {
-		err = t.notDir(ctx, at)
+		err = t.checkNotDir(ctx, at)
 	}
 	return at, err
 }
 
 // notDir fails if a directory is at a place.
-func (t *Tree) notDir(ctx context.Context, at editPlace) error {
-	e, err := t.entry(ctx, at.dir, at.name)
+func (t *Tree) checkNotDir(ctx context.Context, at treeSlot) error {
+	e, err := t.getEntry(ctx, at.dir, at.name)
 	if err != nil || e == nil {
 		return err
 	}
@@ -268,7 +268,7 @@ func (t *Tree) Mkdir(ctx context.Context, path string) error {
 	d := t.root
 	for i := 0; i < len(parts) && err == nil; i++ {
 		var sub *treeDir
-		if sub, err = t.enter(ctx, d, parts[i]); err == nil && sub == nil {
+		if sub, err = t.enterDir(ctx, d, parts[i]); err == nil && sub == nil {
 			sub = &treeDir{}
 			d.set(parts[i], &treeEntry{dir: sub})
 		}
@@ -285,10 +285,10 @@ func (t *Tree) Mkdir(ctx context.Context, path string) error {
 func (t *Tree) Remove(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	at, err := t.place(ctx, path)
+	at, err := t.locate(ctx, path)
 	var e *treeEntry
 	if err == nil {
-		e, err = t.entry(ctx, at.dir, at.name)
+		e, err = t.getEntry(ctx, at.dir, at.name)
 	}
 	if err == nil && e == nil {
 		err = fs.ErrNotExist
@@ -313,11 +313,11 @@ func (t *Tree) Move(ctx context.Context, from, to string) error {
 }
 
 func (t *Tree) move(ctx context.Context, from, to string) error {
-	source, err := t.place(ctx, from)
+	source, err := t.locate(ctx, from)
 	if err != nil {
 		return err
 	}
-	e, err := t.entry(ctx, source.dir, source.name)
+	e, err := t.getEntry(ctx, source.dir, source.name)
 	if err == nil && e == nil {
 		err = fmt.Errorf("%s: %w", from, fs.ErrNotExist)
 	}
@@ -338,7 +338,7 @@ func (t *Tree) move(ctx context.Context, from, to string) error {
 		}
 		return fmt.Errorf("%w: it can't be moved into itself", block.ErrMalformed)
 	}
-	target, err := t.placeOfFile(ctx, to)
+	target, err := t.locateFile(ctx, to)
 	if err != nil {
 		return err
 	}

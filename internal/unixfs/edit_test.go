@@ -36,14 +36,14 @@ func (m editModel) under(p string) []string {
 
 // TestEditLikeImport: after any changes a Tree's root is that of an import of
 // what it ought to hold, whatever became of HAMTs in between.
-func TestEditLikeImport(t *testing.T) {
-	linkBytes := tinyV0()
+func TestEditMatchesImport(t *testing.T) {
+	linkBytes := tinyV0Profile()
 	linkBytes.ShardRule = LinkBytes
-	wide := tiny()
+	wide := tinyProfile()
 	wide.ShardFanout, wide.ShardThreshold = 64, 600
-	inlined := tiny()
+	inlined := tinyProfile()
 	inlined.Inline = 40
-	never := tiny()
+	never := tinyProfile()
 	never.ShardThreshold = 0
 	names := rapid.Custom(func(t *rapid.T) string {
 		dir := rapid.SampledFrom([]string{"", "", "d/", "d/e/", "f/"}).Draw(t, "dir")
@@ -53,8 +53,8 @@ func TestEditLikeImport(t *testing.T) {
 	sharded := 0
 	rapid.Check(t, func(rt *rapid.T) {
 		ctx := t.Context()
-		p := rapid.SampledFrom([]Profile{tiny(), tinyV0(), linkBytes, wide, inlined, never}).Draw(rt, "profile")
-		store := newMemory()
+		p := rapid.SampledFrom([]Profile{tinyProfile(), tinyV0Profile(), linkBytes, wide, inlined, never}).Draw(rt, "profile")
+		store := newMemoryStore()
 		tree, err := Edit(ctx, store, store, cid.Undef, Options{Profile: p})
 		if err != nil {
 			rt.Fatal(err)
@@ -89,7 +89,7 @@ func TestEditLikeImport(t *testing.T) {
 		commit := func() {
 			root, err := tree.Commit(ctx)
 			check("commit", err, nil)
-			fresh := newMemory()
+			fresh := newMemoryStore()
 			want, err := ImportFS(ctx, fresh, fstest.MapFS(model), Options{Profile: p})
 			check("import", err, nil)
 			if root != want.CID {
@@ -197,7 +197,7 @@ func TestEditLikeImport(t *testing.T) {
 // profile's threshold, and a plain one when it goes, under both profiles.
 func TestEditThreshold(t *testing.T) {
 	for _, p := range []Profile{V1Profile(), V0Profile()} {
-		m := newMemory()
+		m := newMemoryStore()
 		tree, err := Edit(t.Context(), m, m, cid.Undef, Options{Profile: p})
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +257,7 @@ func TestEditThreshold(t *testing.T) {
 func TestEditCost(t *testing.T) {
 	p := V1Profile()
 	p.ShardThreshold = 20_000
-	m := newMemory()
+	m := newMemoryStore()
 	empty := putNode(t, m, Node{Type: TypeFile})
 	var links []Link
 	for i := range 100_000 {

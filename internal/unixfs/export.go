@@ -70,7 +70,7 @@ func export(ctx context.Context, get block.Getter, c cid.Cid, target string, o E
 	}
 	defer parent.Close()
 	e := exporter{ctx: ctx, get: get, options: o, bounds: o.bounds(), folds: foldsNames}
-	return e.entry(place{dir: parent, name: name, path: "."}, c, 0)
+	return e.exportEntry(destination{dir: parent, name: name, path: "."}, c, 0)
 }
 
 // An exporter writes a tree. Each directory is held open as an os.Root, in
@@ -86,7 +86,7 @@ type exporter struct {
 
 // A place is where something is written: a name in an open directory, and
 // where that is in the tree.
-type place struct {
+type destination struct {
 	dir  *os.Root
 	name string
 	path string
@@ -95,30 +95,30 @@ type place struct {
 }
 
 // entry writes what c names.
-func (e *exporter) entry(at place, c cid.Cid, depth int) error {
+func (e *exporter) exportEntry(at destination, c cid.Cid, depth int) error {
 	n, err := load(e.ctx, e.get, c)
 	if err == nil {
-		err = e.bounds.take(n.fileBytes())
+		err = e.bounds.count(n.fileBytes())
 	}
 	if err != nil {
-		return named(at.path, err)
+		return addPath(at.path, err)
 	}
 	switch n.Type {
 	case TypeFile, TypeRaw:
-		err = e.file(at, c, n)
+		err = e.exportFile(at, c, n)
 	case TypeSymlink:
-		err = e.symlink(at, string(n.Data))
+		err = e.exportSymlink(at, string(n.Data))
 	case TypeDirectory, TypeHAMTShard:
-		return e.directory(at, c, n, depth)
+		return e.exportDir(at, c, n, depth)
 	default:
 		err = fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
 	}
-	return named(at.path, err)
+	return addPath(at.path, err)
 }
 
 // there tells what is at a place, nil for nothing. It fails if something is
 // that may not be overwritten.
-func (e *exporter) there(at place) (fs.FileInfo, error) {
+func (e *exporter) lstat(at destination) (fs.FileInfo, error) {
 	info, err := at.dir.Lstat(at.name)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -134,19 +134,19 @@ func (e *exporter) there(at place) (fs.FileInfo, error) {
 }
 
 // directory writes a directory and what is in it.
-func (e *exporter) directory(at place, c cid.Cid, n Node, depth int) error {
+func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error {
 	if depth == MaxDepth {
 		return fmt.Errorf("%s: %w: directories lie more than %d deep", at.path, block.ErrMalformed, MaxDepth)
 	}
 	dir, fresh, err := e.makeDir(at)
 	if err != nil {
-		return named(at.path, err)
+		return addPath(at.path, err)
 	}
 	defer dir.Close()
 	var seen foldedNames
 	if !fresh {
-		if seen, err = e.foldedNames(dir); err != nil {
-			return named(at.path, err)
+		if seen, err = e.newFoldedNames(dir); err != nil {
+			return addPath(at.path, err)
 		}
 	}
 	for entry, err := range entriesOf(e.ctx, e.get, c, n) {
@@ -157,20 +157,20 @@ func (e *exporter) directory(at place, c cid.Cid, n Node, depth int) error {
 			err = seen.add(entry.Name)
 		}
 		if err != nil {
-			return named(at.path, err)
+			return addPath(at.path, err)
 		}
-		sub := place{dir, entry.Name, join(at.path, entry.Name), fresh}
-		if err := e.entry(sub, entry.CID, depth+1); err != nil {
+		sub := destination{dir, entry.Name, joinPath(at.path, entry.Name), fresh}
+		if err := e.exportEntry(sub, entry.CID, depth+1); err != nil {
 			return err
 		}
 	}
 	// Last, as what is written into it counts as a modification.
-	return named(at.path, restore(dir, ".", n))
+	return addPath(at.path, restore(dir, ".", n))
 }
 
 // makeDir returns a new directory, or the one that is there.
-func (e *exporter) makeDir(at place) (dir *os.Root, fresh bool, err error) {
-	info, err := e.there(at)
+func (e *exporter) makeDir(at destination) (dir *os.Root, fresh bool, err error) {
+	info, err := e.lstat(at)
 	if err != nil {
 		return nil, false, err
 	}
@@ -200,15 +200,15 @@ func checkFileName(name string) error {
 }
 
 // temporary is a name that nothing has.
-func temporary() string { return ".unixfs-" + rand.Text() }
+func tempName() string { return ".unixfs-" + rand.Text() }
 
 // symlink makes a symlink, whatever its target.
-func (e *exporter) symlink(at place, target string) error {
+func (e *exporter) exportSymlink(at destination, target string) error {
 	return e.replace(at, func(temporary string) error { return at.dir.Symlink(target, temporary) })
 }
 
 // file writes a file.
-func (e *exporter) file(at place, c cid.Cid, n Node) error {
+func (e *exporter) exportFile(at destination, c cid.Cid, n Node) error {
 	err := e.replace(at, func(temporary string) error {
 		from, err := openNode(e.ctx, e.get, c, n)
 		if err != nil {
@@ -219,7 +219,7 @@ func (e *exporter) file(at place, c cid.Cid, n Node) error {
 		if err != nil {
 			return err
 		}
-		_, err = from.WriteTo(e.counted(to))
+		_, err = from.WriteTo(e.countBytes(to))
 		if err = errors.Join(err, to.Close()); err != nil {
 			return err
 		}
@@ -233,15 +233,15 @@ func (e *exporter) file(at place, c cid.Cid, n Node) error {
 
 // replace lets write make something under a temporary name, and gives it its
 // own.
-func (e *exporter) replace(at place, write func(temporary string) error) error {
-	info, err := e.there(at)
+func (e *exporter) replace(at destination, write func(temporary string) error) error {
+	info, err := e.lstat(at)
 	if err != nil {
 		return err
 	}
 	if info != nil && info.IsDir() {
 		return fmt.Errorf("a directory is there already: %w", fs.ErrExist)
 	}
-	name := temporary()
+	name := tempName()
 	if err = write(name); err == nil {
 		err = at.dir.Rename(name, at.name)
 	}
@@ -254,7 +254,7 @@ func (e *exporter) replace(at place, write func(temporary string) error) error {
 }
 
 // counted is w, with what is written to it counted.
-func (e *exporter) counted(w io.Writer) io.Writer {
+func (e *exporter) countBytes(w io.Writer) io.Writer {
 	if e.options.Progress == nil {
 		return w
 	}

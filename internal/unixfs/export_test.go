@@ -17,7 +17,7 @@ import (
 )
 
 // diskTree reads a tree on disk as one line for each thing in it.
-func diskTree(t testing.TB, dir string) []string {
+func readTree(t testing.TB, dir string) []string {
 	t.Helper()
 	var lines []string
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
@@ -92,8 +92,8 @@ func TestTreeRoundTrip(t *testing.T) {
 			rt.Fatal(err)
 		}
 		writeTree(t, from, drawTree(rt))
-		m := newMemory()
-		p := rapid.SampledFrom([]Profile{tiny(), tinyV0(), V1Profile()}).Draw(rt, "profile")
+		m := newMemoryStore()
+		p := rapid.SampledFrom([]Profile{tinyProfile(), tinyV0Profile(), V1Profile()}).Draw(rt, "profile")
 		r, err := ImportPath(t.Context(), m, from, Options{Profile: p})
 		if err != nil {
 			rt.Fatal(err)
@@ -102,8 +102,8 @@ func TestTreeRoundTrip(t *testing.T) {
 		if err := Export(t.Context(), m, r.CID, to, ExportOptions{Progress: &progress}); err != nil {
 			rt.Fatal(err)
 		}
-		want := diskTree(t, from)
-		if got := diskTree(t, to); !slices.Equal(got, want) {
+		want := readTree(t, from)
+		if got := readTree(t, to); !slices.Equal(got, want) {
 			rt.Fatalf("got  %q\nwant %q", got, want)
 		}
 		if progress.Files.Load() != int64(r.Files) || progress.Bytes.Load() != int64(r.Size) {
@@ -116,7 +116,7 @@ func TestTreeRoundTrip(t *testing.T) {
 		if err := Export(t.Context(), m, r.CID, to, ExportOptions{Overwrite: true}); err != nil {
 			rt.Fatal(err)
 		}
-		if got := diskTree(t, to); !slices.Equal(got, want) {
+		if got := readTree(t, to); !slices.Equal(got, want) {
 			rt.Fatalf("after Overwrite: got  %q\nwant %q", got, want)
 		}
 	})
@@ -124,7 +124,7 @@ func TestTreeRoundTrip(t *testing.T) {
 
 // TestExportNames: entries whose names would lead elsewhere are refused.
 func TestExportNames(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	evil := putRaw(t, m, "evil")
 	for _, name := range []string{"", ".", "..", "/", "/abs", "a/b", "../out", "nul\x00", "..\x00"} {
 		l := evil
@@ -135,7 +135,7 @@ func TestExportNames(t *testing.T) {
 		if !errors.Is(err, block.ErrMalformed) {
 			t.Errorf("%q: got %v, want ErrMalformed", name, err)
 		}
-		if got := diskTree(t, base); !slices.Equal(got, []string{"./", "t/"}) {
+		if got := readTree(t, base); !slices.Equal(got, []string{"./", "t/"}) {
 			t.Errorf("%q: got %q", name, got)
 		}
 	}
@@ -144,7 +144,7 @@ func TestExportNames(t *testing.T) {
 // TestExportLongNames: a name of 255 bytes is as long as any file system takes,
 // and what is longer is named.
 func TestExportLongNames(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
 	for _, tt := range []struct {
 		size int
@@ -161,7 +161,7 @@ func TestExportLongNames(t *testing.T) {
 		if tt.good {
 			want = append(want, "t/"+leaf.Name+" = 6c656166")
 		}
-		if got := diskTree(t, base); !slices.Equal(got, want) {
+		if got := readTree(t, base); !slices.Equal(got, want) {
 			t.Errorf("%d bytes: got %.100q", tt.size, got)
 		}
 	}
@@ -169,7 +169,7 @@ func TestExportLongNames(t *testing.T) {
 
 // TestExportThroughSymlink: what lies in the way is replaced, never followed.
 func TestExportThroughSymlink(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	file := putRaw(t, m, "new")
 	file.Name = "f"
 	sub := putNode(t, m, Node{Type: TypeDirectory, Links: []Link{file}})
@@ -183,18 +183,18 @@ func TestExportThroughSymlink(t *testing.T) {
 		"t/f":       {Mode: fs.ModeSymlink, Data: []byte("../outside/f")},
 	})
 	target := filepath.Join(base, "t")
-	before := diskTree(t, base)
+	before := readTree(t, base)
 	if err := Export(t.Context(), m, root.CID, target, ExportOptions{}); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want fs.ErrExist", err)
 	}
-	if got := diskTree(t, base); !slices.Equal(got, before) {
+	if got := readTree(t, base); !slices.Equal(got, before) {
 		t.Errorf("got %q, want %q", got, before)
 	}
 	if err := Export(t.Context(), m, root.CID, target, ExportOptions{Overwrite: true}); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"./", "outside/", "outside/f = 6f6c64", "t/", "t/d/", "t/d/f = 6e6577", "t/f = 6e6577"}
-	if got := diskTree(t, base); !slices.Equal(got, want) {
+	if got := readTree(t, base); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
@@ -207,14 +207,14 @@ func TestExportThroughSymlink(t *testing.T) {
 	if err := Export(t.Context(), m, trap.CID, filepath.Join(base, "u"), ExportOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	if got := diskTree(t, filepath.Join(base, "u")); !slices.Equal(got, []string{"./", "d- -> ../outside"}) {
+	if got := readTree(t, filepath.Join(base, "u")); !slices.Equal(got, []string{"./", "d- -> ../outside"}) {
 		t.Errorf("got %q, want the first entry of the name alone", got)
 	}
 }
 
 // TestExportKinds: a directory gives way to nothing, a file to a directory.
-func TestExportKinds(t *testing.T) {
-	m := newMemory()
+func TestExportOverOtherKinds(t *testing.T) {
+	m := newMemoryStore()
 	file := putRaw(t, m, "file")
 	dir := putNode(t, m, Node{Type: TypeDirectory})
 	link := putNode(t, m, Node{Type: TypeSymlink, Data: []byte("nowhere")})
@@ -239,7 +239,7 @@ func TestExportKinds(t *testing.T) {
 		if err := Export(t.Context(), m, s.link.CID, target, overwrite); !errors.Is(err, s.err) {
 			t.Errorf("%s: got %v, want %v", s.name, err, s.err)
 		}
-		if got := diskTree(t, base); !slices.Equal(got, []string{"./", s.want}) {
+		if got := readTree(t, base); !slices.Equal(got, []string{"./", s.want}) {
 			t.Errorf("%s: got %q, want %q", s.name, got, s.want)
 		}
 	}
@@ -252,9 +252,9 @@ func TestExportKinds(t *testing.T) {
 }
 
 // TestExportHalf: a file that can't be had whole leaves nothing behind.
-func TestExportHalf(t *testing.T) {
-	m := newMemory()
-	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/f": {Data: []byte("one two three")}}, Options{Profile: tiny()})
+func TestExportMissingBlock(t *testing.T) {
+	m := newMemoryStore()
+	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/f": {Data: []byte("one two three")}}, Options{Profile: tinyProfile()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -265,7 +265,7 @@ func TestExportHalf(t *testing.T) {
 	if !errors.Is(err, block.ErrNotFound) || !strings.Contains(err.Error(), "d/f: ") {
 		t.Errorf("got %v, want ErrNotFound of d/f", err)
 	}
-	if got := diskTree(t, base); !slices.Equal(got, []string{"./", "t/", "t/d/"}) {
+	if got := readTree(t, base); !slices.Equal(got, []string{"./", "t/", "t/d/"}) {
 		t.Errorf("got %q, want directories alone", got)
 	}
 	if p.Files.Load() != 0 || p.Bytes.Load() == 0 {
@@ -275,7 +275,7 @@ func TestExportHalf(t *testing.T) {
 
 // TestExportDepth: directories in one another end somewhere.
 func TestExportDepth(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	at := putNode(t, m, Node{Type: TypeDirectory})
 	for range MaxDepth {
 		at.Name = "d"
@@ -288,9 +288,9 @@ func TestExportDepth(t *testing.T) {
 }
 
 // TestExportLarge: a file of many blocks comes out as it went in.
-func TestExportLarge(t *testing.T) {
-	m := newMemory()
-	data := streamBytes(t, "large", 5<<20+3)
+func TestExportLargeFile(t *testing.T) {
+	m := newMemoryStore()
+	data := readVectorStream(t, "large", 5<<20+3)
 	r, err := Import(t.Context(), m, bytes.NewReader(data), Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -53,7 +53,7 @@ func Open(ctx context.Context, get block.Getter, c cid.Cid) (*File, error) {
 
 // openNode opens the file whose root is n.
 func openNode(ctx context.Context, get block.Getter, c cid.Cid, n Node) (*File, error) {
-	root, err := fileNodeOf(c, n)
+	root, err := newFileNode(c, n)
 	if err != nil {
 		return nil, err
 	}
@@ -75,12 +75,12 @@ func (f *File) Close() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.closed = true
-	f.stop()
+	f.stopStream()
 	return nil
 }
 
 // stop ends the stream. The caller holds mu.
-func (f *File) stop() {
+func (f *File) stopStream() {
 	if f.stream != nil {
 		f.stream.close()
 		f.stream, f.rest = nil, nil
@@ -88,7 +88,7 @@ func (f *File) stop() {
 }
 
 // piece makes rest the next bytes. The caller holds mu.
-func (f *File) piece() error {
+func (f *File) readPiece() error {
 	if f.closed {
 		return fs.ErrClosed
 	}
@@ -103,7 +103,7 @@ func (f *File) piece() error {
 	rest, err := f.stream.next()
 	if err != nil {
 		// So that the next attempt begins anew.
-		f.stop()
+		f.stopStream()
 		return err
 	}
 	f.rest = rest
@@ -111,7 +111,7 @@ func (f *File) piece() error {
 }
 
 // readError says what was being read. io.EOF stays what it is.
-func (f *File) readError(err error) error {
+func (f *File) wrapReadError(err error) error {
 	if err == io.EOF {
 		return err
 	}
@@ -126,8 +126,8 @@ func (f *File) Read(p []byte) (int, error) {
 		return 0, nil
 	}
 	if len(f.rest) == 0 {
-		if err := f.piece(); err != nil {
-			return 0, f.readError(err)
+		if err := f.readPiece(); err != nil {
+			return 0, f.wrapReadError(err)
 		}
 	}
 	n := copy(p, f.rest)
@@ -144,10 +144,10 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 	var total int64
 	for {
 		if len(f.rest) == 0 {
-			if err := f.piece(); err == io.EOF {
+			if err := f.readPiece(); err == io.EOF {
 				return total, nil
 			} else if err != nil {
-				return total, f.readError(err)
+				return total, f.wrapReadError(err)
 			}
 		}
 		n, err := w.Write(f.rest)
@@ -186,7 +186,7 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	if skip := to - f.pos; skip >= 0 && skip <= int64(len(f.rest)) {
 		f.rest = f.rest[skip:]
 	} else {
-		f.stop()
+		f.stopStream()
 	}
 	f.pos = to
 	return to, nil
@@ -205,7 +205,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	closed := f.closed
 	f.mu.Unlock()
 	if closed {
-		return 0, f.readError(fs.ErrClosed)
+		return 0, f.wrapReadError(fs.ErrClosed)
 	}
 	end := f.root.size
 	if int64(len(p)) < f.Size()-off {
@@ -217,7 +217,7 @@ func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	for n < len(p) {
 		data, err := s.next()
 		if err != nil {
-			return n, f.readError(err)
+			return n, f.wrapReadError(err)
 		}
 		n += copy(p[n:], data)
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // putNode puts a node into m.
-func putNode(t testing.TB, m *memory, n Node) Link {
+func putNode(t testing.TB, m *memoryStore, n Node) Link {
 	t.Helper()
 	b, err := block.New(block.DagPB, n.Encode())
 	if err != nil {
@@ -32,7 +32,7 @@ func putNode(t testing.TB, m *memory, n Node) Link {
 }
 
 // putRaw puts a raw block into m.
-func putRaw(t testing.TB, m *memory, data string) Link {
+func putRaw(t testing.TB, m *memoryStore, data string) Link {
 	t.Helper()
 	b, err := block.New(block.Raw, []byte(data))
 	if err != nil {
@@ -47,18 +47,18 @@ func putRaw(t testing.TB, m *memory, data string) Link {
 // TestFileModel reads files in any way and compares with bytes.Reader.
 func TestFileModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		p := rapid.SampledFrom([]Profile{tiny(), tinyV0(), V1Profile()}).Draw(rt, "profile")
+		p := rapid.SampledFrom([]Profile{tinyProfile(), tinyV0Profile(), V1Profile()}).Draw(rt, "profile")
 		p.ChunkSize = rapid.IntRange(1, 9).Draw(rt, "chunk")
 		p.Width = rapid.IntRange(2, 5).Draw(rt, "width")
-		data := streamBytes(t, "model", int64(rapid.IntRange(0, 300).Draw(rt, "size")))
-		m := newMemory()
+		data := readVectorStream(t, "model", int64(rapid.IntRange(0, 300).Draw(rt, "size")))
+		m := newMemoryStore()
 		r, err := Import(t.Context(), m, bytes.NewReader(data), Options{Profile: p})
 		if err != nil {
 			rt.Fatal(err)
 		}
 		var get block.Getter = m
 		if rapid.Bool().Draw(rt, "into memory of the file's") {
-			get = &lending{memory: m, used: make(map[*byte]bool)}
+			get = &lendingGetter{memoryStore: m, used: make(map[*byte]bool)}
 		}
 		f, err := Open(t.Context(), get, r.CID)
 		if err != nil {
@@ -111,11 +111,11 @@ func TestFileModel(t *testing.T) {
 }
 
 // TestFileUsesMemoryAgain reads a file through memory of a few leaves.
-func TestFileUsesMemoryAgain(t *testing.T) {
+func TestReadReusesMemory(t *testing.T) {
 	p := V1Profile()
 	p.ChunkSize = 1000
-	data := streamBytes(t, "again", 500_500)
-	m := &lending{memory: newMemory(), used: make(map[*byte]bool)}
+	data := readVectorStream(t, "again", 500_500)
+	m := &lendingGetter{memoryStore: newMemoryStore(), used: make(map[*byte]bool)}
 	r, err := Import(t.Context(), m, bytes.NewReader(data), Options{Profile: p})
 	if err != nil {
 		t.Fatal(err)
@@ -135,8 +135,8 @@ func TestFileUsesMemoryAgain(t *testing.T) {
 }
 
 // TestFileForms reads files as other tools lay them out.
-func TestFileForms(t *testing.T) {
-	m := newMemory()
+func TestOtherFileLayouts(t *testing.T) {
+	m := newMemoryStore()
 	const text = "in the CID"
 	inlined, err := block.NewWithPrefix(cid.Prefix{Version: 1, Codec: block.Raw, MhType: block.Identity, MhLength: -1}, []byte(text))
 	if err != nil {
@@ -179,8 +179,8 @@ func TestFileForms(t *testing.T) {
 
 // TestFileHostile: files that contradict themselves are errors that name the
 // block.
-func TestFileHostile(t *testing.T) {
-	m := newMemory()
+func TestHostileFiles(t *testing.T) {
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
 	named := leaf
 	named.Name = "name"
@@ -207,7 +207,7 @@ func TestFileHostile(t *testing.T) {
 		{"a child shorter than said", putNode(t, m, file(5, []uint64{5}, leaf)).CID, leaf.CID, block.ErrMalformed},
 		{"a child longer than said", putNode(t, m, file(3, []uint64{3}, leaf)).CID, leaf.CID, block.ErrMalformed},
 		{"a directory in a file", putNode(t, m, file(4, []uint64{4}, dir)).CID, dir.CID, ErrNotFile},
-		{"a child that is not here", putNode(t, m, file(4, []uint64{4}, Link{CID: leafCID(t, "absent")})).CID, leafCID(t, "absent"), block.ErrNotFound},
+		{"a child that is not here", putNode(t, m, file(4, []uint64{4}, Link{CID: makeLeafCID(t, "absent")})).CID, makeLeafCID(t, "absent"), block.ErrNotFound},
 		{"too deep a chain", chain.CID, cid.Undef, block.ErrMalformed},
 		{"a directory", dir.CID, cid.Undef, ErrNotFile},
 		{"a symlink", putNode(t, m, Node{Type: TypeSymlink, Data: []byte("x")}).CID, cid.Undef, ErrNotFile},
@@ -238,8 +238,8 @@ func TestFileHostile(t *testing.T) {
 
 // TestFileEndless: a file of 8 EiB, made of 21 blocks, is read anywhere with
 // few of them.
-func TestFileEndless(t *testing.T) {
-	m := newMemory()
+func TestEndlessFile(t *testing.T) {
+	m := newMemoryStore()
 	at, size := putRaw(t, m, "x"), uint64(1)
 	for size < 1<<62 {
 		n := Node{Type: TypeFile}
@@ -272,14 +272,14 @@ func TestFileEndless(t *testing.T) {
 }
 
 // counting counts who waits in it for a block at once.
-type counting struct {
+type waitingGetter struct {
 	block.Getter
 	gate    chan struct{}
 	now     atomic.Int32
 	highest atomic.Int32
 }
 
-func (c *counting) Get(ctx context.Context, id cid.Cid) (block.Block, error) {
+func (c *waitingGetter) Get(ctx context.Context, id cid.Cid) (block.Block, error) {
 	now := c.now.Add(1)
 	defer c.now.Add(-1)
 	for high := c.highest.Load(); now > high && !c.highest.CompareAndSwap(high, now); high = c.highest.Load() {
@@ -295,21 +295,21 @@ func (c *counting) Get(ctx context.Context, id cid.Cid) (block.Block, error) {
 // TestReadAhead: reading on asks for several blocks at once, and never for more
 // than the bound; closing lets go of them.
 func TestReadAhead(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	p := V1Profile()
 	p.ChunkSize, p.Width = 10, 512
-	data := streamBytes(t, "ahead", 4000)
+	data := readVectorStream(t, "ahead", 4000)
 	r, err := Import(t.Context(), m, bytes.NewReader(data), Options{Profile: p})
 	if err != nil {
 		t.Fatal(err)
 	}
 	synctest.Test(t, func(t *testing.T) {
-		c := &counting{Getter: m, gate: make(chan struct{})}
+		c := &waitingGetter{Getter: m, gate: make(chan struct{})}
 		root, err := m.Get(t.Context(), r.CID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		n, err := nodeOf(root)
+		n, err := decodeBlock(root)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -362,9 +362,9 @@ func TestReadAhead(t *testing.T) {
 }
 
 // TestFileAgain: after an error, reading can be tried again where it stopped.
-func TestFileAgain(t *testing.T) {
-	m := newMemory()
-	r, err := Import(t.Context(), m, strings.NewReader("one two three"), Options{Profile: tiny()})
+func TestReadAfterError(t *testing.T) {
+	m := newMemoryStore()
+	r, err := Import(t.Context(), m, strings.NewReader("one two three"), Options{Profile: tinyProfile()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ type fileNode struct {
 
 // fileNodeOf checks a node that shall be part of a file. Errors: ErrNotFile,
 // block.ErrMalformed.
-func fileNodeOf(c cid.Cid, n Node) (*fileNode, error) {
+func newFileNode(c cid.Cid, n Node) (*fileNode, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %w: %s", c, block.ErrMalformed, fmt.Sprintf(format, args...))
 	}
@@ -57,7 +57,7 @@ func fileNodeOf(c cid.Cid, n Node) (*fileNode, error) {
 }
 
 // begin is where child i begins, counted from the node's beginning.
-func (f *fileNode) begin(i int) uint64 {
+func (f *fileNode) childStart(i int) uint64 {
 	if i == 0 {
 		return uint64(len(f.data))
 	}
@@ -67,10 +67,10 @@ func (f *fileNode) begin(i int) uint64 {
 const (
 	// keptNodes is how many nodes over others a fileLoader remembers: those on
 	// the way to two or three places in a file of any size that occurs.
-	keptNodes = 8
+	maxCachedNodes = 8
 	// keptLeaves is how many leaves it remembers, for those who read a few
 	// bytes at a time by ReadAt, in two places at once.
-	keptLeaves = 2
+	maxCachedLeaves = 2
 )
 
 // A fileLoader gets a file's nodes. It is safe for concurrent use.
@@ -82,21 +82,21 @@ type fileLoader struct {
 }
 
 func (l *fileLoader) load(ctx context.Context, c cid.Cid) (*fileNode, error) {
-	if f := l.remembered(c); f != nil {
+	if f := l.cached(c); f != nil {
 		return f, nil
 	}
 	n, err := load(ctx, l.get, c)
 	if err != nil {
 		return nil, err
 	}
-	f, err := fileNodeOf(c, n)
+	f, err := newFileNode(c, n)
 	if err == nil {
-		l.remember(f)
+		l.cache(f)
 	}
 	return f, err
 }
 
-func (l *fileLoader) remembered(c cid.Cid) *fileNode {
+func (l *fileLoader) cached(c cid.Cid) *fileNode {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, kept := range [][]*fileNode{l.leaves, l.nodes} {
@@ -109,18 +109,18 @@ func (l *fileLoader) remembered(c cid.Cid) *fileNode {
 	return nil
 }
 
-func (l *fileLoader) remember(f *fileNode) {
+func (l *fileLoader) cache(f *fileNode) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(f.links) > 0 {
-		l.nodes = latest(l.nodes, f, keptNodes)
+		l.nodes = appendLatest(l.nodes, f, maxCachedNodes)
 	} else {
-		l.leaves = latest(l.leaves, f, keptLeaves)
+		l.leaves = appendLatest(l.leaves, f, maxCachedLeaves)
 	}
 }
 
 // latest adds f to kept, of which at most most stay.
-func latest(kept []*fileNode, f *fileNode, most int) []*fileNode {
+func appendLatest(kept []*fileNode, f *fileNode, most int) []*fileNode {
 	if len(kept) == most {
 		copy(kept, kept[1:])
 		kept = kept[:most-1]

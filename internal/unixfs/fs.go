@@ -46,16 +46,16 @@ var (
 )
 
 // at finds what a name leads to.
-func (f fileSystem) at(op, name string, last bool) (found, error) {
+func (f fileSystem) locate(op, name string, last bool) (nodeEntry, error) {
 	if !fs.ValidPath(name) {
-		return found{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
+		return nodeEntry{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
 	}
 	at, err := follow(f.ctx, f.get, f.root, name, last)
 	if errors.Is(err, ErrNotDirectory) {
 		err = fmt.Errorf("%w: %w", fs.ErrNotExist, err)
 	}
 	if err != nil {
-		return found{}, &fs.PathError{Op: op, Path: name, Err: err}
+		return nodeEntry{}, &fs.PathError{Op: op, Path: name, Err: err}
 	}
 	at.entry.Name = name[strings.LastIndexByte(name, '/')+1:]
 	return at, nil
@@ -63,11 +63,11 @@ func (f fileSystem) at(op, name string, last bool) (found, error) {
 
 // Open implements fs.FS.
 func (f fileSystem) Open(name string) (fs.File, error) {
-	at, err := f.at("open", name, true)
+	at, err := f.locate("open", name, true)
 	if err != nil {
 		return nil, err
 	}
-	info, err := infoOf(at)
+	info, err := newFileInfo(at)
 	if err == nil && info.IsDir() {
 		return &dirFile{fsys: f, at: at, info: info, path: name}, nil
 	}
@@ -82,17 +82,17 @@ func (f fileSystem) Open(name string) (fs.File, error) {
 }
 
 // Stat implements fs.StatFS.
-func (f fileSystem) Stat(name string) (fs.FileInfo, error) { return f.info("stat", name, true) }
+func (f fileSystem) Stat(name string) (fs.FileInfo, error) { return f.statPath("stat", name, true) }
 
 // Lstat implements fs.ReadLinkFS.
-func (f fileSystem) Lstat(name string) (fs.FileInfo, error) { return f.info("lstat", name, false) }
+func (f fileSystem) Lstat(name string) (fs.FileInfo, error) { return f.statPath("lstat", name, false) }
 
-func (f fileSystem) info(op, name string, last bool) (fs.FileInfo, error) {
-	at, err := f.at(op, name, last)
+func (f fileSystem) statPath(op, name string, last bool) (fs.FileInfo, error) {
+	at, err := f.locate(op, name, last)
 	if err != nil {
 		return nil, err
 	}
-	info, err := infoOf(at)
+	info, err := newFileInfo(at)
 	if err != nil {
 		return nil, &fs.PathError{Op: op, Path: name, Err: err}
 	}
@@ -101,7 +101,7 @@ func (f fileSystem) info(op, name string, last bool) (fs.FileInfo, error) {
 
 // ReadLink implements fs.ReadLinkFS.
 func (f fileSystem) ReadLink(name string) (string, error) {
-	at, err := f.at("readlink", name, false)
+	at, err := f.locate("readlink", name, false)
 	if err != nil {
 		return "", err
 	}
@@ -182,8 +182,8 @@ func (i fileInfo) Sys() any           { return i.entry.CID }
 func (i fileInfo) String() string     { return fs.FormatFileInfo(i) }
 
 // infoOf tells of what was found.
-func infoOf(at found) (fileInfo, error) {
-	said, err := infoOfNode(at.entry.CID, at.node)
+func newFileInfo(at nodeEntry) (fileInfo, error) {
+	said, err := newInfo(at.entry.CID, at.node)
 	if err != nil {
 		return fileInfo{}, err
 	}

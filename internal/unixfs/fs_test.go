@@ -21,9 +21,9 @@ import (
 )
 
 // fsOf imports a tree and returns it as a file system.
-func fsOf(t *testing.T, tree fstest.MapFS, o Options) (fs.FS, *memory, cid.Cid) {
+func importFS(t *testing.T, tree fstest.MapFS, o Options) (fs.FS, *memoryStore, cid.Cid) {
 	t.Helper()
-	m := newMemory()
+	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, tree, o)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestFS(t *testing.T) {
 	tree := fstest.MapFS{
 		"index.html":     {Data: []byte("<h1>hello</h1>"), Mode: 0o640, ModTime: when},
 		"empty":          {Mode: 0o600},
-		"a/b/c/deep":     {Data: streamBytes(t, "deep", 1000)},
+		"a/b/c/deep":     {Data: readVectorStream(t, "deep", 1000)},
 		"a/dir":          {Mode: fs.ModeDir | 0o700, ModTime: when},
 		"a/link":         {Mode: fs.ModeSymlink, Data: []byte("b/c/deep")},
 		"a/up":           {Mode: fs.ModeSymlink, Data: []byte("../a/b/../b/c")},
@@ -49,13 +49,13 @@ func TestFS(t *testing.T) {
 		tree[names[i]] = &fstest.MapFile{Data: fmt.Append(nil, i)}
 	}
 	for what, o := range map[string]Options{
-		"tiny":    {Profile: tiny()},
+		"tiny":    {Profile: tinyProfile()},
 		"v0":      {Profile: V0Profile(), KeepMode: true, KeepTimes: true},
 		"v1":      {Profile: V1Profile(), KeepTimes: true},
 		"trickle": {Profile: Profile{CIDVersion: 1, Hash: block.SHA2_256, ChunkSize: 10, Width: 3, Layout: Trickle, Inline: 30}},
 	} {
 		t.Run(what, func(t *testing.T) {
-			fsys, _, _ := fsOf(t, tree, o)
+			fsys, _, _ := importFS(t, tree, o)
 			if err := fstest.TestFS(fsys, append(names, "index.html", "empty", "a/b/c/deep", "a/dir", "a/link", "a/up", "ünïcode name")...); err != nil {
 				t.Error(err)
 			}
@@ -96,7 +96,7 @@ func TestFS(t *testing.T) {
 }
 
 func TestFSErrors(t *testing.T) {
-	fsys, m, root := fsOf(t, fstest.MapFS{
+	fsys, m, root := importFS(t, fstest.MapFS{
 		"d/f":     {Data: []byte("f")},
 		"gone":    {Data: []byte("gone")},
 		"out":     {Mode: fs.ModeSymlink, Data: []byte("../x")},
@@ -154,8 +154,8 @@ func TestFSErrors(t *testing.T) {
 }
 
 // TestFSHuge: a size that a hostile root says costs nothing.
-func TestFSHuge(t *testing.T) {
-	m := newMemory()
+func TestHugeSize(t *testing.T) {
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
 	const said = 2 << 40
 	file := putNode(t, m, Node{Type: TypeFile, FileSize: said, BlockSizes: []uint64{4, said - 4}, Links: []Link{leaf, leaf}})
@@ -164,32 +164,32 @@ func TestFSHuge(t *testing.T) {
 	if info, err := fs.Stat(fsys, "f"); err != nil || info.Size() != said {
 		t.Errorf("got %v, %v, want a size of 2 TiB", info, err)
 	}
-	before := allocated()
+	before := countAllocated()
 	_, err := fs.ReadFile(fsys, "f")
 	if !errors.Is(err, block.ErrMalformed) {
 		t.Errorf("got %v, want ErrMalformed", err)
 	}
-	if used := allocated() - before; used > 10<<20 {
+	if used := countAllocated() - before; used > 10<<20 {
 		t.Errorf("%d bytes were allocated", used)
 	}
 }
 
 // allocated is how many bytes were allocated so far.
-func allocated() uint64 {
+func countAllocated() uint64 {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return s.TotalAlloc
 }
 
 // TestFSServes: http.FileServerFS serves from it, ranges and all.
-func TestFSServes(t *testing.T) {
-	data := streamBytes(t, "served", 10_000)
+func TestServeHTTP(t *testing.T) {
+	data := readVectorStream(t, "served", 10_000)
 	when := time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
-	fsys, _, _ := fsOf(t, fstest.MapFS{
+	fsys, _, _ := importFS(t, fstest.MapFS{
 		"f.bin":       {Data: data, ModTime: when},
 		"index.html":  {Data: []byte("<h1>index</h1>"), ModTime: when},
 		"d/sub/x.txt": {Data: []byte("x"), ModTime: when},
-	}, Options{Profile: tiny(), KeepTimes: true})
+	}, Options{Profile: tinyProfile(), KeepTimes: true})
 	server := httptest.NewServer(http.FileServerFS(fsys))
 	defer server.Close()
 	for _, tt := range []struct {
@@ -229,8 +229,8 @@ func TestFSServes(t *testing.T) {
 	}
 }
 
-func TestFSTemplates(t *testing.T) {
-	fsys, _, _ := fsOf(t, fstest.MapFS{
+func TestParseTemplates(t *testing.T) {
+	fsys, _, _ := importFS(t, fstest.MapFS{
 		"t/page.html": {Data: []byte(`{{template "part.html" .}}!`)},
 		"t/part.html": {Data: []byte(`hello {{.}}`)},
 	}, Options{})
@@ -245,7 +245,7 @@ func TestFSTemplates(t *testing.T) {
 }
 
 func TestFollow(t *testing.T) {
-	_, m, root := fsOf(t, fstest.MapFS{
+	_, m, root := importFS(t, fstest.MapFS{
 		"a/b/c":  {Data: []byte("c")},
 		"a/link": {Mode: fs.ModeSymlink, Data: []byte("b")},
 		"a/back": {Mode: fs.ModeSymlink, Data: []byte("./link/../../a")},

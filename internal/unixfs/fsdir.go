@@ -20,7 +20,7 @@ const statAhead = 16
 // A dirFile is an open directory, read as it is listed.
 type dirFile struct {
 	fsys fileSystem
-	at   found
+	at   nodeEntry
 	info fileInfo
 	path string
 
@@ -58,7 +58,7 @@ func (d *dirFile) ReadDir(count int) ([]fs.DirEntry, error) {
 		return nil, &fs.PathError{Op: "readdir", Path: d.path, Err: fs.ErrClosed}
 	}
 	if d.next == nil {
-		d.next, d.stop = iter.Pull2(d.fsys.entries(d.at))
+		d.next, d.stop = iter.Pull2(d.fsys.listEntries(d.at))
 	}
 	entries := []fs.DirEntry{}
 	for count <= 0 || len(entries) < count {
@@ -97,7 +97,7 @@ func (e dirEntry) Info() (fs.FileInfo, error) {
 	if e.info != nil {
 		return *e.info, nil
 	}
-	info, err := e.fsys.stat(e.entry)
+	info, err := e.fsys.statEntry(e.entry)
 	if err != nil {
 		return nil, &fs.PathError{Op: "stat", Path: e.entry.Name, Err: err}
 	}
@@ -105,20 +105,20 @@ func (e dirEntry) Info() (fs.FileInfo, error) {
 }
 
 // stat tells of an entry.
-func (f fileSystem) stat(e Entry) (fileInfo, error) {
+func (f fileSystem) statEntry(e Entry) (fileInfo, error) {
 	n, err := load(f.ctx, f.get, e.CID)
 	if err != nil {
 		return fileInfo{}, err
 	}
-	return infoOf(found{e, n})
+	return newFileInfo(nodeEntry{e, n})
 }
 
 // errNoName: an entry that no path leads to.
-var errNoName = errors.New("an entry whose name no path can have")
+var errInvalidName = errors.New("an entry whose name no path can have")
 
 // entries lists a directory, and asks for the nodes of some entries ahead of
 // time.
-func (f fileSystem) entries(at found) iter.Seq2[fs.DirEntry, error] {
+func (f fileSystem) listEntries(at nodeEntry) iter.Seq2[fs.DirEntry, error] {
 	return func(yield func(fs.DirEntry, error) bool) {
 		ahead := f
 		var cancel context.CancelFunc
@@ -141,14 +141,14 @@ func (f fileSystem) entries(at found) iter.Seq2[fs.DirEntry, error] {
 		for e, err := range entriesOf(ahead.ctx, f.get, at.entry.CID, at.node) {
 			a := &asked{entry: dirEntry{fsys: f, entry: e}, err: err, done: make(chan struct{})}
 			if err == nil && (!fs.ValidPath(e.Name) || e.Name == "." || strings.Contains(e.Name, "/")) {
-				a.err = fmt.Errorf("%q: %w: %w", e.Name, errNoName, block.ErrMalformed)
+				a.err = fmt.Errorf("%q: %w: %w", e.Name, errInvalidName, block.ErrMalformed)
 			}
 			if a.err != nil || e.CID.Type() == block.Raw {
 				close(a.done)
 			} else {
 				waiting.Go(func() {
 					defer close(a.done)
-					info, err := ahead.stat(e)
+					info, err := ahead.statEntry(e)
 					if err != nil {
 						a.err = fmt.Errorf("%s: %w", e.Name, err)
 						return

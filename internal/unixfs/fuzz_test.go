@@ -13,7 +13,7 @@ import (
 // FuzzRead takes any bytes for the root of whatever they are, above a few
 // blocks that are there, and looks at it in all ways.
 func FuzzRead(f *testing.F) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
 	f.Add([]byte("leaf"))
 	f.Add((&Node{Type: TypeFile, FileSize: 8, BlockSizes: []uint64{4, 4}, Links: []Link{leaf, leaf}}).Encode())
@@ -28,7 +28,7 @@ func FuzzRead(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		store := overlay{m, b}
+		store := overlayGetter{m, b}
 		ctx := t.Context()
 		info, err := Stat(ctx, store, b.CID())
 		if err != nil {
@@ -68,12 +68,12 @@ func FuzzRead(f *testing.F) {
 }
 
 // overlay is a store with one more block.
-type overlay struct {
+type overlayGetter struct {
 	block.Getter
 	more block.Block
 }
 
-func (o overlay) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (o overlayGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if c == o.more.CID() {
 		return o.more, nil
 	}
@@ -88,7 +88,7 @@ func (o overlay) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 // and changes it: what comes out has the changes, and can be read as far as
 // what went in.
 func FuzzEdit(f *testing.F) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
 	f.Add((&Node{Type: TypeDirectory, Links: []Link{{CID: leaf.CID, Name: "b"}, {CID: leaf.CID, Name: "a"}, {CID: leaf.CID, Name: "a"}}}).Encode(), "a")
 	_, err := buildHAMT([]Link{{CID: leaf.CID, Name: "a"}, {CID: leaf.CID, Name: "b"}, {CID: leaf.CID, Name: "c"}}, 8, attributes{}, func(n *Node) (part, error) {
@@ -104,9 +104,9 @@ func FuzzEdit(f *testing.F) {
 		if err != nil {
 			return
 		}
-		ctx, store := t.Context(), newMemory()
-		get := overlay{both{store, m}, b}
-		tree, err := Edit(ctx, get, store, b.CID(), Options{Profile: tiny()})
+		ctx, store := t.Context(), newMemoryStore()
+		get := overlayGetter{unionGetter{store, m}, b}
+		tree, err := Edit(ctx, get, store, b.CID(), Options{Profile: tinyProfile()})
 		if err != nil {
 			return
 		}
@@ -136,9 +136,9 @@ func FuzzEdit(f *testing.F) {
 }
 
 // both is two stores.
-type both struct{ first, second block.Getter }
+type unionGetter struct{ first, second block.Getter }
 
-func (s both) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (s unionGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if b, err := s.first.Get(ctx, c); err == nil {
 		return b, nil
 	}

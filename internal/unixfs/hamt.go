@@ -16,7 +16,7 @@ import (
 const hashMurmur3 = 0x22
 
 // errTooDeep: names whose hashes agree in all bits that buckets are made of.
-var errTooDeep = errors.New("too many names with one hash for a HAMT directory")
+var errHashCollision = errors.New("too many names with one hash for a HAMT directory")
 
 // nameHash returns the hash whose bits, from the highest down, say in which
 // bucket a name lies on each level.
@@ -31,7 +31,7 @@ type hamtShape struct {
 	prefix int // hexadecimal digits before each link's name
 }
 
-func shapeOf(fanout uint64) (hamtShape, error) {
+func newShape(fanout uint64) (hamtShape, error) {
 	if !validFanout(fanout) {
 		return hamtShape{}, fmt.Errorf("%w: a HAMT of fanout %d", block.ErrMalformed, fanout)
 	}
@@ -82,7 +82,7 @@ type hashedLink struct {
 // hashes sort by their highest bits first, each shard is a run of the sorted
 // entries.
 func buildHAMT(links []Link, fanout int, a attributes, emit func(*Node) (part, error)) (part, error) {
-	shape, err := shapeOf(uint64(fanout))
+	shape, err := newShape(uint64(fanout))
 	if err != nil {
 		return part{}, err
 	}
@@ -102,7 +102,7 @@ func sortByHash(entries []hashedLink) {
 // those below it.
 func (s hamtShape) build(entries []hashedLink, level int, a attributes, emit func(*Node) (part, error)) (part, error) {
 	if level >= s.depth() {
-		return part{}, fmt.Errorf("%q and %q: %w", entries[0].link.Name, entries[1].link.Name, errTooDeep)
+		return part{}, fmt.Errorf("%q and %q: %w", entries[0].link.Name, entries[1].link.Name, errHashCollision)
 	}
 	links := make([]shardLink, 0, min(len(entries), s.fanout))
 	for len(entries) > 0 {
@@ -122,11 +122,11 @@ func (s hamtShape) build(entries []hashedLink, level int, a attributes, emit fun
 		links = append(links, l)
 		entries = entries[run:]
 	}
-	return emit(s.node(links, a))
+	return emit(s.makeNode(links, a))
 }
 
 // node makes a shard of links in the order of their buckets.
-func (s hamtShape) node(links []shardLink, a attributes) *Node {
+func (s hamtShape) makeNode(links []shardLink, a attributes) *Node {
 	n := &Node{Type: TypeHAMTShard, HashType: hashMurmur3, Fanout: uint64(s.fanout), Links: make([]Link, len(links))}
 	field := make([]byte, s.fanout/8)
 	for i, l := range links {

@@ -60,7 +60,7 @@ func (s *blockFile) Get(_ context.Context, c cid.Cid) (block.Block, error) {
 }
 
 // hugeDir makes a directory of so many entries in s.
-func hugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
+func makeHugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
 	t.Helper()
 	b, err := block.New(block.Raw, []byte("entry"))
 	if err != nil {
@@ -75,7 +75,7 @@ func hugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
 		if err != nil {
 			return part{}, err
 		}
-		return n.part(k), s.Put(t.Context(), k, b)
+		return n.toPart(k), s.Put(t.Context(), k, b)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -87,8 +87,8 @@ func hugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
 // a look-up those on its way.
 func TestHugeDirectory(t *testing.T) {
 	const count = 100_000
-	m := newMemory()
-	root := hugeDir(t, m, count)
+	m := newMemoryStore()
+	root := makeHugeDir(t, m, count)
 	m.gets = 0
 	for _, err := range ReadDir(t.Context(), m, root) {
 		if err != nil {
@@ -113,7 +113,7 @@ func TestHugeDirectory(t *testing.T) {
 	list, err := f.(interface {
 		ReadDir(int) ([]os.DirEntry, error)
 	}).ReadDir(10)
-	if got := m.got(); err != nil || len(list) != 10 || got > 100 {
+	if got := m.countGets(); err != nil || len(list) != 10 || got > 100 {
 		t.Errorf("ten entries of an FS: got %d, %v, with %d blocks", len(list), err, got)
 	}
 	seen := 0
@@ -132,7 +132,7 @@ func TestHugeDirectory(t *testing.T) {
 // entries that lies on disk. The yardstick of listing is reading its blocks.
 func BenchmarkMillion(b *testing.B) {
 	s := newBlockFile(b)
-	root := hugeDir(b, s, 1_000_000)
+	root := makeHugeDir(b, s, 1_000_000)
 	live := func() int64 {
 		var m runtime.MemStats
 		runtime.ReadMemStats(&m)

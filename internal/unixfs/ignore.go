@@ -119,7 +119,7 @@ type ignoreSet struct {
 }
 
 // decides tells whether a set says anything of names, and what.
-func (s ignoreSet) decides(names []string, dir bool) (ignored, decided bool) {
+func (s ignoreSet) decide(names []string, dir bool) (ignored, decided bool) {
 	for i := len(s.patterns) - 1; i >= 0; i-- {
 		p := &s.patterns[i]
 		if (!p.dirOnly || dir) && p.matches(names[s.depth:]) {
@@ -180,7 +180,7 @@ func (f *filter) enter(d dirSource, entries []fs.DirEntry) (leave func(), err er
 		}
 		patterns, err := readIgnoreFile(d, name)
 		if err != nil {
-			return nil, named(name, err)
+			return nil, addPath(name, err)
 		}
 		f.sets = append(f.sets, ignoreSet{patterns, len(f.names)})
 	}
@@ -211,18 +211,18 @@ func readIgnoreFile(d dirSource, name string) ([]pattern, error) {
 }
 
 // takes tells whether an entry of the directory the walker is in is imported.
-func (f *filter) takes(e fs.DirEntry) bool {
+func (f *filter) accepts(e fs.DirEntry) bool {
 	if len(f.exclude.patterns) == 0 && len(f.sets) == 0 && len(f.include) == 0 {
 		return true
 	}
 	names := append(f.names, e.Name())
-	if ignored, decided := f.exclude.decides(names, e.IsDir()); decided {
+	if ignored, decided := f.exclude.decide(names, e.IsDir()); decided {
 		if ignored {
 			return false
 		}
 	} else {
 		for i := len(f.sets) - 1; i >= 0; i-- {
-			if ignored, decided := f.sets[i].decides(names, e.IsDir()); decided {
+			if ignored, decided := f.sets[i].decide(names, e.IsDir()); decided {
 				if ignored {
 					return false
 				}
@@ -235,7 +235,7 @@ func (f *filter) takes(e fs.DirEntry) bool {
 
 // includes tells whether one of the patterns to include names this.
 func (f *filter) includes(names []string, dir bool) bool {
-	named, decided := ignoreSet{patterns: f.include}.decides(names, dir)
+	named, decided := ignoreSet{patterns: f.include}.decide(names, dir)
 	return named && decided
 }
 

@@ -73,7 +73,7 @@ func TestPatterns(t *testing.T) {
 	}
 }
 
-func TestImportSelects(t *testing.T) {
+func TestImportFilters(t *testing.T) {
 	tree := fstest.MapFS{
 		".ipfsignore":     {Data: []byte("\ufeff*.log\n!keep.log\n/top\nbuild/\n")},
 		"a.txt":           {},
@@ -119,13 +119,13 @@ func TestImportSelects(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []string
-			tt.o.Added = func(a Added) {
+			tt.o.OnItem = func(a ImportItem) {
 				if a.Type == TypeDirectory {
 					a.Path += "/"
 				}
 				got = append(got, a.Path)
 			}
-			if _, err := ImportFS(t.Context(), discard{}, tree, tt.o); err != nil {
+			if _, err := ImportFS(t.Context(), discardPutter{}, tree, tt.o); err != nil {
 				t.Fatal(err)
 			}
 			if got := strings.Join(got, " "); got != tt.want {
@@ -146,7 +146,7 @@ func TestImportSelects(t *testing.T) {
 		"too many patterns":         {tree, Options{Exclude: strings.Split(many+many, "\n")}, "10002 patterns"},
 		"too many in several files": {fstest.MapFS{".i": {Data: []byte(many)}, "d/.i": {Data: []byte(many)}}, Options{IgnoreFiles: []string{".i"}}, "d: ignore files hold 10002"},
 	} {
-		if _, err := ImportFS(t.Context(), discard{}, tt.tree, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
+		if _, err := ImportFS(t.Context(), discardPutter{}, tt.tree, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", what, err, tt.want)
 		}
 	}

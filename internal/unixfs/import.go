@@ -47,18 +47,18 @@ type Options struct {
 	KeepMode, KeepTimes bool
 	// Remembers, if not nil, is asked of each file of a tree whether it is as
 	// it was, and told of those that were read.
-	Remembers Remembers
+	StatCache StatCache
 	// Leaf, if not nil, is offered the raw leaves of the files of a tree, with
 	// where in which file their bytes lie. Those that it takes are not handed
 	// to the Putter. It is called on the goroutine of the import, and must not
 	// keep the block.
-	Leaf func(ctx context.Context, leaf block.Block, path string, offset int64) (taken bool, err error)
+	OfferLeaf func(ctx context.Context, leaf block.Block, path string, offset int64) (taken bool, err error)
 	// Progress, if not nil, is counted up as the import goes.
 	Progress *Progress
 	// Added, if not nil, is told of each file, symlink and directory in the
 	// order in which it is complete. It is called on the goroutine of the
 	// import, which waits for it.
-	Added func(Added)
+	OnItem func(ImportItem)
 }
 
 // Progress counts what an import or an export has done so far. It may be read
@@ -69,7 +69,7 @@ type Progress struct {
 }
 
 // Added tells of one thing imported.
-type Added struct {
+type ImportItem struct {
 	// Path is relative to the imported root, with slashes; "." is the root
 	// itself.
 	Path string
@@ -104,21 +104,21 @@ type Result struct {
 // Errors of r and put are wrapped; on an error, blocks already handed to put
 // stay there.
 func Import(ctx context.Context, put block.Putter, r io.Reader, o Options) (Result, error) {
-	return run(ctx, put, o, "", func(w *walker) error {
-		if at, start, size, ok := sized(r); ok {
-			if err := w.fileAt(at, start, size); err != nil {
+	return runImport(ctx, put, o, "", func(w *walker) error {
+		if at, start, size, ok := readerAtOf(r); ok {
+			if err := w.cutReaderAt(at, start, size); err != nil {
 				return err
 			}
 			_, err := at.(io.Seeker).Seek(start+size, io.SeekStart)
 			return err
 		}
-		return w.stream(r)
+		return w.cutStream(r)
 	})
 }
 
 // sized returns r as one that is read at any place, with where it stands and
 // how much follows.
-func sized(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
+func readerAtOf(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
 	at, isAt := r.(io.ReaderAt)
 	seeker, isSeeker := r.(io.Seeker)
 	if !isAt || !isSeeker {
@@ -153,8 +153,8 @@ func sized(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
 // that is not as long as fsys said, fails the import with an error that names
 // it.
 func ImportFS(ctx context.Context, put block.Putter, fsys fs.FS, o Options) (Result, error) {
-	return run(ctx, put, o, "", func(w *walker) error {
-		return w.root(fsDir{fsys, "."})
+	return runImport(ctx, put, o, "", func(w *walker) error {
+		return w.walkRoot(fsDir{fsys, "."})
 	})
 }
 
@@ -167,13 +167,13 @@ func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (
 	if err != nil {
 		return Result{}, fmt.Errorf("unixfs: import: %w", err)
 	}
-	return run(ctx, put, o, " "+path, func(w *walker) error {
+	return runImport(ctx, put, o, " "+path, func(w *walker) error {
 		if info.IsDir() {
 			root, err := os.OpenRoot(path)
 			if err != nil {
 				return err
 			}
-			return w.root(rootDir{root})
+			return w.walkRoot(rootDir{root})
 		}
 		root, err := os.OpenRoot(filepath.Dir(path))
 		if err != nil {
@@ -181,27 +181,27 @@ func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (
 		}
 		parent := newOpenDir(rootDir{root})
 		defer parent.release()
-		return w.entry(parent, fs.FileInfoToDirEntry(info), w.rootPath(), now)
+		return w.walkEntry(parent, fs.FileInfoToDirEntry(info), w.rootPath(), now)
 	})
 }
 
 // root walks the directory that is imported.
-func (w *walker) root(source dirSource) error {
+func (w *walker) walkRoot(source dirSource) error {
 	d := newOpenDir(source)
 	var info fs.FileInfo
-	if w.options.keeps() {
+	if w.options.keepsAttributes() {
 		var err error
 		if info, err = source.stat(); err != nil {
 			d.release()
 			return err
 		}
 	}
-	return w.directory(d, w.rootPath(), info)
+	return w.walkDir(d, w.rootPath(), info)
 }
 
 // run starts the pipeline over what produce walks, and returns when all of its
 // goroutines have ended. Its errors name what is imported.
-func run(ctx context.Context, put block.Putter, o Options, what string, produce func(*walker) error) (Result, error) {
+func runImport(ctx context.Context, put block.Putter, o Options, what string, produce func(*walker) error) (Result, error) {
 	if o.Profile == (Profile{}) {
 		o.Profile = V1Profile()
 	}
@@ -225,22 +225,22 @@ func run(ctx context.Context, put block.Putter, o Options, what string, produce 
 	b := newBuilder(p.ctx, put, p.pool, o)
 	for s := range p.ordered {
 		<-s.done
-		err := b.take(s)
+		err := b.takeStep(s)
 		p.release()
 		if err != nil {
-			return Result{}, importError(ctx, what, err)
+			return Result{}, wrapImportError(ctx, what, err)
 		}
 	}
 	result, err := b.finish()
 	if err != nil {
-		return Result{}, importError(ctx, what, err)
+		return Result{}, wrapImportError(ctx, what, err)
 	}
 	return result, nil
 }
 
 // importError says why an import failed: its caller's context before what
 // followed from that.
-func importError(ctx context.Context, what string, err error) error {
+func wrapImportError(ctx context.Context, what string, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = cause
 	}

@@ -21,15 +21,15 @@ import (
 
 // tiny is a profile under which a few bytes make a deep file, and a few names
 // a HAMT.
-func tiny() Profile {
+func tinyProfile() Profile {
 	p := V1Profile()
 	p.Name, p.ChunkSize, p.Width, p.ShardThreshold, p.ShardFanout = "", 3, 2, 300, 8
 	return p
 }
 
 // tinyV0 is tiny with wrapped leaves.
-func tinyV0() Profile {
-	p := tiny()
+func tinyV0Profile() Profile {
+	p := tinyProfile()
 	p.CIDVersion, p.RawLeaves = 0, false
 	return p
 }
@@ -39,8 +39,8 @@ func tinyV0() Profile {
 func TestBalancedShape(t *testing.T) {
 	for width := 2; width <= 5; width++ {
 		for leaves := 1; leaves <= 130; leaves++ {
-			m := newMemory()
-			p := tiny()
+			m := newMemoryStore()
+			p := tinyProfile()
 			p.ChunkSize, p.Width = 1, width
 			r, err := Import(t.Context(), m, bytes.NewReader(make([]byte, leaves)), Options{Profile: p})
 			if err != nil {
@@ -56,7 +56,7 @@ func TestBalancedShape(t *testing.T) {
 }
 
 // checkShape checks that c holds that many leaves of one byte, as balanced.
-func checkShape(t *testing.T, m *memory, c cid.Cid, depth, leaves, width int) {
+func checkShape(t *testing.T, m *memoryStore, c cid.Cid, depth, leaves, width int) {
 	t.Helper()
 	n, err := load(t.Context(), m, c)
 	if err != nil {
@@ -95,8 +95,8 @@ func TestImportOrder(t *testing.T) {
 	}
 	var first []cid.Cid
 	for range 20 {
-		m := newMemory()
-		r, err := ImportFS(t.Context(), m, tree, Options{Profile: tiny()})
+		m := newMemoryStore()
+		r, err := ImportFS(t.Context(), m, tree, Options{Profile: tinyProfile()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -106,7 +106,7 @@ func TestImportOrder(t *testing.T) {
 			b := m.blocks[string(c.Hash())]
 			size += uint64(b.Size())
 			seen[string(c.Hash())] = true
-			n, err := nodeOf(b)
+			n, err := decodeBlock(b)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -141,11 +141,11 @@ func TestImportOptions(t *testing.T) {
 		"bare\xff":   {Data: []byte("some bytes")},
 		"t/sub/deep": {Data: []byte("d")},
 	})
-	m := newMemory()
+	m := newMemoryStore()
 	paths := func(path string, o Options) []string {
 		t.Helper()
 		var got []string
-		o.Added = func(a Added) { got = append(got, a.Path+" "+a.Type.String()) }
+		o.OnItem = func(a ImportItem) { got = append(got, a.Path+" "+a.Type.String()) }
 		if _, err := ImportPath(t.Context(), m, path, o); err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestImportOptions(t *testing.T) {
 		{"whole", tree, Options{}, ".git/x File, .git Directory, .hidden File, a File, link Symlink, loop Symlink, sub/deep File, sub Directory, . Directory"},
 		{"without hidden", tree, Options{SkipHidden: true}, "a File, link Symlink, loop Symlink, sub/deep File, sub Directory, . Directory"},
 		{"wrapped", filepath.Join(tree, "sub"), Options{Wrap: "w"}, "w/deep File, w Directory, . Directory"},
-		{"file", filepath.Join(tree, "a"), Options{Profile: tiny()}, ". File"},
+		{"file", filepath.Join(tree, "a"), Options{Profile: tinyProfile()}, ". File"},
 		{"file wrapped", filepath.Join(tree, "a"), Options{Wrap: "name"}, "name File, . Directory"},
 		{"file of an odd name", filepath.Join(dir, "bare\xff"), Options{}, ". File"},
 		{"symlink", filepath.Join(tree, "link"), Options{}, ". Symlink"},
@@ -180,7 +180,7 @@ func TestImportOptions(t *testing.T) {
 	if p.Bytes.Load() != 13 || p.Files.Load() != 4 || r.Size != 13 {
 		t.Errorf("got %d bytes, %d files, size %d; want 13, 4, 13", p.Bytes.Load(), p.Files.Load(), r.Size)
 	}
-	target := entryAt(t, m, r.CID, "link")
+	target := lookupPath(t, m, r.CID, "link")
 	if got, err := Readlink(t.Context(), m, target.CID); err != nil || got != "/etc/passwd" {
 		t.Errorf("got %q, %v, want /etc/passwd", got, err)
 	}
@@ -188,9 +188,9 @@ func TestImportOptions(t *testing.T) {
 
 // TestImportReaderPlace: what can be read anywhere is read from where it
 // stands, and stands at its end afterwards.
-func TestImportReaderPlace(t *testing.T) {
-	data := streamBytes(t, "place", 100)
-	want, err := Import(t.Context(), discard{}, io.MultiReader(bytes.NewReader(data[7:])), Options{Profile: tiny()})
+func TestImportFromOffset(t *testing.T) {
+	data := readVectorStream(t, "place", 100)
+	want, err := Import(t.Context(), discardPutter{}, io.MultiReader(bytes.NewReader(data[7:])), Options{Profile: tinyProfile()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +207,7 @@ func TestImportReaderPlace(t *testing.T) {
 		if _, err := r.Seek(7, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
-		got, err := Import(t.Context(), discard{}, r, Options{Profile: tiny()})
+		got, err := Import(t.Context(), discardPutter{}, r, Options{Profile: tinyProfile()})
 		if err != nil || got != want {
 			t.Errorf("%s: got %+v, %v, want %+v", what, got, err, want)
 		}
@@ -220,16 +220,16 @@ func TestImportReaderPlace(t *testing.T) {
 var errBroken = errors.New("broken")
 
 // failing is a Putter and a Reader that break after a while.
-type failing struct{ left int }
+type failingSource struct{ left int }
 
-func (f *failing) Put(context.Context, ...block.Block) error {
+func (f *failingSource) Put(context.Context, ...block.Block) error {
 	if f.left--; f.left < 0 {
 		return errBroken
 	}
 	return nil
 }
 
-func (f *failing) Read(p []byte) (int, error) {
+func (f *failingSource) Read(p []byte) (int, error) {
 	if f.left--; f.left < 0 {
 		return 0, errBroken
 	}
@@ -238,27 +238,27 @@ func (f *failing) Read(p []byte) (int, error) {
 
 // TestImportEnds: after an error nothing is left running (synctest fails if a
 // goroutine stays), and the error is the first one's.
-func TestImportEnds(t *testing.T) {
+func TestImportErrors(t *testing.T) {
 	p := V1Profile()
 	p.ChunkSize = 4096
 	synctest.Test(t, func(t *testing.T) {
 		for left := range 6 {
-			_, err := Import(t.Context(), &failing{left}, &stream{seed: "zeros", left: 10 << 20}, Options{Profile: p})
+			_, err := Import(t.Context(), &failingSource{left}, &vectorStream{seed: "zeros", left: 10 << 20}, Options{Profile: p})
 			if !errors.Is(err, errBroken) {
 				t.Errorf("put fails after %d: got %v", left, err)
 			}
-			_, err = Import(t.Context(), discard{}, &failing{left}, Options{Profile: p})
+			_, err = Import(t.Context(), discardPutter{}, &failingSource{left}, Options{Profile: p})
 			if !errors.Is(err, errBroken) {
 				t.Errorf("read fails after %d: got %v", left, err)
 			}
 		}
 		ctx, cancel := context.WithCancelCause(t.Context())
 		put := putFunc(func() error { cancel(errBroken); return nil })
-		_, err := Import(ctx, put, &stream{seed: "zeros", left: 1 << 40}, Options{Profile: p})
+		_, err := Import(ctx, put, &vectorStream{seed: "zeros", left: 1 << 40}, Options{Profile: p})
 		if !errors.Is(err, errBroken) {
 			t.Errorf("cancelled: got %v", err)
 		}
-		_, err = Import(ctx, discard{}, strings.NewReader(""), Options{})
+		_, err = Import(ctx, discardPutter{}, strings.NewReader(""), Options{})
 		if !errors.Is(err, errBroken) {
 			t.Errorf("cancelled before: got %v", err)
 		}
@@ -276,7 +276,7 @@ func TestImportWindow(t *testing.T) {
 	p.ChunkSize = 64 << 10
 	synctest.Test(t, func(t *testing.T) {
 		const workers = 3
-		source := &stream{seed: "zeros", left: 64 << 20}
+		source := &vectorStream{seed: "zeros", left: 64 << 20}
 		total := source.left
 		move := make(chan struct{})
 		put := putFunc(func() error { <-move; return nil })
@@ -302,17 +302,17 @@ func TestImportWindow(t *testing.T) {
 }
 
 // copying keeps copies of blocks, and takes its time.
-type copying struct{ *memory }
+type copyingPutter struct{ *memoryStore }
 
-func (copying) ReleasesBlocks() bool { return true }
+func (copyingPutter) ReleasesBlocks() bool { return true }
 
-func (c copying) Put(ctx context.Context, blocks ...block.Block) error {
+func (c copyingPutter) Put(ctx context.Context, blocks ...block.Block) error {
 	for _, b := range blocks {
 		same, err := block.Verify(b.CID(), bytes.Clone(b.Data()))
 		if err != nil {
 			return err
 		}
-		if err := c.memory.Put(ctx, same); err != nil {
+		if err := c.memoryStore.Put(ctx, same); err != nil {
 			return err
 		}
 		runtime.Gosched()
@@ -325,13 +325,13 @@ func (c copying) Put(ctx context.Context, blocks ...block.Block) error {
 func TestImportReleases(t *testing.T) {
 	for _, p := range []Profile{V1Profile(), V0Profile()} {
 		p.ChunkSize = 10_000
-		data := streamBytes(t, "release", 3_000_007)
-		want, err := Import(t.Context(), discard{}, bytes.NewReader(data), Options{Profile: p})
+		data := readVectorStream(t, "release", 3_000_007)
+		want, err := Import(t.Context(), discardPutter{}, bytes.NewReader(data), Options{Profile: p})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for what, r := range map[string]io.Reader{"anywhere": bytes.NewReader(data), "serially": io.MultiReader(bytes.NewReader(data))} {
-			m := copying{newMemory()}
+			m := copyingPutter{newMemoryStore()}
 			got, err := Import(t.Context(), m, r, Options{Profile: p})
 			if err != nil || got != want {
 				t.Fatalf("read %s: got %+v, %v, want %+v", what, got, err, want)
@@ -366,18 +366,18 @@ func TestProfiles(t *testing.T) {
 	} {
 		p := V1Profile()
 		change(&p)
-		if _, err := Import(t.Context(), discard{}, strings.NewReader("x"), Options{Profile: p}); err == nil {
+		if _, err := Import(t.Context(), discardPutter{}, strings.NewReader("x"), Options{Profile: p}); err == nil {
 			t.Errorf("%s: no error", what)
 		}
 	}
 	// The largest of everything still fits into blocks.
 	p := V0Profile()
 	p.ChunkSize, p.Width = MaxChunkSize, MaxWidth
-	if _, err := Import(t.Context(), discard{}, &stream{seed: "zeros", left: MaxChunkSize}, Options{Profile: p}); err != nil {
+	if _, err := Import(t.Context(), discardPutter{}, &vectorStream{seed: "zeros", left: MaxChunkSize}, Options{Profile: p}); err != nil {
 		t.Error(err)
 	}
 	p.ChunkSize = 1
-	if _, err := Import(t.Context(), discard{}, &stream{seed: "zeros", left: MaxWidth + 1}, Options{Profile: p}); err != nil {
+	if _, err := Import(t.Context(), discardPutter{}, &vectorStream{seed: "zeros", left: MaxWidth + 1}, Options{Profile: p}); err != nil {
 		t.Error(err)
 	}
 	// A directory that may not become a HAMT says so when it outgrows a block.
@@ -391,7 +391,7 @@ func TestProfiles(t *testing.T) {
 	for _, name := range names {
 		tree[name] = &fstest.MapFile{}
 	}
-	if _, err := ImportFS(t.Context(), discard{}, tree, Options{Profile: p}); !errors.Is(err, block.ErrTooLarge) {
+	if _, err := ImportFS(t.Context(), discardPutter{}, tree, Options{Profile: p}); !errors.Is(err, block.ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
 }

@@ -22,14 +22,14 @@ import (
 )
 
 // referenceFile is what boxo's importers make of data.
-func referenceFile(t *testing.T, p Profile, spec string, data []byte, a attributes) cid.Cid {
+func makeReferenceFile(t *testing.T, p Profile, spec string, data []byte, a attributes) cid.Cid {
 	t.Helper()
 	splitter, err := chunk.FromString(bytes.NewReader(data), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
 	params := helpers.DagBuilderParams{
-		Maxlinks: p.Width, RawLeaves: p.RawLeaves, CidBuilder: referenceBuilder(p), Dagserv: mdtest.Mock(),
+		Maxlinks: p.Width, RawLeaves: p.RawLeaves, CidBuilder: newReferenceBuilder(p), Dagserv: mdtest.Mock(),
 		FileMode: fileMode(a.mode), FileModTime: a.modified,
 	}
 	builder, err := params.New(splitter)
@@ -47,7 +47,7 @@ func referenceFile(t *testing.T, p Profile, spec string, data []byte, a attribut
 	return root.Cid()
 }
 
-func referenceBuilder(p Profile) cid.Builder {
+func newReferenceBuilder(p Profile) cid.Builder {
 	var b cid.Builder = cid.Prefix{Version: p.CIDVersion, Codec: cid.DagProtobuf, MhType: p.Hash, MhLength: -1}
 	if p.Inline > 0 {
 		b = inliner{b, p.Inline}
@@ -75,8 +75,8 @@ func (i inliner) WithCodec(codec uint64) cid.Builder {
 // TestFilesLikeKubo imports files by every chunker and layout, and holds their
 // CIDs against those of boxo, which Kubo is made of. What was imported is read
 // back.
-func TestFilesLikeKubo(t *testing.T) {
-	all := streamBytes(t, "like kubo", 2_000_000)
+func TestFilesMatchBoxo(t *testing.T) {
+	all := readVectorStream(t, "like kubo", 2_000_000)
 	copy(all[700_000:], all[:600_000]) // for content-defined cuts to meet again
 	specs := map[string][]int{
 		"size-1000":                  {0, 1, 999, 1000, 1001, 5000, 6001, 100_000, 543_210},
@@ -112,8 +112,8 @@ func TestFilesLikeKubo(t *testing.T) {
 						t.Fatal(err)
 					}
 					for _, size := range sizes {
-						want := referenceFile(t, p, spec, all[:size], attributes{})
-						m := newMemory()
+						want := makeReferenceFile(t, p, spec, all[:size], attributes{})
+						m := newMemoryStore()
 						r, err := Import(t.Context(), m, bytes.NewReader(all[:size]), Options{Profile: p})
 						if err != nil || r.CID != want {
 							t.Errorf("%d bytes: got %s, %v, want %s", size, r.CID, err, want)
@@ -127,8 +127,8 @@ func TestFilesLikeKubo(t *testing.T) {
 							t.Errorf("%d bytes in a tree: got %s, %v, want %s", size, e.CID, err, want)
 						}
 						checkContent(t, m, r.CID, all[:size])
-						if r.DAGSize != dagSize(t, m, r.CID) {
-							t.Errorf("%d bytes: got a DAG of %d bytes, want %d", size, r.DAGSize, dagSize(t, m, r.CID))
+						if r.DAGSize != sumDAGSize(t, m, r.CID) {
+							t.Errorf("%d bytes: got a DAG of %d bytes, want %d", size, r.DAGSize, sumDAGSize(t, m, r.CID))
 						}
 					}
 				})
@@ -138,7 +138,7 @@ func TestFilesLikeKubo(t *testing.T) {
 }
 
 // checkContent reads a file whole, and at a few places.
-func checkContent(t *testing.T, m *memory, c cid.Cid, want []byte) {
+func checkContent(t *testing.T, m *memoryStore, c cid.Cid, want []byte) {
 	t.Helper()
 	f, err := Open(t.Context(), m, c)
 	if err != nil {
@@ -159,27 +159,27 @@ func checkContent(t *testing.T, m *memory, c cid.Cid, want []byte) {
 }
 
 // dagSize adds up the blocks below c, those that occur twice twice.
-func dagSize(t *testing.T, m *memory, c cid.Cid) uint64 {
+func sumDAGSize(t *testing.T, m *memoryStore, c cid.Cid) uint64 {
 	t.Helper()
 	b, err := getBlock(t.Context(), m, c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	n, err := nodeOf(b)
+	n, err := decodeBlock(b)
 	if err != nil {
 		t.Fatal(err)
 	}
 	size := uint64(b.Size())
 	for _, l := range n.Links {
-		size += dagSize(t, m, l.CID)
+		size += sumDAGSize(t, m, l.CID)
 	}
 	return size
 }
 
 // TestAttributesLikeKubo: permissions and times stand where boxo has them.
 // Boxo has no place for them at a raw block; here a node above it has.
-func TestAttributesLikeKubo(t *testing.T) {
-	all := streamBytes(t, "attributes", 5000)
+func TestAttributesMatchBoxo(t *testing.T) {
+	all := readVectorStream(t, "attributes", 5000)
 	for _, a := range []attributes{
 		{mode: 0o644},
 		{modified: time.Unix(1_700_000_000, 0)},
@@ -195,7 +195,7 @@ func TestAttributesLikeKubo(t *testing.T) {
 							t.Fatal(err)
 						}
 						name := fmt.Sprintf("%+v, %s, layout %d, raw leaves %t, %d bytes", a, spec, layout, p.RawLeaves, size)
-						m := newMemory()
+						m := newMemoryStore()
 						tree := fstest.MapFS{"f": {Data: all[:size], Mode: fileMode(a.mode), ModTime: a.modified}}
 						o := Options{Profile: p, KeepMode: a.mode != 0, KeepTimes: !a.modified.IsZero()}
 						r, err := ImportFS(t.Context(), m, tree, o)
@@ -211,7 +211,7 @@ func TestAttributesLikeKubo(t *testing.T) {
 							t.Errorf("%s: got %+v, %v", name, info, err)
 						}
 						checkContent(t, m, e.CID, all[:size])
-						want := referenceFile(t, p, spec, all[:size], a)
+						want := makeReferenceFile(t, p, spec, all[:size], a)
 						if want.Type() != cid.Raw && e.CID != want {
 							t.Errorf("%s: got %s, want %s", name, e.CID, want)
 						}
@@ -230,7 +230,7 @@ func TestAttributesLikeKubo(t *testing.T) {
 
 // TestDirectoriesLikeKubo: directories with attributes, plain and sharded,
 // around both thresholds.
-func TestDirectoriesLikeKubo(t *testing.T) {
+func TestDirectoriesMatchBoxo(t *testing.T) {
 	when := time.Unix(1_700_000_000, 5)
 	before := uio.HAMTShardingSize
 	uio.HAMTShardingSize = 2000
@@ -248,13 +248,13 @@ func TestDirectoriesLikeKubo(t *testing.T) {
 				for i := range count {
 					tree[fmt.Sprintf("name %d", i)] = &fstest.MapFile{Data: fmt.Append(nil, i), Mode: 0o600, ModTime: when}
 				}
-				m := newMemory()
+				m := newMemoryStore()
 				r, err := ImportFS(t.Context(), m, tree, Options{Profile: p, KeepMode: keep, KeepTimes: keep})
 				if err != nil {
 					t.Fatal(err)
 				}
 				options := []uio.DirectoryOption{
-					uio.WithCidBuilder(referenceBuilder(p)), uio.WithSizeEstimationMode(rule),
+					uio.WithCidBuilder(newReferenceBuilder(p)), uio.WithSizeEstimationMode(rule),
 				}
 				if keep {
 					options = append(options, uio.WithStat(0o750, when))
@@ -299,7 +299,7 @@ func TestDirectoriesLikeKubo(t *testing.T) {
 
 func addReference(dir uio.Directory, name string, b block.Block, p Profile) error {
 	if b.CID().Type() == block.Raw {
-		node, err := merkledag.NewRawNodeWPrefix(b.Data(), referenceBuilder(p))
+		node, err := merkledag.NewRawNodeWPrefix(b.Data(), newReferenceBuilder(p))
 		if err != nil {
 			return err
 		}
@@ -309,7 +309,7 @@ func addReference(dir uio.Directory, name string, b block.Block, p Profile) erro
 	if err != nil {
 		return err
 	}
-	if err := node.SetCidBuilder(referenceBuilder(p)); err != nil {
+	if err := node.SetCidBuilder(newReferenceBuilder(p)); err != nil {
 		return err
 	}
 	return dir.AddChild(context.Background(), name, node)

@@ -21,7 +21,7 @@ type attributes struct {
 	modified time.Time
 }
 
-func (a attributes) none() bool { return a.mode == 0 && a.modified.IsZero() }
+func (a attributes) isZero() bool { return a.mode == 0 && a.modified.IsZero() }
 
 // set writes the attributes into a node.
 func (a attributes) set(n *Node) { n.Mode, n.Modified = a.mode, a.modified }
@@ -37,13 +37,13 @@ type layout interface {
 
 func newLayout(p Profile, emit func(*Node) (part, error)) layout {
 	if p.Layout == Trickle {
-		return &trickle{width: p.Width, emit: emit}
+		return &trickleLayout{width: p.Width, emit: emit}
 	}
-	return &balanced{width: p.Width, emit: emit}
+	return &balancedLayout{width: p.Width, emit: emit}
 }
 
 // nodeOver makes a node over parts of a file.
-func nodeOver(parts []part, a attributes) *Node {
+func joinParts(parts []part, a attributes) *Node {
 	n := &Node{Type: TypeFile, BlockSizes: make([]uint64, len(parts)), Links: make([]Link, len(parts))}
 	for i, p := range parts {
 		n.Links[i] = Link{CID: p.cid, Tsize: p.tsize}
@@ -57,20 +57,20 @@ func nodeOver(parts []part, a attributes) *Node {
 // balanced is the layout of both profiles: all leaves at one depth, each node
 // full before the next begins (IPIP-499: balanced). It holds at most width
 // parts of each level. At least one leaf must have been added.
-type balanced struct {
+type balancedLayout struct {
 	width int
 	emit  func(*Node) (part, error)
 	// levels holds, from the leaves up, the parts that wait for their node.
 	levels [][]part
 }
 
-var _ layout = (*balanced)(nil)
+var _ layout = (*balancedLayout)(nil)
 
-func (b *balanced) add(leaf part) error { return b.addAt(0, leaf) }
+func (b *balancedLayout) add(leaf part) error { return b.addAt(0, leaf) }
 
 // addAt closes a full level only when one more part comes, so that a root of
 // exactly width parts gets nothing above it.
-func (b *balanced) addAt(level int, p part) error {
+func (b *balancedLayout) addAt(level int, p part) error {
 	if level == len(b.levels) {
 		b.levels = append(b.levels, nil)
 	}
@@ -84,8 +84,8 @@ func (b *balanced) addAt(level int, p part) error {
 }
 
 // close makes a node of a level's parts.
-func (b *balanced) close(level int) error {
-	p, err := b.emit(nodeOver(b.levels[level], attributes{}))
+func (b *balancedLayout) close(level int) error {
+	p, err := b.emit(joinParts(b.levels[level], attributes{}))
 	if err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (b *balanced) close(level int) error {
 	return b.addAt(level+1, p)
 }
 
-func (b *balanced) finish(a attributes) (part, error) {
+func (b *balancedLayout) finish(a attributes) (part, error) {
 	defer b.reset()
 	for level := 0; ; level++ {
 		parts := b.levels[level]
@@ -107,13 +107,13 @@ func (b *balanced) finish(a attributes) (part, error) {
 		case len(parts) == 1:
 			return parts[0], nil
 		default:
-			return b.emit(nodeOver(parts, a))
+			return b.emit(joinParts(parts, a))
 		}
 	}
 }
 
 // anyAbove tells whether a higher level holds parts.
-func (b *balanced) anyAbove(level int) bool {
+func (b *balancedLayout) anyAbove(level int) bool {
 	for _, parts := range b.levels[level+1:] {
 		if len(parts) > 0 {
 			return true
@@ -123,7 +123,7 @@ func (b *balanced) anyAbove(level int) bool {
 }
 
 // reset forgets the parts, and keeps the memory.
-func (b *balanced) reset() {
+func (b *balancedLayout) reset() {
 	for level := range b.levels {
 		b.levels[level] = b.levels[level][:0]
 	}

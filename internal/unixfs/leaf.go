@@ -53,19 +53,19 @@ type leafBuffer struct {
 }
 
 // leaf returns memory for a chunk of size bytes.
-func (l *leafPool) leaf(size int) leafBuffer {
+func (l *leafPool) get(size int) leafBuffer {
 	// Small files get what they need: they are many, and one chunk holds a
 	// step of them.
 	if l.free == nil || size <= l.profile.ChunkSize/2 {
-		return l.place(make([]byte, l.need(size)), size)
+		return l.layOut(make([]byte, l.bufferSize(size)), size)
 	}
 	var memory []byte
 	select {
 	case memory = <-l.free:
 	default:
-		memory = make([]byte, l.need(l.profile.ChunkSize))
+		memory = make([]byte, l.bufferSize(l.profile.ChunkSize))
 	}
-	b := l.place(memory, size)
+	b := l.layOut(memory, size)
 	b.memory = memory
 	return b
 }
@@ -79,7 +79,7 @@ func (l *leafPool) release(memory []byte) {
 }
 
 // need is how much memory a chunk takes with what stands around it.
-func (l *leafPool) need(size int) int {
+func (l *leafPool) bufferSize(size int) int {
 	if l.profile.RawLeaves {
 		return size
 	}
@@ -88,7 +88,7 @@ func (l *leafPool) need(size int) int {
 }
 
 // place lays a chunk of size bytes out in memory.
-func (l *leafPool) place(memory []byte, size int) leafBuffer {
+func (l *leafPool) layOut(memory []byte, size int) leafBuffer {
 	if l.profile.RawLeaves {
 		return leafBuffer{whole: memory[:size:size], size: size}
 	}
@@ -107,7 +107,7 @@ func (l *leafPool) shrink(b leafBuffer, size int) leafBuffer {
 		b.whole, b.size = b.whole[:size:size], size
 		return b
 	}
-	smaller := l.leaf(size)
+	smaller := l.get(size)
 	copy(smaller.chunk(), b.chunk())
 	if b.memory != nil {
 		l.release(b.memory)
@@ -134,7 +134,7 @@ func leafFrame(size int) (head, inner, tail int) {
 func (b leafBuffer) chunk() []byte { return b.whole[b.head : b.head+b.size] }
 
 // block hashes the leaf. Nothing may write to its chunk until it is released.
-func (l *leafPool) block(b leafBuffer) (block.Block, error) {
+func (l *leafPool) makeBlock(b leafBuffer) (block.Block, error) {
 	if l.profile.RawLeaves {
 		return block.NewWithPrefix(l.profile.prefix(block.Raw, len(b.whole)), b.whole)
 	}

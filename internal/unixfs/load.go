@@ -36,11 +36,11 @@ func load(ctx context.Context, get block.Getter, c cid.Cid) (Node, error) {
 	if err != nil {
 		return Node{}, err
 	}
-	return nodeOf(b)
+	return decodeBlock(b)
 }
 
 // nodeOf reads a block of UnixFS.
-func nodeOf(b block.Block) (Node, error) {
+func decodeBlock(b block.Block) (Node, error) {
 	switch codec := b.CID().Type(); codec {
 	case block.Raw:
 		return Node{Type: TypeFile, Data: b.Data(), FileSize: uint64(b.Size())}, nil
@@ -77,18 +77,18 @@ func Stat(ctx context.Context, get block.Getter, c cid.Cid) (Info, error) {
 	if err != nil {
 		return Info{}, fmt.Errorf("unixfs: stat: %w", err)
 	}
-	i, err := infoOfNode(c, n)
+	i, err := newInfo(c, n)
 	if err != nil {
 		return Info{}, fmt.Errorf("unixfs: stat: %w", err)
 	}
 	return i, nil
 }
 
-func infoOfNode(c cid.Cid, n Node) (Info, error) {
+func newInfo(c cid.Cid, n Node) (Info, error) {
 	i := Info{Type: n.Type, Mode: n.Mode & 0o7777, Modified: n.Modified}
 	switch n.Type {
 	case TypeFile, TypeRaw:
-		f, err := fileNodeOf(c, n)
+		f, err := newFileNode(c, n)
 		if err != nil {
 			return Info{}, err
 		}

@@ -15,7 +15,7 @@ import (
 )
 
 // leafCID names some raw block.
-func leafCID(t testing.TB, content string) cid.Cid {
+func makeLeafCID(t testing.TB, content string) cid.Cid {
 	t.Helper()
 	b, err := block.New(block.Raw, []byte(content))
 	if err != nil {
@@ -59,7 +59,7 @@ func TestNodeEncoding(t *testing.T) {
 }
 
 // TestNodeTolerance holds what other tools write and Kubo reads.
-func TestNodeTolerance(t *testing.T) {
+func TestDecodeTolerant(t *testing.T) {
 	tests := []struct {
 		name, hex string
 		check     func(Node) bool
@@ -94,7 +94,7 @@ func TestNodeTolerance(t *testing.T) {
 	}
 }
 
-func TestNodeMalformed(t *testing.T) {
+func TestDecodeMalformed(t *testing.T) {
 	tests := map[string]string{
 		"cut short":                  "0a0508",
 		"data twice":                 "0a0208010a020801",
@@ -179,8 +179,8 @@ func drawNode(t *rapid.T, cids []cid.Cid) Node {
 }
 
 func TestNodeRoundTrip(t *testing.T) {
-	v0 := cid.NewCidV0(leafCID(t, "a").Hash())
-	cids := []cid.Cid{v0, leafCID(t, "b"), cid.NewCidV1(block.DagPB, leafCID(t, "c").Hash())}
+	v0 := cid.NewCidV0(makeLeafCID(t, "a").Hash())
+	cids := []cid.Cid{v0, makeLeafCID(t, "b"), cid.NewCidV1(block.DagPB, makeLeafCID(t, "c").Hash())}
 	rapid.Check(t, func(t *rapid.T) {
 		want := drawNode(t, cids)
 		data := want.Encode()
@@ -203,7 +203,7 @@ func TestNodeRoundTrip(t *testing.T) {
 // FuzzDecodeNode: whatever decodes has one encoding that decodes to the same.
 func FuzzDecodeNode(f *testing.F) {
 	for _, n := range []Node{
-		{Type: TypeDirectory, Links: []Link{{CID: leafCID(f, "x"), Name: "x", Tsize: 1}}},
+		{Type: TypeDirectory, Links: []Link{{CID: makeLeafCID(f, "x"), Name: "x", Tsize: 1}}},
 		{Type: TypeFile, Data: []byte("data"), FileSize: 4, Mode: 0o644, Modified: time.Unix(9, 9)},
 		{Type: TypeHAMTShard, Data: []byte{3}, HashType: hashMurmur3, Fanout: 8},
 	} {

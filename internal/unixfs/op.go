@@ -14,12 +14,12 @@ import (
 type opKind uint8
 
 const (
-	opEnter   opKind = iota // a directory begins
-	opLeave                 // the innermost directory is complete
-	opFile                  // a file of one leaf
-	opChunk                 // one leaf of a larger file
-	opFileEnd               // the larger file is complete
-	opKnown                 // a file that is as it was when it was remembered
+	opBeginDir opKind = iota // a directory begins
+	opEndDir                 // the innermost directory is complete
+	opFile                   // a file of one leaf
+	opChunk                  // one leaf of a larger file
+	opFileEnd                // the larger file is complete
+	opCached                 // a file that is as it was when it was remembered
 	opSymlink
 )
 
@@ -34,7 +34,7 @@ type op struct {
 	size int
 	// about is what was seen of a file or a directory; nil of what no file
 	// system told of.
-	about *about
+	state *fileState
 	// A chunk was read already (leaf, filled), or is to be read from at. The
 	// end of a larger file has at, too, to look at it once more.
 	leaf   leafBuffer
@@ -42,29 +42,29 @@ type op struct {
 	at     *sharedReader
 	offset int64
 	// probe: the chunk is the file's last, nothing may follow it.
-	probe bool
-	known Known
+	probe  bool
+	cached CachedResult
 
 	blk block.Block
 	err error
 }
 
 // about is what an import saw of a file or directory before it read it.
-type about struct {
+type fileState struct {
 	attributes attributes
 	stat       FileStat
 	// racy: the file is too fresh to be remembered.
 	racy bool
 	// rooted: blk of a file of one leaf has the attributes itself.
-	rooted bool
+	attributesInBlock bool
 }
 
 // attributes returns what is to be kept of an operation's file or directory.
 func (o *op) attributes() attributes {
-	if o.about == nil {
+	if o.state == nil {
 		return attributes{}
 	}
-	return o.about.attributes
+	return o.state.attributes
 }
 
 // run does the operation's share of the work that needs no order.
@@ -84,7 +84,7 @@ func (o *op) run(ctx context.Context, pool *leafPool) {
 			o.at.release()
 		}
 		if err == nil {
-			o.blk, err = pool.block(o.leaf)
+			o.blk, err = pool.makeBlock(o.leaf)
 		}
 	case opSymlink:
 		defer o.dir.release()
@@ -93,19 +93,19 @@ func (o *op) run(ctx context.Context, pool *leafPool) {
 		}
 	}
 	if err != nil {
-		o.err = named(o.path, err)
+		o.err = addPath(o.path, err)
 	}
 }
 
 // drop lets go of what an operation that was run holds for the builder.
-func (o *op) drop() {
+func (o *op) release() {
 	if o.kind == opFileEnd && o.at != nil {
 		o.at.release()
 	}
 }
 
 // named puts the path of an entry before an error. The root needs none.
-func named(path string, err error) error {
+func addPath(path string, err error) error {
 	if path == "." || err == nil {
 		return err
 	}
@@ -125,29 +125,29 @@ func (o *op) readFile(pool *leafPool) error {
 		return err
 	}
 	defer f.Close()
-	o.leaf = pool.leaf(o.size)
+	o.leaf = pool.get(o.size)
 	if _, err := io.ReadFull(f, o.leaf.chunk()); err != nil {
-		return cutShort(err)
+		return explainEOF(err)
 	}
 	if err := probeEnd(f); err != nil {
 		return err
 	}
-	if err := o.about.unchanged(f); err != nil {
+	if err := o.state.checkUnchanged(f); err != nil {
 		return err
 	}
-	if pool.profile.RawLeaves || pool.profile.Layout == Trickle || o.attributes().none() {
-		o.blk, err = pool.block(o.leaf)
+	if pool.profile.RawLeaves || pool.profile.Layout == Trickle || o.attributes().isZero() {
+		o.blk, err = pool.makeBlock(o.leaf)
 		return err
 	}
 	n := Node{Type: TypeFile, Data: o.leaf.chunk(), FileSize: uint64(o.size)}
 	o.attributes().set(&n)
-	o.about.rooted = true
+	o.state.attributesInBlock = true
 	o.blk, err = n.block(pool.profile)
 	return err
 }
 
 // unchanged fails if a file is not what it was when it was seen.
-func (a *about) unchanged(f interface{ Stat() (fs.FileInfo, error) }) error {
+func (a *fileState) checkUnchanged(f interface{ Stat() (fs.FileInfo, error) }) error {
 	if a == nil {
 		return nil
 	}
@@ -163,10 +163,10 @@ func (a *about) unchanged(f interface{ Stat() (fs.FileInfo, error) }) error {
 
 // readChunk reads a chunk of a larger file from its place.
 func (o *op) readChunk(pool *leafPool) error {
-	o.leaf = pool.leaf(o.size)
+	o.leaf = pool.get(o.size)
 	n, err := o.at.ReadAt(o.leaf.chunk(), o.offset)
 	if n < o.size {
-		return cutShort(err)
+		return explainEOF(err)
 	}
 	if !o.probe {
 		return nil
@@ -175,7 +175,7 @@ func (o *op) readChunk(pool *leafPool) error {
 }
 
 // cutShort says of an early end what it means.
-func cutShort(err error) error {
+func explainEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errShrank
 	}

@@ -10,13 +10,13 @@ import (
 )
 
 // TestImportOfPipeOnDisk: a pipe is named, not waited for.
-func TestImportOfPipeOnDisk(t *testing.T) {
+func TestImportPipe(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	for _, path := range []string{dir, filepath.Join(dir, "pipe")} {
-		_, err := ImportPath(t.Context(), discard{}, path, Options{})
+		_, err := ImportPath(t.Context(), discardPutter{}, path, Options{})
 		if err == nil || !strings.Contains(err.Error(), "named pipe") || !strings.Contains(err.Error(), path) {
 			t.Errorf("%s: got %v, want an error that names it", path, err)
 		}

@@ -31,9 +31,9 @@ type step struct {
 }
 
 // drop lets go of what the operations from the given one on hold.
-func (s *step) drop(from int) {
+func (s *step) release(from int) {
 	for i := from; i < len(s.ops); i++ {
-		s.ops[i].drop()
+		s.ops[i].release()
 	}
 }
 
@@ -112,7 +112,7 @@ func (p *pipeline) stop() {
 	p.cancel()
 	for s := range p.ordered {
 		<-s.done
-		s.drop(0)
+		s.release(0)
 	}
 	p.workers.Wait()
 }

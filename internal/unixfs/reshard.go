@@ -12,7 +12,7 @@ import (
 
 // find looks for an entry in the HAMT whose root is n.
 func (c *committer) find(at cid.Cid, n Node, name string) (Link, bool, error) {
-	e, err := shardLookup(c.ctx, c.tree.get, at, n, name)
+	e, err := lookupShard(c.ctx, c.tree.get, at, n, name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Link{}, false, nil
 	}
@@ -21,24 +21,24 @@ func (c *committer) find(at cid.Cid, n Node, name string) (Link, bool, error) {
 
 // reshard makes a HAMT of the one whose root is base with changes: it gets and
 // makes the shards in which something changes. Its fanout stays.
-func (c *committer) reshard(at cid.Cid, base Node, changes []change) (part, error) {
-	shape, err := shapeOf(base.Fanout)
+func (c *committer) reshard(at cid.Cid, base Node, changes []dirChange) (part, error) {
+	shape, err := newShape(base.Fanout)
 	if err != nil {
 		return part{}, fmt.Errorf("%s: %w", at, err)
 	}
 	for i := range changes {
 		changes[i].hash = nameHash(changes[i].name)
 	}
-	slices.SortFunc(changes, func(a, b change) int { return cmp.Compare(a.hash, b.hash) })
-	links, err := c.shard(shardPlace{shape: shape}, at, base, changes)
+	slices.SortFunc(changes, func(a, b dirChange) int { return cmp.Compare(a.hash, b.hash) })
+	links, err := c.changeShard(shardPlace{shape: shape}, at, base, changes)
 	if err != nil {
 		return part{}, err
 	}
-	return c.emit(shape.node(links, attributes{base.Mode, base.Modified}))
+	return c.emit(shape.makeNode(links, attributes{base.Mode, base.Modified}))
 }
 
 // shard returns the links of a shard with changes, which are sorted by hash.
-func (c *committer) shard(place shardPlace, at cid.Cid, n Node, changes []change) ([]shardLink, error) {
+func (c *committer) changeShard(place shardPlace, at cid.Cid, n Node, changes []dirChange) ([]shardLink, error) {
 	old, err := place.check(at, n)
 	if err != nil {
 		return nil, err
@@ -60,7 +60,7 @@ func (c *committer) shard(place shardPlace, at cid.Cid, n Node, changes []change
 		for run < len(changes) && place.shape.bucket(changes[run].hash, place.level) == bucket {
 			run++
 		}
-		link, err := c.bucket(place, bucket, was, changes[:run])
+		link, err := c.changeBucket(place, bucket, was, changes[:run])
 		if err != nil {
 			return nil, err
 		}
@@ -74,7 +74,7 @@ func (c *committer) shard(place shardPlace, at cid.Cid, n Node, changes []change
 
 // bucket returns what a bucket of a shard holds after changes, nil for
 // nothing.
-func (c *committer) bucket(place shardPlace, bucket int, was *shardLink, changes []change) (*shardLink, error) {
+func (c *committer) changeBucket(place shardPlace, bucket int, was *shardLink, changes []dirChange) (*shardLink, error) {
 	if len(changes) == 0 {
 		return was, nil
 	}
@@ -83,7 +83,7 @@ func (c *committer) bucket(place shardPlace, bucket int, was *shardLink, changes
 		if err != nil {
 			return nil, err
 		}
-		links, err := c.shard(place.below(bucket), was.link.CID, n, changes)
+		links, err := c.changeShard(place.below(bucket), was.link.CID, n, changes)
 		if err != nil {
 			return nil, err
 		}
@@ -95,7 +95,7 @@ func (c *committer) bucket(place shardPlace, bucket int, was *shardLink, changes
 			links[0].bucket = bucket
 			return &links[0], nil
 		}
-		p, err := c.emit(place.shape.node(links, attributes{}))
+		p, err := c.emit(place.shape.makeNode(links, attributes{}))
 		return &shardLink{bucket: bucket, link: Link{CID: p.cid, Tsize: p.tsize}}, err
 	}
 	var entries []hashedLink
@@ -104,8 +104,8 @@ func (c *committer) bucket(place shardPlace, bucket int, was *shardLink, changes
 		if kept && ch.name == was.name {
 			kept = false
 		}
-		if ch.link.CID.Defined() {
-			entries = append(entries, hashedLink{ch.hash, ch.link})
+		if ch.new.CID.Defined() {
+			entries = append(entries, hashedLink{ch.hash, ch.new})
 		}
 	}
 	if kept {

@@ -53,18 +53,18 @@ func Follow(ctx context.Context, get block.Getter, root cid.Cid, path string) (E
 }
 
 // A found is what lies at the end of a path, with its node.
-type found struct {
+type nodeEntry struct {
 	entry Entry
 	node  Node
 }
 
 // follow follows path, and the last symlink only if last is set.
-func follow(ctx context.Context, get block.Getter, root cid.Cid, path string, last bool) (found, error) {
+func follow(ctx context.Context, get block.Getter, root cid.Cid, path string, last bool) (nodeEntry, error) {
 	n, err := load(ctx, get, root)
 	if err != nil {
-		return found{}, err
+		return nodeEntry{}, err
 	}
-	way := []found{{Entry{CID: root}, n}}
+	way := []nodeEntry{{Entry{CID: root}, n}}
 	left := strings.Split(path, "/")
 	slices.Reverse(left) // the next one last
 	symlinks := 0
@@ -77,32 +77,32 @@ func follow(ctx context.Context, get block.Getter, root cid.Cid, path string, la
 			continue
 		case "..":
 			if len(way) == 1 {
-				return found{}, fmt.Errorf("%w: it leads out of its root", block.ErrMalformed)
+				return nodeEntry{}, fmt.Errorf("%w: it leads out of its root", block.ErrMalformed)
 			}
 			way = way[:len(way)-1]
 			continue
 		}
 		e, err := lookupIn(ctx, get, at.entry.CID, at.node, name)
 		if err != nil {
-			return found{}, fmt.Errorf("at %q: %w", name, err)
+			return nodeEntry{}, fmt.Errorf("at %q: %w", name, err)
 		}
 		n, err := load(ctx, get, e.CID)
 		if err != nil {
-			return found{}, fmt.Errorf("at %q: %w", name, err)
+			return nodeEntry{}, fmt.Errorf("at %q: %w", name, err)
 		}
 		if n.Type != TypeSymlink || !last && len(left) == 0 {
-			way = append(way, found{e, n})
+			way = append(way, nodeEntry{e, n})
 			continue
 		}
 		symlinks++
 		target := string(n.Data)
 		switch {
 		case symlinks > maxSymlinks:
-			return found{}, fmt.Errorf("%w: at %q: more than %d symlinks on the way", block.ErrMalformed, name, maxSymlinks)
+			return nodeEntry{}, fmt.Errorf("%w: at %q: more than %d symlinks on the way", block.ErrMalformed, name, maxSymlinks)
 		case strings.HasPrefix(target, "/"):
-			return found{}, fmt.Errorf("%w: at %q: a symlink to %.100q, out of its root", block.ErrMalformed, name, target)
+			return nodeEntry{}, fmt.Errorf("%w: at %q: a symlink to %.100q, out of its root", block.ErrMalformed, name, target)
 		case len(target) > maxTarget || target == "":
-			return found{}, fmt.Errorf("%w: at %q: a symlink's target of %d bytes", block.ErrMalformed, name, len(target))
+			return nodeEntry{}, fmt.Errorf("%w: at %q: a symlink's target of %d bytes", block.ErrMalformed, name, len(target))
 		}
 		parts := strings.Split(target, "/")
 		slices.Reverse(parts)

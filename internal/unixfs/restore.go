@@ -43,7 +43,7 @@ func (o ExportOptions) bounds() bounds {
 }
 
 // take counts one entry of so many bytes.
-func (b *bounds) take(size uint64) error {
+func (b *bounds) count(size uint64) error {
 	if b.entries == 0 {
 		return fmt.Errorf("%w: more entries than may be exported", block.ErrTooLarge)
 	}
@@ -72,7 +72,7 @@ type foldedNames map[string]string
 
 // foldedNames prepares for the entries of a directory that was there before:
 // of a fresh one, the file system itself tells what clashes.
-func (e *exporter) foldedNames(dir *os.Root) (foldedNames, error) {
+func (e *exporter) newFoldedNames(dir *os.Root) (foldedNames, error) {
 	folds, err := e.folds(dir)
 	if err != nil || !folds {
 		return nil, err
@@ -105,7 +105,7 @@ func fold(r rune) rune {
 // foldsNames tells whether a file system takes names of different case for
 // one. It tries.
 func foldsNames(dir *os.Root) (bool, error) {
-	name := temporary()
+	name := tempName()
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return false, err

@@ -28,7 +28,7 @@ func TestRestore(t *testing.T) {
 	writeTree(t, base, fstest.MapFS{
 		"from/plain":      {Data: []byte("plain")},
 		"from/tool":       {Data: []byte("#!/bin/sh")},
-		"from/d/read":     {Data: streamBytes(t, "restore", 3000)},
+		"from/d/read":     {Data: readVectorStream(t, "restore", 3000)},
 		"from/d/e/secret": {},
 		"from/link":       {Mode: fs.ModeSymlink, Data: []byte("plain")},
 	})
@@ -44,9 +44,9 @@ func TestRestore(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for _, p := range []Profile{V1Profile(), V0Profile(), tiny()} {
+	for _, p := range []Profile{V1Profile(), V0Profile(), tinyProfile()} {
 		p.ShardThreshold = 200
-		m := newMemory()
+		m := newMemoryStore()
 		r, err := ImportPath(t.Context(), m, from, Options{Profile: p, KeepMode: true, KeepTimes: true})
 		if err != nil {
 			t.Fatal(err)
@@ -72,7 +72,7 @@ func TestRestore(t *testing.T) {
 		if err := ExportTar(t.Context(), m, r.CID, "root", &archive, ExportOptions{}); err != nil {
 			t.Fatal(err)
 		}
-		for name, h := range tarHeaders(t, archive.Bytes()) {
+		for name, h := range readTarHeaders(t, archive.Bytes()) {
 			name = path.Join(".", strings.TrimPrefix(name, "root"))
 			name = strings.TrimPrefix(name, "/")
 			if name == "" {
@@ -91,8 +91,8 @@ func TestRestore(t *testing.T) {
 }
 
 // TestRestoreRights: nobody gets rights from a tree.
-func TestRestoreRights(t *testing.T) {
-	m := newMemory()
+func TestRestoreNoSetuid(t *testing.T) {
+	m := newMemoryStore()
 	file := putNode(t, m, Node{Type: TypeFile, Mode: 0o104_755})
 	file.Name = "f"
 	dir := putNode(t, m, Node{Type: TypeDirectory, Mode: 0o3777, Links: []Link{file}})
@@ -107,7 +107,7 @@ func TestRestoreRights(t *testing.T) {
 	}
 }
 
-func tarHeaders(t *testing.T, archive []byte) map[string]*tar.Header {
+func readTarHeaders(t *testing.T, archive []byte) map[string]*tar.Header {
 	t.Helper()
 	headers := map[string]*tar.Header{}
 	r := tar.NewReader(bytes.NewReader(archive))
@@ -124,10 +124,10 @@ func tarHeaders(t *testing.T, archive []byte) map[string]*tar.Header {
 }
 
 // TestTar reads an archive back as a tree.
-func TestTar(t *testing.T) {
+func TestExportTar(t *testing.T) {
 	long := strings.Repeat("long name ", 25)
 	tree := fstest.MapFS{
-		"a/b":          {Data: streamBytes(t, "tar", 10_000)},
+		"a/b":          {Data: readVectorStream(t, "tar", 10_000)},
 		"a/" + long:    {Data: []byte("long")},
 		"empty":        {},
 		"none":         {Mode: fs.ModeDir | 0o755},
@@ -137,8 +137,8 @@ func TestTar(t *testing.T) {
 	for i := range 100 {
 		tree[fmt.Sprintf("many/%d", i)] = &fstest.MapFile{Data: fmt.Append(nil, i)}
 	}
-	m := newMemory()
-	r, err := ImportFS(t.Context(), m, tree, Options{Profile: tiny()})
+	m := newMemoryStore()
+	r, err := ImportFS(t.Context(), m, tree, Options{Profile: tinyProfile()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -178,17 +178,17 @@ func TestTar(t *testing.T) {
 			back[name] = f
 		}
 	}
-	again, err := ImportFS(t.Context(), discard{}, back, Options{Profile: tiny()})
+	again, err := ImportFS(t.Context(), discardPutter{}, back, Options{Profile: tinyProfile()})
 	if err != nil || again.CID != r.CID {
 		t.Errorf("imported again: got %s, %v, want %s", again.CID, err, r.CID)
 	}
 	// One file alone, and the same archive every time.
-	e := entryAt(t, m, r.CID, "a/b")
+	e := lookupPath(t, m, r.CID, "a/b")
 	var one, two bytes.Buffer
 	if err := errors.Join(ExportTar(t.Context(), m, e.CID, "b", &one, ExportOptions{}), ExportTar(t.Context(), m, e.CID, "b", &two, ExportOptions{})); err != nil {
 		t.Fatal(err)
 	}
-	if h := tarHeaders(t, one.Bytes()); len(h) != 1 || h["b"] == nil || !bytes.Equal(one.Bytes(), two.Bytes()) {
+	if h := readTarHeaders(t, one.Bytes()); len(h) != 1 || h["b"] == nil || !bytes.Equal(one.Bytes(), two.Bytes()) {
 		t.Errorf("one file: got %v, or other archives", h)
 	}
 }
@@ -196,7 +196,7 @@ func TestTar(t *testing.T) {
 // TestTarRefuses: no archive leads out of where it is unpacked, and one that
 // can't be whole has no end.
 func TestTarRefuses(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
 	for _, name := range []string{"", ".", "..", "/", "/abs", "a/b", "../out", "nul\x00", "\xff"} {
 		l := leaf
@@ -205,7 +205,7 @@ func TestTarRefuses(t *testing.T) {
 		if err := ExportTar(t.Context(), m, root.CID, "root", io.Discard, ExportOptions{}); !errors.Is(err, block.ErrMalformed) {
 			t.Errorf("%q: got %v, want ErrMalformed", name, err)
 		}
-		if err := ExportTar(t.Context(), m, leaf.CID, name, io.Discard, ExportOptions{}); !errors.Is(err, errName) {
+		if err := ExportTar(t.Context(), m, leaf.CID, name, io.Discard, ExportOptions{}); !errors.Is(err, errInvalidEntryName) {
 			t.Errorf("%q for the root: got %v, want an error", name, err)
 		}
 	}
@@ -225,7 +225,7 @@ func TestTarRefuses(t *testing.T) {
 
 // TestExportBounds: a tree without end ends at the bounds.
 func TestExportBounds(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(t, m, "12345678")
 	wide := leaf
 	for range 20 {
@@ -276,7 +276,7 @@ func TestExportBounds(t *testing.T) {
 // TestExportClash: two entries that a file system takes for one are an error,
 // whichever way that shows.
 func TestExportClash(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/README": {Data: []byte("1")}, "d/x": {}, "d/ReadMe": {Data: []byte("2")}}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -293,7 +293,7 @@ func TestExportClash(t *testing.T) {
 	export := func(folds bool) error {
 		o := ExportOptions{Overwrite: true}
 		e := exporter{ctx: t.Context(), get: m, options: o, bounds: o.bounds(), folds: func(*os.Root) (bool, error) { return folds, nil }}
-		return e.entry(place{dir: parent, name: "t", path: "."}, r.CID, 0)
+		return e.exportEntry(destination{dir: parent, name: "t", path: "."}, r.CID, 0)
 	}
 	// Into a directory that was there.
 	if err := export(true); !errors.Is(err, errClash) || !strings.Contains(err.Error(), `d: "README" and "ReadMe"`) {
@@ -303,9 +303,9 @@ func TestExportClash(t *testing.T) {
 		t.Error(err)
 	}
 	// Into a fresh one, where the file system has the entry already.
-	at := place{dir: parent, name: "t", path: "p", fresh: true}
+	at := destination{dir: parent, name: "t", path: "p", fresh: true}
 	e := exporter{ctx: t.Context(), get: m, options: ExportOptions{Overwrite: true}}
-	if _, err := e.there(at); !errors.Is(err, errClash) || !errors.Is(err, fs.ErrExist) {
+	if _, err := e.lstat(at); !errors.Is(err, errClash) || !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want a clash", err)
 	}
 	folds, err := foldsNames(parent)
@@ -316,7 +316,7 @@ func TestExportClash(t *testing.T) {
 	if (err == nil) != folds {
 		t.Errorf("this file system folds names: got %t, but Lstat says %v", folds, err)
 	}
-	if got := diskTree(t, base); slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "unixfs") }) {
+	if got := readTree(t, base); slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "unixfs") }) {
 		t.Errorf("something was left behind: %q", got)
 	}
 	for _, pair := range [][2]string{{"ß", "ẞ"}, {"K", "\u212a"}, {"straße", "STRAßE"}, {"σ", "ς"}} {
@@ -330,7 +330,7 @@ func TestExportClash(t *testing.T) {
 // FuzzExport takes any bytes for the root of a tree, above a few blocks that
 // are there, and exports it: nothing outside of the target changes.
 func FuzzExport(f *testing.F) {
-	m := newMemory()
+	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
 	link := putNode(f, m, Node{Type: TypeSymlink, Data: []byte("../outside")})
 	dir := putNode(f, m, Node{Type: TypeDirectory, Mode: 0o500, Links: []Link{{CID: leaf.CID, Name: "f"}}})
@@ -349,7 +349,7 @@ func FuzzExport(f *testing.F) {
 		if err != nil {
 			return
 		}
-		store := overlay{m, b}
+		store := overlayGetter{m, b}
 		in, err := os.MkdirTemp(base, "")
 		if err != nil {
 			t.Fatal(err)

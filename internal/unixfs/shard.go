@@ -84,8 +84,8 @@ func (p shardPlace) below(bucket int) shardPlace {
 }
 
 // shardLookup looks for a name in the HAMT whose root is n.
-func shardLookup(ctx context.Context, get block.Getter, c cid.Cid, n Node, name string) (Entry, error) {
-	shape, err := shapeOf(n.Fanout)
+func lookupShard(ctx context.Context, get block.Getter, c cid.Cid, n Node, name string) (Entry, error) {
+	shape, err := newShape(n.Fanout)
 	if err != nil {
 		return Entry{}, fmt.Errorf("%s: %w", c, err)
 	}
@@ -116,7 +116,7 @@ func shardLookup(ctx context.Context, get block.Getter, c cid.Cid, n Node, name 
 }
 
 // A shardWalk lists a HAMT, shards in order, and asks for some ahead of time.
-type shardWalk struct {
+type shardWalker struct {
 	ctx     context.Context // of this listing only
 	get     block.Getter
 	yield   func(Entry, error) bool
@@ -133,13 +133,13 @@ type shardFetch struct {
 
 func shardEntries(ctx context.Context, get block.Getter, c cid.Cid, n Node) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		shape, err := shapeOf(n.Fanout)
+		shape, err := newShape(n.Fanout)
 		if err != nil {
 			yield(Entry{}, fmt.Errorf("%s: %w", c, err))
 			return
 		}
 		ctx, cancel := context.WithCancel(ctx)
-		w := &shardWalk{ctx: ctx, get: get, yield: yield}
+		w := &shardWalker{ctx: ctx, get: get, yield: yield}
 		defer w.waiting.Wait()
 		defer cancel()
 		w.walk(shardPlace{shape: shape}, c, n)
@@ -147,7 +147,7 @@ func shardEntries(ctx context.Context, get block.Getter, c cid.Cid, n Node) iter
 }
 
 // walk yields what is in a shard and below, and tells whether to go on.
-func (w *shardWalk) walk(place shardPlace, c cid.Cid, n Node) bool {
+func (w *shardWalker) walk(place shardPlace, c cid.Cid, n Node) bool {
 	links, err := place.check(c, n)
 	if err != nil {
 		w.yield(Entry{}, err)
@@ -164,7 +164,7 @@ func (w *shardWalk) walk(place shardPlace, c cid.Cid, n Node) bool {
 		}
 		for ; next < len(links) && (next <= i || w.asked < shardsAhead); next++ {
 			if links[next].name == "" {
-				fetches[next] = w.ask(links[next].link.CID)
+				fetches[next] = w.request(links[next].link.CID)
 			}
 		}
 		f := fetches[i]
@@ -182,7 +182,7 @@ func (w *shardWalk) walk(place shardPlace, c cid.Cid, n Node) bool {
 	return true
 }
 
-func (w *shardWalk) ask(c cid.Cid) *shardFetch {
+func (w *shardWalker) request(c cid.Cid) *shardFetch {
 	f := &shardFetch{done: make(chan struct{})}
 	w.asked++
 	w.waiting.Go(func() {

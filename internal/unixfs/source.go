@@ -131,18 +131,18 @@ func (s *sharedReader) release() {
 func (s *sharedReader) Stat() (fs.FileInfo, error) { return s.file.Stat() }
 
 // errName: a name that no entry of a directory may have.
-var errName = errors.New("not a name that a UnixFS directory can hold")
+var errInvalidEntryName = errors.New("not a name that a UnixFS directory can hold")
 
 // checkName refuses names that mean something else in a path, or cannot be
 // written in one (UnixFS: restricted names).
 func checkName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
-		return fmt.Errorf("%q: %w", name, errName)
+		return fmt.Errorf("%q: %w", name, errInvalidEntryName)
 	case strings.ContainsAny(name, "/\x00"):
-		return fmt.Errorf("%q: %w", name, errName)
+		return fmt.Errorf("%q: %w", name, errInvalidEntryName)
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%q is not UTF-8: %w; rename it", name, errName)
+		return fmt.Errorf("%q is not UTF-8: %w; rename it", name, errInvalidEntryName)
 	}
 	return nil
 }

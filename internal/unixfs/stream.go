@@ -40,8 +40,8 @@ type leafStream struct {
 	// into is set where leaves may be read into memory that is used again: free
 	// is that which waits for it, using holds what next returned last.
 	into  intoGetter
-	free  [][]byte
-	using []byte
+	idle  [][]byte
+	inUse []byte
 }
 
 // An intoGetter is a Getter that can read a block into memory of the caller's,
@@ -67,11 +67,11 @@ type piece struct {
 // A streamFrame is a node whose children from next on are still to come, or
 // pieces that must wait for those of a frame above it.
 type streamFrame struct {
-	node  *fileNode
-	next  int
-	begin uint64 // of the node in the file
-	depth int
-	later []*piece
+	node    *fileNode
+	next    int
+	begin   uint64 // of the node in the file
+	depth   int
+	pending []*piece
 }
 
 // newLeafStream yields the bytes of root from pos to end. It must be closed.
@@ -91,36 +91,36 @@ func (s *leafStream) close() {
 // next returns the next bytes, which belong to a block, or io.EOF at the end. If
 // into is set, they are there until the next call.
 func (s *leafStream) next() ([]byte, error) {
-	if s.using != nil {
-		s.free = append(s.free, s.using)
-		s.using = nil
+	if s.inUse != nil {
+		s.idle = append(s.idle, s.inUse)
+		s.inUse = nil
 	}
 	// The root is there already, with what it holds itself.
 	if root := s.frames[0]; s.pos < s.end && s.pos < uint64(len(root.node.data)) {
-		return s.own(root.node, 0), nil
+		return s.takeOwn(root.node, 0), nil
 	}
 	for s.pos < s.end {
-		s.look()
+		s.requestAhead()
 		if len(s.ahead) == 0 {
 			return nil, io.ErrUnexpectedEOF
 		}
 		p := s.ahead[0]
 		s.ahead = s.ahead[1:]
-		node, err := s.take(p)
+		node, err := s.await(p)
 		if err != nil {
 			return nil, err
 		}
-		s.using = p.memory // of a leaf, whose bytes are all that comes of it
+		s.inUse = p.memory // of a leaf, whose bytes are all that comes of it
 		if node.size != p.size {
 			return nil, fmt.Errorf("%s: %w: %d bytes of a file, but its parent says %d", p.cid, block.ErrMalformed, node.size, p.size)
 		}
 		if len(node.links) > 0 {
-			if err := s.enter(node, p); err != nil {
+			if err := s.descend(node, p); err != nil {
 				return nil, err
 			}
 		}
 		s.window = min(2*s.window, readAhead)
-		if data := s.own(node, p.begin); len(data) > 0 {
+		if data := s.takeOwn(node, p.begin); len(data) > 0 {
 			return data, nil
 		}
 	}
@@ -128,7 +128,7 @@ func (s *leafStream) next() ([]byte, error) {
 }
 
 // own returns what a node itself has of the bytes to come.
-func (s *leafStream) own(n *fileNode, begin uint64) []byte {
+func (s *leafStream) takeOwn(n *fileNode, begin uint64) []byte {
 	data := n.data
 	if s.pos >= begin+uint64(len(data)) {
 		return nil
@@ -140,12 +140,12 @@ func (s *leafStream) own(n *fileNode, begin uint64) []byte {
 }
 
 // enter makes a node's children come next, before what was ahead.
-func (s *leafStream) enter(n *fileNode, p *piece) error {
+func (s *leafStream) descend(n *fileNode, p *piece) error {
 	if p.depth >= maxFileDepth {
 		return fmt.Errorf("%s: %w: a file of more than %d levels", p.cid, block.ErrMalformed, maxFileDepth)
 	}
 	if len(s.ahead) > 0 {
-		s.frames = append(s.frames, streamFrame{later: s.ahead})
+		s.frames = append(s.frames, streamFrame{pending: s.ahead})
 		s.ahead = nil
 	}
 	s.frames = append(s.frames, streamFrame{node: n, begin: p.begin, depth: p.depth})
@@ -154,9 +154,9 @@ func (s *leafStream) enter(n *fileNode, p *piece) error {
 
 // look fills ahead, and asks for what is in it, but for the first piece: the
 // caller gets that itself if nobody asked for it before.
-func (s *leafStream) look() {
+func (s *leafStream) requestAhead() {
 	for len(s.ahead) < s.window {
-		p := s.following()
+		p := s.nextPiece()
 		if p == nil {
 			break
 		}
@@ -171,7 +171,7 @@ func (s *leafStream) look() {
 		}
 		s.asked++
 		p.done = make(chan struct{})
-		p.memory = s.memory(p)
+		p.memory = s.memoryFor(p)
 		s.waiting.Go(func() {
 			p.node, p.err = s.load(p)
 			close(p.done)
@@ -180,17 +180,17 @@ func (s *leafStream) look() {
 }
 
 // following returns the next piece in the order of the file, or nil.
-func (s *leafStream) following() *piece {
+func (s *leafStream) nextPiece() *piece {
 	for len(s.frames) > 0 {
 		f := &s.frames[len(s.frames)-1]
-		if len(f.later) > 0 {
-			p := f.later[0]
-			f.later = f.later[1:]
+		if len(f.pending) > 0 {
+			p := f.pending[0]
+			f.pending = f.pending[1:]
 			return p
 		}
 		for f.node != nil && f.next < len(f.node.links) {
 			i := f.next
-			begin, end := f.begin+f.node.begin(i), f.begin+f.node.ends[i]
+			begin, end := f.begin+f.node.childStart(i), f.begin+f.node.ends[i]
 			if begin >= s.end {
 				break
 			}
@@ -211,9 +211,9 @@ func (s *leafStream) following() *piece {
 }
 
 // take waits for a piece.
-func (s *leafStream) take(p *piece) (*fileNode, error) {
+func (s *leafStream) await(p *piece) (*fileNode, error) {
 	if p.done == nil {
-		p.memory = s.memory(p)
+		p.memory = s.memoryFor(p)
 		return s.load(p)
 	}
 	<-p.done
@@ -222,14 +222,14 @@ func (s *leafStream) take(p *piece) (*fileNode, error) {
 }
 
 // memory is where a piece may be read into. Its size is what its parent says.
-func (s *leafStream) memory(p *piece) []byte {
+func (s *leafStream) memoryFor(p *piece) []byte {
 	if s.into == nil || p.cid.Type() != block.Raw || p.size > block.MaxSize {
 		return nil
 	}
-	for len(s.free) > 0 {
-		last := len(s.free) - 1
-		m := s.free[last]
-		s.free = s.free[:last]
+	for len(s.idle) > 0 {
+		last := len(s.idle) - 1
+		m := s.idle[last]
+		s.idle = s.idle[:last]
 		if uint64(len(m)) >= p.size {
 			return m
 		}
@@ -242,19 +242,19 @@ func (s *leafStream) load(p *piece) (*fileNode, error) {
 	if p.memory == nil {
 		return s.loader.load(s.ctx, p.cid)
 	}
-	n, err := load(s.ctx, lender{s.into, p.memory}, p.cid)
+	n, err := load(s.ctx, memoryGetter{s.into, p.memory}, p.cid)
 	if err != nil {
 		return nil, err
 	}
-	return fileNodeOf(p.cid, n)
+	return newFileNode(p.cid, n)
 }
 
 // A lender gets a block into memory.
-type lender struct {
+type memoryGetter struct {
 	into   intoGetter
 	memory []byte
 }
 
-func (l lender) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (l memoryGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return l.into.GetInto(ctx, c, l.memory)
 }

@@ -25,7 +25,7 @@ func ExportTar(ctx context.Context, get block.Getter, c cid.Cid, name string, w 
 		return fmt.Errorf("unixfs: export %s as tar: %w", c, err)
 	}
 	t := tarExporter{ctx: ctx, get: get, to: tar.NewWriter(w), bounds: o.bounds(), progress: o.Progress}
-	err := t.entry(name, c, 0)
+	err := t.writeEntry(name, c, 0)
 	if err == nil {
 		err = t.to.Close()
 	}
@@ -44,30 +44,30 @@ type tarExporter struct {
 	progress *Progress
 }
 
-func (t *tarExporter) entry(path string, c cid.Cid, depth int) error {
+func (t *tarExporter) writeEntry(path string, c cid.Cid, depth int) error {
 	n, err := load(t.ctx, t.get, c)
 	if err == nil {
-		err = t.bounds.take(n.fileBytes())
+		err = t.bounds.count(n.fileBytes())
 	}
 	if err != nil {
-		return named(path, err)
+		return addPath(path, err)
 	}
 	switch n.Type {
 	case TypeFile, TypeRaw:
-		err = t.file(path, c, n)
+		err = t.writeFile(path, c, n)
 	case TypeSymlink:
-		h := tarHeader(path, n, tar.TypeSymlink, 0o777)
+		h := newTarHeader(path, n, tar.TypeSymlink, 0o777)
 		h.Linkname = string(n.Data)
 		err = t.to.WriteHeader(h)
 	case TypeDirectory, TypeHAMTShard:
-		return t.directory(path, c, n, depth)
+		return t.writeDir(path, c, n, depth)
 	default:
 		err = fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
 	}
-	return named(path, err)
+	return addPath(path, err)
 }
 
-func tarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
+func newTarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
 	if n.Mode&0o7777 != 0 {
 		mode = int64(n.Mode & 0o7777)
 	}
@@ -78,34 +78,34 @@ func tarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
 	return h
 }
 
-func (t *tarExporter) directory(path string, c cid.Cid, n Node, depth int) error {
+func (t *tarExporter) writeDir(path string, c cid.Cid, n Node, depth int) error {
 	if depth == MaxDepth {
 		return fmt.Errorf("%s: %w: directories lie more than %d deep", path, block.ErrMalformed, MaxDepth)
 	}
-	if err := t.to.WriteHeader(tarHeader(path+"/", n, tar.TypeDir, 0o755)); err != nil {
-		return named(path, err)
+	if err := t.to.WriteHeader(newTarHeader(path+"/", n, tar.TypeDir, 0o755)); err != nil {
+		return addPath(path, err)
 	}
 	for e, err := range entriesOf(t.ctx, t.get, c, n) {
 		if err == nil && checkName(e.Name) != nil {
 			err = fmt.Errorf("an entry named %q, which can be no file: %w", e.Name, block.ErrMalformed)
 		}
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
-		if err := t.entry(path+"/"+e.Name, e.CID, depth+1); err != nil {
+		if err := t.writeEntry(path+"/"+e.Name, e.CID, depth+1); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (t *tarExporter) file(path string, c cid.Cid, n Node) error {
+func (t *tarExporter) writeFile(path string, c cid.Cid, n Node) error {
 	f, err := openNode(t.ctx, t.get, c, n)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	h := tarHeader(path, n, tar.TypeReg, 0o644)
+	h := newTarHeader(path, n, tar.TypeReg, 0o644)
 	h.Size = f.Size()
 	if err := t.to.WriteHeader(h); err != nil {
 		return err

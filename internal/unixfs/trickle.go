@@ -11,7 +11,7 @@ const trickleRepeat = 4
 //
 // It holds the nodes on the way to the place where the next leaf goes, which
 // are at most as many as the file is deep.
-type trickle struct {
+type trickleLayout struct {
 	width int
 	emit  func(*Node) (part, error)
 	// open are the nodes being filled, the root first.
@@ -25,17 +25,17 @@ type trickleNode struct {
 	depth int
 }
 
-var _ layout = (*trickle)(nil)
+var _ layout = (*trickleLayout)(nil)
 
 // full tells whether a node takes nothing more.
-func (t *trickle) full(n *trickleNode) bool {
+func (t *trickleLayout) full(n *trickleNode) bool {
 	if n.depth == 0 {
 		return false
 	}
 	return len(n.parts) == t.width+(n.depth-1)*trickleRepeat
 }
 
-func (t *trickle) add(leaf part) error {
+func (t *trickleLayout) add(leaf part) error {
 	if len(t.open) == 0 {
 		t.open = append(t.open, trickleNode{})
 	}
@@ -55,8 +55,8 @@ func (t *trickle) add(leaf part) error {
 }
 
 // close makes a node of the innermost open one, in the one around it.
-func (t *trickle) close() error {
-	p, err := t.emit(nodeOver(t.open[len(t.open)-1].parts, attributes{}))
+func (t *trickleLayout) close() error {
+	p, err := t.emit(joinParts(t.open[len(t.open)-1].parts, attributes{}))
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (t *trickle) close() error {
 	return nil
 }
 
-func (t *trickle) finish(a attributes) (part, error) {
+func (t *trickleLayout) finish(a attributes) (part, error) {
 	defer func() { t.open = nil }()
 	for len(t.open) > 1 {
 		if err := t.close(); err != nil {
@@ -77,5 +77,5 @@ func (t *trickle) finish(a attributes) (part, error) {
 	if len(t.open) == 1 {
 		parts = t.open[0].parts
 	}
-	return t.emit(nodeOver(parts, a))
+	return t.emit(joinParts(parts, a))
 }

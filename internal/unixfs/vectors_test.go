@@ -44,14 +44,14 @@ func readVectors(t *testing.T) vectors {
 
 // stream is the vectors' generator: the SHA-256 hashes of a seed and a
 // counter, in a row; of the seed "zeros", zero bytes.
-type stream struct {
+type vectorStream struct {
 	seed    string
 	left    int64
 	counter uint64
 	pending []byte
 }
 
-func (s *stream) Read(p []byte) (int, error) {
+func (s *vectorStream) Read(p []byte) (int, error) {
 	if s.left == 0 {
 		return 0, io.EOF
 	}
@@ -76,9 +76,9 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func streamBytes(t testing.TB, seed string, size int64) []byte {
+func readVectorStream(t testing.TB, seed string, size int64) []byte {
 	t.Helper()
-	data, err := io.ReadAll(&stream{seed: seed, left: size})
+	data, err := io.ReadAll(&vectorStream{seed: seed, left: size})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +96,7 @@ func TestFileVectors(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := Import(t.Context(), discard{}, &stream{seed: v.Seed, left: v.Size}, Options{Profile: p})
+				r, err := Import(t.Context(), discardPutter{}, &vectorStream{seed: v.Seed, left: v.Size}, Options{Profile: p})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -109,7 +109,7 @@ func TestFileVectors(t *testing.T) {
 				if v.Size > 100<<20 {
 					return
 				}
-				r, err = Import(t.Context(), discard{}, bytes.NewReader(streamBytes(t, v.Seed, v.Size)), Options{Profile: p})
+				r, err = Import(t.Context(), discardPutter{}, bytes.NewReader(readVectorStream(t, v.Seed, v.Size)), Options{Profile: p})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -122,11 +122,11 @@ func TestFileVectors(t *testing.T) {
 }
 
 // flatTree makes the trees of many files that the vectors name.
-func flatTree(t *testing.T, name string) fstest.MapFS {
+func makeFlatTree(t *testing.T, name string) fstest.MapFS {
 	t.Helper()
 	tree := fstest.MapFS{}
 	put := func(file, seed string, size int) {
-		tree[file] = &fstest.MapFile{Data: streamBytes(t, seed, int64(size))}
+		tree[file] = &fstest.MapFile{Data: readVectorStream(t, seed, int64(size))}
 	}
 	switch name {
 	case "flat-1000", "flat-6000":
@@ -147,7 +147,7 @@ func flatTree(t *testing.T, name string) fstest.MapFS {
 	return tree
 }
 
-func entryTree(t *testing.T, entries [][2]json.RawMessage) fstest.MapFS {
+func makeEntryTree(t *testing.T, entries [][2]json.RawMessage) fstest.MapFS {
 	t.Helper()
 	tree := fstest.MapFS{}
 	for _, e := range entries {
@@ -166,7 +166,7 @@ func entryTree(t *testing.T, entries [][2]json.RawMessage) fstest.MapFS {
 			if err := json.Unmarshal(content[1], &size); err != nil {
 				t.Fatal(err)
 			}
-			tree[file] = &fstest.MapFile{Data: streamBytes(t, seed, size)}
+			tree[file] = &fstest.MapFile{Data: readVectorStream(t, seed, size)}
 		case json.Unmarshal(e[1], &text) != nil:
 			t.Fatalf("entry %s: what is %s?", file, e[1])
 		case text == "dir":
@@ -182,9 +182,9 @@ func TestTreeVectors(t *testing.T) {
 	for _, v := range readVectors(t).Trees {
 		var tree fstest.MapFS
 		if v.Entries == nil {
-			tree = flatTree(t, v.Name)
+			tree = makeFlatTree(t, v.Name)
 		} else {
-			tree = entryTree(t, v.Entries)
+			tree = makeEntryTree(t, v.Entries)
 		}
 		dir := ""
 		if len(tree) <= 1000 { // enough files to write
@@ -197,7 +197,7 @@ func TestTreeVectors(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				r, err := ImportFS(t.Context(), discard{}, tree, Options{Profile: p})
+				r, err := ImportFS(t.Context(), discardPutter{}, tree, Options{Profile: p})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -207,7 +207,7 @@ func TestTreeVectors(t *testing.T) {
 				if dir == "" {
 					return
 				}
-				r, err = ImportPath(t.Context(), discard{}, dir, Options{Profile: p})
+				r, err = ImportPath(t.Context(), discardPutter{}, dir, Options{Profile: p})
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -24,20 +24,20 @@ type walker struct {
 	current  *step
 	// entering are the directories that have begun and hold nothing yet that
 	// is included; only where Include is set.
-	entering []op
-	depth    int
+	pendingDirs []op
+	depth       int
 }
 
 // run walks, and wraps what is walked into a directory if that is wished.
 func (w *walker) run(walk func(*walker) error) error {
 	if w.options.Wrap != "" {
-		if err := w.emit(op{kind: opEnter, path: "."}); err != nil {
+		if err := w.emit(op{kind: opBeginDir, path: "."}); err != nil {
 			return err
 		}
 	}
 	err := walk(w)
 	if err == nil && w.options.Wrap != "" {
-		err = w.emit(op{kind: opLeave, path: "."})
+		err = w.emit(op{kind: opEndDir, path: "."})
 	}
 	// What came before an error is sent all the same: its operations hold
 	// directories open.
@@ -48,13 +48,13 @@ func (w *walker) run(walk func(*walker) error) error {
 // emit adds an operation to the current step. The operation's references are
 // dropped if it cannot be sent.
 func (w *walker) emit(o op) error {
-	if len(w.entering) > 0 {
-		entering := w.entering
-		w.entering = nil
+	if len(w.pendingDirs) > 0 {
+		entering := w.pendingDirs
+		w.pendingDirs = nil
 		for _, e := range entering {
 			if err := w.emit(e); err != nil {
 				o.run(w.pipeline.ctx, w.pipeline.pool)
-				o.drop()
+				o.release()
 				return err
 			}
 		}
@@ -65,7 +65,7 @@ func (w *walker) emit(o op) error {
 	if w.current == nil {
 		if !w.pipeline.acquire() {
 			o.run(w.pipeline.ctx, w.pipeline.pool)
-			o.drop()
+			o.release()
 			return context.Cause(w.pipeline.ctx)
 		}
 		w.current = &step{done: make(chan struct{})}
@@ -84,32 +84,32 @@ func (w *walker) flush() {
 
 // enter and leave stand around what is in a directory. One that turns out to
 // hold nothing that is included is left out, but for the root.
-func (w *walker) enter(path string, info fs.FileInfo) error {
-	o := op{kind: opEnter, path: path, about: w.about(info)}
+func (w *walker) beginDir(path string, info fs.FileInfo) error {
+	o := op{kind: opBeginDir, path: path, state: w.newState(info)}
 	if w.filter.including() && w.filter.included < 0 && w.depth > 1 {
-		w.entering = append(w.entering, o)
+		w.pendingDirs = append(w.pendingDirs, o)
 		return nil
 	}
-	if r := w.options.Remembers; r != nil {
+	if r := w.options.StatCache; r != nil {
 		known, _, err := r.Lookup(w.pipeline.ctx, dirPath(path), FileStat{})
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
-		o.known = known
+		o.cached = known
 	}
 	return w.emit(o)
 }
 
-func (w *walker) leave(path string) error {
-	if last := len(w.entering) - 1; last >= 0 {
-		w.entering = w.entering[:last]
+func (w *walker) endDir(path string) error {
+	if last := len(w.pendingDirs) - 1; last >= 0 {
+		w.pendingDirs = w.pendingDirs[:last]
 		return nil
 	}
-	return w.emit(op{kind: opLeave, path: path})
+	return w.emit(op{kind: opEndDir, path: path})
 }
 
 // directory walks d, which it releases.
-func (w *walker) directory(d *openDir, path string, info fs.FileInfo) error {
+func (w *walker) walkDir(d *openDir, path string, info fs.FileInfo) error {
 	defer d.release()
 	if w.depth == MaxDepth {
 		return fmt.Errorf("%s: directories lie more than %d deep", path, MaxDepth)
@@ -121,41 +121,41 @@ func (w *walker) directory(d *openDir, path string, info fs.FileInfo) error {
 	now := time.Now()
 	entries, err := d.source.entries()
 	if err != nil {
-		return named(path, err)
+		return addPath(path, err)
 	}
-	if entries, err = inOrder(entries); err != nil {
-		return named(path, err)
+	if entries, err = sortEntries(entries); err != nil {
+		return addPath(path, err)
 	}
 	leave, err := w.filter.enter(d.source, entries)
 	if err != nil {
-		return named(path, err)
+		return addPath(path, err)
 	}
 	defer leave()
-	if err := w.enter(path, info); err != nil {
+	if err := w.beginDir(path, info); err != nil {
 		return err
 	}
 	for _, e := range entries {
 		if err := context.Cause(w.pipeline.ctx); err != nil {
 			return err
 		}
-		if w.options.SkipHidden && strings.HasPrefix(e.Name(), ".") || !w.filter.takes(e) {
+		if w.options.SkipHidden && strings.HasPrefix(e.Name(), ".") || !w.filter.accepts(e) {
 			continue
 		}
 		if err := checkName(e.Name()); err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
 		w.filter.push(e)
-		err := w.entry(d, e, join(path, e.Name()), now)
+		err := w.walkEntry(d, e, joinPath(path, e.Name()), now)
 		w.filter.pop()
 		if err != nil {
 			return err
 		}
 	}
-	return w.leave(path)
+	return w.endDir(path)
 }
 
 // inOrder returns entries sorted by name, each name once. They mostly are.
-func inOrder(entries []fs.DirEntry) ([]fs.DirEntry, error) {
+func sortEntries(entries []fs.DirEntry) ([]fs.DirEntry, error) {
 	byName := func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) }
 	if !slices.IsSortedFunc(entries, byName) {
 		entries = slices.SortedFunc(slices.Values(entries), byName)
@@ -169,7 +169,7 @@ func inOrder(entries []fs.DirEntry) ([]fs.DirEntry, error) {
 }
 
 // join is path.Join for an entry whose name is clean.
-func join(dir, name string) string {
+func joinPath(dir, name string) string {
 	if dir == "." {
 		return name
 	}
@@ -177,40 +177,40 @@ func join(dir, name string) string {
 }
 
 // entry walks one entry of d, which was listed not before now.
-func (w *walker) entry(d *openDir, e fs.DirEntry, path string, now time.Time) error {
+func (w *walker) walkEntry(d *openDir, e fs.DirEntry, path string, now time.Time) error {
 	name := e.Name()
 	switch e.Type() {
 	case fs.ModeDir:
 		var info fs.FileInfo
-		if w.options.keeps() {
+		if w.options.keepsAttributes() {
 			var err error
 			if info, err = e.Info(); err != nil {
-				return named(path, err)
+				return addPath(path, err)
 			}
 		}
 		sub, err := d.source.sub(name)
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
-		return w.directory(newOpenDir(sub), path, info)
+		return w.walkDir(newOpenDir(sub), path, info)
 	case fs.ModeSymlink:
 		return w.emit(op{kind: opSymlink, name: name, path: path, dir: d.retain()})
 	case 0:
 		info, err := e.Info()
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
-		return w.file(d, name, path, info, now)
+		return w.walkFile(d, name, path, info, now)
 	}
-	return fmt.Errorf("%s: a %s can't be imported, only files, directories and symlinks", path, kindOf(e.Type()))
+	return fmt.Errorf("%s: a %s can't be imported, only files, directories and symlinks", path, describeKind(e.Type()))
 }
 
 // about notes what an import keeps in mind of a file or directory.
-func (w *walker) about(info fs.FileInfo) *about {
+func (w *walker) newState(info fs.FileInfo) *fileState {
 	if info == nil {
 		return nil
 	}
-	a := &about{stat: statOf(info)}
+	a := &fileState{stat: newFileStat(info)}
 	if w.options.KeepMode {
 		a.attributes.mode = unixMode(info.Mode())
 	}
@@ -221,7 +221,7 @@ func (w *walker) about(info fs.FileInfo) *about {
 }
 
 // kindOf says what sort of special file it is.
-func kindOf(mode fs.FileMode) string {
+func describeKind(mode fs.FileMode) string {
 	switch {
 	case mode&fs.ModeNamedPipe != 0:
 		return "named pipe"
@@ -234,47 +234,47 @@ func kindOf(mode fs.FileMode) string {
 }
 
 // file walks a file of d.
-func (w *walker) file(d *openDir, name, path string, info fs.FileInfo, now time.Time) error {
-	a := w.about(info)
-	if r := w.options.Remembers; r != nil {
+func (w *walker) walkFile(d *openDir, name, path string, info fs.FileInfo, now time.Time) error {
+	a := w.newState(info)
+	if r := w.options.StatCache; r != nil {
 		known, ok, err := r.Lookup(w.pipeline.ctx, path, a.stat)
 		if err != nil {
-			return named(path, err)
+			return addPath(path, err)
 		}
 		if ok {
-			return w.emit(op{kind: opKnown, path: path, known: known})
+			return w.emit(op{kind: opCached, path: path, cached: known})
 		}
 		a.racy = !a.stat.settled(now)
 	}
 	size := info.Size()
-	if size <= w.options.Profile.oneChunk() {
-		return w.emit(op{kind: opFile, name: name, path: path, dir: d.retain(), size: int(size), about: a})
+	if size <= w.options.Profile.singleChunkSize() {
+		return w.emit(op{kind: opFile, name: name, path: path, dir: d.retain(), size: int(size), state: a})
 	}
 	f, err := d.source.open(name)
 	if err != nil {
-		return named(path, err)
+		return addPath(path, err)
 	}
 	if at, ok := f.(io.ReaderAt); ok && w.options.Profile.Chunker == Fixed {
 		shared := newSharedReader(at, f)
 		defer shared.release()
-		return w.chunks(shared, 0, size, a, path)
+		return w.cutChunks(shared, 0, size, a, path)
 	}
 	defer f.Close()
-	return w.serial(&exactReader{r: f, left: size, about: a}, a, path)
+	return w.cutSerially(&sizedReader{r: f, left: size, state: a}, a, path)
 }
 
 // fileAt cuts a file given by the caller of Import.
-func (w *walker) fileAt(at io.ReaderAt, start, size int64) error {
+func (w *walker) cutReaderAt(at io.ReaderAt, start, size int64) error {
 	if size > 0 && w.options.Profile.Chunker == Fixed {
 		shared := newSharedReader(at, nil)
 		defer shared.release()
-		return w.chunks(shared, start, size, nil, w.rootPath())
+		return w.cutChunks(shared, start, size, nil, w.rootPath())
 	}
-	return w.stream(io.NewSectionReader(at, start, size))
+	return w.cutStream(io.NewSectionReader(at, start, size))
 }
 
 // stream cuts what a reader of unknown length gives.
-func (w *walker) stream(r io.Reader) error { return w.serial(r, nil, w.rootPath()) }
+func (w *walker) cutStream(r io.Reader) error { return w.cutSerially(r, nil, w.rootPath()) }
 
 // rootPath is where in the result lies what is imported.
 func (w *walker) rootPath() string {
@@ -286,16 +286,16 @@ func (w *walker) rootPath() string {
 
 // chunks cuts what can be read at any place: workers read it. What a file
 // system told of (a) is looked at once more in the end.
-func (w *walker) chunks(r *sharedReader, start, size int64, a *about, path string) error {
+func (w *walker) cutChunks(r *sharedReader, start, size int64, a *fileState, path string) error {
 	chunk := int64(w.options.Profile.ChunkSize)
 	for offset := int64(0); offset < size; offset += chunk {
 		n := min(chunk, size-offset)
-		o := op{kind: opChunk, path: path, about: a, at: r.retain(), offset: start + offset, size: int(n), probe: a != nil && offset+n == size}
+		o := op{kind: opChunk, path: path, state: a, at: r.retain(), offset: start + offset, size: int(n), probe: a != nil && offset+n == size}
 		if err := w.emit(o); err != nil {
 			return err
 		}
 	}
-	end := op{kind: opFileEnd, path: path, about: a}
+	end := op{kind: opFileEnd, path: path, state: a}
 	if a != nil {
 		end.at = r.retain()
 	}
@@ -303,7 +303,7 @@ func (w *walker) chunks(r *sharedReader, start, size int64, a *about, path strin
 }
 
 // serial cuts what must be read from front to back.
-func (w *walker) serial(r io.Reader, a *about, path string) error {
+func (w *walker) cutSerially(r io.Reader, a *fileState, path string) error {
 	c := newCutter(r, w.pipeline.pool)
 	for first := true; ; first = false {
 		// Memory counts from the moment of reading.
@@ -314,14 +314,14 @@ func (w *walker) serial(r io.Reader, a *about, path string) error {
 		leaf, err := c.next()
 		if errors.Is(err, io.EOF) && !first {
 			w.pipeline.release()
-			return w.emit(op{kind: opFileEnd, path: path, about: a})
+			return w.emit(op{kind: opFileEnd, path: path, state: a})
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			w.pipeline.release()
-			return named(path, err)
+			return addPath(path, err)
 		}
 		w.current = &step{done: make(chan struct{})}
-		if err := w.emit(op{kind: opChunk, path: path, about: a, leaf: leaf, size: leaf.size, filled: true}); err != nil {
+		if err := w.emit(op{kind: opChunk, path: path, state: a, leaf: leaf, size: leaf.size, filled: true}); err != nil {
 			return err
 		}
 	}
@@ -329,18 +329,18 @@ func (w *walker) serial(r io.Reader, a *about, path string) error {
 
 // An exactReader fails unless r ends after left bytes, and is then what it was
 // when it was seen.
-type exactReader struct {
+type sizedReader struct {
 	r     fs.File
 	left  int64
-	about *about
+	state *fileState
 }
 
-func (e *exactReader) Read(p []byte) (int, error) {
+func (e *sizedReader) Read(p []byte) (int, error) {
 	if e.left == 0 {
 		if err := probeEnd(e.r); err != nil {
 			return 0, err
 		}
-		if err := e.about.unchanged(e.r); err != nil {
+		if err := e.state.checkUnchanged(e.r); err != nil {
 			return 0, err
 		}
 		return 0, io.EOF

@@ -13,19 +13,19 @@ import (
 )
 
 // discard takes blocks and forgets them.
-type discard struct{}
+type discardPutter struct{}
 
-func (discard) Put(ctx context.Context, blocks ...block.Block) error { return ctx.Err() }
+func (discardPutter) Put(ctx context.Context, blocks ...block.Block) error { return ctx.Err() }
 
 // releasing is discard that gives the blocks' memory back.
-type releasing struct{ discard }
+type releasingPutter struct{ discardPutter }
 
-var _ Releaser = releasing{}
+var _ Releaser = releasingPutter{}
 
-func (releasing) ReleasesBlocks() bool { return true }
+func (releasingPutter) ReleasesBlocks() bool { return true }
 
 // memory keeps blocks, and remembers in which order they came.
-type memory struct {
+type memoryStore struct {
 	mu     sync.Mutex
 	blocks map[string]block.Block // by multihash
 	order  []cid.Cid
@@ -33,13 +33,13 @@ type memory struct {
 }
 
 var (
-	_ block.Putter = (*memory)(nil)
-	_ block.Getter = (*memory)(nil)
+	_ block.Putter = (*memoryStore)(nil)
+	_ block.Getter = (*memoryStore)(nil)
 )
 
-func newMemory() *memory { return &memory{blocks: map[string]block.Block{}} }
+func newMemoryStore() *memoryStore { return &memoryStore{blocks: map[string]block.Block{}} }
 
-func (m *memory) Put(ctx context.Context, blocks ...block.Block) error {
+func (m *memoryStore) Put(ctx context.Context, blocks ...block.Block) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, b := range blocks {
@@ -50,13 +50,13 @@ func (m *memory) Put(ctx context.Context, blocks ...block.Block) error {
 }
 
 // got is how many blocks were got so far; some may still be asked for.
-func (m *memory) got() int {
+func (m *memoryStore) countGets() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.gets
 }
 
-func (m *memory) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
+func (m *memoryStore) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.gets++
@@ -72,15 +72,15 @@ func (m *memory) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 
 // lending reads blocks into memory that it is given, and counts of how many
 // pieces that is made.
-type lending struct {
-	*memory
+type lendingGetter struct {
+	*memoryStore
 	mu   sync.Mutex
 	used map[*byte]bool
 }
 
-var _ intoGetter = (*lending)(nil)
+var _ intoGetter = (*lendingGetter)(nil)
 
-func (l *lending) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
+func (l *lendingGetter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
 	b, err := l.Get(ctx, c)
 	if err != nil || b.Size() == 0 || len(memory) < b.Size() {
 		return b, err
@@ -93,7 +93,7 @@ func (l *lending) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.
 }
 
 // entryAt returns the entry that path leads to, whose parts are names.
-func entryAt(t testing.TB, get block.Getter, root cid.Cid, path string) Entry {
+func lookupPath(t testing.TB, get block.Getter, root cid.Cid, path string) Entry {
 	t.Helper()
 	at := Entry{CID: root}
 	for name := range strings.SplitSeq(path, "/") {

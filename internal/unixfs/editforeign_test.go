@@ -15,8 +15,8 @@ import (
 // TestEditOthers changes trees as other tools write them: HAMTs of another
 // width, names out of order and twice, attributes; they stay what they are
 // where nothing changes.
-func TestEditOthers(t *testing.T) {
-	m := newMemory()
+func TestEditForeignTrees(t *testing.T) {
+	m := newMemoryStore()
 	a, b := putRaw(t, m, "a"), putRaw(t, m, "b")
 	as := func(l Link, name string) Link {
 		l.Name = name
@@ -54,7 +54,7 @@ func TestEditOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := func(path string) (cid.Cid, Node) {
-		e := entryAt(t, m, changed, path)
+		e := lookupPath(t, m, changed, path)
 		n, err := load(t.Context(), m, e.CID)
 		if err != nil {
 			t.Fatal(err)
@@ -62,21 +62,21 @@ func TestEditOthers(t *testing.T) {
 		return e.CID, n
 	}
 	c, n := at("dir")
-	if got := strings.Join(list(t, m, c), " "); got != "new y z" || n.Mode != 0o700 {
+	if got := strings.Join(listNames(t, m, c), " "); got != "new y z" || n.Mode != 0o700 {
 		t.Errorf("got %s, mode %o, want new y z, 700", got, n.Mode)
 	}
 	if e, err := Lookup(t.Context(), m, c, "y"); err != nil || e.CID != b.CID {
 		t.Errorf("y: got %+v, %v, want the first of two", e, err)
 	}
 	c, n = at("narrow")
-	if got := len(list(t, m, c)); got != 301 || n.Fanout != 8 || n.Mode != 0o711 {
+	if got := len(listNames(t, m, c)); got != 301 || n.Fanout != 8 || n.Mode != 0o711 {
 		t.Errorf("got %d entries, fanout %d, mode %o, want 301, 8, 711", got, n.Fanout, n.Mode)
 	}
 }
 
 // TestEditErrors: what fails changes nothing.
 func TestEditErrors(t *testing.T) {
-	m := newMemory()
+	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/f": {Data: []byte("f")}, "f": {Data: []byte("f")}}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -86,7 +86,7 @@ func TestEditErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	ctx := t.Context()
-	reads := &failing{}
+	reads := &failingSource{}
 	for what, got := range map[string][2]error{
 		"write over a directory":     {tree.Write(ctx, "d", reads), ErrNotFile},
 		"write into a file":          {tree.Write(ctx, "f/x", reads), ErrNotDirectory},
@@ -94,15 +94,15 @@ func TestEditErrors(t *testing.T) {
 		"write the root":             {tree.Write(ctx, "", reads), nil},
 		"write outside":              {tree.Write(ctx, "../x", reads), block.ErrMalformed},
 		"write what breaks":          {tree.Write(ctx, "d/new", reads), errBroken},
-		"a name that is not UTF-8":   {tree.Write(ctx, "d/\xff", reads), errName},
-		"a name with NUL":            {tree.Mkdir(ctx, "d/\x00"), errName},
+		"a name that is not UTF-8":   {tree.Write(ctx, "d/\xff", reads), errInvalidEntryName},
+		"a name with NUL":            {tree.Mkdir(ctx, "d/\x00"), errInvalidEntryName},
 		"remove nothing":             {tree.Remove(ctx, "d/x"), fs.ErrNotExist},
 		"remove the root":            {tree.Remove(ctx, "/"), nil},
 		"move nothing":               {tree.Move(ctx, "x", "y"), fs.ErrNotExist},
 		"move into itself":           {tree.Move(ctx, "d", "d/e"), block.ErrMalformed},
 		"move over a directory":      {tree.Move(ctx, "f", "d"), ErrNotFile},
 		"make a directory of a file": {tree.Mkdir(ctx, "f/x"), ErrNotDirectory},
-		"link what is not there":     {tree.Link(ctx, "x", leafCID(t, "absent")), block.ErrNotFound},
+		"link what is not there":     {tree.Link(ctx, "x", makeLeafCID(t, "absent")), block.ErrNotFound},
 	} {
 		if got[0] == nil || got[1] != nil && !errors.Is(got[0], got[1]) {
 			t.Errorf("%s: got %v, want %v", what, got[0], got[1])
@@ -112,7 +112,7 @@ func TestEditErrors(t *testing.T) {
 		t.Errorf("got %s, %v, want %s as before", got, err, r.CID)
 	}
 	// A Commit that fails can be made again.
-	bad := &Tree{get: m, put: &failing{}, options: tree.options, root: &treeDir{link: Link{CID: r.CID}}}
+	bad := &Tree{get: m, put: &failingSource{}, options: tree.options, root: &treeDir{link: Link{CID: r.CID}}}
 	if err := bad.Mkdir(ctx, "new"); err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +124,7 @@ func TestEditErrors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(list(t, m, root), " "); got != "d f new" {
+	if got := strings.Join(listNames(t, m, root), " "); got != "d f new" {
 		t.Errorf("got %s, want d f new", got)
 	}
 	file := putRaw(t, m, "file")

@@ -10,7 +10,7 @@ import (
 )
 
 // oddFS is a directory whose files are not what it says.
-type oddFS struct {
+type brokenFS struct {
 	fstest.MapFS
 	sizes map[string]int64 // what Info says, in place of the truth
 	fail  map[string]error // what Open and ReadDir say
@@ -18,20 +18,20 @@ type oddFS struct {
 	changed string
 }
 
-func (o oddFS) ReadDir(name string) ([]fs.DirEntry, error) {
+func (o brokenFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	if err := o.fail[name]; err != nil {
 		return nil, err
 	}
 	list, err := o.MapFS.ReadDir(name)
 	for i, e := range list {
 		if size, ok := o.sizes[e.Name()]; ok {
-			list[i] = oddEntry{e, size}
+			list[i] = brokenEntry{e, size}
 		}
 	}
 	return list, err
 }
 
-func (o oddFS) Open(name string) (fs.File, error) {
+func (o brokenFS) Open(name string) (fs.File, error) {
 	if err := o.fail[name]; err != nil {
 		return nil, err
 	}
@@ -60,22 +60,22 @@ type changedInfo struct{ fs.FileInfo }
 
 func (i changedInfo) ModTime() time.Time { return i.FileInfo.ModTime().Add(time.Nanosecond) }
 
-type oddEntry struct {
+type brokenEntry struct {
 	fs.DirEntry
 	size int64
 }
 
-func (e oddEntry) Info() (fs.FileInfo, error) {
+func (e brokenEntry) Info() (fs.FileInfo, error) {
 	info, err := e.DirEntry.Info()
-	return oddInfo{info, e.size}, err
+	return brokenInfo{info, e.size}, err
 }
 
-type oddInfo struct {
+type brokenInfo struct {
 	fs.FileInfo
 	size int64
 }
 
-func (i oddInfo) Size() int64 { return i.size }
+func (i brokenInfo) Size() int64 { return i.size }
 
 func TestImportRefuses(t *testing.T) {
 	gone := &fs.PathError{Op: "open", Path: "x", Err: fs.ErrNotExist}
@@ -86,20 +86,20 @@ func TestImportRefuses(t *testing.T) {
 		fsys fs.FS
 		want string
 	}{
-		{"a file that shrank", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("a")}}, sizes: map[string]int64{"f": 2}}, "f: shorter than"},
-		{"a file that grew", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 2}}, "f: longer than"},
-		{"a file that is not empty", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 0}}, "f: longer than"},
-		{"a large file that shrank", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}, "f: shorter than"},
-		{"a large file that grew", oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}, "f: longer than"},
-		{"a large serial file that shrank", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}}, "f: shorter than"},
-		{"a large serial file that grew", serialFS{oddFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}}, "f: longer than"},
-		{"a file that vanished", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
-		{"a file that changed", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, changed: "d/f"}, "d/f: changed while it was read"},
-		{"a large file that changed", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}, "d/f: changed while it was read"},
-		{"a large serial file that changed", serialFS{oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}}, "d/f: changed while it was read"},
-		{"a large file that vanished", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
-		{"a file that can't be read", oddFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": fs.ErrPermission}}, "d/f: permission denied"},
-		{"a directory that vanished", oddFS{MapFS: fstest.MapFS{"d/e/f": {Data: []byte("a")}}, fail: map[string]error{"d/e": gone}}, "d/e: open x: file does not exist"},
+		{"a file that shrank", brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte("a")}}, sizes: map[string]int64{"f": 2}}, "f: shorter than"},
+		{"a file that grew", brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 2}}, "f: longer than"},
+		{"a file that is not empty", brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte("abc")}}, sizes: map[string]int64{"f": 0}}, "f: longer than"},
+		{"a large file that shrank", brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}, "f: shorter than"},
+		{"a large file that grew", brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}, "f: longer than"},
+		{"a large serial file that shrank", serialFS{brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 31}}}, "f: shorter than"},
+		{"a large serial file that grew", serialFS{brokenFS{MapFS: fstest.MapFS{"f": {Data: []byte(long)}}, sizes: map[string]int64{"f": 29}}}, "f: longer than"},
+		{"a file that vanished", brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
+		{"a file that changed", brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, changed: "d/f"}, "d/f: changed while it was read"},
+		{"a large file that changed", brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}, "d/f: changed while it was read"},
+		{"a large serial file that changed", serialFS{brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, changed: "d/f"}}, "d/f: changed while it was read"},
+		{"a large file that vanished", brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte(long)}}, fail: map[string]error{"d/f": gone}}, "d/f: open x: file does not exist"},
+		{"a file that can't be read", brokenFS{MapFS: fstest.MapFS{"d/f": {Data: []byte("a")}}, fail: map[string]error{"d/f": fs.ErrPermission}}, "d/f: permission denied"},
+		{"a directory that vanished", brokenFS{MapFS: fstest.MapFS{"d/e/f": {Data: []byte("a")}}, fail: map[string]error{"d/e": gone}}, "d/e: open x: file does not exist"},
 		{"a symlink that vanished", listFS{"*link"}, "*link: readlink *link: invalid argument"},
 		{"a named pipe", fstest.MapFS{"d/p": {Mode: fs.ModeNamedPipe}}, "d/p: a named pipe can't be imported"},
 		{"a socket", fstest.MapFS{"s": {Mode: fs.ModeSocket}}, "s: a socket can't"},
@@ -114,7 +114,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := ImportFS(t.Context(), discard{}, tt.fsys, Options{Profile: tiny()})
+			_, err := ImportFS(t.Context(), discardPutter{}, tt.fsys, Options{Profile: tinyProfile()})
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
@@ -123,10 +123,10 @@ func TestImportRefuses(t *testing.T) {
 }
 
 // serialFS has files that can only be read from front to back.
-type serialFS struct{ oddFS }
+type serialFS struct{ brokenFS }
 
 func (s serialFS) Open(name string) (fs.File, error) {
-	f, err := s.oddFS.Open(name)
+	f, err := s.brokenFS.Open(name)
 	return struct{ fs.File }{f}, err
 }
 

@@ -15,50 +15,50 @@ import (
 )
 
 // recall is a Remembers in memory.
-type recall struct {
-	mu         sync.Mutex
-	rows       map[string]recalled
-	lookups    []string
-	remembered []string
-	fail       error
+type memoryStatCache struct {
+	mu      sync.Mutex
+	rows    map[string]cachedEntry
+	lookups []string
+	stored  []string
+	fail    error
 }
 
-type recalled struct {
+type cachedEntry struct {
 	stat  FileStat
-	known Known
+	known CachedResult
 }
 
-var _ Remembers = (*recall)(nil)
+var _ StatCache = (*memoryStatCache)(nil)
 
-func (r *recall) Lookup(_ context.Context, path string, stat FileStat) (Known, bool, error) {
+func (r *memoryStatCache) Lookup(_ context.Context, path string, stat FileStat) (CachedResult, bool, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.lookups = append(r.lookups, path)
 	row, ok := r.rows[path]
-	if !ok || !row.stat.Same(stat) {
-		return Known{}, false, nil
+	if !ok || !row.stat.Equal(stat) {
+		return CachedResult{}, false, nil
 	}
 	return row.known, true, nil
 }
 
-func (r *recall) Remember(_ context.Context, path string, stat FileStat, k Known) error {
+func (r *memoryStatCache) Store(_ context.Context, path string, stat FileStat, k CachedResult) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.remembered = append(r.remembered, path)
+	r.stored = append(r.stored, path)
 	if r.rows == nil {
-		r.rows = map[string]recalled{}
+		r.rows = map[string]cachedEntry{}
 	}
-	r.rows[path] = recalled{stat, k}
+	r.rows[path] = cachedEntry{stat, k}
 	return r.fail
 }
 
 // TestRemembers: what is as it was is not read again, and makes the same tree.
-func TestRemembers(t *testing.T) {
+func TestStatCache(t *testing.T) {
 	dir := t.TempDir()
 	writeTree(t, dir, fstest.MapFS{
 		"a":       {Data: []byte("a")},
 		"a.b":     {Data: []byte("a.b")},
-		"d/large": {Data: streamBytes(t, "large", 1000)},
+		"d/large": {Data: readVectorStream(t, "large", 1000)},
 		"d/empty": {},
 		"d/link":  {Mode: fs.ModeSymlink, Data: []byte("large")},
 		"d.e/f":   {Data: []byte("f")},
@@ -76,29 +76,29 @@ func TestRemembers(t *testing.T) {
 	}
 	// Setting times is a change of the inode's, just now; so they are told
 	// from an FS without inodes here.
-	tree := func() fs.FS { return withoutSys{os.DirFS(dir)} }
-	for _, p := range []Profile{tiny(), V1Profile(), V0Profile(), {CIDVersion: 1, Hash: 0x12, ChunkSize: 100, Width: 2, Layout: Trickle}} {
-		r := &recall{}
-		o := Options{Profile: p, Remembers: r}
-		m := newMemory()
+	tree := func() fs.FS { return hideSysFS{os.DirFS(dir)} }
+	for _, p := range []Profile{tinyProfile(), V1Profile(), V0Profile(), {CIDVersion: 1, Hash: 0x12, ChunkSize: 100, Width: 2, Layout: Trickle}} {
+		r := &memoryStatCache{}
+		o := Options{Profile: p, StatCache: r}
+		m := newMemoryStore()
 		first, err := ImportFS(t.Context(), m, tree(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
 		sorted := []string{"/", "a", "a.b", "d/", "d/empty", "d/large", "d.e/", "d.e/f"}
 		after := []string{"a", "a.b", "d/empty", "d/large", "d/", "d.e/f", "d.e/", "/"}
-		if !slices.Equal(r.lookups, sorted) || !slices.Equal(r.remembered, after) || first.Hashed != first.Size {
-			t.Errorf("first: looked up %q, remembered %q, hashed %d bytes of %d", r.lookups, r.remembered, first.Hashed, first.Size)
+		if !slices.Equal(r.lookups, sorted) || !slices.Equal(r.stored, after) || first.Hashed != first.Size {
+			t.Errorf("first: looked up %q, remembered %q, hashed %d bytes of %d", r.lookups, r.stored, first.Hashed, first.Size)
 		}
-		r.lookups, r.remembered, m.order = nil, nil, nil
+		r.lookups, r.stored, m.order = nil, nil, nil
 		var progress Progress
 		o.Progress = &progress
 		again, err := ImportFS(t.Context(), m, tree(), o)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if again.CID != first.CID || again.Hashed != 0 || again.Size != first.Size || again.DAGSize != first.DAGSize || again.Files != first.Files || len(r.remembered) != 0 {
-			t.Errorf("again: got %+v, want %+v, but nothing hashed; remembered %q", again, first, r.remembered)
+		if again.CID != first.CID || again.Hashed != 0 || again.Size != first.Size || again.DAGSize != first.DAGSize || again.Files != first.Files || len(r.stored) != 0 {
+			t.Errorf("again: got %+v, want %+v, but nothing hashed; remembered %q", again, first, r.stored)
 		}
 		if len(m.order) != again.Symlinks || again.Blocks != again.Symlinks {
 			t.Errorf("again: %d blocks were put, want a symlink alone", len(m.order))
@@ -112,50 +112,50 @@ func TestRemembers(t *testing.T) {
 		}
 		age("d.e/f", -3*time.Hour)
 		changed, err := ImportFS(t.Context(), m, tree(), o)
-		if err != nil || changed.CID == first.CID || changed.Hashed != 1 || !slices.Equal(r.remembered, []string{"d.e/", "/"}) {
-			t.Errorf("changed: got %+v, %v, remembered %q; want another root, one byte hashed, directories remembered", changed, err, r.remembered)
+		if err != nil || changed.CID == first.CID || changed.Hashed != 1 || !slices.Equal(r.stored, []string{"d.e/", "/"}) {
+			t.Errorf("changed: got %+v, %v, remembered %q; want another root, one byte hashed, directories remembered", changed, err, r.stored)
 		}
-		r.remembered = nil
+		r.stored = nil
 		age("d.e/f", time.Minute)
 		settled, err := ImportFS(t.Context(), m, tree(), o)
-		if err != nil || settled.CID != changed.CID || !slices.Equal(r.remembered, []string{"d.e/f"}) {
-			t.Errorf("settled: got %+v, %v, remembered %q, want d.e/f", settled, err, r.remembered)
+		if err != nil || settled.CID != changed.CID || !slices.Equal(r.stored, []string{"d.e/f"}) {
+			t.Errorf("settled: got %+v, %v, remembered %q, want d.e/f", settled, err, r.stored)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "d.e/f"), []byte("f"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		age("d.e/f", 0)
 	}
-	broken := &recall{fail: errBroken}
-	if _, err := ImportFS(t.Context(), discard{}, tree(), Options{Remembers: broken}); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "a: ") {
+	broken := &memoryStatCache{fail: errBroken}
+	if _, err := ImportFS(t.Context(), discardPutter{}, tree(), Options{StatCache: broken}); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "a: ") {
 		t.Errorf("got %v, want the error, of a", err)
 	}
 }
 
 // withoutSys hides what a system tells of files besides size and times.
-type withoutSys struct{ fs.FS }
+type hideSysFS struct{ fs.FS }
 
-func (w withoutSys) ReadDir(name string) ([]fs.DirEntry, error) {
+func (w hideSysFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	list, err := fs.ReadDir(w.FS, name)
 	for i := range list {
-		list[i] = plainEntry{list[i]}
+		list[i] = hideSysEntry{list[i]}
 	}
 	return list, err
 }
 
-func (w withoutSys) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
-func (w withoutSys) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
+func (w hideSysFS) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
+func (w hideSysFS) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
 
-type plainEntry struct{ fs.DirEntry }
+type hideSysEntry struct{ fs.DirEntry }
 
-func (e plainEntry) Info() (fs.FileInfo, error) {
+func (e hideSysEntry) Info() (fs.FileInfo, error) {
 	info, err := e.DirEntry.Info()
-	return plainInfo{info}, err
+	return hideSysInfo{info}, err
 }
 
-type plainInfo struct{ fs.FileInfo }
+type hideSysInfo struct{ fs.FileInfo }
 
-func (plainInfo) Sys() any { return nil }
+func (hideSysInfo) Sys() any { return nil }
 
 func TestFileStat(t *testing.T) {
 	now := time.Now()
@@ -177,7 +177,7 @@ func TestFileStat(t *testing.T) {
 		}
 	}
 	was := FileStat{Size: 1, Mode: 0o644, Modified: at(5), Changed: at(6), Inode: 7}
-	if !was.Same(FileStat{Size: 1, Mode: 0o644, Modified: was.Modified.UTC(), Changed: was.Changed.UTC(), Inode: 7}) {
+	if !was.Equal(FileStat{Size: 1, Mode: 0o644, Modified: was.Modified.UTC(), Changed: was.Changed.UTC(), Inode: 7}) {
 		t.Error("the same in another time zone is another")
 	}
 	for what, change := range map[string]func(*FileStat){
@@ -189,16 +189,16 @@ func TestFileStat(t *testing.T) {
 	} {
 		now := was
 		change(&now)
-		if now.Same(was) {
+		if now.Equal(was) {
 			t.Errorf("another %s makes no difference", what)
 		}
 	}
 }
 
 // TestManner: what decides CIDs of files decides the manner.
-func TestManner(t *testing.T) {
-	base := Options{}.Manner()
-	if got := (Options{Profile: V1Profile(), Workers: 3, SkipHidden: true}).Manner(); got != base {
+func TestCacheKey(t *testing.T) {
+	base := Options{}.CacheKey()
+	if got := (Options{Profile: V1Profile(), Workers: 3, SkipHidden: true}).CacheKey(); got != base {
 		t.Errorf("got %q, want %q", got, base)
 	}
 	seen := map[string]string{base: "the default"}
@@ -219,9 +219,9 @@ func TestManner(t *testing.T) {
 	} {
 		o := Options{Profile: V1Profile()}
 		change(&o)
-		if other, there := seen[o.Manner()]; there {
+		if other, there := seen[o.CacheKey()]; there {
 			t.Errorf("%s is the same manner as %s", what, other)
 		}
-		seen[o.Manner()] = what
+		seen[o.CacheKey()] = what
 	}
 }

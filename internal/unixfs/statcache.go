@@ -22,14 +22,14 @@ import (
 // before what is in it, and that where its name stands), from one goroutine;
 // Remember from another, somewhat later. What was looked up is in the tree, if
 // the import ends well. An error of either ends the import.
-type Remembers interface {
+type StatCache interface {
 	// Lookup returns what the file at path was made into when all that stat
 	// said was the same. It answers for that all its blocks are where the
 	// import's Putter puts blocks, and stay there.
-	Lookup(ctx context.Context, path string, stat FileStat) (k Known, ok bool, err error)
+	Lookup(ctx context.Context, path string, stat FileStat) (k CachedResult, ok bool, err error)
 	// Remember is told of a file that was read: its blocks are being put.
 	// Files too fresh to be trusted are not mentioned.
-	Remember(ctx context.Context, path string, stat FileStat, k Known) error
+	Store(ctx context.Context, path string, stat FileStat, k CachedResult) error
 }
 
 // A FileStat is by what a changed file is told from an unchanged one.
@@ -45,13 +45,13 @@ type FileStat struct {
 }
 
 // Same tells whether a file is as it was.
-func (s FileStat) Same(was FileStat) bool {
+func (s FileStat) Equal(was FileStat) bool {
 	return s.Size == was.Size && s.Mode == was.Mode && s.Inode == was.Inode &&
 		s.Modified.Equal(was.Modified) && s.Changed.Equal(was.Changed)
 }
 
 // A Known is what a file was made into.
-type Known struct {
+type CachedResult struct {
 	// CID names it; Size is the bytes of its content, DAGSize those of its
 	// blocks.
 	CID           cid.Cid
@@ -78,7 +78,7 @@ func (s FileStat) settled(now time.Time) bool {
 	return s.Modified.Before(before) && s.Changed.Before(before)
 }
 
-func statOf(info fs.FileInfo) FileStat {
+func newFileStat(info fs.FileInfo) FileStat {
 	s := FileStat{Size: info.Size(), Mode: info.Mode(), Modified: info.ModTime()}
 	s.Changed, s.Inode = inodeOf(info)
 	return s
@@ -87,7 +87,7 @@ func statOf(info fs.FileInfo) FileStat {
 // Manner returns a string that is the same for options under which equal files
 // get equal CIDs: a part of the key under which a Remembers keeps what it
 // knows.
-func (o Options) Manner() string {
+func (o Options) CacheKey() string {
 	p := o.Profile
 	if p == (Profile{}) {
 		p = V1Profile()
