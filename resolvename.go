@@ -7,28 +7,22 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/ipfs/go-cid"
 )
 
-// contentPath brings a path, a URL of content or a CID into the form /ipfs/… or
-// /ipns/…
+// contentPath returns a path, a URL of content or a CID in the form /ipfs/… or
+// /ipns/….
 func contentPath(s string) (string, error) {
-	for _, scheme := range []string{"ipfs", "ipns"} {
-		if rest, found := strings.CutPrefix(s, scheme+"://"); found {
-			return "/" + scheme + "/" + rest, nil
-		}
+	p, err := ipld.ParsePath(s)
+	switch {
+	case err == nil:
+		return p.Text, nil
+	case strings.HasPrefix(s, "/"):
+		return s, nil // package names says what is wrong with it
 	}
-	if strings.HasPrefix(s, "/") {
-		return s, nil
-	}
-	first, _, _ := strings.Cut(s, "/")
-	if _, err := block.ParseCID(first); err != nil {
-		return "", fmt.Errorf("%.200q: %w: no path of content, and no CID: %w", s, ErrNameInvalid, err)
-	}
-	return "/ipfs/" + s, nil
+	return "", fmt.Errorf("invalid path %.200q: %w: want a CID, /ipfs/CID or /ipns/NAME: %w", s, ErrNameInvalid, err)
 }
 
 // ResolveOptions say how a name is resolved. The zero value is for reading: the
@@ -121,14 +115,11 @@ func (n *Node) unasked(err error) error {
 }
 
 func newResolution(r names.Resolution) (Resolution, error) {
-	out := Resolution{Path: r.Path, TTL: r.TTL}
-	_, rest, _ := strings.Cut(strings.TrimPrefix(r.Path, "/"), "/")
-	root, rest, _ := strings.Cut(rest, "/")
-	var err error
-	if out.Root, err = block.ParseCID(root); err != nil {
+	p, err := ipld.ParsePath(r.Path)
+	if err != nil {
 		return Resolution{}, fmt.Errorf("%s: %w", r.Path, err)
 	}
-	out.Rest = strings.Trim(rest, "/")
+	out := Resolution{Path: r.Path, Root: p.Root, Rest: p.Rest, TTL: r.TTL}
 	for _, s := range r.Steps {
 		step := NameStep{Name: s.Name, Value: s.Value, From: s.From, Heard: s.Confirmed}
 		if s.Record != nil {

@@ -25,8 +25,8 @@ func (a *app) cidCommand() *cobra.Command {
 				if i > 0 && !a.json {
 					fmt.Fprintln(a.out)
 				}
-				// parseRef would refuse what can name no block here.
-				text, _, _ := strings.Cut(withoutScheme(name), "/")
+				// parseRef would refuse a CID that cannot name a block here.
+				text, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(name, "/ipfs/"), "ipfs://"), "/")
 				c, err := cid.Decode(text)
 				if err == nil {
 					err = a.describe(c)

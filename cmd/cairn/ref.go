@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -20,64 +18,25 @@ type ref struct {
 	path string // without a slash in front; empty for the root itself
 }
 
-// namePath reads the forms of names, /ipns/NAME/path, ipns://NAME/path, and the
-// URLs of gateways, and returns the first. It tells whether s has one of them.
+// namePath returns the path /ipns/… that s names, which may be the URL of a
+// gateway, and reports whether it names one.
 func namePath(s string) (path string, ok bool) {
-	if path, isURL := fromGateway(s); isURL {
-		s = path
-	}
-	if rest, found := strings.CutPrefix(s, "ipns://"); found {
-		s = "/ipns/" + rest
-	}
-	return s, strings.HasPrefix(s, "/ipns/")
+	p, err := ipld.ParsePath(ipld.PathOfURL(s))
+	return p.Text, err == nil && p.IsName()
 }
 
-// parseRef reads the forms that need no repository: CID, CID/path,
-// /ipfs/CID/path, ipfs://CID/path, and the URLs of gateways, of which nothing
-// but the path counts. It tells whether s has one of them.
+// parseRef reads the forms that need no repository: those of ipld.ParsePath that
+// begin with a CID, and the URLs of gateways. It reports whether s has one of
+// them.
 func parseRef(s string) (r ref, ok bool, err error) {
-	if path, isURL := fromGateway(s); isURL {
-		s = path
+	p, err := ipld.ParsePath(ipld.PathOfURL(s))
+	if err == nil && p.IsName() {
+		err = ipld.ErrNotPath
 	}
-	rest := withoutScheme(s)
-	first, path, _ := strings.Cut(rest, "/")
-	c, err := block.ParseCID(first)
-	switch {
-	case err == nil:
-		return ref{c, strings.Trim(path, "/")}, true, nil
-	case rest != s || !errors.Is(err, block.ErrMalformed):
-		// What is a CID, but refused, is no alias either.
-		return ref{}, true, err
+	if err != nil {
+		return ref{}, !errors.Is(err, ipld.ErrNotPath), err
 	}
-	return ref{}, false, err
-}
-
-// fromGateway returns the /ipfs/ or /ipns/ path that a gateway's URL names:
-// https://HOST/ipfs/CID/path or https://CID.ipfs.HOST/path.
-func fromGateway(s string) (path string, ok bool) {
-	u, err := url.Parse(s)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return "", false
-	}
-	for _, space := range []string{"ipfs", "ipns"} {
-		if strings.HasPrefix(u.Path, "/"+space+"/") {
-			return u.Path, true
-		}
-		if name, _, found := strings.Cut(u.Host, "."+space+"."); found {
-			return "/" + space + "/" + name + u.Path, true
-		}
-	}
-	return "", false
-}
-
-// withoutScheme takes /ipfs/ or ipfs:// away from the front.
-func withoutScheme(s string) string {
-	for _, prefix := range []string{"/ipfs/", "ipfs://"} {
-		if rest, found := strings.CutPrefix(s, prefix); found {
-			return rest
-		}
-	}
-	return s
+	return ref{p.Root, p.Rest}, true, nil
 }
 
 // findRef reads all forms: those of parseRef and namePath, and an alias by its

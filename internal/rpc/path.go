@@ -3,7 +3,6 @@ package rpc
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
@@ -43,28 +42,23 @@ func (g getter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Bl
 	return fetched, ferr
 }
 
-// parsePath reads CID, CID/path, /ipfs/CID/path and ipfs://CID/path.
+// parsePath parses an argument that has to begin with a CID; see
+// ipld.ParsePath.
 func parsePath(s string) (root cid.Cid, path string, err error) {
-	if isName(s) {
+	p, err := ipld.ParsePath(s)
+	switch {
+	case err != nil:
+		return cid.Undef, "", badRequest("%w", err)
+	case p.IsName():
 		return cid.Undef, "", badRequest("%.200s: a name, where a CID is wanted", s)
 	}
-	for _, prefix := range []string{"/ipfs/", "ipfs://", "/ipld/"} {
-		if rest, found := strings.CutPrefix(s, prefix); found {
-			s = rest
-			break
-		}
-	}
-	first, path, _ := strings.Cut(s, "/")
-	root, err = block.ParseCID(first)
-	if err != nil {
-		return cid.Undef, "", badRequest("%w", err)
-	}
-	return root, strings.Trim(path, "/"), nil
+	return p.Root, p.Rest, nil
 }
 
-// isName tells whether an argument is the path of a name, /ipns/…
+// isName reports whether an argument is the path of a name, /ipns/…
 func isName(s string) bool {
-	return strings.HasPrefix(s, "/ipns/") || strings.HasPrefix(s, "ipns://")
+	p, err := ipld.ParsePath(s)
+	return err == nil && p.IsName()
 }
 
 // content is parsePath for arguments that may have names in them, which are
