@@ -1,4 +1,4 @@
-package cairn
+package ipld
 
 import (
 	"errors"
@@ -90,7 +90,7 @@ func TestEncodeRefuses(t *testing.T) {
 		v    any
 		want string
 	}{
-		{"NaN", math.NaN(), "no number"},
+		{"NaN", math.NaN(), "invalid number"},
 		{"not UTF-8", []string{"ok", "\xff"}, "[1]"},
 		{"undefined CID", map[string]cid.Cid{"c": cid.Undef}, "c: an undefined CID"},
 		{"channel", make(chan int), "no form"},
@@ -129,7 +129,7 @@ func TestDecodeRefuses(t *testing.T) {
 	_, err = Decode[struct{ A []string }](encode(map[string]any{"A": []any{"x", 1}}))
 	check("path", err, "A: [1]: 1 doesn't fit into string")
 	_, err = Decode[string](encode(nil))
-	check("null", err, "null is no string")
+	check("null", err, "null doesn't fit into string")
 	_, err = Decode[[2]byte](encode([]byte{1}))
 	check("short array", err, "1 bytes don't fit")
 	bad, err := block.New(block.DagCBOR, []byte{0xff})
@@ -164,8 +164,8 @@ func FuzzDecode(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What can be decoded can be encoded, and is the same then. (Strings
-		// that aren't UTF-8 are read, for they are out there, and not written.)
+		// A decoded value encodes to an equal one. Strings that are not UTF-8 occur,
+		// and are decoded but not encoded.
 		again, err := Encode(v)
 		if err != nil && strings.Contains(err.Error(), "is not UTF-8") {
 			return
@@ -177,7 +177,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(v, w) {
 			t.Fatalf("got %#v, %v, want %#v", w, err, v)
 		}
-		// Any type may be asked for.
+		// Other types must not panic.
 		Decode[event](b)
 	})
 }
