@@ -300,7 +300,7 @@ func (n *Node) Topic(ctx context.Context, name string, o TopicOptions) (*Topic, 
 	}
 	var so swarm.TopicOptions
 	if valid := o.Valid; valid != nil {
-		so.Valid = func(ctx context.Context, m swarm.Message) bool {
+		so.Validate = func(ctx context.Context, m swarm.Message) bool {
 			return valid(ctx, Message{From: m.From, Data: m.Data})
 		}
 	}

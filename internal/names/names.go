@@ -51,7 +51,7 @@ type Validator = func(context.Context, swarm.Message) bool
 // SwarmTopics returns a function for Network.Topics that opens topics of s.
 func SwarmTopics(s *swarm.Swarm) func(name string, valid Validator) (Topic, error) {
 	return func(name string, valid Validator) (Topic, error) {
-		t, err := s.Topic(name, swarm.TopicOptions{Valid: valid})
+		t, err := s.Topic(name, swarm.TopicOptions{Validate: valid})
 		if err != nil {
 			return nil, err
 		}

@@ -11,79 +11,79 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A Source is where an address is known from.
+// A Source says where an address comes from.
 type Source string
 
 // The sources of addresses.
 const (
-	// SourceUser: the operator said so. Such an address is never dropped.
+	// SourceUser is the operator. Such an address is never dropped.
 	SourceUser Source = "user"
-	// SourceMDNS: the peer announced it in the local network.
+	// SourceMDNS is the peer's announcement in the local network.
 	SourceMDNS Source = "mdns"
-	// SourcePeer: the peer itself told us over a connection (identify).
+	// SourcePeer is the peer itself, over a connection (identify).
 	SourcePeer Source = "peer"
-	// SourceRouting: a routing system said so (the DHT, a delegated router).
+	// SourceRouting is a routing system: the DHT or a delegated router.
 	SourceRouting Source = "routing"
-	// SourceDial: somebody dialled it, and it answered.
+	// SourceDial is a dial that succeeded.
 	SourceDial Source = "dial"
 )
 
-// An Address is one at which a peer may be found.
+// An Address is an address of a peer in the address book.
 type Address struct {
 	Addr   ma.Multiaddr
 	Source Source
 	// Confirmed is when a dial to it last succeeded; zero: never.
 	Confirmed time.Time
-	// Failures counts the dials that failed since; Failed is when the last one
-	// did.
+	// Failures counts the failed dials since, Failed is the time of the last one.
 	Failures int
 	Failed   time.Time
 }
 
 const (
-	// maxPeers bounds the book: ten times what a node is connected to.
+	// maxPeers bounds the peers with addresses: ten times the connections of a
+	// node.
 	maxPeers = 1024
-	// maxBanned bounds those that are banned, which the operator, or a program of
-	// his, says one by one.
+	// maxBanned bounds the banned peers. The operator, or a program of the
+	// operator's, bans them one by one.
 	maxBanned = 16_384
-	// maxAddresses bounds what is kept of one peer. A well connected one has
-	// about ten.
+	// maxAddresses bounds the addresses of one peer. A well connected one has about
+	// ten.
 	maxAddresses = 16
-	// maxAddress bounds an address, in bytes. WebTransport ones carry two
-	// hashes, those of relays two peer ids.
+	// maxAddress bounds an address, in bytes. One for WebTransport has two hashes,
+	// one through a relay two peer ids.
 	maxAddress = 512
 	// maxSource bounds the name of a source, in bytes.
 	maxSource = 32
 
-	// firstBackoff is how long an address that failed is avoided, if there are
-	// others; it doubles with each failure up to maxBackoff.
+	// firstBackoff is how long a failed address is avoided if there are others; it
+	// doubles with each failure up to maxBackoff.
 	firstBackoff = 30 * time.Second
 	maxBackoff   = 6 * time.Hour
 
-	// maxFailures is how many dials in a row may fail before an address is
-	// dropped. One that was confirmed is kept for as long as confirmedFor,
-	// since a machine that is off for the weekend comes back.
+	// maxFailures is the number of failed dials in a row that drop an address. A
+	// confirmed address is kept for confirmedFor in any case: a machine may be off
+	// for the weekend.
 	maxFailures  = 5
 	confirmedFor = 7 * 24 * time.Hour
 )
 
-// A bookEntry is what the book knows of one peer.
+// A bookEntry has the addresses of one peer.
 type bookEntry struct {
 	addresses []Address
-	used      time.Time // when something was last learned
+	used      time.Time // of the last change or report
 	failure   string    // why the last dial failed; "": it didn't
 	failed    time.Time
 }
 
-// A book holds addresses of peers, and who is banned.
+// A book is an address book. It also has the banned peers.
 type book struct {
-	saving sync.Mutex // one save at a time, so that the latest is the last
+	saving sync.Mutex // held for a whole save, so that the last one wins
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the following
 	peers  map[peer.ID]*bookEntry
 	banned map[peer.ID]struct{}
-	dirty  map[peer.ID]struct{} // changed since it was taken to be saved; nil: it never is
-	// keep says whose entry is not to be dropped for want of room.
+	dirty  map[peer.ID]struct{} // to be saved; nil: the book is never saved
+	// keep reports whether a peer's entry must not be dropped to make room.
 	keep func(peer.ID) bool
 }
 
@@ -93,14 +93,14 @@ func newBook(keep func(peer.ID) bool) *book {
 	}
 }
 
-// changed notes that a peer's record is to be saved; b.mu is held.
-func (b *book) changed(id peer.ID) {
+// markDirty marks a peer's record for the next save. The caller holds b.mu.
+func (b *book) markDirty(id peer.ID) {
 	if b.dirty != nil {
 		b.dirty[id] = struct{}{}
 	}
 }
 
-// ban notes that a peer is banned. It tells whether there was room for that.
+// ban bans a peer. It returns false if too many are banned.
 func (b *book) ban(id peer.ID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,7 +111,7 @@ func (b *book) ban(id peer.ID) bool {
 		return false
 	}
 	b.banned[id] = struct{}{}
-	b.changed(id)
+	b.markDirty(id)
 	return true
 }
 
@@ -120,11 +120,11 @@ func (b *book) unban(id peer.ID) {
 	defer b.mu.Unlock()
 	if _, banned := b.banned[id]; banned {
 		delete(b.banned, id)
-		b.changed(id)
+		b.markDirty(id)
 	}
 }
 
-// isBanned tells whether a peer is banned.
+// isBanned reports whether a peer is banned.
 func (b *book) isBanned(id peer.ID) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -132,15 +132,16 @@ func (b *book) isBanned(id peer.ID) bool {
 	return banned
 }
 
-// bans returns who is banned, in order.
-func (b *book) bans() []peer.ID {
+// listBanned returns the banned peers, in order.
+func (b *book) listBanned() []peer.ID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Sorted(maps.Keys(b.banned))
 }
 
-// entry returns the peer's, made if it must be; b.mu is held.
-func (b *book) entry(id peer.ID, now time.Time) *bookEntry {
+// getOrAdd returns the peer's entry, a new one if there is none. The caller holds
+// b.mu.
+func (b *book) getOrAdd(id peer.ID, now time.Time) *bookEntry {
 	e := b.peers[id]
 	if e == nil {
 		if len(b.peers) >= maxPeers {
@@ -153,8 +154,8 @@ func (b *book) entry(id peer.ID, now time.Time) *bookEntry {
 	return e
 }
 
-// makeRoom drops a sixteenth of the peers, those of which least good is known;
-// b.mu is held.
+// makeRoom drops a sixteenth of the peers: first those without a confirmed
+// address, then the least recently used. The caller holds b.mu.
 func (b *book) makeRoom() {
 	type candidate struct {
 		id        peer.ID
@@ -184,10 +185,10 @@ func (b *book) makeRoom() {
 	}
 }
 
-// drop forgets a peer; b.mu is held.
+// drop removes a peer's addresses. The caller holds b.mu.
 func (b *book) drop(id peer.ID) {
 	delete(b.peers, id)
-	b.changed(id)
+	b.markDirty(id)
 }
 
 // find returns the address in the entry, or nil.
@@ -199,8 +200,8 @@ func (e *bookEntry) find(addr ma.Multiaddr) *Address {
 	return &e.addresses[i]
 }
 
-// insert adds an address, in place of the worst if there are too many. It
-// returns nil if the new one is the worst itself.
+// insert adds an address. If there are too many, it drops the worst, and returns
+// nil if that is the new one.
 func (e *bookEntry) insert(a Address) *Address {
 	e.addresses = append(e.addresses, a)
 	slices.SortStableFunc(e.addresses, betterAddress)
@@ -210,8 +211,8 @@ func (e *bookEntry) insert(a Address) *Address {
 	return e.find(a.Addr)
 }
 
-// betterAddress orders the operator's first, then those that answered, the
-// latest first, then those that failed least.
+// betterAddress orders addresses: the operator's first, then by the time of their
+// last success, then by their failures.
 func betterAddress(x, y Address) int {
 	if xu, yu := x.Source == SourceUser, y.Source == SourceUser; xu != yu {
 		if xu {
@@ -225,30 +226,30 @@ func betterAddress(x, y Address) int {
 	return cmp.Compare(x.Failures, y.Failures)
 }
 
-// add learns an address. It tells whether it was new.
+// add adds an address, and reports whether it was new.
 func (b *book) add(id peer.ID, addr ma.Multiaddr, source Source, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := b.entry(id, now)
+	e := b.getOrAdd(id, now)
 	if a := e.find(addr); a != nil {
 		if source == SourceUser && a.Source != SourceUser {
 			a.Source = SourceUser
-			b.changed(id)
+			b.markDirty(id)
 		}
 		return false
 	}
 	if e.insert(Address{Addr: addr, Source: source}) == nil {
 		return false
 	}
-	b.changed(id)
+	b.markDirty(id)
 	return true
 }
 
-// confirm learns that a dial to the address succeeded.
+// confirm records a successful dial to an address.
 func (b *book) confirm(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	e := b.entry(id, now)
+	e := b.getOrAdd(id, now)
 	e.failure, e.failed = "", time.Time{}
 	a := e.find(addr)
 	if a == nil {
@@ -257,10 +258,10 @@ func (b *book) confirm(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	if a != nil {
 		a.Confirmed, a.Failures, a.Failed = now, 0, time.Time{}
 	}
-	b.changed(id)
+	b.markDirty(id)
 }
 
-// fail learns that a dial to the address failed.
+// fail records a failed dial to an address.
 func (b *book) fail(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,7 +275,7 @@ func (b *book) fail(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	}
 	a.Failures++
 	a.Failed = now
-	b.changed(id)
+	b.markDirty(id)
 	if a.Source != SourceUser && a.Failures >= maxFailures && now.Sub(a.Confirmed) > confirmedFor {
 		e.addresses = slices.DeleteFunc(e.addresses, func(a Address) bool { return a.Addr.Equal(addr) })
 	}
@@ -283,9 +284,8 @@ func (b *book) fail(id peer.ID, addr ma.Multiaddr, now time.Time) {
 	}
 }
 
-// blame remembers why the peer could not be reached, if anything is known of
-// the peer.
-func (b *book) blame(id peer.ID, why error, now time.Time) {
+// setFailure records why a peer could not be reached, if the peer is in the book.
+func (b *book) setFailure(id peer.ID, why error, now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if e := b.peers[id]; e != nil {
@@ -293,8 +293,9 @@ func (b *book) blame(id peer.ID, why error, now time.Time) {
 	}
 }
 
-// avoided tells whether the address failed so lately that others come first.
-func (a Address) avoided(now time.Time) bool {
+// isAvoided reports whether the address failed recently, so that others come
+// first.
+func (a Address) isAvoided(now time.Time) bool {
 	if a.Failures == 0 {
 		return false
 	}
@@ -302,13 +303,13 @@ func (a Address) avoided(now time.Time) bool {
 	return now.Before(a.Failed.Add(backoff))
 }
 
-// dialable returns the addresses to dial, best first: those that have not
-// failed lately, or all if there are no others.
+// dialable returns the addresses to dial, best first: those that have not failed
+// recently, or all if there are no others.
 func (b *book) dialable(id peer.ID, now time.Time) []ma.Multiaddr {
 	var good, all []ma.Multiaddr
 	for _, a := range b.known(id) {
 		all = append(all, a.Addr)
-		if !a.avoided(now) {
+		if !a.isAvoided(now) {
 			good = append(good, a.Addr)
 		}
 	}
@@ -318,7 +319,7 @@ func (b *book) dialable(id peer.ID, now time.Time) []ma.Multiaddr {
 	return all
 }
 
-// known returns what is known of the peer's addresses, best first.
+// known returns the peer's addresses, best first.
 func (b *book) known(id peer.ID) []Address {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -331,7 +332,7 @@ func (b *book) known(id peer.ID) []Address {
 	return all
 }
 
-// lastFailure returns why and when the last dial of the peer failed.
+// lastFailure returns the reason and the time of the peer's last failure.
 func (b *book) lastFailure(id peer.ID) (string, time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -341,7 +342,7 @@ func (b *book) lastFailure(id peer.ID) (string, time.Time) {
 	return "", time.Time{}
 }
 
-// ids returns who is in the book.
+// ids returns the peers that have addresses.
 func (b *book) ids() []peer.ID {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -352,8 +353,8 @@ func (b *book) ids() []peer.ID {
 	return all
 }
 
-// prune forgets who was not reached since the moment given, and returns how
-// many that were.
+// prune drops the peers that were neither reached nor reported since the given
+// time, and returns their number.
 func (b *book) prune(since time.Time) int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

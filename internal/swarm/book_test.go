@@ -17,16 +17,16 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A memory is an AddressStore.
-type memory struct {
+// A memoryStore is an AddressStore in memory, which can be made to fail.
+type memoryStore struct {
 	mu      sync.Mutex
 	records map[peer.ID][]byte
 	fail    error
 }
 
-func newMemory() *memory { return &memory{records: make(map[peer.ID][]byte)} }
+func newMemoryStore() *memoryStore { return &memoryStore{records: make(map[peer.ID][]byte)} }
 
-func (m *memory) LoadAddresses(context.Context) iter.Seq2[AddressRecord, error] {
+func (m *memoryStore) LoadAddresses(context.Context) iter.Seq2[AddressRecord, error] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	records, fail := maps.Clone(m.records), m.fail
@@ -42,7 +42,7 @@ func (m *memory) LoadAddresses(context.Context) iter.Seq2[AddressRecord, error] 
 	}
 }
 
-func (m *memory) SaveAddresses(_ context.Context, records []AddressRecord) error {
+func (m *memoryStore) SaveAddresses(_ context.Context, records []AddressRecord) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.fail != nil {
@@ -58,9 +58,10 @@ func (m *memory) SaveAddresses(_ context.Context, records []AddressRecord) error
 	return nil
 }
 
-var _ AddressStore = (*memory)(nil)
+var _ AddressStore = (*memoryStore)(nil)
 
-func somebody(t testing.TB) peer.ID {
+// newID returns the id of a peer that does not exist.
+func newID(t testing.TB) peer.ID {
 	t.Helper()
 	id, err := test.RandPeerID()
 	if err != nil {
@@ -71,9 +72,9 @@ func somebody(t testing.TB) peer.ID {
 
 func at(port int) ma.Multiaddr { return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)) }
 
-func nobodyKept(peer.ID) bool { return false }
+func keepNone(peer.ID) bool { return false }
 
-func texts(addrs []ma.Multiaddr) []string {
+func toStrings(addrs []ma.Multiaddr) []string {
 	var all []string
 	for _, a := range addrs {
 		all = append(all, a.String())
@@ -82,19 +83,19 @@ func texts(addrs []ma.Multiaddr) []string {
 }
 
 func TestBookOrderAndBackoff(t *testing.T) {
-	b, id, now := newBook(nobodyKept), somebody(t), time.Now()
+	b, id, now := newBook(keepNone), newID(t), time.Now()
 	if !b.add(id, at(1), SourcePeer, now) || b.add(id, at(1), SourceMDNS, now) {
-		t.Error("add: want true the first time alone")
+		t.Error("add: want true the first time only")
 	}
 	b.add(id, at(2), SourceUser, now)
-	b.confirm(id, at(3), now) // dialled, and not heard of before
+	b.confirm(id, at(3), now) // new to the book
 	want := []string{at(2).String(), at(3).String(), at(1).String()}
-	if got := texts(b.dialable(id, now)); !slices.Equal(got, want) {
+	if got := toStrings(b.dialable(id, now)); !slices.Equal(got, want) {
 		t.Errorf("order: got %v, want %v", got, want)
 	}
 	b.fail(id, at(2), now)
 	b.fail(id, at(3), now)
-	if got, want := texts(b.dialable(id, now)), []string{at(1).String()}; !slices.Equal(got, want) {
+	if got, want := toStrings(b.dialable(id, now)), []string{at(1).String()}; !slices.Equal(got, want) {
 		t.Errorf("after two failed: got %v, want %v", got, want)
 	}
 	b.fail(id, at(1), now)
@@ -110,12 +111,12 @@ func TestBookOrderAndBackoff(t *testing.T) {
 	}
 	b.confirm(id, at(1), now)
 	if got := b.known(id)[1]; got.Failures != 0 || !got.Addr.Equal(at(1)) {
-		t.Errorf("after it answered: got %+v, want no failures", got)
+		t.Errorf("after a success: got %+v, want no failures", got)
 	}
 }
 
-func TestBookDropsWhatFails(t *testing.T) {
-	b, id, now := newBook(nobodyKept), somebody(t), time.Now()
+func TestBookDropsFailing(t *testing.T) {
+	b, id, now := newBook(keepNone), newID(t), time.Now()
 	b.add(id, at(1), SourcePeer, now)
 	b.add(id, at(2), SourceUser, now)
 	b.confirm(id, at(3), now)
@@ -131,7 +132,7 @@ func TestBookDropsWhatFails(t *testing.T) {
 	if got := b.known(id); len(got) != 1 || got[0].Source != SourceUser {
 		t.Errorf("a week later: got %+v, want the operator's", got)
 	}
-	other := somebody(t)
+	other := newID(t)
 	b.add(other, at(1), SourcePeer, now)
 	for range maxFailures {
 		b.fail(other, at(1), now)
@@ -142,20 +143,20 @@ func TestBookDropsWhatFails(t *testing.T) {
 }
 
 func TestBookIsBounded(t *testing.T) {
-	keep := somebody(t)
+	keep := newID(t)
 	b, now := newBook(func(id peer.ID) bool { return id == keep }), time.Now()
 	b.add(keep, at(1), SourcePeer, now.Add(-time.Hour))
-	confirmed := somebody(t)
+	confirmed := newID(t)
 	b.confirm(confirmed, at(1), now.Add(-time.Hour))
 	for i := range 2 * maxPeers {
-		b.add(somebody(t), at(1), SourcePeer, now.Add(time.Duration(i)))
+		b.add(newID(t), at(1), SourcePeer, now.Add(time.Duration(i)))
 	}
 	if got := len(b.ids()); got > maxPeers || got < maxPeers*7/8 {
-		t.Errorf("peers: got %d, want %d at most, and not many fewer", got, maxPeers)
+		t.Errorf("peers: got %d, want %d to %d", got, maxPeers*7/8, maxPeers)
 	}
 	for _, id := range []peer.ID{keep, confirmed} {
 		if len(b.known(id)) == 0 {
-			t.Error("a peer worth keeping was dropped")
+			t.Error("a kept or confirmed peer was dropped")
 		}
 	}
 	for port := 1; port <= 2*maxAddresses; port++ {
@@ -170,28 +171,29 @@ func TestBookIsBounded(t *testing.T) {
 	}
 }
 
-// TestBookWithoutStore hears of many peers, and keeps no list of what to save.
+// TestBookWithoutStore: without an AddressStore the book keeps no list of peers to
+// save.
 func TestBookWithoutStore(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
 	for range 2 * maxPeers {
-		if err := s.AddAddr(somebody(t), at(1), SourcePeer); err != nil {
+		if err := s.AddAddr(newID(t), at(1), SourcePeer); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if got := len(s.book.dirty); got > 0 {
-		t.Errorf("to be saved: got %d peers, want none", got)
+		t.Errorf("got %d peers to save, want none", got)
 	}
 }
 
 func TestBookPrune(t *testing.T) {
 	s := local(t, Config{})
 	now := time.Now()
-	old, fresh, user := somebody(t), somebody(t), somebody(t)
+	old, fresh, user := newID(t), newID(t), newID(t)
 	s.book.add(old, at(1), SourcePeer, now.Add(-time.Hour))
 	s.book.add(fresh, at(1), SourcePeer, now)
 	s.book.add(user, at(1), SourceUser, now.Add(-time.Hour))
 	if got := s.Prune(soon(t), time.Minute); got != 1 || len(s.KnownAddrs(old)) != 0 {
-		t.Errorf("pruned: got %d, want the old one", got)
+		t.Errorf("pruned: got %d, want 1, the old one", got)
 	}
 	if len(s.Known()) != 2 {
 		t.Errorf("known: got %v, want %v and %v", s.Known(), fresh, user)
@@ -199,9 +201,9 @@ func TestBookPrune(t *testing.T) {
 }
 
 func TestBookIsSaved(t *testing.T) {
-	store := newMemory()
+	store := newMemoryStore()
 	b := local(t, Config{})
-	bad := somebody(t)
+	bad := newID(t)
 	store.records[bad] = []byte("{")
 	a := local(t, Config{Addresses: store})
 	connect(t, a, b)
@@ -217,30 +219,29 @@ func TestBookIsSaved(t *testing.T) {
 		t.Errorf("got %+v, want the operator's and a confirmed one", known)
 	}
 	if got := again.KnownAddrs(bad); len(got) != 0 {
-		t.Errorf("of a damaged record: got %+v", got)
+		t.Errorf("a damaged record: got %+v, want no addresses", got)
 	}
 	if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
-		t.Errorf("connect by the book: %v", err)
+		t.Errorf("connect with addresses from the book: %v", err)
 	}
-	// Both addresses were dialled; the one that nobody listens on failed.
 	again.Disconnect(b.ID())
 	b.Close()
-	// One whose first dial fails only now isn't dialled again at once.
+	// An address whose first dial fails only now is not dialled again at once.
 	eventually(t, "both addresses have failed", func() bool {
 		if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err == nil {
-			t.Fatal("connected with a peer that is gone")
+			t.Fatal("connected to a peer that is closed")
 		}
 		got := again.KnownAddrs(b.ID())
 		return len(got) == 2 && got[0].Failures > 0 && got[1].Failures > 0
 	})
 	if info := again.Peer(b.ID()); info.Failure == "" || info.FailedAt.IsZero() {
-		t.Errorf("got %+v, want why it failed", info)
+		t.Errorf("got %+v, want Failure and FailedAt set", info)
 	}
 }
 
 func TestAddressStoreFails(t *testing.T) {
 	broken := errors.New("broken")
-	store := newMemory()
+	store := newMemoryStore()
 	store.fail = broken
 	if _, err := New(context.Background(), Config{Local: true, Listen: []string{}, Addresses: store}); !errors.Is(err, broken) {
 		t.Errorf("load: got %v, want %v", err, broken)
@@ -251,7 +252,7 @@ func TestAddressStoreFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.fail = broken
-	id := somebody(t)
+	id := newID(t)
 	if err := s.AddAddr(id, at(1), SourceUser); err != nil {
 		t.Fatal(err)
 	}
@@ -260,7 +261,7 @@ func TestAddressStoreFails(t *testing.T) {
 	}
 	store.fail = nil
 	if err := s.book.save(context.Background(), store); err != nil || store.records[id] == nil {
-		t.Errorf("what could not be saved is forgotten: %v", err)
+		t.Errorf("second save: got %v, want the record that the first could not save", err)
 	}
 }
 
@@ -282,7 +283,7 @@ func FuzzAddressRecord(f *testing.F) {
 			t.Fatal(err)
 		}
 		if len(again) > MaxRecord {
-			t.Fatalf("%d bytes, want %d at most", len(again), MaxRecord)
+			t.Fatalf("got %d bytes, want at most %d", len(again), MaxRecord)
 		}
 		back, still, err := decodeRecord(again)
 		if err != nil || len(back) != len(addresses) || still != banned {
@@ -296,23 +297,23 @@ func FuzzAddressRecord(f *testing.F) {
 	})
 }
 
-// TestBanOutlivesAddresses reads a record with addresses of a protocol that nobody
-// here knows, and one out of bounds: the ban and the other address stay.
+// TestBanOutlivesAddresses reads a record with an address of an unknown protocol
+// and one out of bounds: the ban and the other address stay.
 func TestBanOutlivesAddresses(t *testing.T) {
 	data := []byte(`{"banned":true,"addresses":[{"addr":"/ip9/1/carrier-pigeon/2","source":"peer"},` +
 		`{"addr":"/ip4/1.2.3.4/tcp/4","source":"peer","failures":-1},{"addr":"/ip4/1.2.3.4/tcp/5","source":"peer"}]}`)
 	addresses, banned, err := decodeRecord(data)
 	if err != nil || !banned || len(addresses) != 1 || addresses[0].Addr.String() != "/ip4/1.2.3.4/tcp/5" {
-		t.Errorf("got %v, %v, %v, want the address that can be read, and the ban", addresses, banned, err)
+		t.Errorf("got %v, %v, %v, want the valid address and the ban", addresses, banned, err)
 	}
 }
 
-// TestBanIsKept bans peers, of which one is known by addresses too, and opens the
-// swarm again, without closing it in good order.
-func TestBanIsKept(t *testing.T) {
-	store := newMemory()
+// TestBanIsSaved bans peers, one of them with addresses, and opens the swarm again
+// without closing the first.
+func TestBanIsSaved(t *testing.T) {
+	store := newMemoryStore()
 	a, b := local(t, Config{Addresses: store}), local(t, Config{})
-	stranger := somebody(t)
+	stranger := newID(t)
 	connect(t, a, b)
 	for _, id := range []peer.ID{b.ID(), stranger, stranger} {
 		if err := a.Ban(id); err != nil {
@@ -334,23 +335,23 @@ func TestBanIsKept(t *testing.T) {
 	}
 	last := local(t, Config{Addresses: store})
 	if got := last.Banned(); len(got) != 0 {
-		t.Errorf("banned after Unban: got %v, want nobody", got)
+		t.Errorf("banned after Unban: got %v, want none", got)
 	}
 	if err := last.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
-		t.Errorf("connect by the book after Unban: %v", err)
+		t.Errorf("connect with addresses from the book after Unban: %v", err)
 	}
 	for _, bad := range []peer.ID{"", last.ID()} {
 		if err := last.Ban(bad); err == nil {
-			t.Errorf("ban of %q: got no error", string(bad))
+			t.Errorf("ban %q: got no error, want one", string(bad))
 		}
 	}
 }
 
-// TestBanOfLongAddresses bans a peer whose addresses are as long as may be in the
-// book, and longer as text: the ban outlives the swarm.
+// TestBanOfLongAddresses bans a peer whose addresses have the greatest length as
+// bytes, and exceed a record as text: the ban outlives the swarm.
 func TestBanOfLongAddresses(t *testing.T) {
-	store := newMemory()
-	a, long := local(t, Config{Addresses: store}), somebody(t)
+	store := newMemoryStore()
+	a, long := local(t, Config{Addresses: store}), newID(t)
 	for port := range maxAddresses {
 		// A name of 18 bytes with a code of two.
 		addr := at(port+1).String() + strings.Repeat("/p2p-webrtc-direct", (maxAddress-8)/2)
@@ -362,18 +363,18 @@ func TestBanOfLongAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(store.records[long]); n > MaxRecord {
-		t.Errorf("got a record of %d bytes, want %d at most", n, MaxRecord)
+		t.Errorf("got a record of %d bytes, want at most %d", n, MaxRecord)
 	}
 	again := local(t, Config{Addresses: store})
 	if got := again.Banned(); !slices.Equal(got, []peer.ID{long}) {
 		t.Errorf("banned: got %v, want %v", got, long)
 	}
 	if got := again.KnownAddrs(long); len(got) == 0 {
-		t.Error("got none of the peer's addresses, want as many as there's room for")
+		t.Error("got none of the peer's addresses, want as many as fit")
 	}
 }
 
-// TestBansAreBounded refuses what is beyond the bound, and says so.
+// TestBansAreBounded: ban refuses peers beyond the bound.
 func TestBansAreBounded(t *testing.T) {
 	b := newBook(func(peer.ID) bool { return false })
 	for i := range maxBanned {

@@ -17,50 +17,50 @@ import (
 )
 
 const (
-	// broadcastProtocol carries one message a stream: the length of the
-	// topic's name as a varint, the name, the length of the data as a varint,
-	// the data. The receiver closes the stream when it has read them.
+	// broadcastProtocol carries one message in each stream: the length of the
+	// topic's name as a varint, the name, the length of the data as a varint, the
+	// data. The receiver closes the stream when it has read them.
 	broadcastProtocol protocol.ID = "/cairn/broadcast/1.0.0"
 
 	// broadcastTimeout bounds sending to one peer, and receiving from one.
 	broadcastTimeout = 20 * time.Second
 
-	// broadcastPiece is how much of a message there's memory for before it comes,
-	// in bytes, and broadcastPatience how long so much may take: whoever keeps
-	// memory from others has to send as much, again and again.
-	broadcastPiece    = 64 << 10
-	broadcastPatience = 5 * time.Second
+	// broadcastChunk is the part of a message that memory is reserved for before it
+	// arrives, in bytes, and broadcastChunkTimeout the time it may take: a peer
+	// that occupies memory has to keep sending.
+	broadcastChunk        = 64 << 10
+	broadcastChunkTimeout = 5 * time.Second
 
-	// maxBroadcasting is to how many peers a broadcast goes at a time.
-	maxBroadcasting = 16
+	// broadcastParallel bounds the peers that a broadcast is sent to at once.
+	broadcastParallel = 16
 )
 
-// Broadcast sends a message, of MaxMessage bytes at most, straight to each
-// connected peer that speaks our protocol, whether it has opened the topic or
-// not, and nobody passes it on. It returns how many peers have read it whole.
+// Broadcast sends a message of at most MaxMessage bytes directly to each
+// connected peer that has our protocol, whether it has opened the topic or not.
+// Peers do not relay it. It returns how many peers have read the whole message.
 func (s *Swarm) Broadcast(ctx context.Context, topic string, data []byte) (int, error) {
 	switch {
 	case topic == "" || len(topic) > maxTopicName:
 		return 0, fmt.Errorf("swarm: broadcast to %.40q: the name has %d bytes, want 1 to %d", topic, len(topic), maxTopicName)
 	case len(data) > MaxMessage:
-		return 0, fmt.Errorf("swarm: broadcast to %q: %d bytes, more than %d", topic, len(data), MaxMessage)
+		return 0, fmt.Errorf("swarm: broadcast to %q: the message has %d bytes, more than %d", topic, len(data), MaxMessage)
 	case s.ctx.Err() != nil:
 		return 0, fmt.Errorf("swarm: broadcast to %q: %w", topic, ErrClosed)
 	}
 	message := appendBroadcast(nil, topic, data)
 	var sending sync.WaitGroup
 	var reached atomic.Int64
-	room := make(chan struct{}, maxBroadcasting)
+	slots := make(chan struct{}, broadcastParallel)
 	for _, id := range s.net.Peers() {
-		spoken, err := s.host.Peerstore().SupportsProtocols(id, broadcastProtocol)
-		if err != nil || len(spoken) == 0 {
+		supported, err := s.host.Peerstore().SupportsProtocols(id, broadcastProtocol)
+		if err != nil || len(supported) == 0 {
 			continue
 		}
-		room <- struct{}{}
+		slots <- struct{}{}
 		sending.Go(func() {
-			defer func() { <-room }()
+			defer func() { <-slots }()
 			if err := s.sendBroadcast(ctx, id, message); err != nil {
-				s.log.Debug("swarm: a broadcast did not arrive", "peer", id, "topic", topic, "err", err)
+				s.log.Debug("swarm: cannot send a broadcast", "peer", id, "topic", topic, "err", err)
 				return
 			}
 			reached.Add(1)
@@ -73,7 +73,7 @@ func (s *Swarm) Broadcast(ctx context.Context, topic string, data []byte) (int, 
 	return int(reached.Load()), nil
 }
 
-// sendBroadcast sends to one peer and waits until it has read all.
+// sendBroadcast sends a message to one peer and waits until the peer has read it.
 func (s *Swarm) sendBroadcast(ctx context.Context, id peer.ID, message []byte) error {
 	ctx, cancel := context.WithTimeout(ctx, broadcastTimeout)
 	defer cancel()
@@ -82,15 +82,15 @@ func (s *Swarm) sendBroadcast(ctx context.Context, id peer.ID, message []byte) e
 		return err
 	}
 	defer context.AfterFunc(ctx, func() { stream.Reset() })()
-	if err := exchange(stream, message); err != nil {
+	if err := writeAndWait(stream, message); err != nil {
 		stream.Reset()
 		return err
 	}
 	return stream.Close()
 }
 
-// exchange writes the message and waits for the other side to close.
-func exchange(stream network.Stream, message []byte) error {
+// writeAndWait writes a message and waits for the other side to close.
+func writeAndWait(stream network.Stream, message []byte) error {
 	if _, err := stream.Write(message); err != nil {
 		return err
 	}
@@ -99,7 +99,7 @@ func exchange(stream network.Stream, message []byte) error {
 	}
 	switch n, err := stream.Read(make([]byte, 1)); {
 	case n > 0:
-		return errors.New("the peer answered")
+		return errors.New("the peer sent an answer, want none")
 	case err != io.EOF:
 		return err
 	}
@@ -108,21 +108,22 @@ func exchange(stream network.Stream, message []byte) error {
 
 // receiveBroadcast is the handler of broadcastProtocol.
 func (s *Swarm) receiveBroadcast(stream network.Stream) {
-	if !s.enter() {
+	if !s.hold() {
 		stream.Reset()
 		return
 	}
 	defer s.running.Done()
 	from := stream.Conn().RemotePeer()
-	if err := s.takeBroadcast(stream, from); err != nil {
-		s.log.Debug("swarm: a broadcast can't be read", "peer", from, "err", err)
+	if err := s.readAndDeliver(stream, from); err != nil {
+		s.log.Debug("swarm: cannot read a broadcast", "peer", from, "err", err)
 		stream.Reset()
 		return
 	}
 	stream.Close()
 }
 
-func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
+// readAndDeliver reads a broadcast from a stream and delivers it.
+func (s *Swarm) readAndDeliver(stream network.Stream, from peer.ID) error {
 	end := time.Now().Add(broadcastTimeout)
 	if err := stream.SetDeadline(end); err != nil {
 		return err
@@ -134,7 +135,7 @@ func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
 			return err
 		}
 		reserved += n
-		late := time.Now().Add(broadcastPatience)
+		late := time.Now().Add(broadcastChunkTimeout)
 		if late.After(end) {
 			late = end
 		}
@@ -149,8 +150,8 @@ func (s *Swarm) takeBroadcast(stream network.Stream, from peer.ID) error {
 	if data == nil {
 		return nil
 	}
-	if asked, ok := s.gossip.valid(ctx, topic, m); ok {
-		s.gossip.deliver(topic, m, asked)
+	if validators, ok := s.gossip.validate(ctx, topic, m); ok {
+		s.gossip.deliver(topic, m, validators)
 	}
 	return nil
 }
@@ -162,9 +163,9 @@ func appendBroadcast(to []byte, topic string, data []byte) []byte {
 	return append(to, data...)
 }
 
-// readBroadcast reads a message, which must be all that comes. If nobody has the
-// topic open, the data are thrown away, and nil returned. Next is asked before each
-// piece of them, and before the end, for room for so many bytes more.
+// readBroadcast reads a message and the end of the stream. If the topic is not
+// open, it discards the data and returns nil. It calls next before each chunk of
+// data, and before the end, to reserve memory for n more bytes.
 func readBroadcast(from io.Reader, isOpen func(topic string) bool, next func(n int) error) (topic string, data []byte, err error) {
 	r := bufio.NewReader(from)
 	n, err := readLength(r, maxTopicName)
@@ -183,7 +184,7 @@ func readBroadcast(from io.Reader, isOpen func(topic string) bool, next func(n i
 		return "", nil, fmt.Errorf("data: %w", err)
 	}
 	if isOpen(topic) {
-		data, err = readPieces(r, n, next)
+		data, err = readChunks(r, n, next)
 	} else {
 		_, err = io.CopyN(io.Discard, r, int64(n))
 	}
@@ -191,18 +192,18 @@ func readBroadcast(from io.Reader, isOpen func(topic string) bool, next func(n i
 		return "", nil, fmt.Errorf("data: %w", err)
 	}
 	if _, err := r.ReadByte(); err != io.EOF {
-		return "", nil, errors.New("more follows the data")
+		return "", nil, errors.New("the stream goes on after the data")
 	}
 	return topic, data, nil
 }
 
-// readPieces reads n bytes. There's room for twice as many at most as have come.
-func readPieces(r io.Reader, n int, next func(n int) error) ([]byte, error) {
+// readChunks reads n bytes. It allocates at most twice as much as has arrived.
+func readChunks(r io.Reader, n int, next func(n int) error) ([]byte, error) {
 	data := []byte{}
 	for len(data) < n {
 		grow := 0
 		if len(data) == cap(data) {
-			grow = min(max(len(data), broadcastPiece), n-len(data))
+			grow = min(max(len(data), broadcastChunk), n-len(data))
 		}
 		if err := next(grow); err != nil {
 			return nil, err
@@ -211,7 +212,7 @@ func readPieces(r io.Reader, n int, next func(n int) error) ([]byte, error) {
 			data = append(make([]byte, 0, len(data)+grow), data...)
 		}
 		at := len(data)
-		data = data[:at+min(broadcastPiece, cap(data)-at)]
+		data = data[:at+min(broadcastChunk, cap(data)-at)]
 		if _, err := io.ReadFull(r, data[at:]); err != nil {
 			return nil, err
 		}
@@ -219,11 +220,11 @@ func readPieces(r io.Reader, n int, next func(n int) error) ([]byte, error) {
 	return data, next(0)
 }
 
-// readLength reads a length, which may be at most most.
-func readLength(r io.ByteReader, most uint64) (int, error) {
+// readLength reads a length of at most limit bytes.
+func readLength(r io.ByteReader, limit uint64) (int, error) {
 	n, err := varint.ReadUvarint(r)
-	if err == nil && n > most {
-		err = fmt.Errorf("%d bytes, more than %d", n, most)
+	if err == nil && n > limit {
+		err = fmt.Errorf("%d bytes, more than %d", n, limit)
 	}
 	return int(n), err
 }

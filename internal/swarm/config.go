@@ -10,51 +10,51 @@ import (
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
-// A Config says what a Swarm is like. The zero Config is a public node with a
-// new identity that listens on port 4001.
+// A Config configures a Swarm. The zero Config is a public node with a new
+// identity that listens on port 4001.
 type Config struct {
 	// Identity is the node's private key. nil: a new Ed25519 key.
 	Identity crypto.PrivKey
 
-	// Listen is where to listen, as multiaddrs. nil: TCP, QUIC, WebTransport
-	// and WebSocket on port 4001 of all interfaces (with a PSK, TCP alone).
-	// Empty and not nil: nowhere.
+	// Listen lists the multiaddrs to listen on. nil: TCP, QUIC, WebTransport and
+	// WebSocket on port 4001 of all interfaces (with a PSK, TCP only). Empty and
+	// not nil: none.
 	Listen []string
 
-	// PSK is the pre-shared key of a private network, 32 bytes: only who has
-	// it can connect, over TCP or WebSocket. nil: the public network.
+	// PSK is the pre-shared key of a private network, 32 bytes. Only peers that
+	// have it can connect, over TCP or WebSocket. nil: the public network.
 	PSK []byte
 
-	// Connections is how many may be open at once. Above two thirds of it, the
-	// least useful are closed now and then. 0: 96, which a home router bears.
+	// Connections bounds the open connections. Above two thirds of it, the least
+	// useful are closed from time to time. 0: 96, which a home router bears.
 	Connections int
 
-	// Local leaves out what is for the world outside: UPnP, relays, hole
+	// Local switches off what serves the world outside: UPnP, relays, hole
 	// punching, AutoNAT, learning our address from peers.
 	Local bool
 
-	// MDNS finds peers in the local network, is found, and connects.
+	// MDNS finds peers in the local network and connects to them, and announces
+	// this node there.
 	MDNS bool
 
-	// UserAgent is how the node introduces itself. "": "cairn".
+	// UserAgent is the name of the program that peers see. "": "cairn".
 	UserAgent string
 
 	// Addresses keeps the address book. nil: it is lost on Close.
 	Addresses AddressStore
 
-	// Redial is how long to wait before a protected peer that went is dialled
-	// again; the wait doubles with each failure, up to ten minutes. 0: one
-	// second.
+	// Redial is the wait before a lost protected peer is dialled again; it doubles
+	// with each failure, up to ten minutes. 0: one second.
 	Redial time.Duration
 
-	// Logger is told what happens. nil: silent.
+	// Logger logs what fails in the background. nil: silent.
 	Logger *slog.Logger
 
-	// noPortMap leaves out UPnP, which asks all of the local network.
+	// noPortMap switches off UPnP, which asks all of the local network.
 	noPortMap bool
 
-	// relaysEvery is how often AutoRelay may ask for relays anew. 0:
-	// standardRelaysEvery.
+	// relaysEvery is the interval at which AutoRelay may ask for relays again. 0:
+	// defaultRelaysEvery.
 	relaysEvery time.Duration
 
 	// simulated makes the host's network a simulated one.
@@ -66,7 +66,7 @@ const (
 	// connections of the whole household, and slow down well before.
 	defaultConnections = 96
 
-	// defaultPort is the one that IPFS nodes use.
+	// defaultPort is the port of IPFS nodes.
 	defaultPort = 4001
 
 	defaultRedial = time.Second
@@ -75,11 +75,11 @@ const (
 	pskSize = 32
 )
 
-// ErrClosed: the swarm was closed.
+// ErrClosed means that the swarm was closed.
 var ErrClosed = errors.New("swarm is closed")
 
-// withDefaults returns the config with each zero replaced, or says what is
-// wrong with it.
+// withDefaults returns the config with zero fields set, or an error if it is
+// invalid.
 func (c Config) withDefaults() (Config, error) {
 	if c.Identity == nil {
 		key, err := NewKey()
@@ -89,10 +89,10 @@ func (c Config) withDefaults() (Config, error) {
 		c.Identity = key
 	}
 	if n := len(c.PSK); n != 0 && n != pskSize {
-		return c, fmt.Errorf("swarm: the pre-shared key has %d bytes, want %d", n, pskSize)
+		return c, fmt.Errorf("swarm: invalid pre-shared key of %d bytes: want %d", n, pskSize)
 	}
 	if c.Connections < 0 {
-		return c, fmt.Errorf("swarm: %d connections allowed, want at least 1", c.Connections)
+		return c, fmt.Errorf("swarm: invalid limit of %d connections: want at least 1", c.Connections)
 	}
 	if c.Connections == 0 {
 		c.Connections = defaultConnections
@@ -104,7 +104,7 @@ func (c Config) withDefaults() (Config, error) {
 		c.Redial = defaultRedial
 	}
 	if c.relaysEvery <= 0 {
-		c.relaysEvery = standardRelaysEvery
+		c.relaysEvery = defaultRelaysEvery
 	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -112,13 +112,13 @@ func (c Config) withDefaults() (Config, error) {
 	return c, nil
 }
 
-// defaultListen is where to listen if nothing was said.
+// defaultListen returns the addresses to listen on by default.
 func defaultListen(private bool) []string {
 	var all []string
 	for _, ip := range []string{"/ip4/0.0.0.0", "/ip6/::"} {
 		all = append(all, fmt.Sprintf("%s/tcp/%d", ip, defaultPort))
 		if private {
-			continue // TCP and WebSocket can't share a port behind a key
+			continue // with a PSK, TCP and WebSocket can't share a port
 		}
 		all = append(all,
 			fmt.Sprintf("%s/tcp/%d/ws", ip, defaultPort),

@@ -14,19 +14,19 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// Errors of Connect, to be tested for with errors.Is.
+// Errors of Connect to test for with errors.Is.
 var (
-	// ErrBanned: the peer is banned here.
+	// ErrBanned means that this node has banned the peer.
 	ErrBanned = errors.New("the peer is banned")
-	// ErrFull: as many connections are open as may be, and all are in use.
+	// ErrFull means that Config.Connections are open, and all are in use.
 	ErrFull = errors.New("too many connections are open")
 )
 
-// dialTimeout bounds a dial that nobody waits for.
+// dialTimeout bounds a dial in the background.
 const dialTimeout = 30 * time.Second
 
-// AddAddr tells the address book where a peer may be found. A protected peer
-// that isn't connected is dialled at once if the address is new.
+// AddAddr adds an address of a peer to the address book. If it is new and the
+// peer is protected but not connected, the swarm dials at once.
 func (s *Swarm) AddAddr(id peer.ID, addr ma.Multiaddr, source Source) error {
 	bad := func(why string) error {
 		return fmt.Errorf("swarm: add address %s of %s: %s", addr, id, why)
@@ -37,15 +37,15 @@ func (s *Swarm) AddAddr(id peer.ID, addr ma.Multiaddr, source Source) error {
 	at, of := peer.SplitAddr(addr)
 	switch {
 	case at == nil:
-		return bad("no address before the peer id")
+		return bad("it has only a peer id")
 	case of != "" && of != id:
-		return bad("it is another peer's")
+		return bad("it belongs to another peer")
 	case len(at.Bytes()) > maxAddress:
-		return bad(fmt.Sprintf("more than %d bytes", maxAddress))
+		return bad(fmt.Sprintf("it has more than %d bytes", maxAddress))
 	case len(source) > maxSource:
 		return bad(fmt.Sprintf("the source has more than %d bytes", maxSource))
 	case id == s.ID():
-		return bad("it is our own")
+		return bad("it belongs to this node")
 	}
 	if s.book.add(id, at, source, time.Now()) {
 		s.wake(id, true)
@@ -53,18 +53,19 @@ func (s *Swarm) AddAddr(id peer.ID, addr ma.Multiaddr, source Source) error {
 	return nil
 }
 
-// KnownAddrs returns what the address book has of a peer, best first, at most
-// 16.
+// KnownAddrs returns the peer's addresses in the address book, best first, at
+// most 16.
 func (s *Swarm) KnownAddrs(id peer.ID) []Address { return s.book.known(id) }
 
-// Known lists the peers that the address book has, in no order, at most 1,024.
+// Known returns the peers that have addresses in the address book, unordered, at
+// most 1,024.
 func (s *Swarm) Known() []peer.ID { return s.book.ids() }
 
-// Connect opens a connection with a peer, at the addresses given or any that
-// the address book has, if there is none yet. One through a relay, which bears
-// no blocks, is one where no direct one can be had. When it returns it is known
-// what the peer speaks. Errors: ErrBanned, ErrFull, ErrClosed, what each dial
-// met with.
+// Connect connects to a peer, at the given addresses or those in the address book,
+// if it isn't connected yet. A connection through a relay, which carries no
+// blocks, counts only if there can be no direct one. When Connect returns, the
+// peer's protocols are known. Errors: ErrBanned, ErrFull, ErrClosed, or the error
+// of each dial.
 func (s *Swarm) Connect(ctx context.Context, p peer.AddrInfo) error {
 	err := s.connect(ctx, p)
 	if err != nil {
@@ -81,12 +82,12 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 		return ErrBanned
 	}
 	if s.net.Connectedness(p.ID) == network.Connected {
-		return s.identified(ctx, p.ID)
+		return s.waitIdentified(ctx, p.ID)
 	}
-	if s.gater.full() {
+	if s.gater.isFull() {
 		s.trimmer.TrimOpenConns(ctx)
 	}
-	// Who calls wants to try, whatever happened a moment ago.
+	// An explicit call tries again, whatever the last dial did.
 	s.net.Backoff().Clear(p.ID)
 	at := peer.AddrInfo{ID: p.ID, Addrs: append(s.book.dialable(p.ID, time.Now()), p.Addrs...)}
 	relayed := s.net.Connectedness(p.ID) == network.Limited
@@ -95,31 +96,31 @@ func (s *Swarm) connect(ctx context.Context, p peer.AddrInfo) error {
 		if !slices.ContainsFunc(at.Addrs, isDirect) {
 			return nil
 		}
-		// Else the host takes what there is for good enough.
+		// Otherwise the host would be content with the relayed connection.
 		dialling = network.WithForceDirectDial(ctx, "cairn")
 	}
 	err := s.host.Connect(dialling, at)
 	if err == nil {
 		return nil
 	}
-	s.learnFailure(ctx, p.ID, err)
+	s.recordFailure(ctx, p.ID, err)
 	switch {
 	case relayed && ctx.Err() == nil && s.net.Connectedness(p.ID) != network.NotConnected:
 		return nil
 	case s.ctx.Err() != nil:
 		return ErrClosed
 	case !errors.Is(err, libp2pswarm.ErrGaterDisallowedConnection):
-	case s.book.isBanned(p.ID): // since a moment ago
+	case s.book.isBanned(p.ID): // banned during the dial
 		return ErrBanned
-	default: // there may be room again by now
+	default: // it was full; by now it may not be
 		return fmt.Errorf("%w: %d", ErrFull, s.config.Connections)
 	}
 	return err
 }
 
-// identified waits until a peer that is connected, maybe since a moment ago, has
-// said what it speaks, or has failed to. Whoever dials waits for that anyway.
-func (s *Swarm) identified(ctx context.Context, id peer.ID) error {
+// waitIdentified waits until a connected peer has sent its protocols (identify),
+// or has failed to. A dial waits for that anyway.
+func (s *Swarm) waitIdentified(ctx context.Context, id peer.ID) error {
 	ids := s.host.(interface{ IDService() identify.IDService }).IDService()
 	for _, c := range s.net.ConnsToPeer(id) {
 		select {
@@ -131,19 +132,19 @@ func (s *Swarm) identified(ctx context.Context, id peer.ID) error {
 	return nil
 }
 
-// isDirect tells whether an address goes through no relay.
+// isDirect reports whether an address leads through no relay.
 func isDirect(addr ma.Multiaddr) bool {
 	_, err := addr.ValueForProtocol(ma.P_CIRCUIT)
 	return err != nil
 }
 
-// learnFailure tells the address book of the addresses that did not answer.
-func (s *Swarm) learnFailure(ctx context.Context, id peer.ID, err error) {
+// recordFailure records in the address book which addresses failed.
+func (s *Swarm) recordFailure(ctx context.Context, id peer.ID, err error) {
 	if ctx.Err() != nil || s.ctx.Err() != nil {
-		return // our doing
+		return // canceled here
 	}
 	now := time.Now()
-	s.book.blame(id, err, now)
+	s.book.setFailure(id, err, now)
 	var dial *libp2pswarm.DialError
 	if !errors.As(err, &dial) {
 		return
@@ -152,7 +153,7 @@ func (s *Swarm) learnFailure(ctx context.Context, id peer.ID, err error) {
 		switch {
 		case errors.Is(e.Cause, context.Canceled), errors.Is(e.Cause, network.ErrResourceLimitExceeded),
 			errors.Is(e.Cause, libp2pswarm.ErrDialBackoff), errors.Is(e.Cause, libp2pswarm.ErrGaterDisallowedConnection):
-			continue // our doing
+			continue // refused here
 		}
 		if at, _ := peer.SplitAddr(e.Address); at != nil {
 			s.book.fail(id, at, now)
@@ -160,8 +161,7 @@ func (s *Swarm) learnFailure(ctx context.Context, id peer.ID, err error) {
 	}
 }
 
-// Disconnect closes all connections with a peer. A protected one is dialled
-// again.
+// Disconnect closes all connections to a peer. A protected peer is dialled again.
 func (s *Swarm) Disconnect(id peer.ID) error {
 	if err := s.net.ClosePeer(id); err != nil {
 		return fmt.Errorf("swarm: disconnect from %s: %w", id, err)
@@ -169,14 +169,14 @@ func (s *Swarm) Disconnect(id peer.ID) error {
 	return nil
 }
 
-// Ban refuses a peer from now on, in both directions, also after a restart if
-// there is an AddressStore, and closes its connections.
+// Ban closes the connections to a peer and refuses new ones in both directions;
+// with an AddressStore, also after a restart.
 func (s *Swarm) Ban(id peer.ID) error {
 	if err := id.Validate(); err != nil || id == s.ID() {
-		return fmt.Errorf("swarm: ban %q: it is no peer", string(id))
+		return fmt.Errorf("swarm: ban %q: want the id of another peer", string(id))
 	}
 	if !s.book.ban(id) {
-		return fmt.Errorf("swarm: ban %s: %d are banned already", id, maxBanned)
+		return fmt.Errorf("swarm: ban %s: %d peers are banned already", id, maxBanned)
 	}
 	return errors.Join(s.Disconnect(id), s.saveBook())
 }
@@ -188,11 +188,10 @@ func (s *Swarm) Unban(id peer.ID) error {
 	return s.saveBook()
 }
 
-// Banned lists the peers that are banned, in the order of their ids, at most
-// 16,384.
-func (s *Swarm) Banned() []peer.ID { return s.book.bans() }
+// Banned returns the banned peers, in the order of their ids, at most 16,384.
+func (s *Swarm) Banned() []peer.ID { return s.book.listBanned() }
 
-// saveBook saves what has changed, where there's a place for it.
+// saveBook saves the address book, if there is an AddressStore.
 func (s *Swarm) saveBook() error {
 	if s.config.Addresses == nil {
 		return nil
@@ -200,10 +199,10 @@ func (s *Swarm) saveBook() error {
 	return s.book.save(s.ctx, s.config.Addresses)
 }
 
-// Prune forgets the peers of the address book that neither answered nor were
-// heard of for as long as age, and tells how many that were; and if more than
-// two thirds of the connections allowed are open, it closes the least useful.
-// Protected peers, and those that the operator added, stay.
+// Prune drops the peers of the address book that were neither reached nor
+// reported for as long as age, and returns their number. If more than two thirds
+// of Config.Connections are open, it closes the least useful. It keeps protected
+// peers, and those that the operator added.
 func (s *Swarm) Prune(ctx context.Context, age time.Duration) int {
 	s.trimmer.TrimOpenConns(ctx)
 	return s.book.prune(time.Now().Add(-age))

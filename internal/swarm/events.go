@@ -10,23 +10,23 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// EventKind says what happened.
+// An EventKind says what happened.
 type EventKind int
 
 // The kinds of event.
 const (
-	// EventConnected: the first connection with Peer is open.
+	// EventConnected: the first connection to Peer has opened.
 	EventConnected EventKind = iota + 1
-	// EventDisconnected: the last connection with Peer is closed.
+	// EventDisconnected: the last connection to Peer has closed.
 	EventDisconnected
 	// EventListening: the swarm listens on Addr.
 	EventListening
-	// EventNotListening: it no longer does.
+	// EventNotListening: the swarm no longer listens on Addr.
 	EventNotListening
-	// EventExternal: peers outside can reach the swarm at Addr, as one of them
-	// found, or as AddExternal says.
+	// EventExternal: peers outside can reach the swarm at Addr, as AutoNAT found or
+	// AddExternal set.
 	EventExternal
-	// EventNotExternal: they no longer can.
+	// EventNotExternal: Addr is no longer external.
 	EventNotExternal
 	// EventDiscovered: Peer was found in the local network.
 	EventDiscovered
@@ -54,26 +54,26 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event %d", int(k))
 }
 
-// An Event is something that happened to the swarm.
+// An Event is a change in the swarm.
 type Event struct {
 	Kind EventKind
 	Peer peer.ID
 	Addr ma.Multiaddr
-	// Lost is how many events before this one were dropped, because nobody
-	// took them in time.
+	// Lost counts the events before this one that were dropped because the
+	// subscriber was slow.
 	Lost uint64
 }
 
-// maxEvents bounds what waits for a listener that is slow: a few times as many
-// as there are connections.
+// maxEvents bounds the queue of a slow subscriber: a few times the number of
+// connections.
 const maxEvents = 512
 
 func newHub() *events.Hub[Event] {
 	return events.New(maxEvents, func(e *Event, lost uint64) { e.Lost = lost })
 }
 
-// Events returns what happens from the call on, until the context ends or the
-// swarm closes. Last it yields the error that ended it: the context's, or
-// ErrClosed. A slow subscriber loses events; the next one says how many. The
-// subscription starts with the call and ends with the iteration or the context.
+// Events subscribes to events. The subscription begins with the call, and ends
+// with the iteration, with the context, or when the swarm closes. The error that
+// ended it is yielded last: the context's, or ErrClosed. A slow subscriber loses
+// events; Event.Lost of the next one counts them.
 func (s *Swarm) Events(ctx context.Context) iter.Seq2[Event, error] { return s.events.Subscribe(ctx) }

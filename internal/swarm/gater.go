@@ -10,52 +10,52 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A gater decides who may connect: nobody who is banned, and no more than a
-// number of connections at a time.
+// A gater refuses banned peers, and connections beyond a limit.
 type gater struct {
 	self peer.ID
-	// most is how many connections may be open; inbound ones leave some room
-	// for those that we want ourselves.
-	most, mostInbound int
-	isBanned          func(peer.ID) bool
+	// limit bounds the open connections; inbound ones have a lower limit, which
+	// leaves room for those that we dial.
+	limit, inboundLimit int
+	isBanned            func(peer.ID) bool
 
-	mu   sync.Mutex                // guards what follows
-	open map[network.Conn]struct{} // let through, and not closed yet
+	mu   sync.Mutex                // guards the following
+	open map[network.Conn]struct{} // admitted, and not closed yet
 }
 
-func newGater(self peer.ID, most int, isBanned func(peer.ID) bool) *gater {
+func newGater(self peer.ID, limit int, isBanned func(peer.ID) bool) *gater {
 	return &gater{
-		self:        self,
-		most:        most,
-		mostInbound: most - most/8,
-		isBanned:    isBanned,
-		open:        make(map[network.Conn]struct{}),
+		self:         self,
+		limit:        limit,
+		inboundLimit: limit - limit/8,
+		isBanned:     isBanned,
+		open:         make(map[network.Conn]struct{}),
 	}
 }
 
-// full tells whether one more connection of ours would be refused.
-func (g *gater) full() bool {
+// isFull reports whether the gater would refuse one more outbound connection.
+func (g *gater) isFull() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return !g.room(g.most)
+	return !g.hasRoom(g.limit)
 }
 
-// room tells whether fewer than most connections are open; g.mu is held.
-func (g *gater) room(most int) bool {
-	if len(g.open) < most {
+// hasRoom reports whether fewer than limit connections are open. The caller holds
+// g.mu.
+func (g *gater) hasRoom(limit int) bool {
+	if len(g.open) < limit {
 		return true
 	}
-	// One that was let through may have failed before anybody heard of it.
+	// An admitted connection may have failed before libp2p reported it.
 	for c := range g.open {
 		if c.IsClosed() {
 			delete(g.open, c)
 		}
 	}
-	return len(g.open) < most
+	return len(g.open) < limit
 }
 
-// closed is told of each connection that ends.
-func (g *gater) closed(c network.Conn) {
+// remove removes a connection that has closed.
+func (g *gater) remove(c network.Conn) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	delete(g.open, c)
@@ -67,12 +67,12 @@ func (g *gater) InterceptPeerDial(id peer.ID) bool { return !g.isBanned(id) }
 // InterceptAddrDial implements connmgr.ConnectionGater.
 func (g *gater) InterceptAddrDial(id peer.ID, _ ma.Multiaddr) bool { return !g.isBanned(id) }
 
-// InterceptAccept implements connmgr.ConnectionGater. It refuses before any
-// handshake is paid for.
+// InterceptAccept implements connmgr.ConnectionGater. It refuses connections
+// before they cost a handshake.
 func (g *gater) InterceptAccept(network.ConnMultiaddrs) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.room(g.mostInbound)
+	return g.hasRoom(g.inboundLimit)
 }
 
 // InterceptSecured implements connmgr.ConnectionGater.
@@ -85,16 +85,16 @@ func (g *gater) InterceptUpgraded(c network.Conn) (bool, control.DisconnectReaso
 	if c.LocalPeer() != g.self {
 		return true, 0 // AutoNAT dials from a host of its own
 	}
-	most := g.most
+	limit := g.limit
 	if c.Stat().Direction == network.DirInbound {
-		most = g.mostInbound
+		limit = g.inboundLimit
 	}
 	if g.isBanned(c.RemotePeer()) {
 		return false, 0
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if !g.room(most) {
+	if !g.hasRoom(limit) {
 		return false, 0
 	}
 	g.open[c] = struct{}{}

@@ -15,11 +15,11 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// TestHolePunching has two swarms behind firewalls that let in nothing unasked
-// for. One finds relays among its peers and announces itself there, the other
-// calls it through one of them, and in the end they have a direct connection: each
-// has called the other at the same time, so that both firewalls took the other's
-// packets for answers.
+// TestHolePunching has two swarms behind firewalls that admit only answers. One
+// finds relays among its peers and announces addresses at them, the other dials it
+// through a relay, and in the end they have a direct connection: each dials the
+// other at the same time, so that both firewalls take the other's packets for
+// answers.
 func TestHolePunching(t *testing.T) {
 	walls := simnet.NewWalls()
 	t.Cleanup(func() {
@@ -28,7 +28,7 @@ func TestHolePunching(t *testing.T) {
 		}
 	})
 	var relays []host.Host
-	for range 4 { // AutoRelay waits for as many before it chooses
+	for range 4 { // AutoRelay waits for four before it chooses
 		listen, quic := walls.Place(true)
 		h, err := libp2p.New(quic, libp2p.ListenAddrStrings(listen), libp2p.Transport(libp2pquic.NewTransport),
 			libp2p.DisableMetrics(), libp2p.DisableRelay())
@@ -54,7 +54,7 @@ func TestHolePunching(t *testing.T) {
 	}
 	a, b, stranger := walled(relays...), walled(relays...), walled()
 	var direct, relayed []ma.Multiaddr
-	eventually(t, "the swarm announces itself at a relay", func() bool {
+	eventually(t, "the swarm announces an address at a relay", func() bool {
 		direct, relayed = nil, nil
 		for _, addr := range b.AddrInfo().Addrs {
 			if isDirect(addr) {
@@ -66,22 +66,22 @@ func TestHolePunching(t *testing.T) {
 		return len(relayed) > 0
 	})
 	if len(direct) == 0 {
-		t.Fatalf("addresses: got %v, want one where it listens, too", relayed)
+		t.Fatalf("addresses: got %v, want a direct one, too", relayed)
 	}
 
-	// Where it listens nobody reaches it.
+	// Its direct address can't be reached.
 	before := walls.Dropped()
 	ctx, cancel := context.WithCancel(soon(t))
 	failed := make(chan error, 1)
 	go func() { failed <- stranger.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: direct}) }()
-	eventually(t, "the firewall drops a call", func() bool { return walls.Dropped() > before })
+	eventually(t, "the firewall drops a packet", func() bool { return walls.Dropped() > before })
 	cancel()
 	if err := <-failed; err == nil {
-		t.Fatal("a stranger got through the firewall")
+		t.Fatal("a stranger connected through the firewall")
 	}
 
 	for _, s := range []*Swarm{a, b} {
-		eventually(t, "it punches holes, as it has an address", func() bool {
+		eventually(t, "hole punching has started", func() bool {
 			return slices.Contains(s.host.Mux().Protocols(), holepunch.Protocol)
 		})
 	}
@@ -98,7 +98,7 @@ func TestHolePunching(t *testing.T) {
 			return p.Connections > 0 && !p.Relayed
 		})
 		if _, err := s.Peer(other.ID()).Addr.ValueForProtocol(ma.P_QUIC_V1); err != nil {
-			t.Errorf("got a connection to %s, want QUIC", s.Peer(other.ID()).Addr)
+			t.Errorf("got a connection to %s, want one over QUIC", s.Peer(other.ID()).Addr)
 		}
 	}
 }

@@ -21,7 +21,7 @@ func NewKey() (crypto.PrivKey, error) {
 }
 
 // MarshalKey returns the private key as the protobuf of libp2p's peer id
-// specification, the one that Kubo keeps (there in base64, as Identity.PrivKey).
+// specification. Kubo has the same bytes, in base64, as Identity.PrivKey.
 func MarshalKey(key crypto.PrivKey) ([]byte, error) {
 	data, err := crypto.MarshalPrivateKey(key)
 	if err != nil {
@@ -33,7 +33,7 @@ func MarshalKey(key crypto.PrivKey) ([]byte, error) {
 // UnmarshalKey is the inverse of MarshalKey.
 func UnmarshalKey(data []byte) (crypto.PrivKey, error) {
 	if len(data) > maxKey {
-		return nil, fmt.Errorf("swarm: unmarshal private key: %d bytes, more than %d", len(data), maxKey)
+		return nil, fmt.Errorf("swarm: unmarshal private key: it has %d bytes, more than %d", len(data), maxKey)
 	}
 	key, err := crypto.UnmarshalPrivateKey(data)
 	if err != nil {

@@ -13,101 +13,101 @@ import (
 )
 
 const (
-	// unreadEach is how many bytes of memory may be held of what a peer has sent
-	// and nobody has read yet; then its connections aren't read from. It is no
-	// bound to how fast a peer may send: what is on its way isn't here.
-	unreadEach = 1 << 20
-	// unreadInAll is how many may be held of all peers; unreadSpare is what a
-	// peer may always have, two frames, so that a few can't keep the others from
-	// being heard.
-	unreadInAll = 32 << 20
-	unreadSpare = 2 * (64<<10 + frameOverhead)
-	// unreadPatience is how long a connection isn't read from before it is
-	// closed: whoever reads here is quicker, unless the peer keeps it from it.
-	unreadPatience = 30 * time.Second
+	// maxUnreadPeer bounds the memory that holds unread bytes of one peer; beyond
+	// it, its connections are not read. It does not bound how fast a peer sends:
+	// bytes in flight don't count.
+	maxUnreadPeer = 1 << 20
+	// maxUnreadTotal bounds the memory for all peers. unreadReserve is what each
+	// peer may always have, two frames, so that a few peers can't block the others.
+	maxUnreadTotal = 32 << 20
+	unreadReserve  = 2 * (64<<10 + frameOverhead)
+	// unreadTimeout is how long a connection stays unread before it is closed: our
+	// readers are quicker unless the peer makes them wait.
+	unreadTimeout = 30 * time.Second
 
-	// acceptBacklog is how many streams of a connection may wait for our taking
-	// notice of them: more than one peer may have.
+	// acceptBacklog bounds the streams of a connection that wait to be accepted:
+	// more than one peer may have.
 	acceptBacklog = 2 * peerStreams
 
-	// frameOverhead is what yamux needs to keep a frame, besides its bytes.
+	// frameOverhead is the memory that yamux uses for a frame besides its bytes.
 	frameOverhead = 64
 )
 
-// errUnread ends a connection whose peer sends more than anybody here reads.
+// errUnread ends a connection whose peer sends more than our readers read.
 var errUnread = errors.New("the peer has sent too much that was not read for too long")
 
-// errAgain ends a connection whose peer opens a stream by the number of one before:
-// nobody may (yamux, "StreamID Field").
-var errAgain = errors.New("the peer has opened a stream twice")
+// errReopened ends a connection whose peer opens a stream with a number that it
+// has used before, which yamux forbids ("StreamID Field").
+var errReopened = errors.New("the peer has opened a stream twice")
 
-// An inbox counts what peers have sent on the streams they opened, over all of
-// their connections with yamux, until it is read.
+// An inbox counts the unread bytes on streams that peers opened, over all
+// connections with yamux.
 type inbox struct {
-	mu   sync.Mutex // guards the following, and all of its connections
-	all  int
-	each map[peer.ID]*unread
-	room sync.Cond // something was read
-	// waiting are the connections that aren't read from just now.
+	mu    sync.Mutex // guards the following, and the counts of its connections
+	total int
+	peers map[peer.ID]*peerInbox
+	freed sync.Cond // some bytes were read
+	// waiting counts the connections that wait for memory.
 	waiting int
 }
 
-// unread is what one peer has sent; gone with its last connection.
-type unread struct {
+// A peerInbox counts the unread bytes of one peer. It goes with the peer's last
+// connection.
+type peerInbox struct {
 	bytes int
 	conns int
 }
 
 func newInbox() *inbox {
-	in := &inbox{each: make(map[peer.ID]*unread)}
-	in.room.L = &in.mu
+	in := &inbox{peers: make(map[peer.ID]*peerInbox)}
+	in.freed.L = &in.mu
 	return in
 }
 
-// conn returns the secured connection to a peer as yamux is to read it; end says
-// that this won't be.
-func (in *inbox) conn(c net.Conn, id peer.ID, server bool) *countedConn {
+// newConn wraps a secured connection to a peer, for yamux. If yamux does not take
+// it, the caller calls finish.
+func (in *inbox) newConn(c net.Conn, id peer.ID, server bool) *countedConn {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	u := in.each[id]
+	u := in.peers[id]
 	if u == nil {
-		u = &unread{}
-		in.each[id] = u
+		u = &peerInbox{}
+		in.peers[id] = u
 	}
 	u.conns++
-	// Who dialled gives its streams odd numbers.
-	theirs := uint32(0)
+	// The side that dialled gives its streams odd numbers.
+	parity := uint32(0)
 	if server {
-		theirs = 1
+		parity = 1
 	}
-	return &countedConn{Conn: c, in: in, peer: id, theirs: theirs, unread: u, streams: make(map[uint32]*inStream)}
+	return &countedConn{Conn: c, in: in, peer: id, parity: parity, unread: u, streams: make(map[uint32]*inStream)}
 }
 
-// A countedConn is a connection that yamux reads from. It reads along: the frames
-// of https://github.com/hashicorp/yamux/blob/master/spec.md.
+// A countedConn is a connection that yamux reads from. It parses the frames that
+// pass: https://github.com/hashicorp/yamux/blob/master/spec.md.
 type countedConn struct {
 	net.Conn
 	in     *inbox
 	peer   peer.ID
-	theirs uint32 // the parity of streams that the peer opens
+	parity uint32 // of the numbers of streams that the peer opens
 
 	// For Read, which one goroutine calls.
 	header [yamuxHeader]byte
-	passed int    // bytes of the header that were passed on
-	left   uint32 // bytes of the frame's data that were not
+	passed int    // bytes of the header that Read has returned
+	left   uint32 // bytes of the frame's data that it has not
 
 	// Guarded by in.mu:
-	unread   *unread
-	streams  map[uint32]*inStream // those opened by the peer
-	order    []*inStream          // of them, those not accepted yet
+	unread   *peerInbox
+	streams  map[uint32]*inStream // opened by the peer
+	order    []*inStream          // the ones not accepted yet, in order
 	finished bool
 }
 
 // An inStream is a stream that the peer opened.
 type inStream struct {
 	id    uint32
-	bytes int  // sent and not read
-	extra int  // of memory held besides
+	bytes int  // unread
+	extra int  // memory held besides
 	reset bool // by the peer
 }
 
@@ -120,7 +120,7 @@ const (
 	yamuxRST    = 8
 )
 
-// Read implements net.Conn. It waits before a frame that is too much.
+// Read implements net.Conn. It waits before a frame that exceeds the bounds.
 func (c *countedConn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -132,7 +132,7 @@ func (c *countedConn) Read(p []byte) (int, error) {
 		if _, err := io.ReadFull(c.Conn, c.header[:]); err != nil {
 			return 0, err
 		}
-		if err := c.frame(); err != nil {
+		if err := c.countFrame(); err != nil {
 			return 0, err
 		}
 	}
@@ -146,27 +146,27 @@ func (c *countedConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// frame notes what a header says.
-func (c *countedConn) frame() error {
+// countFrame counts the frame whose header was read.
+func (c *countedConn) countFrame() error {
 	kind := c.header[1]
 	flags := binary.BigEndian.Uint16(c.header[2:])
 	id := binary.BigEndian.Uint32(c.header[4:])
 	if kind == yamuxData {
 		c.left = binary.BigEndian.Uint32(c.header[8:])
 	}
-	// A ping may have a number and the flag of a new stream, too, and is neither.
-	if kind > yamuxWindow || id%2 != c.theirs || id == 0 {
+	// A ping may have a number and the flag of a new stream, but opens none.
+	if kind > yamuxWindow || id%2 != c.parity || id == 0 {
 		return nil
 	}
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if flags&yamuxSYN != 0 {
-		// Yamux takes the number of a stream that the peer has ended for a new one
-		// while somebody here still has the old one.
+		// Yamux accepts the number of a stream that the peer has ended again, even
+		// while a handler here still has the old stream.
 		if c.streams[id] != nil {
-			return errAgain
+			return errReopened
 		}
-		// Beyond its backlog yamux resets streams that may be answers.
+		// Beyond its backlog yamux resets streams, which may be answers.
 		if err := c.wait(func() bool { return len(c.order) < acceptBacklog }); err != nil {
 			return err
 		}
@@ -176,10 +176,10 @@ func (c *countedConn) frame() error {
 	}
 	s := c.streams[id]
 	if s == nil || s.reset {
-		return nil // what still comes is thrown away
+		return nil // yamux discards its data
 	}
 	if c.left > 0 {
-		// Buffers come in powers of two.
+		// Yamux allocates buffers of a power of two.
 		held := 1<<bits.Len32(c.left-1) + frameOverhead
 		if err := c.wait(func() bool { return c.fits(held) }); err != nil {
 			return err
@@ -189,23 +189,24 @@ func (c *countedConn) frame() error {
 		}
 		s.bytes += int(c.left)
 		s.extra += held - int(c.left)
-		c.count(held)
+		c.addHeld(held)
 	}
 	if flags&yamuxRST != 0 {
-		c.empty(s)
+		c.releaseStream(s)
 		s.reset = true
 	}
 	return nil
 }
 
-// fits tells whether so many bytes more may be held. Nothing is too large for a
-// peer that has nothing. The lock is held.
+// fits reports whether n more bytes may be held. A peer that has none may have any
+// number. The caller holds the lock.
 func (c *countedConn) fits(n int) bool {
 	has := c.unread.bytes
-	return has == 0 || has+n <= unreadEach && (c.in.all+n <= unreadInAll || has+n <= unreadSpare)
+	return has == 0 || has+n <= maxUnreadPeer && (c.in.total+n <= maxUnreadTotal || has+n <= unreadReserve)
 }
 
-// wait waits, for as long as unreadPatience, until it's true. The lock is held.
+// wait waits until a condition holds, at most for unreadTimeout. The caller holds
+// the lock.
 func (c *countedConn) wait(until func() bool) error {
 	if c.finished {
 		return net.ErrClosed
@@ -214,11 +215,11 @@ func (c *countedConn) wait(until func() bool) error {
 		return nil
 	}
 	late := false
-	timer := time.AfterFunc(unreadPatience, func() {
+	timer := time.AfterFunc(unreadTimeout, func() {
 		c.in.mu.Lock()
 		defer c.in.mu.Unlock()
 		late = true
-		c.in.room.Broadcast()
+		c.in.freed.Broadcast()
 	})
 	defer timer.Stop()
 	c.in.waiting++
@@ -230,31 +231,31 @@ func (c *countedConn) wait(until func() bool) error {
 		case late:
 			return errUnread
 		}
-		c.in.room.Wait()
+		c.in.freed.Wait()
 	}
 	return nil
 }
 
-// count adds to what is held. The lock is held.
-func (c *countedConn) count(n int) {
+// addHeld adds n, which may be negative, to the bytes held. The caller holds the lock.
+func (c *countedConn) addHeld(n int) {
 	c.unread.bytes += n
-	c.in.all += n
+	c.in.total += n
 	if n < 0 && c.in.waiting > 0 {
-		c.in.room.Broadcast()
+		c.in.freed.Broadcast()
 	}
 }
 
-// empty counts a stream's bytes as gone. The lock is held.
-func (c *countedConn) empty(s *inStream) {
+// releaseStream counts a stream's bytes as gone. The caller holds the lock.
+func (c *countedConn) releaseStream(s *inStream) {
 	if n := s.bytes + s.extra; n > 0 {
-		c.count(-n)
+		c.addHeld(-n)
 	}
 	s.bytes, s.extra = 0, 0
 }
 
-// accepted is called after each AcceptStream of yamux, which takes streams in the
-// order of their frames. It returns what is known of the stream.
-func (c *countedConn) accepted() *inStream {
+// acceptNext returns the next stream. It is called after each AcceptStream of
+// yamux, which accepts streams in the order of their frames.
+func (c *countedConn) acceptNext() *inStream {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if len(c.order) == 0 {
@@ -263,13 +264,13 @@ func (c *countedConn) accepted() *inStream {
 	s := c.order[0]
 	c.order[0] = nil
 	if c.order = c.order[1:]; len(c.order) == acceptBacklog-1 {
-		c.in.room.Broadcast()
+		c.in.freed.Broadcast()
 	}
 	return s
 }
 
-// read is called with the bytes that were read from a stream.
-func (c *countedConn) read(s *inStream, n int) {
+// release counts n bytes of a stream as read.
+func (c *countedConn) release(s *inStream, n int) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.streams[s.id] != s || s.reset {
@@ -279,27 +280,27 @@ func (c *countedConn) read(s *inStream, n int) {
 		n += s.extra
 		s.extra = 0
 	}
-	c.count(-n)
+	c.addHeld(-n)
 }
 
-// leave is called when a stream is closed or reset, and again.
-func (c *countedConn) leave(s *inStream) {
+// remove removes a stream that was closed or reset. Further calls do nothing.
+func (c *countedConn) remove(s *inStream) {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.streams[s.id] == s {
-		c.empty(s)
+		c.releaseStream(s)
 		delete(c.streams, s.id)
 	}
 }
 
 // Close implements net.Conn.
 func (c *countedConn) Close() error {
-	c.end()
+	c.finish()
 	return c.Conn.Close()
 }
 
-// end counts nothing of the connection any more.
-func (c *countedConn) end() {
+// finish releases everything that the connection holds.
+func (c *countedConn) finish() {
 	c.in.mu.Lock()
 	defer c.in.mu.Unlock()
 	if c.finished {
@@ -307,12 +308,12 @@ func (c *countedConn) end() {
 	}
 	c.finished = true
 	for _, s := range c.streams {
-		c.empty(s)
+		c.releaseStream(s)
 	}
 	clear(c.streams)
 	c.order = nil
 	if c.unread.conns--; c.unread.conns == 0 {
-		delete(c.in.each, c.peer)
+		delete(c.in.peers, c.peer)
 	}
-	c.in.room.Broadcast()
+	c.in.freed.Broadcast()
 }

@@ -18,15 +18,16 @@ import (
 	"github.com/libp2p/go-libp2p/core/protocol"
 )
 
-// TestUnread sends on many streams what nobody reads: only so much is let in, of
-// one peer and of many, and another peer is heard. When it's read, all comes.
+// TestUnread sends on many streams that are not read: the inbox admits a bounded
+// amount from one peer and from all, and another peer is served. When the streams
+// are read, everything arrives.
 func TestUnread(t *testing.T) {
 	const (
 		deaf     protocol.ID = "/test/deaf"
 		sink     protocol.ID = "/test/sink"
 		peers                = 40
 		streams              = 8
-		sentEach             = 256 << 10 // on a stream: what yamux lets through at once
+		sentEach             = 256 << 10 // on a stream
 	)
 	victim := local(t, Config{Connections: 2 * peers})
 	listen := make(chan struct{})
@@ -51,17 +52,17 @@ func TestUnread(t *testing.T) {
 	held := func() (all, most int) {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		for _, u := range in.each {
+		for _, u := range in.peers {
 			most = max(most, u.bytes)
 		}
-		return in.all, most
+		return in.total, most
 	}
 	var writing sync.WaitGroup
 	defer writing.Wait()
 	read := sync.OnceFunc(func() { close(listen) })
 	defer read()
 	var open []network.Stream
-	honest := local(t, Config{}) // made now: who waits has unreadPatience
+	honest := local(t, Config{}) // made now: connections that wait have unreadTimeout
 	connect(t, honest, victim)
 	for range peers {
 		s := local(t, Config{})
@@ -94,18 +95,18 @@ func TestUnread(t *testing.T) {
 			}
 		})
 	}
-	// The last ones may find less room than they would need.
-	eventually(t, "everything is full", func() bool {
+	// The last ones may find less room than they need.
+	eventually(t, "the inbox is full", func() bool {
 		in.mu.Lock()
 		defer in.mu.Unlock()
-		return in.waiting >= peers*3/4 && in.all > unreadInAll*3/4
+		return in.waiting >= peers*3/4 && in.total > maxUnreadTotal*3/4
 	})
 	all, most := held()
-	if all > unreadInAll+peers*unreadSpare {
-		t.Errorf("held of all: got %d, want %d at most", all, unreadInAll+peers*unreadSpare)
+	if all > maxUnreadTotal+peers*unreadReserve {
+		t.Errorf("held for all: got %d, want at most %d", all, maxUnreadTotal+peers*unreadReserve)
 	}
-	if most > unreadEach || most < unreadEach/2 {
-		t.Errorf("held of one: got %d, want %d at most, and not much less", most, unreadEach)
+	if most > maxUnreadPeer || most < maxUnreadPeer/2 {
+		t.Errorf("held for one: got %d, want %d to %d", most, maxUnreadPeer/2, maxUnreadPeer)
 	}
 
 	s, err := honest.host.NewStream(soon(t), victim.ID(), sink)
@@ -117,7 +118,7 @@ func TestUnread(t *testing.T) {
 	}
 	s.CloseWrite()
 	if got, err := io.ReadAll(s); string(got) != fmt.Sprint(4<<20) || err != nil {
-		t.Errorf("of what another peer sent, %q bytes came, %v, want %d", got, err, 4<<20)
+		t.Errorf("another peer: %q bytes arrived, %v, want %d", got, err, 4<<20)
 	}
 
 	read()
@@ -126,15 +127,16 @@ func TestUnread(t *testing.T) {
 	eventually(t, "nothing is held", func() bool { all, most := held(); return all == 0 && most == 0 })
 }
 
-// A pipe is a connection to a peer whose frames a test writes.
-func pipe(t *testing.T, in *inbox) (*countedConn, net.Conn) {
+// newPipe returns a counted connection, and its other end, on which a test writes
+// frames.
+func newPipe(t *testing.T, in *inbox) (*countedConn, net.Conn) {
 	t.Helper()
 	ours, theirs := net.Pipe()
 	t.Cleanup(func() { ours.Close(); theirs.Close() })
-	return in.conn(ours, "peer", true), theirs
+	return in.newConn(ours, "peer", true), theirs
 }
 
-// frame is one of yamux.
+// frame returns a frame of yamux.
 func frame(kind byte, flags uint16, stream uint32, data int) []byte {
 	f := []byte{0, kind}
 	f = binary.BigEndian.AppendUint16(f, flags)
@@ -146,7 +148,7 @@ func frame(kind byte, flags uint16, stream uint32, data int) []byte {
 	return f
 }
 
-// read reads the frames that are sent, until one isn't let in.
+// readAll reads frames until one is refused.
 func readAll(c net.Conn) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
@@ -156,10 +158,10 @@ func readAll(c net.Conn) <-chan error {
 	return ended
 }
 
-// TestUnreadForLong shows that a connection is closed that is full for too long.
+// TestUnreadForLong: a connection that is full for too long is closed.
 func TestUnreadForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, theirs := pipe(t, newInbox())
+		c, theirs := newPipe(t, newInbox())
 		ended := readAll(c)
 		go func() {
 			theirs.Write(frame(yamuxData, yamuxSYN, 1, 0))
@@ -173,24 +175,24 @@ func TestUnreadForLong(t *testing.T) {
 		if err := <-ended; !errors.Is(err, errUnread) {
 			t.Errorf("got %v, want %v", err, errUnread)
 		}
-		if took := time.Since(began); took != unreadPatience {
-			t.Errorf("it ended after %v, want %v", took, unreadPatience)
+		if took := time.Since(began); took != unreadTimeout {
+			t.Errorf("it ended after %v, want %v", took, unreadTimeout)
 		}
-		if got := c.in.all; got > unreadEach {
-			t.Errorf("held %d bytes, want %d at most", got, unreadEach)
+		if got := c.in.total; got > maxUnreadPeer {
+			t.Errorf("held %d bytes, want at most %d", got, maxUnreadPeer)
 		}
 		c.Close()
-		if got := c.in; got.all != 0 || len(got.each) != 0 {
-			t.Errorf("held %d bytes of %d peers after the end, want none", got.all, len(got.each))
+		if got := c.in; got.total != 0 || len(got.peers) != 0 {
+			t.Errorf("held %d bytes of %d peers after Close, want none", got.total, len(got.peers))
 		}
 	})
 }
 
-// TestUnreadSmall sends frames of one byte, of which few fill the inbox: each
-// costs yamux more than that.
+// TestUnreadSmall sends frames of one byte: few fill the inbox, since each costs
+// yamux more than that.
 func TestUnreadSmall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, theirs := pipe(t, newInbox())
+		c, theirs := newPipe(t, newInbox())
 		readAll(c)
 		go func() {
 			theirs.Write(frame(yamuxData, yamuxSYN, 1, 0))
@@ -204,14 +206,15 @@ func TestUnreadSmall(t *testing.T) {
 		c.in.mu.Lock()
 		frames := c.streams[1].bytes
 		c.in.mu.Unlock()
-		if want := unreadEach / (frameOverhead + 1); frames != want {
-			t.Errorf("%d frames of one byte were let in, want %d", frames, want)
+		if want := maxUnreadPeer / (frameOverhead + 1); frames != want {
+			t.Errorf("%d frames of one byte were admitted, want %d", frames, want)
 		}
 		c.Close()
 	})
 }
 
-// TestUnreadCounts follows what is held of streams through all that may happen to them.
+// TestUnreadCounts checks the bytes held after each thing that may happen to a
+// stream.
 func TestUnreadCounts(t *testing.T) {
 	const size = 1000
 	held := 1024 + frameOverhead
@@ -221,30 +224,30 @@ func TestUnreadCounts(t *testing.T) {
 		held int
 	}{
 		{"nothing", func(*countedConn, func(...[]byte)) {}, 2 * held},
-		{"read in part", func(c *countedConn, _ func(...[]byte)) { c.read(c.streams[1], 10) }, 2*held - 10},
-		{"read whole", func(c *countedConn, _ func(...[]byte)) { c.read(c.streams[1], 10); c.read(c.streams[1], size-10) }, held},
-		{"closed", func(c *countedConn, _ func(...[]byte)) { s := c.streams[1]; c.leave(s); c.leave(s) }, held},
-		{"closed, and more comes", func(c *countedConn, send func(...[]byte)) {
-			c.leave(c.streams[1])
+		{"read in part", func(c *countedConn, _ func(...[]byte)) { c.release(c.streams[1], 10) }, 2*held - 10},
+		{"read whole", func(c *countedConn, _ func(...[]byte)) { c.release(c.streams[1], 10); c.release(c.streams[1], size-10) }, held},
+		{"closed", func(c *countedConn, _ func(...[]byte)) { s := c.streams[1]; c.remove(s); c.remove(s) }, held},
+		{"closed, and data follow", func(c *countedConn, send func(...[]byte)) {
+			c.remove(c.streams[1])
 			send(frame(yamuxData, 0, 1, size))
 		}, held},
 		{"reset by the peer", func(c *countedConn, send func(...[]byte)) {
 			send(frame(1, yamuxRST, 1, 0))
-			c.read(c.streams[1], size) // what was under way
+			c.release(c.streams[1], size) // bytes in flight
 		}, held},
 		{"opened by us", func(c *countedConn, send func(...[]byte)) { send(frame(yamuxData, 0, 2, size)) }, 2 * held},
 		{"never opened", func(c *countedConn, send func(...[]byte)) { send(frame(yamuxData, 0, 77, size)) }, 2 * held},
 		{"ended", func(c *countedConn, _ func(...[]byte)) {
 			s := c.streams[1]
-			c.end()
-			c.end()
-			c.read(s, size)
-			c.leave(s)
+			c.finish()
+			c.finish()
+			c.release(s, size)
+			c.remove(s)
 		}, 0},
 	} {
 		t.Run(e.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				c, theirs := pipe(t, newInbox())
+				c, theirs := newPipe(t, newInbox())
 				readAll(c)
 				send := func(frames ...[]byte) {
 					for _, f := range frames {
@@ -255,12 +258,12 @@ func TestUnreadCounts(t *testing.T) {
 					synctest.Wait()
 				}
 				send(frame(yamuxData, yamuxSYN, 1, size), frame(1, yamuxSYN, 3, 0), frame(yamuxData, 0, 3, size))
-				if id := c.accepted().id; id != 1 {
+				if id := c.acceptNext().id; id != 1 {
 					t.Errorf("accepted: got stream %d, want 1", id)
 				}
 				e.do(c, send)
-				if c.in.all != e.held || c.unread.bytes != e.held {
-					t.Errorf("got %d and %d bytes held, want %d", c.in.all, c.unread.bytes, e.held)
+				if c.in.total != e.held || c.unread.bytes != e.held {
+					t.Errorf("got %d and %d bytes held, want %d", c.in.total, c.unread.bytes, e.held)
 				}
 				c.Close()
 			})
@@ -268,11 +271,11 @@ func TestUnreadCounts(t *testing.T) {
 	}
 }
 
-// TestBacklog opens more streams than are accepted: the frames wait, and each is
-// accepted in its turn.
+// TestBacklog opens more streams than fit in the backlog: further frames wait, and
+// all streams are accepted in order.
 func TestBacklog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c, theirs := pipe(t, newInbox())
+		c, theirs := newPipe(t, newInbox())
 		readAll(c)
 		const streams = acceptBacklog + 10
 		go func() {
@@ -283,19 +286,19 @@ func TestBacklog(t *testing.T) {
 		for i := range streams {
 			synctest.Wait()
 			if n := len(c.order); n > acceptBacklog {
-				t.Fatalf("%d streams wait, want %d at most", n, acceptBacklog)
+				t.Fatalf("%d streams wait, want at most %d", n, acceptBacklog)
 			}
-			s := c.accepted()
+			s := c.acceptNext()
 			if want := uint32(2*i + 1); s.id != want {
 				t.Fatalf("accepted: got stream %d, want %d", s.id, want)
 			}
-			c.leave(s)
+			c.remove(s)
 		}
 		c.Close()
 	})
 }
 
-// A securedConn is one to a peer that is known.
+// A securedConn is a connection to a known peer.
 type securedConn struct {
 	net.Conn
 	network.ConnSecurity
@@ -303,9 +306,8 @@ type securedConn struct {
 
 func (securedConn) RemotePeer() peer.ID { return "peer" }
 
-// TestUnreadTricks has a peer send frames by which yamux and the inbox might come
-// to count differently: what nobody reads is held within the bound still, and
-// nothing is left over.
+// TestUnreadTricks sends frames that yamux and the inbox might count differently:
+// the bounds still hold, and nothing is held after the end.
 func TestUnreadTricks(t *testing.T) {
 	for name, trick := range map[string]func(id uint32) []byte{
 		"a stream again": func(id uint32) []byte {
@@ -358,34 +360,34 @@ func TestUnreadTricks(t *testing.T) {
 				defer m.inbox.mu.Unlock()
 				return m.inbox.waiting > 0
 			}
-			eventually(t, "it's full, or the connection ended, or all was let in", func() bool {
+			eventually(t, "it is full, or the connection has ended, or all was admitted", func() bool {
 				return full() || c.IsClosed() || sent.Load() == streams*each
 			})
-			if n := sent.Load(); n > unreadEach+each {
-				t.Errorf("%d bytes were let in, want %d at most, and the %d that were read", n, unreadEach, each)
+			if n := sent.Load(); n > maxUnreadPeer+each {
+				t.Errorf("%d bytes were admitted, want at most %d and the %d that were read", n, maxUnreadPeer, each)
 			}
 			c.Close()
 			m.inbox.mu.Lock()
 			defer m.inbox.mu.Unlock()
-			if m.inbox.all != 0 {
-				t.Errorf("held %d bytes after the end, want none", m.inbox.all)
+			if m.inbox.total != 0 {
+				t.Errorf("held %d bytes after Close, want none", m.inbox.total)
 			}
 		})
 	}
 }
 
-// FuzzFrames cuts what a peer sends in any way: it's passed on as it is.
+// FuzzFrames: bytes pass unchanged, however they are cut.
 func FuzzFrames(f *testing.F) {
 	f.Add(append(frame(yamuxData, yamuxSYN, 1, 5), frame(yamuxData, 0, 1, 3)...), 1)
 	f.Add(frame(2, 1, 0, 7), 5)
 	f.Add(append(frame(1, yamuxSYN|yamuxRST, 1, 0), 1, 2, 3), 13)
 	f.Add(append(frame(1, yamuxSYN, 1, 0), frame(1, yamuxSYN, 1, 0)...), 13)
 	f.Fuzz(func(t *testing.T, sent []byte, piece int) {
-		if piece < 1 || len(sent) > unreadEach/2 {
+		if piece < 1 || len(sent) > maxUnreadPeer/2 {
 			return
 		}
 		ours, theirs := net.Pipe()
-		c := newInbox().conn(ours, peer.ID("peer"), true)
+		c := newInbox().newConn(ours, peer.ID("peer"), true)
 		go func() {
 			for rest := sent; len(rest) > 0; {
 				n := min(piece, len(rest))
@@ -395,16 +397,16 @@ func FuzzFrames(f *testing.F) {
 			theirs.Close()
 		}()
 		got, err := io.ReadAll(c)
-		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errUnread) && !errors.Is(err, errAgain) {
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) && !errors.Is(err, errUnread) && !errors.Is(err, errReopened) {
 			t.Fatal(err)
 		}
-		// A header that is cut isn't passed on, nor what follows an offence.
-		if len(got) > len(sent) || len(sent)-len(got) >= yamuxHeader && !errors.Is(err, errAgain) || string(got) != string(sent[:len(got)]) {
-			t.Errorf("passed on %x of %x", got, sent)
+		// A header that is cut does not pass, nor anything after a violation.
+		if len(got) > len(sent) || len(sent)-len(got) >= yamuxHeader && !errors.Is(err, errReopened) || string(got) != string(sent[:len(got)]) {
+			t.Errorf("got %x of %x", got, sent)
 		}
 		c.Close()
-		if c.in.all != 0 {
-			t.Errorf("held %d bytes after the end", c.in.all)
+		if c.in.total != 0 {
+			t.Errorf("held %d bytes after Close, want none", c.in.total)
 		}
 	})
 }

@@ -13,42 +13,42 @@ import (
 )
 
 const (
-	// extraStreams is for the few peers that blocks come from just now.
+	// extraStreams is for the few peers that send blocks at the moment.
 	extraStreams = peerStreams
-	// peerStreams bounds one peer, which may ask for many blocks at once, or
-	// send them.
+	// peerStreams bounds the streams of one peer, which may request or send many
+	// blocks at once.
 	peerStreams = bitswapStreams + 128
-	// bitswapStreams is how many streams of bitswap one peer may have open.
-	// Today's servers open one for each answer, and don't wait for those before:
-	// one that is refused is an answer lost.
+	// bitswapStreams bounds the bitswap streams of one peer. Today's servers open
+	// one for each answer, and don't wait for earlier ones: a refused stream is a
+	// lost answer.
 	bitswapStreams = 512
-	// strangerStreams is how many streams a peer may have open to us that nobody
-	// here wants anything of: several times what any protocol needs, as each
-	// costs us a goroutine and some 16 KiB of buffers.
+	// strangerStreams bounds the streams that a peer opens which we don't use:
+	// several times what any protocol needs. Each costs a goroutine and some 16 KiB
+	// of buffers.
 	strangerStreams = 40
-	// quicWindow is by how many bytes the window of a QUIC connection may grow of
-	// a peer that somebody here uses: from 768 KiB to 3 MiB, as it doubles. Those
-	// of others don't grow. A window is what a peer may have sent that nobody has
-	// read yet; 3 MiB fit into 50 ms at 500 Mbit/s.
+	// quicWindow bounds the growth, in bytes, of the window of a QUIC connection to
+	// a peer that we use: by doubling from 768 KiB to 3 MiB. Windows of other peers
+	// don't grow. A window bounds the unread bytes; 3 MiB arrive in 50 ms at 500
+	// Mbit/s.
 	quicWindow = 3 << 20
-	// broadcastStreams is how many broadcasts one peer may have under way.
+	// broadcastStreams bounds the broadcasts that one peer sends at a time.
 	broadcastStreams = 16
-	// broadcastMemory bounds the messages of one peer's broadcasts that are being
-	// read, in bytes, and broadcastInAll those of all; what is beyond is refused.
+	// broadcastMemory bounds the broadcasts of one peer that are being read, in
+	// bytes, and broadcastTotal those of all peers. Further ones are refused.
 	broadcastMemory = 2 * MaxMessage
-	broadcastInAll  = 32 * MaxMessage
+	broadcastTotal  = 32 * MaxMessage
 )
 
-// newResourceManager bounds what peers can make the host use; wanted tells
-// whether somebody here uses a peer, which may have more. The memory of
-// connections with yamux is bounded by the inbox.
+// newResourceManager bounds the resources that peers can use. isUsed reports
+// whether this node uses a peer, which then may have more. The inbox bounds the
+// memory of connections with yamux.
 //
-// Connections that are being dialled count, which is why there may be more of
-// them here; the gater holds those that are open to the number asked for.
-func newResourceManager(connections int, wanted func(peer.ID) bool) (network.ResourceManager, error) {
+// Dials in progress count as connections here, so this limit is higher; the gater
+// limits the open connections.
+func newResourceManager(connections int, isUsed func(peer.ID) bool) (network.ResourceManager, error) {
 	dialling := max(16, connections/2)
 	total := connections + dialling
-	streams := connections*strangerStreams + extraStreams // so that nobody takes another's
+	streams := connections*strangerStreams + extraStreams // no peer takes another's share
 	val := func(n int) rcmgr.LimitVal { return rcmgr.LimitVal(n) }
 	limits := rcmgr.PartialLimitConfig{
 		System: rcmgr.ResourceLimits{
@@ -70,7 +70,7 @@ func newResourceManager(connections int, wanted func(peer.ID) bool) (network.Res
 		},
 		Protocol: map[protocol.ID]rcmgr.ResourceLimits{
 			broadcastProtocol: {
-				Streams: val(streams), StreamsInbound: val(streams), StreamsOutbound: val(streams), Memory: broadcastInAll,
+				Streams: val(streams), StreamsInbound: val(streams), StreamsOutbound: val(streams), Memory: broadcastTotal,
 			},
 		},
 	}
@@ -85,18 +85,18 @@ func newResourceManager(connections int, wanted func(peer.ID) bool) (network.Res
 	if err != nil {
 		return nil, err
 	}
-	return &resources{manager, wanted}, nil
+	return &resourceManager{manager, isUsed}, nil
 }
 
-// resources gives strangers less than others.
-type resources struct {
+// A resourceManager gives less to peers that this node doesn't use.
+type resourceManager struct {
 	network.ResourceManager
-	wanted func(peer.ID) bool
+	isUsed func(peer.ID) bool
 }
 
 // OpenStream implements network.ResourceManager.
-func (r *resources) OpenStream(id peer.ID, dir network.Direction) (network.StreamManagementScope, error) {
-	if dir == network.DirInbound && !r.wanted(id) {
+func (r *resourceManager) OpenStream(id peer.ID, dir network.Direction) (network.StreamManagementScope, error) {
+	if dir == network.DirInbound && !r.isUsed(id) {
 		open := 0
 		err := r.ViewPeer(id, func(s network.PeerScope) error {
 			open = s.Stat().NumStreamsInbound
@@ -106,26 +106,26 @@ func (r *resources) OpenStream(id peer.ID, dir network.Direction) (network.Strea
 			return nil, err
 		}
 		if open >= strangerStreams {
-			return nil, fmt.Errorf("more than %d streams of a peer: %w", strangerStreams, network.ErrResourceLimitExceeded)
+			return nil, fmt.Errorf("more than %d streams of one peer: %w", strangerStreams, network.ErrResourceLimitExceeded)
 		}
 	}
 	return r.ResourceManager.OpenStream(id, dir)
 }
 
 // OpenConnection implements network.ResourceManager.
-func (r *resources) OpenConnection(dir network.Direction, fd bool, endpoint ma.Multiaddr) (network.ConnManagementScope, error) {
+func (r *resourceManager) OpenConnection(dir network.Direction, fd bool, endpoint ma.Multiaddr) (network.ConnManagementScope, error) {
 	scope, err := r.ResourceManager.OpenConnection(dir, fd, endpoint)
 	if err != nil {
 		return nil, err
 	}
-	return &connScope{ConnManagementScope: scope, wanted: r.wanted}, nil
+	return &connScope{ConnManagementScope: scope, isUsed: r.isUsed}, nil
 }
 
-// A connScope is that of a connection, whose memory is what the window of QUIC
-// has grown by.
+// A connScope is the scope of a connection. Its memory is the growth of the QUIC
+// window.
 type connScope struct {
 	network.ConnManagementScope
-	wanted func(peer.ID) bool
+	isUsed func(peer.ID) bool
 
 	mu    sync.Mutex // guards grown
 	grown int
@@ -133,14 +133,14 @@ type connScope struct {
 
 // ReserveMemory implements network.ResourceScope.
 func (s *connScope) ReserveMemory(size int, priority uint8) error {
-	most := 0
-	if p := s.PeerScope(); p != nil && s.wanted(p.Peer()) {
-		most = quicWindow
+	limit := 0
+	if p := s.PeerScope(); p != nil && s.isUsed(p.Peer()) {
+		limit = quicWindow
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.grown+size > most {
-		return fmt.Errorf("the window of a connection: %w", network.ErrResourceLimitExceeded)
+	if s.grown+size > limit {
+		return fmt.Errorf("grow the window of a connection: %w", network.ErrResourceLimitExceeded)
 	}
 	err := s.ConnManagementScope.ReserveMemory(size, priority)
 	if err == nil {

@@ -13,12 +13,12 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// maxExternal bounds the addresses that the operator adds: all travel with each
-// identify message, which has room for 8 KiB.
+// maxExternal bounds the addresses that the operator adds: each identify message
+// carries all of them in 8 KiB.
 const maxExternal = 16
 
 // ListenOn listens on one more address, a multiaddr such as
-// /ip4/0.0.0.0/udp/4001/quic-v1. Port 0 takes a free one. The error names the
+// /ip4/0.0.0.0/udp/4001/quic-v1. Port 0 means any free port. An error names the
 // address.
 func (s *Swarm) ListenOn(addr string) error {
 	if err := s.listenAll([]string{addr}, false); err != nil {
@@ -30,8 +30,8 @@ func (s *Swarm) ListenOn(addr string) error {
 	return nil
 }
 
-// listenAll listens on each address, or says on which it can't. Of the default
-// addresses, those of an IP version that the machine hasn't are left out.
+// listenAll listens on each address; an error names the one that fails. It skips
+// default addresses of an IP version that the machine doesn't have.
 func (s *Swarm) listenAll(addrs []string, isDefault bool) error {
 	var parsed []ma.Multiaddr
 	for _, text := range addrs {
@@ -41,7 +41,7 @@ func (s *Swarm) listenAll(addrs []string, isDefault bool) error {
 		}
 		parsed = append(parsed, addr)
 	}
-	// Before any of them is ours, since some of them share a port.
+	// Check before we listen on any of them: some share a port.
 	for i, addr := range parsed {
 		err := s.checkFree(addr)
 		if err != nil && isDefault && isAbsent(err) {
@@ -62,7 +62,7 @@ func (s *Swarm) listenAll(addrs []string, isDefault bool) error {
 	return nil
 }
 
-// isAbsent tells whether the machine hasn't the address, or its IP version.
+// isAbsent reports whether the machine lacks the address or its IP version.
 func isAbsent(err error) bool {
 	return errors.Is(err, syscall.EAFNOSUPPORT) || errors.Is(err, syscall.EADDRNOTAVAIL)
 }
@@ -87,7 +87,7 @@ func (s *Swarm) checkFree(addr ma.Multiaddr) error {
 	}
 	kind, where, err := manet.DialArgs(socket)
 	if err != nil {
-		return nil // not for us to judge
+		return nil // AddListenAddr reports it
 	}
 	l, err := net.Listen(kind, where)
 	if err != nil {
@@ -96,8 +96,8 @@ func (s *Swarm) checkFree(addr ma.Multiaddr) error {
 	return l.Close()
 }
 
-// AddExternal announces an address at which peers outside reach the swarm, such
-// as that of a port forwarded by hand. Peers hear of it within seconds.
+// AddExternal announces an address at which peers outside can reach the swarm,
+// such as a port forwarded by hand. Peers learn it within seconds.
 func (s *Swarm) AddExternal(addr string) error {
 	parsed, err := s.parseExternal(addr)
 	if err != nil {
@@ -109,17 +109,17 @@ func (s *Swarm) AddExternal(addr string) error {
 		return nil
 	}
 	if len(s.external) >= maxExternal {
-		return fmt.Errorf("swarm: add external address %s: there are %d already", addr, maxExternal)
+		return fmt.Errorf("swarm: add external address %s: there are %d already, the most allowed", addr, maxExternal)
 	}
 	s.external = append(s.external, parsed)
-	if !slices.ContainsFunc(s.reached, parsed.Equal) {
+	if !slices.ContainsFunc(s.reachable, parsed.Equal) {
 		s.events.Send(Event{Kind: EventExternal, Addr: parsed})
 	}
 	return nil
 }
 
-// RemoveExternal takes back what AddExternal announced. One that wasn't is no
-// error.
+// RemoveExternal removes an address that AddExternal added. Removing another does
+// nothing.
 func (s *Swarm) RemoveExternal(addr string) error {
 	parsed, err := s.parseExternal(addr)
 	if err != nil {
@@ -132,13 +132,13 @@ func (s *Swarm) RemoveExternal(addr string) error {
 		return nil
 	}
 	s.external = slices.Delete(s.external, i, i+1)
-	if !slices.ContainsFunc(s.reached, parsed.Equal) {
+	if !slices.ContainsFunc(s.reachable, parsed.Equal) {
 		s.events.Send(Event{Kind: EventNotExternal, Addr: parsed})
 	}
 	return nil
 }
 
-// parseExternal reads an address of ours, with our id or without.
+// parseExternal parses an address of this node, with its id or without.
 func (s *Swarm) parseExternal(addr string) (ma.Multiaddr, error) {
 	parsed, err := ma.NewMultiaddr(addr)
 	if err != nil {
@@ -146,14 +146,14 @@ func (s *Swarm) parseExternal(addr string) (ma.Multiaddr, error) {
 	}
 	parsed, id := peer.SplitAddr(parsed)
 	if parsed == nil || (id != "" && id != s.ID()) {
-		return nil, fmt.Errorf("not an address of %s", s.ID())
+		return nil, fmt.Errorf("want an address of %s", s.ID())
 	}
 	return parsed, nil
 }
 
-// announced is what peers are told: what the host found, and what the operator
-// said. The host calls it.
-func (s *Swarm) announced(found []ma.Multiaddr) []ma.Multiaddr {
+// announcedAddrs returns the addresses to announce: those that the host found, and
+// those that the operator added. The host calls it.
+func (s *Swarm) announcedAddrs(found []ma.Multiaddr) []ma.Multiaddr {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := slices.Clone(found)
@@ -165,12 +165,12 @@ func (s *Swarm) announced(found []ma.Multiaddr) []ma.Multiaddr {
 	return all
 }
 
-// reachable learns at which addresses AutoNAT found the swarm.
-func (s *Swarm) reachable(now []ma.Multiaddr) {
+// setReachable sets the addresses at which AutoNAT reached the swarm.
+func (s *Swarm) setReachable(now []ma.Multiaddr) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before := slices.Concat(s.reached, s.external)
-	s.reached = slices.Clone(now)
+	before := slices.Concat(s.reachable, s.external)
+	s.reachable = slices.Clone(now)
 	for _, addr := range now {
 		if !slices.ContainsFunc(before, addr.Equal) {
 			s.events.Send(Event{Kind: EventExternal, Addr: addr})
@@ -184,19 +184,18 @@ func (s *Swarm) reachable(now []ma.Multiaddr) {
 	}
 }
 
-// Addrs are the addresses at which peers may reach the swarm, each ending in
-// /p2p/ and its id. In place of an unspecified address stand those of the
-// interfaces.
+// Addrs returns the addresses at which peers may reach the swarm, each ending in
+// /p2p/ and its id. The addresses of the interfaces replace an unspecified one.
 func (s *Swarm) Addrs() []ma.Multiaddr {
 	suffix := ma.StringCast("/p2p/" + s.ID().String())
 	var all []ma.Multiaddr
-	for _, addr := range s.announced(s.host.Addrs()) {
+	for _, addr := range s.announcedAddrs(s.host.Addrs()) {
 		all = append(all, addr.Encapsulate(suffix))
 	}
 	return all
 }
 
-// AddrInfo is the swarm's id with its addresses, for a peer's Connect.
+// AddrInfo returns the swarm's id and addresses, for a peer's Connect.
 func (s *Swarm) AddrInfo() peer.AddrInfo {
-	return peer.AddrInfo{ID: s.ID(), Addrs: s.announced(s.host.Addrs())}
+	return peer.AddrInfo{ID: s.ID(), Addrs: s.announcedAddrs(s.host.Addrs())}
 }

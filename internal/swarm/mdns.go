@@ -13,31 +13,30 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/discovery/mdns"
 )
 
-// maxDiscovered is how many peers found by mDNS are dialled at a time; those
-// beyond it will be heard of again.
+// maxDiscovered bounds the peers found by mDNS that are dialled at a time; mDNS
+// reports further ones again.
 const maxDiscovered = 16
 
-// discoveredTries is how often a peer that was found is dialled, each time after
-// up to discoveredPause, by chance. Two that find each other do so at the same
-// moment, and dial each other: by TCP, from the ports that they listen on, that may
-// end in one connection that either has opened (RFC 9293, simultaneous open), on
-// which they don't understand each other. mDNS doesn't tell of them again soon.
+// discoveredTries is how often a discovered peer is dialled, each time after a
+// random pause of up to discoveredPause. Two peers discover and dial each other at
+// the same moment. Over TCP, from the ports that they listen on, that may give one
+// connection which both have opened (RFC 9293, simultaneous open), and whose
+// handshake fails. mDNS doesn't report a peer again soon.
 const (
 	discoveredTries = 4
 	discoveredPause = time.Second
 )
 
-// An mdnsService is the one running, if any. It announces the addresses that
-// were listened on when it began.
+// An mdnsService holds the running mDNS service, if there is one. The service
+// announces the addresses that were listened on when it started.
 type mdnsService struct {
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following
 	closed  bool
 	running io.Closer
 	dialled int
 }
 
-// restartMDNS announces the addresses listened on now. Without any it does
-// nothing, since there is nothing to announce.
+// restartMDNS announces the current listen addresses, if there are any.
 func (s *Swarm) restartMDNS() error {
 	s.mdns.mu.Lock()
 	defer s.mdns.mu.Unlock()
@@ -48,7 +47,7 @@ func (s *Swarm) restartMDNS() error {
 		s.mdns.running.Close()
 		s.mdns.running = nil
 	}
-	service := mdns.NewMdnsService(s.host, "", discovery{s})
+	service := mdns.NewMdnsService(s.host, "", discoveryHandler{s})
 	if err := service.Start(); err != nil {
 		return fmt.Errorf("swarm: announce in the local network (mDNS): %w", err)
 	}
@@ -66,20 +65,20 @@ func (m *mdnsService) close() {
 	}
 }
 
-// A discovery is told of who was found in the local network.
-type discovery struct{ s *Swarm }
+// A discoveryHandler handles the peers that mDNS finds.
+type discoveryHandler struct{ s *Swarm }
 
-var _ mdns.Notifee = discovery{}
+var _ mdns.Notifee = discoveryHandler{}
 
-// HandlePeerFound implements mdns.Notifee. What it is told is anybody's word,
-// in the local network.
-func (d discovery) HandlePeerFound(p peer.AddrInfo) {
+// HandlePeerFound implements mdns.Notifee. Any machine in the local network may
+// have made up the peer.
+func (d discoveryHandler) HandlePeerFound(p peer.AddrInfo) {
 	s := d.s
 	if p.ID == s.ID() {
 		return
 	}
 	for _, addr := range p.Addrs[:min(len(p.Addrs), maxAddresses)] {
-		// What can't be dialled is no use, and no error.
+		// Addresses that can't be dialled are ignored.
 		_ = s.AddAddr(p.ID, addr, SourceMDNS)
 	}
 	s.mdns.mu.Lock()
@@ -100,7 +99,7 @@ func (d discovery) HandlePeerFound(p peer.AddrInfo) {
 		defer done()
 		s.events.Send(Event{Kind: EventDiscovered, Peer: p.ID})
 		if err := s.connectDiscovered(p.ID); err != nil {
-			s.log.Debug("swarm: a peer of the local network does not answer", "peer", p.ID, "err", err)
+			s.log.Debug("swarm: cannot connect to a peer of the local network", "peer", p.ID, "err", err)
 		}
 	})
 	if !spawned {
@@ -108,7 +107,7 @@ func (d discovery) HandlePeerFound(p peer.AddrInfo) {
 	}
 }
 
-// connectDiscovered connects to a peer that was found.
+// connectDiscovered connects to a discovered peer.
 func (s *Swarm) connectDiscovered(id peer.ID) error {
 	ctx, cancel := context.WithTimeout(s.ctx, dialTimeout)
 	defer cancel()

@@ -6,9 +6,9 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// TestMDNS has swarms find each other. mDNS speaks to all of the local network,
-// and loopback has no multicast, as a rule: so the test runs in a network that is
-// a loopback of its own, with multicast.
+// TestMDNS has swarms find each other. mDNS asks all of the local network, and
+// loopback usually has no multicast: so the test runs in a network namespace, with
+// a loopback that has multicast.
 func TestMDNS(t *testing.T) {
 	if !inNamespace(t) {
 		return
@@ -20,11 +20,11 @@ func TestMDNS(t *testing.T) {
 	await(EventDiscovered, b.ID())
 	eventually(t, "they are connected", func() bool { return a.Peer(b.ID()).Connections > 0 })
 	if known := a.KnownAddrs(b.ID()); len(known) == 0 {
-		t.Error("address book: got nothing of the peer that was found")
+		t.Error("address book: got no address of the discovered peer")
 	}
 
-	// One more address is announced, too, and who begins later finds both. That one
-	// never speaks to b, which could tell it otherwise.
+	// A new address is announced, too, and a swarm that starts later finds it. That
+	// swarm has banned b, so it can't learn the address from b itself.
 	if err := b.ListenOn(onQUIC); err != nil {
 		t.Fatal(err)
 	}
@@ -32,10 +32,10 @@ func TestMDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := newMemory()
+	store := newMemoryStore()
 	store.records[b.ID()] = banned
 	c := local(t, Config{MDNS: true, Addresses: store})
-	eventually(t, "the new address is heard of", func() bool {
+	eventually(t, "the new address is found", func() bool {
 		for _, known := range c.KnownAddrs(b.ID()) {
 			if _, err := known.Addr.ValueForProtocol(ma.P_QUIC_V1); err == nil && known.Source == SourceMDNS {
 				return true
@@ -43,10 +43,10 @@ func TestMDNS(t *testing.T) {
 		}
 		return false
 	})
-	eventually(t, "the others know each other", func() bool {
+	eventually(t, "the others are connected", func() bool {
 		return a.Peer(c.ID()).Connections > 0 && c.Peer(a.ID()).Connections > 0
 	})
 	if got := len(quiet.Peers()); got != 0 {
-		t.Errorf("a swarm without mDNS was found by %d", got)
+		t.Errorf("a swarm without mDNS has %d peers, want none", got)
 	}
 }

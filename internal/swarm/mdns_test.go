@@ -11,11 +11,11 @@ import (
 	manet "github.com/multiformats/go-multiaddr/net"
 )
 
-// TestDiscovered is told of peers as mDNS does it.
+// TestDiscovered reports peers as mDNS does.
 func TestDiscovered(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
 	await := watch(t, a)
-	d := discovery{a}
+	d := discoveryHandler{a}
 	d.HandlePeerFound(a.AddrInfo())
 	d.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: append([]ma.Multiaddr{at(1)}, b.AddrInfo().Addrs...)})
 	await(EventDiscovered, b.ID())
@@ -25,19 +25,19 @@ func TestDiscovered(t *testing.T) {
 		return len(known) == 2 && known[0].Source == SourceMDNS && !known[0].Confirmed.IsZero()
 	})
 	if got := a.Known(); len(got) != 1 {
-		t.Errorf("known: got %v, want %s alone", got, b.ID())
+		t.Errorf("known: got %v, want only %s", got, b.ID())
 	}
-	eventually(t, "no dial is left", func() bool {
+	eventually(t, "no dial runs", func() bool {
 		a.mdns.mu.Lock()
 		defer a.mdns.mu.Unlock()
 		return a.mdns.dialled == 0
 	})
 	a.Close()
-	d.HandlePeerFound(b.AddrInfo()) // late, and nothing happens
+	d.HandlePeerFound(b.AddrInfo()) // after Close it does nothing
 }
 
-// TestDiscoveredAgain finds a peer with which the first connection comes to
-// nothing, as it does where two dial each other at the same moment.
+// TestDiscoveredAgain finds a peer to which the first connection fails, as it may
+// when two peers dial each other at the same moment.
 func TestDiscoveredAgain(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
 	_, theirs, err := manet.DialArgs(b.AddrInfo().Addrs[0])
@@ -48,11 +48,11 @@ func TestDiscoveredAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var passing sync.WaitGroup
-	defer passing.Wait()
+	var running sync.WaitGroup
+	defer running.Wait()
 	defer b.Close()
 	defer l.Close()
-	passing.Go(func() {
+	running.Go(func() {
 		for first := true; ; first = false {
 			c, err := l.Accept()
 			if err != nil {
@@ -62,13 +62,13 @@ func TestDiscoveredAgain(t *testing.T) {
 				c.Close()
 				continue
 			}
-			on, err := net.Dial("tcp", theirs)
+			out, err := net.Dial("tcp", theirs)
 			if err != nil {
 				c.Close()
 				continue
 			}
-			passing.Go(func() { io.Copy(on, c); on.Close() })
-			passing.Go(func() { io.Copy(c, on); c.Close() })
+			running.Go(func() { io.Copy(out, c); out.Close() })
+			running.Go(func() { io.Copy(c, out); c.Close() })
 		}
 	})
 	addr, err := manet.FromNetAddr(l.Addr())
@@ -76,14 +76,14 @@ func TestDiscoveredAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	await := watch(t, a)
-	discovery{a}.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: []ma.Multiaddr{addr}})
+	discoveryHandler{a}.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: []ma.Multiaddr{addr}})
 	await(EventConnected, b.ID())
 }
 
-// TestNothingToAnnounce: mDNS without an address to announce isn't begun.
+// TestNothingToAnnounce: mDNS doesn't start without an address to announce.
 func TestNothingToAnnounce(t *testing.T) {
 	s := local(t, Config{Listen: []string{}, MDNS: true})
 	if s.mdns.running != nil {
-		t.Error("mDNS runs, with no address to announce")
+		t.Error("mDNS runs without an address to announce")
 	}
 }

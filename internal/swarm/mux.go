@@ -8,17 +8,16 @@ import (
 	"github.com/libp2p/go-libp2p/p2p/muxer/yamux"
 )
 
-// streamWindow is how many bytes a peer may send on a stream of a TCP or
-// WebSocket connection before it hears from us: what fits into 50 ms at
-// 320 Mbit/s. Yamux starts at 256 KiB, which leaves half of a line of 100 Mbit/s
-// idle, and comes to more only after some round trips.
+// streamWindow is the number of bytes that a peer may send on a stream of a TCP or
+// WebSocket connection before it hears from us: 50 ms at 320 Mbit/s. Yamux starts
+// at 256 KiB, which leaves half of a line of 100 Mbit/s idle, and grows only after
+// some round trips.
 const streamWindow = 2 << 20
 
-// A muxer is yamux with a window of streamWindow from the beginning, which counts
-// what peers sent on the streams they opened and nobody has read yet: yamux
-// alone would keep a whole window for each. What comes on streams that we opened
-// is what we asked for, and isn't counted: it may have to wait until we have read
-// another.
+// A muxer is yamux with a window of streamWindow from the start. It counts and
+// bounds the unread bytes on streams that peers opened: yamux alone would hold a
+// whole window for each. It doesn't count streams that we opened: we asked for
+// their bytes, and they may have to wait until we have read another stream.
 type muxer struct {
 	yamux *yamux.Transport
 	inbox *inbox
@@ -32,17 +31,17 @@ func newMuxer() *muxer {
 	return &muxer{yamux: &t, inbox: newInbox()}
 }
 
-// NewConn implements network.Multiplexer. Nothing is reserved of the scope: what
-// may be held is the inbox's to say.
+// NewConn implements network.Multiplexer. It doesn't reserve memory in the scope:
+// the inbox bounds it.
 func (m *muxer) NewConn(c net.Conn, server bool, _ network.PeerScope) (network.MuxedConn, error) {
 	secured, ok := c.(network.ConnSecurity)
 	if !ok {
-		return nil, errors.New("yamux over a connection that nobody is known of")
+		return nil, errors.New("yamux: the connection is not secured")
 	}
-	counted := m.inbox.conn(c, secured.RemotePeer(), server)
+	counted := m.inbox.newConn(c, secured.RemotePeer(), server)
 	inner, err := m.yamux.NewConn(counted, server, nil)
 	if err != nil {
-		counted.end()
+		counted.finish()
 		return nil, err
 	}
 	return &muxedConn{inner, counted}, nil
@@ -62,11 +61,11 @@ func (c *muxedConn) AcceptStream() (network.MuxedStream, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &muxedStream{MuxedStream: s, in: c.counted.accepted(), counted: c.counted}, nil
+	return &muxedStream{MuxedStream: s, in: c.counted.acceptNext(), counted: c.counted}, nil
 }
 
-// A muxedStream is one that the peer opened. Yamux keeps what comes after
-// CloseRead, too, until the stream is closed.
+// A muxedStream is a stream that the peer opened. Even after CloseRead, yamux holds
+// the bytes that arrive until the stream is closed.
 type muxedStream struct {
 	network.MuxedStream
 	in      *inStream
@@ -76,22 +75,22 @@ type muxedStream struct {
 func (s *muxedStream) Read(p []byte) (int, error) {
 	n, err := s.MuxedStream.Read(p)
 	if n > 0 {
-		s.counted.read(s.in, n)
+		s.counted.release(s.in, n)
 	}
 	return n, err
 }
 
 func (s *muxedStream) Close() error {
-	s.counted.leave(s.in)
+	s.counted.remove(s.in)
 	return s.MuxedStream.Close()
 }
 
 func (s *muxedStream) Reset() error {
-	s.counted.leave(s.in)
+	s.counted.remove(s.in)
 	return s.MuxedStream.Reset()
 }
 
 func (s *muxedStream) ResetWithError(code network.StreamErrorCode) error {
-	s.counted.leave(s.in)
+	s.counted.remove(s.in)
 	return s.MuxedStream.ResetWithError(code)
 }

@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 )
 
-// multiaddr turns host:port into one of TCP.
+// multiaddr converts host:port to a multiaddr of TCP.
 func multiaddr(t testing.TB, hostPort string) ma.Multiaddr {
 	t.Helper()
 	tcp, err := net.ResolveTCPAddr("tcp", hostPort)
@@ -34,9 +34,10 @@ func multiaddr(t testing.TB, hostPort string) ma.Multiaddr {
 	return addr
 }
 
-// TestWindow writes to a stream that nobody reads, in both directions: the
-// window is what can be written on one that the reader opened. On one that the
-// writer opened it is, too, as what the inbox doesn't let in lies in sockets.
+// TestWindow writes to a stream that is not read, in both directions, until the
+// window is full. The window is streamWindow on streams that the reader opened; on
+// those that the writer opened, too, since sockets buffer what the inbox does not
+// admit.
 func TestWindow(t *testing.T) {
 	const stuck protocol.ID = "/test/stuck"
 	a, b := local(t, Config{}), local(t, Config{})
@@ -53,7 +54,7 @@ func TestWindow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		// One byte each way, so that the windows have been told.
+		// One byte each way, so that the windows have been announced.
 		if _, err := s.Write(nil); err != nil {
 			t.Fatal(err)
 		}
@@ -62,14 +63,14 @@ func TestWindow(t *testing.T) {
 		}
 		other := <-streams
 		for name, s := range map[string]network.Stream{"opened": s, "accepted": other} {
-			// The protocol's name, some bytes, took a part of it.
+			// The protocol's name used some bytes of it.
 			defer context.AfterFunc(soon(t), func() { s.Reset() })()
 			if n, err := s.Write(make([]byte, streamWindow-1024)); err != nil {
-				t.Fatalf("%s: got stuck after %d bytes, %v, want a window of %d", name, n, err, streamWindow)
+				t.Fatalf("%s: stuck after %d bytes, %v, want a window of %d", name, n, err, streamWindow)
 			}
 			s.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
 			if n, err := s.Write(make([]byte, 1024)); !isTimeout(err) {
-				t.Errorf("%s: wrote %d bytes more, %v, want a window of %d", name, n, err, streamWindow)
+				t.Errorf("%s: wrote %d more bytes, %v, want a window of %d", name, n, err, streamWindow)
 			}
 		}
 		s.Reset()
@@ -82,17 +83,17 @@ func isTimeout(err error) bool {
 	return errors.Is(err, os.ErrDeadlineExceeded) || (errors.As(err, &timeout) && timeout.Timeout())
 }
 
-// TestTooManyStreams opens more than a peer may: some are refused, and the
-// connection stays. One that is of use may have more.
+// TestTooManyStreams opens more streams than a peer may: the rest are refused, and
+// the connection stays. A peer that we use may have more.
 func TestTooManyStreams(t *testing.T) {
-	const waits protocol.ID = "/ipfs/bitswap/1.2.0" // other protocols have less
+	const waits protocol.ID = "/ipfs/bitswap/1.2.0" // other protocols have a lower limit
 	for _, c := range []struct {
-		name string
-		used bool
-		most int
+		name  string
+		used  bool
+		limit int
 	}{
 		{"a stranger", false, strangerStreams},
-		{"a peer of use", true, bitswapStreams},
+		{"a peer that we use", true, bitswapStreams},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a := local(t, Config{})
@@ -109,7 +110,7 @@ func TestTooManyStreams(t *testing.T) {
 				a.host.ConnManager().Protect(b.ID(), "test")
 			}
 			refused := 0
-			for range c.most + 10 {
+			for range c.limit + 10 {
 				s, err := b.NewStream(soon(t), a.ID(), waits)
 				if err == nil {
 					s.Write(nil)
@@ -119,15 +120,15 @@ func TestTooManyStreams(t *testing.T) {
 					refused++
 				}
 			}
-			// Identify may have one at the moment.
+			// Identify may use some at the moment.
 			if refused < 10 || refused > 15 {
-				t.Errorf("refused: got %d, want 10 or few more", refused)
+				t.Errorf("refused: got %d, want 10 to 15", refused)
 			}
 			if info := a.Peer(b.ID()); info.Connections != 1 {
 				t.Errorf("got %+v, want the connection still open", info)
 			}
 			if s, err := a.host.NewStream(soon(t), b.ID(), "/ipfs/ping/1.0.0"); err != nil {
-				t.Errorf("the other way: %v", err)
+				t.Errorf("a stream in the other direction: %v", err)
 			} else {
 				s.Reset()
 			}
@@ -135,8 +136,8 @@ func TestTooManyStreams(t *testing.T) {
 	}
 }
 
-// BenchmarkStream sends 8 MiB over a line of 100 Mbit/s and 50 ms: the window
-// has to be larger than what is under way.
+// BenchmarkStream sends 8 MiB over a line of 100 Mbit/s and 50 ms: the window has
+// to be larger than the bytes in flight.
 func BenchmarkStream(b *testing.B) {
 	const sink protocol.ID = "/test/sink"
 	link := simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 100_000_000}

@@ -10,12 +10,12 @@ import (
 	"unsafe"
 )
 
-// namespaced says that the process has a network of its own.
+// namespaced is set in a process that has a network of its own.
 const namespaced = "CAIRN_TEST_NAMESPACE"
 
-// inNamespace runs the calling test again in a process whose network is its own,
-// and so has nobody else in it; it returns true there. Where a user may make no
-// namespaces, the test fails, and says so.
+// inNamespace runs the calling test again in a process with a network namespace of
+// its own, and returns true there. If the user may not make namespaces, the test
+// fails.
 func inNamespace(t *testing.T) bool {
 	t.Helper()
 	if os.Getenv(namespaced) != "" {
@@ -34,8 +34,8 @@ func inNamespace(t *testing.T) bool {
 	return false
 }
 
-// configure sets something of an interface (netdevice(7)): a struct ifreq is a
-// name of 16 bytes, and a value.
+// configure sets a property of an interface (netdevice(7)): a struct ifreq is a
+// name of 16 bytes and a value.
 func configure(t *testing.T, name string, what uintptr, value []byte) {
 	t.Helper()
 	fd, err := syscall.Socket(syscall.AF_INET, syscall.SOCK_DGRAM, 0)
@@ -57,13 +57,13 @@ func raise(t *testing.T, name string) {
 	configure(t, name, syscall.SIOCSIFFLAGS, binary.NativeEndian.AppendUint16(nil, syscall.IFF_UP|syscall.IFF_RUNNING|syscall.IFF_MULTICAST))
 }
 
-// newInterface makes an interface that leads nowhere, with an address of a
-// network of 256, and brings it up.
+// newInterface makes an unconnected interface with an address in a /24 network, and
+// brings it up.
 func newInterface(t *testing.T, address string) *net.Interface {
 	t.Helper()
 	const name = "lan"
 	var err error
-	for _, kind := range []string{"dummy", "veth", "bridge"} { // not each kernel has all
+	for _, kind := range []string{"dummy", "veth", "bridge"} { // kernels differ
 		if err = addLink(name, kind); err == nil {
 			break
 		}
@@ -77,7 +77,7 @@ func newInterface(t *testing.T, address string) *net.Interface {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, i := range all { // the other end, too, if there's one
+	for _, i := range all { // with the other end of a veth
 		raise(t, i.Name)
 	}
 	i, err := net.InterfaceByName(name)
@@ -119,7 +119,7 @@ func addLink(name, kind string) error {
 	return nil
 }
 
-// attribute is a struct rtattr with its value, padded to four bytes.
+// attribute returns a struct rtattr with its value, padded to four bytes.
 func attribute(kind uint16, value []byte) []byte {
 	size := syscall.SizeofRtAttr + len(value)
 	out := binary.NativeEndian.AppendUint16(nil, uint16(size))

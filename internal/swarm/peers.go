@@ -17,31 +17,32 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A PeerInfo is what is known of a peer.
+// A PeerInfo describes a peer.
 type PeerInfo struct {
 	ID        peer.ID
 	Protected bool
 
-	// What follows is of connected peers alone. Addr is the remote address of
-	// the oldest connection, Direction who opened it, Since when; Connections
-	// is how many there are. Relayed: all of them go through a relay.
+	// The next fields are set for connected peers. Connections counts the
+	// connections. Addr, Direction and Since are the remote address, the direction
+	// and the time of opening of the oldest. Relayed: all go through a relay.
 	Connections int
 	Addr        ma.Multiaddr
 	Direction   network.Direction
 	Since       time.Time
 	Relayed     bool
 
-	// Agent and Protocols are what the peer told, empty until it did.
+	// Agent and Protocols come from the peer, and are empty until it sends them.
 	Agent     string
 	Protocols []protocol.ID
 
 	// RTT is a mean of the round trips that Ping measured; 0: none yet.
 	RTT time.Duration
 
-	// Known is what the address book has, best first.
+	// Known lists the addresses in the address book, best first.
 	Known []Address
 
-	// Failure is why the last dial failed, and FailedAt when. "": it didn't.
+	// Failure and FailedAt are the reason and the time of the last dial's failure.
+	// "": it did not fail.
 	Failure  string
 	FailedAt time.Time
 }
@@ -51,7 +52,7 @@ type PeerInfo struct {
 func (s *Swarm) Peers() []PeerInfo {
 	ids := s.net.Peers()
 	s.mu.Lock()
-	for id := range s.kept {
+	for id := range s.protected {
 		if !slices.Contains(ids, id) {
 			ids = append(ids, id)
 		}
@@ -65,11 +66,11 @@ func (s *Swarm) Peers() []PeerInfo {
 	return all
 }
 
-// Peer returns what is known of one peer, connected or not.
+// Peer describes one peer, connected or not.
 func (s *Swarm) Peer(id peer.ID) PeerInfo {
 	info := PeerInfo{
 		ID:        id,
-		Protected: s.isKept(id),
+		Protected: s.isProtected(id),
 		RTT:       s.host.Peerstore().LatencyEWMA(id),
 		Known:     s.book.known(id),
 	}
@@ -97,9 +98,8 @@ func (s *Swarm) Peer(id peer.ID) PeerInfo {
 // pingTimeout bounds one ping.
 const pingTimeout = 10 * time.Second
 
-// Ping measures round trips to a peer, connecting first if need be, for as long
-// as the caller takes them: each turn of the loop is one ping. An error is the
-// last thing it yields.
+// Ping measures round trips to a peer. It connects first if necessary. Each turn
+// of the caller's loop is one ping. An error is the last value yielded.
 func (s *Swarm) Ping(ctx context.Context, id peer.ID) iter.Seq2[time.Duration, error] {
 	return func(yield func(time.Duration, error) bool) {
 		if err := s.Connect(ctx, peer.AddrInfo{ID: id}); err != nil {
@@ -145,7 +145,7 @@ func (s *Swarm) ping(stream network.Stream) (time.Duration, error) {
 		return 0, err
 	}
 	if sent != got {
-		return 0, errors.New("other bytes came back than were sent")
+		return 0, errors.New("the peer returned other bytes than were sent")
 	}
 	return time.Since(start), nil
 }

@@ -12,32 +12,31 @@ import (
 )
 
 const (
-	// protectedTag is ours among those who protect connections.
+	// protectedTag is our tag for protected connections.
 	protectedTag = "cairn"
 
 	// maxProtected bounds the protected peers, each of which has a goroutine.
 	maxProtected = 1024
 
-	// maxRedial is the longest wait between dials of a protected peer.
+	// maxRedial bounds the wait between dials of a protected peer.
 	maxRedial = 10 * time.Minute
 
-	// steady is how long a connection has to last for the next dial not to
-	// count as one more failure: a peer that accepts and hangs up is not to be
-	// dialled in a loop.
+	// steady is how long a connection has to last to reset the count of failures:
+	// a peer that accepts and hangs up must not be dialled in a loop.
 	steady = time.Minute
 )
 
-// A keeper holds the connection with a protected peer.
-type keeper struct {
+// A redialer keeps a protected peer connected.
+type redialer struct {
 	cancel context.CancelFunc
-	woken  chan struct{} // room for one
-	// fresh says that there is a reason to dial now, such as a new address.
-	fresh atomic.Bool
+	woken  chan struct{} // has room for one
+	// urgent is set when there is a reason to dial now, such as a new address.
+	urgent atomic.Bool
 }
 
-// Protect keeps a peer connected: its connections aren't closed to make room,
-// and when they go it is dialled again until it is back. It works in the
-// background, also for a peer whose addresses aren't known yet.
+// Protect keeps a peer connected: its connections are not closed to make room, and
+// after it is lost, it is dialled until it is back. That happens in the background,
+// even if none of its addresses is known yet.
 func (s *Swarm) Protect(id peer.ID) error {
 	if err := id.Validate(); err != nil {
 		return fmt.Errorf("swarm: protect %q: %w", string(id), err)
@@ -47,50 +46,50 @@ func (s *Swarm) Protect(id peer.ID) error {
 	if s.closed {
 		return fmt.Errorf("swarm: protect %s: %w", id, ErrClosed)
 	}
-	if s.kept[id] != nil || id == s.ID() {
+	if s.protected[id] != nil || id == s.ID() {
 		return nil
 	}
-	if len(s.kept) >= maxProtected {
-		return fmt.Errorf("swarm: protect %s: there are %d already", id, maxProtected)
+	if len(s.protected) >= maxProtected {
+		return fmt.Errorf("swarm: protect %s: %d peers are protected already", id, maxProtected)
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	k := &keeper{cancel: cancel, woken: make(chan struct{}, 1)}
-	s.kept[id] = k
+	k := &redialer{cancel: cancel, woken: make(chan struct{}, 1)}
+	s.protected[id] = k
 	s.trimmer.Protect(id, protectedTag)
-	s.running.Go(func() { s.keep(ctx, id, k) })
+	s.running.Go(func() { s.keepConnected(ctx, id, k) })
 	return nil
 }
 
-// Unprotect ends what Protect began. The connections stay open until they are
-// in the way.
+// Unprotect undoes Protect. The peer's connections stay open until they have to
+// make room.
 func (s *Swarm) Unprotect(id peer.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if k := s.kept[id]; k != nil {
+	if k := s.protected[id]; k != nil {
 		k.cancel()
-		delete(s.kept, id)
+		delete(s.protected, id)
 		s.trimmer.Unprotect(id, protectedTag)
 	}
 }
 
-// isKept tells whether a peer is protected.
-func (s *Swarm) isKept(id peer.ID) bool {
+// isProtected reports whether a peer is protected.
+func (s *Swarm) isProtected(id peer.ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.kept[id] != nil
+	return s.protected[id] != nil
 }
 
-// wake has the keeper of a peer, if there is one, look how things are; fresh:
-// and dial now rather than later.
-func (s *Swarm) wake(id peer.ID, fresh bool) {
+// wake makes the redialer of a peer, if there is one, check the connection; if
+// urgent is true, it dials without waiting.
+func (s *Swarm) wake(id peer.ID, urgent bool) {
 	s.mu.Lock()
-	k := s.kept[id]
+	k := s.protected[id]
 	s.mu.Unlock()
 	if k == nil {
 		return
 	}
-	if fresh {
-		k.fresh.Store(true)
+	if urgent {
+		k.urgent.Store(true)
 	}
 	select {
 	case k.woken <- struct{}{}:
@@ -98,10 +97,10 @@ func (s *Swarm) wake(id peer.ID, fresh bool) {
 	}
 }
 
-// keep dials a peer whenever it isn't connected, until the context ends.
-func (s *Swarm) keep(ctx context.Context, id peer.ID, k *keeper) {
+// keepConnected dials a peer whenever it isn't connected, until the context ends.
+func (s *Swarm) keepConnected(ctx context.Context, id peer.ID, k *redialer) {
 	failures := 0
-	var up, next time.Time // since when it is connected; when to dial next
+	var up, next time.Time // when it was connected; when to dial next
 	for ctx.Err() == nil {
 		if s.net.Connectedness(id) == network.Connected {
 			if up.IsZero() {
@@ -121,7 +120,7 @@ func (s *Swarm) keep(ctx context.Context, id peer.ID, k *keeper) {
 			failures++
 			next = time.Now().Add(s.redialAfter(failures))
 		}
-		if wait := time.Until(next); wait > 0 && !k.fresh.Swap(false) {
+		if wait := time.Until(next); wait > 0 && !k.urgent.Swap(false) {
 			timer := time.NewTimer(wait)
 			select {
 			case <-timer.C:
@@ -134,7 +133,7 @@ func (s *Swarm) keep(ctx context.Context, id peer.ID, k *keeper) {
 		if err := s.redial(ctx, id); err != nil {
 			failures++
 			next = time.Now().Add(s.redialAfter(failures))
-			s.log.Debug("swarm: a protected peer does not answer", "peer", id, "failures", failures, "err", err)
+			s.log.Debug("swarm: cannot connect to a protected peer", "peer", id, "failures", failures, "err", err)
 		} else {
 			up = time.Now()
 		}
@@ -147,8 +146,9 @@ func (s *Swarm) redial(ctx context.Context, id peer.ID) error {
 	return s.Connect(ctx, peer.AddrInfo{ID: id})
 }
 
-// redialAfter is the wait after so many failures: doubled by each, and up to a
-// quarter longer or shorter, so that two nodes don't keep missing each other.
+// redialAfter returns the wait after a number of failures: each doubles it, and up
+// to a quarter is added or taken at random, so that two nodes don't keep missing
+// each other.
 func (s *Swarm) redialAfter(failures int) time.Duration {
 	wait := min(s.config.Redial<<min(failures-1, 20), maxRedial)
 	return wait*3/4 + rand.N(wait/2+1)

@@ -10,23 +10,23 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// comesBack breaks the connection of a protected peer, and waits for another.
-// (No event need tell of it: a peer that is back at once was never gone.)
-func comesBack(t *testing.T, a, b *Swarm, breaks func()) {
+// reconnects breaks the connection to a protected peer, and waits for another.
+// There may be no event: a peer that is back at once was never disconnected.
+func reconnects(t *testing.T, a, b *Swarm, breakConn func()) {
 	t.Helper()
 	eventually(t, "both are connected", func() bool {
 		return a.Peer(b.ID()).Connections > 0 && b.Peer(a.ID()).Connections > 0
 	})
 	since := a.Peer(b.ID()).Since
-	breaks()
+	breakConn()
 	eventually(t, "there is another connection", func() bool {
 		info := a.Peer(b.ID())
 		return info.Connections > 0 && info.Since.After(since)
 	})
 }
 
-// TestProtect connects by itself, and again when the connection goes, when the
-// line is cut, and when the peer is back from a restart.
+// TestProtect: a protected peer is dialled without a call, again when the
+// connection is lost, and again after the peer's restart.
 func TestProtect(t *testing.T) {
 	key, err := NewKey()
 	if err != nil {
@@ -48,14 +48,14 @@ func TestProtect(t *testing.T) {
 	}
 	await(EventConnected, id)
 	for range 3 {
-		comesBack(t, a, b, func() {
+		reconnects(t, a, b, func() {
 			if err := b.Disconnect(a.ID()); err != nil {
 				t.Fatal(err)
 			}
 		})
 	}
 
-	// Back from a restart, at another address.
+	// The peer restarts at another address.
 	b.Close()
 	eventually(t, "a dial fails", func() bool { return a.Peer(id).Failure != "" })
 	again := local(t, Config{Identity: key})
@@ -71,13 +71,14 @@ func TestProtect(t *testing.T) {
 	if got := a.net.Connectedness(id); got != network.Connected {
 		t.Errorf("after Unprotect: got %v, want still connected", got)
 	}
-	eventually(t, "the peer knows of the connection", func() bool { return again.Peer(a.ID()).Connections > 0 })
+	eventually(t, "the peer has the connection", func() bool { return again.Peer(a.ID()).Connections > 0 })
 	again.Disconnect(a.ID())
-	eventually(t, "it has gone", func() bool { return a.Peer(id).Connections == 0 })
+	eventually(t, "it is disconnected", func() bool { return a.Peer(id).Connections == 0 })
 }
 
-// TestProtectOverACutLine redials when a proxy resets the connection.
-func TestProtectOverACutLine(t *testing.T) {
+// TestProtectReset: a protected peer is redialled after a proxy resets the
+// connection.
+func TestProtectReset(t *testing.T) {
 	b := local(t, Config{})
 	port, err := b.net.ListenAddresses()[0].ValueForProtocol(ma.P_TCP)
 	if err != nil {
@@ -95,38 +96,38 @@ func TestProtectOverACutLine(t *testing.T) {
 	if err := a.Protect(b.ID()); err != nil {
 		t.Fatal(err)
 	}
-	// The second connection may go past the proxy: the peer told where it is.
-	comesBack(t, a, b, proxy.Cut)
+	// The second connection may bypass the proxy: the peer has sent its address.
+	reconnects(t, a, b, proxy.Cut)
 }
 
-// TestProtectedStay trims: the protected one isn't closed.
-func TestProtectedStay(t *testing.T) {
+// TestProtectTrim: trimming doesn't close connections to protected peers.
+func TestProtectTrim(t *testing.T) {
 	a := local(t, Config{Connections: 6})
 	kept := local(t, Config{})
 	if err := a.Protect(kept.ID()); err != nil {
 		t.Fatal(err)
 	}
 	connect(t, a, kept)
-	a.trimmer.ForceTrim() // nothing to do yet
+	a.trimmer.ForceTrim() // closes nothing
 	for range 5 {
 		connect(t, a, local(t, Config{}))
 	}
-	a.trimmer.ForceTrim() // as Prune, and without the grace of new connections
+	a.trimmer.ForceTrim() // like Prune, but without the grace of new connections
 	eventually(t, "some are closed", func() bool { return len(a.net.Conns()) <= 4 })
 	if got := a.net.Connectedness(kept.ID()); got != network.Connected {
-		t.Errorf("the protected one: got %v, want %v", got, network.Connected)
+		t.Errorf("the protected peer: got %v, want %v", got, network.Connected)
 	}
 }
 
 func TestProtectRefuses(t *testing.T) {
 	a := local(t, Config{})
 	if err := a.Protect(""); err == nil {
-		t.Error("nobody: got no error")
+		t.Error("an empty id: got no error")
 	}
-	if err := a.Protect(a.ID()); err != nil || a.isKept(a.ID()) {
-		t.Errorf("ourselves: got %v, kept %v, want nothing to happen", err, a.isKept(a.ID()))
+	if err := a.Protect(a.ID()); err != nil || a.isProtected(a.ID()) {
+		t.Errorf("its own id: got %v, protected %v, want nil, false", err, a.isProtected(a.ID()))
 	}
-	id := somebody(t)
+	id := newID(t)
 	for range 2 {
 		if err := a.Protect(id); err != nil {
 			t.Fatal(err)

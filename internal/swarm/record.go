@@ -12,35 +12,34 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// An AddressStore keeps the address book over restarts: a small area of keys
-// and values.
+// An AddressStore keeps the address book across restarts.
 type AddressStore interface {
-	// LoadAddresses lists all records.
+	// LoadAddresses yields all records.
 	LoadAddresses(ctx context.Context) iter.Seq2[AddressRecord, error]
-	// SaveAddresses writes the records in place of those of the same peers,
-	// and removes those without Data.
+	// SaveAddresses replaces the records of the same peers, and removes the records
+	// of those without Data.
 	SaveAddresses(ctx context.Context, records []AddressRecord) error
 }
 
-// An AddressRecord is what the book knows of one peer, and whether it is banned.
+// An AddressRecord has the addresses of one peer, and whether it is banned.
 type AddressRecord struct {
 	Peer peer.ID
-	// Data are at most MaxRecord bytes, for the book alone to read.
+	// Data is at most MaxRecord bytes. Only the address book interprets it.
 	Data []byte
 }
 
-// MaxRecord bounds the data of an AddressRecord, in bytes: as many addresses as
-// the book keeps, of the length it allows, as text, in which a name may be eight
-// times as long as its code, and what stands around them.
+// MaxRecord bounds the data of an AddressRecord, in bytes: the most addresses, each
+// of the greatest length, as text, where a protocol's name may be eight times as
+// long as its code, and the JSON around them.
 const MaxRecord = maxAddresses*(8*maxAddress+256) + 64
 
-// A storedPeer is what a record holds.
+// A storedPeer is the content of a record.
 type storedPeer struct {
 	Banned    bool            `json:"banned,omitempty"`
 	Addresses []storedAddress `json:"addresses,omitempty"`
 }
 
-// A storedAddress is an Address within a record, times in Unix seconds.
+// A storedAddress is an Address in a record, with times in Unix seconds.
 type storedAddress struct {
 	Addr      string `json:"addr"`
 	Source    Source `json:"source"`
@@ -63,9 +62,9 @@ func toUnix(t time.Time) int64 {
 	return t.Unix()
 }
 
-// encodeRecord makes a record's data. The worst addresses are left out if they
-// would be longer than MaxRecord, and so not be read again: who is banned may have
-// made them long.
+// encodeRecord encodes a record's data. It drops the worst addresses if the data
+// would exceed MaxRecord, and so could not be read again: a banned peer may have
+// made its addresses long.
 func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 	stored := storedPeer{Banned: banned}
 	for _, a := range addresses {
@@ -82,8 +81,8 @@ func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 	return encodeRecord(best[:len(best)-1], banned)
 }
 
-// decodeRecord reads a record's data. It takes them to be hostile. An address that
-// can't be read is left out: one that another version wrote must not lose a ban.
+// decodeRecord decodes a record's data, which may be hostile. It drops addresses
+// that it cannot read: an address from another version must not lose a ban.
 func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 	if len(data) > MaxRecord {
 		return nil, false, fmt.Errorf("%d bytes, more than %d", len(data), MaxRecord)
@@ -108,8 +107,8 @@ func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 	return addresses, stored.Banned, nil
 }
 
-// load reads the store. A record that can't be read is left out, with a call of
-// skipped: addresses can be learned again.
+// load reads the store. It skips records that it cannot read, and calls skipped
+// for each: addresses can be learned again.
 func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.ID, error)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -148,7 +147,7 @@ func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.I
 	return nil
 }
 
-// save writes what has changed. If that fails, it is still to be saved.
+// save writes the changed records. If it fails, they stay marked for the next save.
 func (b *book) save(ctx context.Context, store AddressStore) error {
 	b.saving.Lock()
 	defer b.saving.Unlock()

@@ -13,44 +13,43 @@ import (
 )
 
 const (
-	// standardRelaysEvery is how often AutoRelay, while it has too few
-	// candidates, is offered all peers again, and how long it is told of new
-	// ones in between.
-	standardRelaysEvery = time.Minute
+	// defaultRelaysEvery is the interval at which AutoRelay asks for all peers again
+	// while it has too few candidates. In between, it is offered new ones.
+	defaultRelaysEvery = time.Minute
 
 	// relayDelay is how long after the start AutoRelay waits for four candidates
-	// before it takes what there is: a node behind a router can't be reached
-	// before, and in a small network there's one.
+	// before it uses fewer: until then a node behind a router can't be reached, and
+	// a small network may have only one.
 	relayDelay = 15 * time.Second
 )
 
-// relays offers AutoRelay, which calls it with a context of its own, the peers
-// that relay and that we are connected to: those of now at once, and those that
-// come until it may ask again, as they say what they speak. So a node
-// that starts alone asks the first relay that it meets.
-func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
+// offerRelays offers connected peers that relay to AutoRelay, which calls it with
+// a context of its own: the present ones at once, and until AutoRelay may ask
+// again each new one as soon as its protocols are known. So a node that starts
+// alone uses the first relay that it meets.
+func (s *Swarm) offerRelays(ctx context.Context, limit int) <-chan peer.AddrInfo {
 	found := make(chan peer.AddrInfo)
 	if !s.spawn(func() {
 		defer close(found)
-		news, err := s.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted),
+		identified, err := s.host.EventBus().Subscribe(new(event.EvtPeerIdentificationCompleted),
 			eventbus.BufSize(busBuffer), eventbus.Name("cairn relays"))
 		if err != nil {
-			s.log.Warn("swarm: relays are not looked for", "err", err)
+			s.log.Warn("swarm: cannot look for relays", "err", err)
 			return
 		}
-		defer news.Close()
-		enough := time.NewTimer(s.config.relaysEvery)
-		defer enough.Stop()
-		told := make(map[peer.ID]bool)
+		defer identified.Close()
+		timeout := time.NewTimer(s.config.relaysEvery)
+		defer timeout.Stop()
+		offered := make(map[peer.ID]bool)
 		peers := s.net.Peers()
-		for len(told) < most {
+		for len(offered) < limit {
 			for _, id := range peers {
-				if told[id] || len(told) == most || !s.mayRelay(id) {
+				if offered[id] || len(offered) == limit || !s.mayRelay(id) {
 					continue
 				}
 				select {
 				case found <- s.host.Peerstore().PeerInfo(id):
-					told[id] = true
+					offered[id] = true
 				case <-ctx.Done():
 					return
 				case <-s.ctx.Done():
@@ -58,12 +57,12 @@ func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
 				}
 			}
 			select {
-			case e, open := <-news.Out():
+			case e, open := <-identified.Out():
 				if !open {
 					return
 				}
 				peers = []peer.ID{e.(event.EvtPeerIdentificationCompleted).Peer}
-			case <-enough.C:
+			case <-timeout.C:
 				return
 			case <-ctx.Done():
 				return
@@ -77,9 +76,9 @@ func (s *Swarm) relays(ctx context.Context, most int) <-chan peer.AddrInfo {
 	return found
 }
 
-// mayRelay tells whether a peer that is connected directly says that it relays.
+// mayRelay reports whether a peer is directly connected and has the relay protocol.
 func (s *Swarm) mayRelay(id peer.ID) bool {
 	direct := slices.ContainsFunc(s.net.ConnsToPeer(id), func(c network.Conn) bool { return !c.Stat().Limited })
-	spoken, err := s.host.Peerstore().SupportsProtocols(id, proto.ProtoIDv2Hop)
-	return direct && err == nil && len(spoken) > 0
+	supported, err := s.host.Peerstore().SupportsProtocols(id, proto.ProtoIDv2Hop)
+	return direct && err == nil && len(supported) > 0
 }

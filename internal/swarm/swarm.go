@@ -31,22 +31,23 @@ import (
 )
 
 const (
-	// grace is how long a new connection is not closed for want of room: long
-	// enough to become useful.
+	// grace is how long a new connection is safe from trimming: long enough to
+	// become useful.
 	grace = 20 * time.Second
 
-	// saveEvery is how often the address book is saved: what's lost in a crash
-	// can be learned again.
+	// saveEvery is how often the address book is saved: what a crash loses can be
+	// learned again.
 	saveEvery = time.Minute
 
 	// saveTimeout bounds the last save, in Close.
 	saveTimeout = 10 * time.Second
 
-	// busBuffer is how many events of the host may wait for us, who are quick.
+	// busBuffer bounds the events of the host that wait for us. We take them
+	// quickly.
 	busBuffer = 256
 )
 
-// A Swarm is a node among its peers; New makes one.
+// A Swarm connects a node to its peers; New makes one.
 type Swarm struct {
 	config  Config
 	log     *slog.Logger
@@ -59,24 +60,24 @@ type Swarm struct {
 	ports   basichost.NATManager // or nil
 	events  *events.Hub[Event]
 
-	ctx     context.Context // of the goroutines; it ends with Close
+	ctx     context.Context // of the goroutines; ends with Close
 	cancel  context.CancelFunc
 	running sync.WaitGroup // Add only with mu held and closed false
 	closing sync.Once
 	failed  error // what Close returns
 
-	mu       sync.Mutex // guards what follows
-	closed   bool
-	kept     map[peer.ID]*keeper
-	external []ma.Multiaddr // as AddExternal says
-	reached  []ma.Multiaddr // as AutoNAT found
+	mu        sync.Mutex // guards the following
+	closed    bool
+	protected map[peer.ID]*redialer
+	external  []ma.Multiaddr // from AddExternal
+	reachable []ma.Multiaddr // from AutoNAT
 
 	mdns   mdnsService
 	gossip gossip
 }
 
-// New makes a swarm and listens. The context is for the making alone. If it
-// can't listen where it should, the error names the address.
+// New makes a swarm and listens. The context bounds the call to New alone. If it
+// cannot listen on an address, the error names it.
 func New(ctx context.Context, c Config) (*Swarm, error) {
 	listen := c.Listen
 	isDefault := listen == nil
@@ -88,18 +89,18 @@ func New(ctx context.Context, c Config) (*Swarm, error) {
 		return nil, err
 	}
 	s := &Swarm{
-		config: c,
-		log:    c.Logger,
-		events: newHub(),
-		kept:   make(map[peer.ID]*keeper),
+		config:    c,
+		log:       c.Logger,
+		events:    newHub(),
+		protected: make(map[peer.ID]*redialer),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	s.book = newBook(s.isKept)
+	s.book = newBook(s.isProtected)
 	if c.Addresses == nil {
-		s.book.dirty = nil // else it would grow with each peer that is heard of
+		s.book.dirty = nil // it would grow with each new peer
 	} else {
 		err := s.book.load(ctx, c.Addresses, func(id peer.ID, err error) {
-			s.log.Warn("swarm: a record of the address book can't be read", "peer", id, "err", err)
+			s.log.Warn("swarm: cannot read a record of the address book", "peer", id, "err", err)
 		})
 		if err != nil {
 			s.cancel()
@@ -137,10 +138,10 @@ func (s *Swarm) start() (err error) {
 	}()
 	network, ok := s.host.Network().(*libp2pswarm.Swarm)
 	if !ok {
-		return fmt.Errorf("the host's network is a %T", s.host.Network())
+		return fmt.Errorf("the host's network is a %T, want a %T", s.host.Network(), network)
 	}
 	s.net = network
-	happenings, err := s.host.EventBus().Subscribe([]any{
+	hostEvents, err := s.host.EventBus().Subscribe([]any{
 		new(event.EvtPeerConnectednessChanged),
 		new(event.EvtPeerIdentificationCompleted),
 		new(event.EvtHostReachableAddrsChanged),
@@ -150,14 +151,14 @@ func (s *Swarm) start() (err error) {
 	}
 	s.net.Notify(s.notifiee())
 	s.host.SetStreamHandler(broadcastProtocol, s.receiveBroadcast)
-	s.running.Go(func() { s.follow(happenings) })
+	s.running.Go(func() { s.handleEvents(hostEvents) })
 	if s.config.Addresses != nil {
-		s.running.Go(s.saveNowAndThen)
+		s.running.Go(s.savePeriodically)
 	}
 	return nil
 }
 
-// options are those of the libp2p host.
+// options returns the options of the libp2p host.
 func (s *Swarm) options() ([]libp2p.Option, error) {
 	c := s.config
 	id, err := peer.IDFromPrivateKey(c.Identity)
@@ -169,8 +170,8 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	if s.trimmer, err = connmgr.NewConnManager(low, c.Connections, connmgr.WithGracePeriod(grace)); err != nil {
 		return nil, err
 	}
-	wanted := func(id peer.ID) bool { return s.trimmer.IsProtected(id, "") }
-	resources, err := newResourceManager(c.Connections, wanted)
+	isUsed := func(id peer.ID) bool { return s.trimmer.IsProtected(id, "") }
+	resources, err := newResourceManager(c.Connections, isUsed)
 	if err != nil {
 		s.trimmer.Close()
 		return nil, err
@@ -179,7 +180,7 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	options := []libp2p.Option{
 		libp2p.Identity(c.Identity),
 		libp2p.UserAgent(c.UserAgent),
-		libp2p.NoListenAddrs, // listenAll tells of each failure
+		libp2p.NoListenAddrs, // listenAll reports each failure
 		libp2p.Security(noise.ID, noise.New),
 		libp2p.Security(tls.ID, tls.New),
 		libp2p.Muxer(yamux.ID, s.muxer),
@@ -188,7 +189,7 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 		libp2p.ConnectionManager(s.trimmer),
 		libp2p.ResourceManager(resources),
 		libp2p.ConnectionGater(s.gater),
-		libp2p.AddrsFactory(s.announced),
+		libp2p.AddrsFactory(s.announcedAddrs),
 		libp2p.DisableMetrics(),
 	}
 	if len(c.PSK) > 0 {
@@ -204,7 +205,7 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	} else {
 		options = append(options,
 			libp2p.EnableRelay(),
-			libp2p.EnableAutoRelayWithPeerSource(s.relays,
+			libp2p.EnableAutoRelayWithPeerSource(s.offerRelays,
 				autorelay.WithMinInterval(c.relaysEvery), autorelay.WithBootDelay(relayDelay)),
 			libp2p.EnableHolePunching(),
 			libp2p.EnableAutoNATv2())
@@ -218,27 +219,28 @@ func (s *Swarm) options() ([]libp2p.Option, error) {
 	return options, nil
 }
 
-// openPorts has the router, if it can be asked, open ports to where we listen.
+// openPorts asks the router, if it supports that, to forward ports to our
+// listeners.
 func (s *Swarm) openPorts(n network.Network) basichost.NATManager {
 	s.ports = basichost.NewNATManager(n)
 	return s.ports
 }
 
-// notifiee learns of connections and listeners at once.
+// notifiee returns the handler of connections and listeners that open and close.
 func (s *Swarm) notifiee() network.Notifiee {
 	return &network.NotifyBundle{
 		ConnectedF: func(_ network.Network, c network.Conn) {
-			if s.book.isBanned(c.RemotePeer()) { // since it was let through
+			if s.book.isBanned(c.RemotePeer()) { // banned after the gater let it through
 				s.spawn(func() { c.Close() })
 				return
 			}
 			if c.Stat().Direction == network.DirOutbound && !c.Stat().Limited {
-				s.book.confirm(c.RemotePeer(), s.dialled(c), time.Now())
+				s.book.confirm(c.RemotePeer(), s.dialledAddr(c), time.Now())
 			}
 			s.wake(c.RemotePeer(), false)
 		},
 		DisconnectedF: func(_ network.Network, c network.Conn) {
-			s.gater.closed(c)
+			s.gater.remove(c)
 			s.wake(c.RemotePeer(), false)
 		},
 		ListenF: func(_ network.Network, addr ma.Multiaddr) {
@@ -250,10 +252,10 @@ func (s *Swarm) notifiee() network.Notifiee {
 	}
 }
 
-// dialled returns the address that a connection was dialled at. A connection over
-// WebTransport doesn't say by which certificates it was, without which it can't
-// be dialled again.
-func (s *Swarm) dialled(c network.Conn) ma.Multiaddr {
+// dialledAddr returns the address of an outbound connection. A connection over
+// WebTransport lacks the certificate hashes that a dial needs, so they are taken
+// from the peerstore.
+func (s *Swarm) dialledAddr(c network.Conn) ma.Multiaddr {
 	at := c.RemoteMultiaddr()
 	if _, err := at.ValueForProtocol(ma.P_WEBTRANSPORT); err != nil {
 		return at
@@ -266,15 +268,15 @@ func (s *Swarm) dialled(c network.Conn) ma.Multiaddr {
 	return at
 }
 
-// follow takes the host's events, until the host closes.
-func (s *Swarm) follow(happenings event.Subscription) {
-	defer happenings.Close()
+// handleEvents handles the host's events until the swarm closes.
+func (s *Swarm) handleEvents(hostEvents event.Subscription) {
+	defer hostEvents.Close()
 	connected := make(map[peer.ID]bool)
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case h := <-happenings.Out():
+		case h := <-hostEvents.Out():
 			switch h := h.(type) {
 			case event.EvtPeerConnectednessChanged:
 				is := h.Connectedness != network.NotConnected
@@ -287,18 +289,18 @@ func (s *Swarm) follow(happenings event.Subscription) {
 				}
 			case event.EvtPeerIdentificationCompleted:
 				for _, addr := range h.ListenAddrs[:min(len(h.ListenAddrs), maxAddresses)] {
-					// What can't be dialled is no use, and no error.
+					// Addresses that can't be dialled are ignored.
 					_ = s.AddAddr(h.Peer, addr, SourcePeer)
 				}
 			case event.EvtHostReachableAddrsChanged:
-				s.reachable(h.Reachable)
+				s.setReachable(h.Reachable)
 			}
 		}
 	}
 }
 
-// saveNowAndThen saves the address book.
-func (s *Swarm) saveNowAndThen() {
+// savePeriodically saves the address book until the swarm closes.
+func (s *Swarm) savePeriodically() {
 	ticker := time.NewTicker(saveEvery)
 	defer ticker.Stop()
 	for {
@@ -307,15 +309,16 @@ func (s *Swarm) saveNowAndThen() {
 			return
 		case <-ticker.C:
 			if err := s.book.save(s.ctx, s.config.Addresses); err != nil && s.ctx.Err() == nil {
-				s.log.Warn("swarm: the address book is not saved", "err", err)
+				s.log.Warn("swarm: cannot save the address book", "err", err)
 			}
 		}
 	}
 }
 
-// spawn runs f on a goroutine that Close waits for; false: the swarm is closed.
+// spawn runs f on a goroutine that Close waits for. It returns false if the swarm
+// is closed.
 func (s *Swarm) spawn(f func()) bool {
-	if !s.enter() {
+	if !s.hold() {
 		return false
 	}
 	go func() {
@@ -325,9 +328,9 @@ func (s *Swarm) spawn(f func()) bool {
 	return true
 }
 
-// enter has Close wait for the caller, who calls s.running.Done when that is over;
-// false: the swarm is closed.
-func (s *Swarm) enter() bool {
+// hold makes Close wait until s.running.Done is called. It returns false if the
+// swarm is closed.
+func (s *Swarm) hold() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.closed {
@@ -336,15 +339,15 @@ func (s *Swarm) enter() bool {
 	return !s.closed
 }
 
-// Host is the libp2p host, for protocols. It is closed by Close alone.
+// Host returns the libp2p host, for protocols. Only Close may close it.
 func (s *Swarm) Host() host.Host { return s.host }
 
-// ID is the node's peer id.
+// ID returns the node's peer id.
 func (s *Swarm) ID() peer.ID { return s.host.ID() }
 
 // Close closes all connections and listeners, waits for every goroutine and each
-// TopicOptions.Valid that is asked, and saves the address book. Calls after the
-// first return what that one did.
+// running TopicOptions.Validate, and saves the address book. Further calls return
+// the first call's result.
 func (s *Swarm) Close() error {
 	s.closing.Do(func() {
 		s.mu.Lock()
@@ -354,8 +357,8 @@ func (s *Swarm) Close() error {
 		s.mdns.close()
 		var errs []error
 		if s.ports != nil {
-			// The host would close listeners first, and call off what closes their
-			// ports at the router.
+			// The host would close its listeners first, and cancel the requests that
+			// close their ports at the router.
 			if err := s.ports.Close(); err != nil {
 				errs = append(errs, fmt.Errorf("swarm: close the router's ports: %w", err))
 			}

@@ -25,15 +25,15 @@ const (
 	onQUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
 )
 
-// local makes a swarm on loopback that is closed with the test.
+// local makes a swarm on loopback, which the test closes.
 func local(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.Local = true
-	return begin(t, c)
+	return newSwarm(t, c)
 }
 
-// begin makes a swarm that listens and is closed with the test.
-func begin(t testing.TB, c Config) *Swarm {
+// newSwarm makes a swarm that listens, which the test closes.
+func newSwarm(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	if c.Listen == nil {
 		c.Listen = []string{onTCP}
@@ -50,7 +50,8 @@ func begin(t testing.TB, c Config) *Swarm {
 	return s
 }
 
-// soon ends in five minutes: a test that waits for what never happens fails.
+// soon returns a context that ends in five minutes, so that a test that hangs
+// fails.
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
@@ -64,8 +65,8 @@ func connect(t testing.TB, from, to *Swarm) {
 	}
 }
 
-// watch returns a function that waits for an event of the kind with the peer.
-// It listens from the call of watch on.
+// watch returns a function that waits for an event of a kind and a peer. It
+// subscribes at once.
 func watch(t testing.TB, s *Swarm) (await func(EventKind, peer.ID) Event) {
 	t.Helper()
 	next := make(chan Event)
@@ -91,12 +92,12 @@ func watch(t testing.TB, s *Swarm) (await func(EventKind, peer.ID) Event) {
 				return e
 			}
 		}
-		t.Fatalf("no event %v of %s came", kind, id)
+		t.Fatalf("got no event %v of %s", kind, id)
 		return Event{}
 	}
 }
 
-// eventually waits until f is true.
+// eventually polls until f returns true.
 func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
@@ -106,7 +107,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			t.Fatalf("still not: %s", what)
+			t.Fatalf("%s: still false after five minutes", what)
 		}
 	}
 }
@@ -123,7 +124,7 @@ func TestConnect(t *testing.T) {
 			a, b := local(t, Config{Listen: []string{}}), local(t, Config{Listen: []string{listen}, UserAgent: "tester/1"})
 			seen, other := watch(t, a), watch(t, b)
 			connect(t, a, b)
-			connect(t, a, b) // again, and nothing happens
+			connect(t, a, b) // the second time does nothing
 			seen(EventConnected, b.ID())
 			other(EventConnected, a.ID())
 
@@ -134,8 +135,8 @@ func TestConnect(t *testing.T) {
 			if want := b.AddrInfo().Addrs[0]; !strings.HasPrefix(want.String(), info.Addr.String()) && !info.Addr.Equal(want) {
 				t.Errorf("remote address: got %s, want %s", info.Addr, want)
 			}
-			// What it took up a moment ago it says in a message of its own.
-			eventually(t, "it is known what the peer speaks", func() bool {
+			// A protocol that the peer added a moment ago comes in another message.
+			eventually(t, "the peer's protocols are known", func() bool {
 				return slices.Contains(a.Peer(b.ID()).Protocols, broadcastProtocol)
 			})
 			if time.Since(info.Since) > time.Minute {
@@ -156,12 +157,12 @@ func TestConnect(t *testing.T) {
 			if info := a.Peer(b.ID()); info.Connections != 0 || info.Addr != nil {
 				t.Errorf("after disconnecting: got %+v, want no connection", info)
 			}
-			// The book has the address that was dialled, which is enough.
+			// The book has the dialled address, which is enough.
 			if known := a.KnownAddrs(b.ID())[0].Addr; !known.Equal(b.AddrInfo().Addrs[0]) {
 				t.Errorf("address book: got %s, want %s", known, b.AddrInfo().Addrs[0])
 			}
 			if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
-				t.Errorf("connect by the address book: %v", err)
+				t.Errorf("connect with addresses from the book: %v", err)
 			}
 		})
 	}
@@ -187,7 +188,7 @@ func TestSharedPort(t *testing.T) {
 	}
 }
 
-// freePort returns a port that nobody has, neither for TCP nor for UDP.
+// freePort returns a port that is free for TCP and for UDP.
 func freePort(t testing.TB) int {
 	t.Helper()
 	for {
@@ -215,7 +216,7 @@ func TestListenErrorNamesTheAddress(t *testing.T) {
 	taken := other.net.ListenAddresses()
 	for _, addr := range []string{
 		fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", busy.Addr().(*net.TCPAddr).Port),
-		taken[0].String(), taken[1].String(), // which another swarm listens on
+		taken[0].String(), taken[1].String(), // another swarm listens on them
 		"/ip4/127.0.0.1/udp/0",
 		"/ip4/127.0.0.1/tpc/4001",
 		"",
@@ -244,7 +245,7 @@ func TestListenOnAndAddrs(t *testing.T) {
 	for _, addr := range addrs {
 		text := addr.String()
 		if !strings.HasSuffix(text, "/p2p/"+s.ID().String()) || strings.Contains(text, "0.0.0.0") {
-			t.Errorf("address %s: want an interface's, and the id", text)
+			t.Errorf("address %s: want one of an interface, with the id", text)
 		}
 	}
 	if !slices.ContainsFunc(addrs, func(a ma.Multiaddr) bool { return strings.HasPrefix(a.String(), "/ip4/127.0.0.1/tcp/") }) {
@@ -267,14 +268,14 @@ func TestListenOnAndAddrs(t *testing.T) {
 		}
 	}
 
-	// One that AutoNAT found stays one until both say otherwise.
-	s.reachable([]ma.Multiaddr{ma.StringCast(external), ma.StringCast("/ip4/203.0.113.6/tcp/4001")})
+	// An address that AutoNAT found and AddExternal set is external until both end.
+	s.setReachable([]ma.Multiaddr{ma.StringCast(external), ma.StringCast("/ip4/203.0.113.6/tcp/4001")})
 	if e := events(EventExternal, ""); e.Addr.String() == external {
-		t.Errorf("event: got %s for the second time", e.Addr)
+		t.Errorf("event: got %s a second time", e.Addr)
 	}
-	s.reachable(nil)
+	s.setReachable(nil)
 	if e := events(EventNotExternal, ""); e.Addr.String() == external {
-		t.Errorf("event: got that %s is no longer external, but AddExternal says so", e.Addr)
+		t.Errorf("event: got %v for %s, which AddExternal set", e.Kind, e.Addr)
 	}
 	for range 2 {
 		if err := s.RemoveExternal(external + "/p2p/" + s.ID().String()); err != nil {
@@ -285,11 +286,11 @@ func TestListenOnAndAddrs(t *testing.T) {
 		t.Errorf("event: got %s, want %s", e.Addr, external)
 	}
 	if got := s.Addrs(); slices.ContainsFunc(got, func(a ma.Multiaddr) bool { return strings.HasPrefix(a.String(), external) }) {
-		t.Errorf("addresses after it was removed: got %v", got)
+		t.Errorf("addresses after RemoveExternal: got %v", got)
 	}
 }
 
-// TestAddAddrRefuses what is another peer's, our own, or no address.
+// TestAddAddrRefuses addresses of another peer, of this node, and invalid ones.
 func TestAddAddrRefuses(t *testing.T) {
 	s, other := local(t, Config{}), local(t, Config{})
 	addr := ma.StringCast("/ip4/127.0.0.1/tcp/1")
@@ -305,29 +306,29 @@ func TestAddAddrRefuses(t *testing.T) {
 		}
 	}
 	if got := s.Known(); len(got) != 0 {
-		t.Errorf("known: got %v, want nobody", got)
+		t.Errorf("known: got %v, want none", got)
 	}
 }
 
 func TestBan(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
-	gone := watch(t, a)
+	await := watch(t, a)
 	connect(t, a, b)
 	if err := a.Ban(b.ID()); err != nil {
 		t.Fatal(err)
 	}
-	gone(EventDisconnected, b.ID())
+	await(EventDisconnected, b.ID())
 	if err := a.Connect(soon(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
 		t.Errorf("dial a banned peer: got %v, want %v", err, ErrBanned)
 	}
 	if err := a.host.Connect(soon(t), b.AddrInfo()); err == nil {
-		t.Error("dial a banned peer by the host: got no error")
+		t.Error("dial a banned peer through the host: got no error")
 	}
-	// The dialler may believe for a moment that it is connected.
+	// The dialler may look connected for a moment.
 	b.Connect(soon(t), a.AddrInfo())
-	eventually(t, "the banned peer is turned away", func() bool { return b.net.Connectedness(a.ID()) == network.NotConnected })
+	eventually(t, "the banned peer is disconnected", func() bool { return b.net.Connectedness(a.ID()) == network.NotConnected })
 	if got := a.Peer(b.ID()).Connections; got != 0 {
-		t.Errorf("connections with a banned peer: got %d, want 0", got)
+		t.Errorf("connections to a banned peer: got %d, want 0", got)
 	}
 	if err := a.Unban(b.ID()); err != nil {
 		t.Fatal(err)
@@ -335,21 +336,21 @@ func TestBan(t *testing.T) {
 	connect(t, b, a)
 }
 
-// TestAtMostConnections fills one swarm from both sides.
-func TestAtMostConnections(t *testing.T) {
-	// One address each: whoever has several dials two, and leaves one.
+// TestConnectionLimit fills one swarm with inbound and outbound connections.
+func TestConnectionLimit(t *testing.T) {
+	// One address each: a swarm with several is dialled twice, and one is closed.
 	for _, listen := range []string{onTCP, onQUIC} {
-		t.Run(listen, func(t *testing.T) { atMost(t, 4, Config{Listen: []string{listen}}) })
+		t.Run(listen, func(t *testing.T) { testConnectionLimit(t, 4, Config{Listen: []string{listen}}) })
 	}
 }
 
-func atMost(t *testing.T, most int, c Config) {
+func testConnectionLimit(t *testing.T, limit int, c Config) {
 	var others []*Swarm
-	for range 2 * most {
+	for range 2 * limit {
 		others = append(others, local(t, c))
 	}
 	last := local(t, c)
-	c.Connections = most
+	c.Connections = limit
 	hub := local(t, c)
 	failed := make(chan error)
 	for i, other := range others {
@@ -366,24 +367,24 @@ func atMost(t *testing.T, most int, c Config) {
 		if err := <-failed; err != nil && !errors.Is(err, ErrFull) {
 			t.Errorf("got %v, want %v", err, ErrFull)
 		}
-		if got := len(hub.net.Conns()); got > most {
-			t.Errorf("connections: got %d, want %d at most", got, most)
+		if got := len(hub.net.Conns()); got > limit {
+			t.Errorf("connections: got %d, want at most %d", got, limit)
 		}
 	}
-	// A refused peer may be in place of one that has left already.
+	// Some may have disconnected already after others were refused.
 	eventually(t, "full", func() bool {
 		for _, other := range others {
 			other.Connect(soon(t), hub.AddrInfo())
 		}
-		return len(hub.net.Conns()) == most
+		return len(hub.net.Conns()) == limit
 	})
 	if err := hub.Connect(soon(t), last.AddrInfo()); !errors.Is(err, ErrFull) {
 		t.Errorf("one more: got %v, want %v", err, ErrFull)
 	}
-	// Room made is room that can be used.
+	// After one disconnects, another can connect.
 	hub.Disconnect(hub.net.Peers()[0])
-	eventually(t, "one more after one left", func() bool {
-		return hub.Connect(soon(t), others[0].AddrInfo()) == nil || len(hub.net.Conns()) == most
+	eventually(t, "another connects", func() bool {
+		return hub.Connect(soon(t), others[0].AddrInfo()) == nil || len(hub.net.Conns()) == limit
 	})
 }
 
@@ -395,7 +396,7 @@ func TestPSK(t *testing.T) {
 		if err := same.Connect(soon(t), peer.AddrInfo{ID: a.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
 			t.Errorf("with the key, %s: %v", addr, err)
 		}
-		// They wait for each other to say something sensible.
+		// Both sides wait for a message that they can decrypt, until the timeout.
 		var others sync.WaitGroup
 		for name, c := range map[string]Config{"another key": {PSK: two}, "no key": {}} {
 			other := local(t, c)
@@ -449,8 +450,8 @@ func TestPing(t *testing.T) {
 	if !errors.Is(last, context.Canceled) {
 		t.Errorf("after cancelling: got %v, want %v", last, context.Canceled)
 	}
-	nobody := local(t, Config{Listen: []string{}}).ID()
-	for _, err := range a.Ping(soon(t), nobody) {
+	silent := local(t, Config{Listen: []string{}}).ID()
+	for _, err := range a.Ping(soon(t), silent) {
 		if err == nil {
 			t.Fatal("a peer without addresses answered")
 		}
@@ -458,7 +459,7 @@ func TestPing(t *testing.T) {
 	b.Close()
 	for _, err := range a.Ping(soon(t), b.ID()) {
 		if err == nil {
-			t.Fatal("a peer that is gone answered")
+			t.Fatal("a closed peer answered")
 		}
 	}
 }
@@ -494,7 +495,7 @@ func TestEvents(t *testing.T) {
 	cancel()
 	for e, err := range unused {
 		if err != context.Canceled {
-			t.Errorf("after the context: got %v, %v, want its error", e, err)
+			t.Errorf("after the context ended: got %v, %v, want its error", e, err)
 		}
 	}
 	last := s.Events(context.Background())
@@ -554,7 +555,7 @@ func TestIdentity(t *testing.T) {
 	}
 	// The protobuf: field 1, type 1 (Ed25519); field 2, 64 bytes.
 	if want := []byte{8, 1, 18, 64}; !bytes.HasPrefix(data, want) || len(data) != 68 {
-		t.Errorf("got %x, want 68 bytes that begin %x", data, want)
+		t.Errorf("got %x, want 68 bytes that begin with %x", data, want)
 	}
 	back, err := UnmarshalKey(data)
 	if err != nil || !back.Equals(key) {
@@ -566,12 +567,12 @@ func TestIdentity(t *testing.T) {
 	}
 	for _, bad := range [][]byte{nil, {}, data[:20], make([]byte, maxKey+1)} {
 		if _, err := UnmarshalKey(bad); err == nil {
-			t.Errorf("%d bad bytes: got no error", len(bad))
+			t.Errorf("%d invalid bytes: got no error", len(bad))
 		}
 	}
 }
 
-// counts returns how many goroutines and file descriptors there are.
+// counts returns the numbers of goroutines and of open files.
 func counts(t testing.TB) (goroutines, files int) {
 	t.Helper()
 	list, err := os.ReadDir("/proc/self/fd")
@@ -581,14 +582,14 @@ func counts(t testing.TB) (goroutines, files int) {
 	return runtime.NumGoroutine(), len(list)
 }
 
-// TestNothingIsLeft opens and closes many swarms, with all that they can do.
-func TestNothingIsLeft(t *testing.T) {
+// TestNoLeaks opens, uses and closes many swarms.
+func TestNoLeaks(t *testing.T) {
 	cycle := func() {
 		a, err := New(soon(t), Config{Local: true, Listen: []string{onTCP, onQUIC, onQUIC + "/webtransport", onTCP + "/ws"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, Addresses: newMemory()})
+		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, Addresses: newMemoryStore()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -610,7 +611,7 @@ func TestNothingIsLeft(t *testing.T) {
 			}
 		}
 	}
-	cycle() // what is started once for the process is there now
+	cycle() // starts what runs once for the whole process
 	goroutines, files := counts(t)
 	rounds := 64
 	if testing.Short() {

@@ -14,101 +14,101 @@ import (
 )
 
 const (
-	// MaxMessage bounds a message of a topic, in bytes, as pubsub does it
-	// elsewhere.
+	// MaxMessage bounds a message of a topic, in bytes, as other implementations
+	// of pubsub do.
 	MaxMessage = 1 << 20
 
-	// maxEnvelope is what surrounds a message: ids, signature, key, topic.
+	// maxEnvelope bounds what surrounds a message: ids, signature, key, topic.
 	maxEnvelope = 4 << 10
 
-	// maxTopicName bounds the name of a topic, in bytes. That of an IPNS
+	// maxTopicName bounds the name of a topic, in bytes. The topic of an IPNS
 	// record has less than a hundred.
 	maxTopicName = 256
 
-	// maxTopics bounds the topics that are open at a time: a few for each of
-	// the names that a mirror follows.
+	// maxTopics bounds the open topics: a few for each name that a mirror follows.
 	maxTopics = 4096
 
-	// maxQueued and maxQueuedBytes bound what waits for the reader of a topic.
+	// maxQueued and maxQueuedBytes bound the messages that wait for the reader of a
+	// topic.
 	maxQueued      = 1024
 	maxQueuedBytes = 4 * MaxMessage
 
-	// maxValidating is how many messages are validated at a time, of one topic
-	// and of all; those beyond are dropped. Each may have MaxMessage bytes.
+	// maxValidating bounds the messages that are validated at a time, of one topic
+	// and of all; further ones are dropped. Each may have MaxMessage bytes.
 	maxValidating = 64
-	// validationTimeout bounds what a TopicOptions.Valid may take.
+	// validationTimeout bounds a call of TopicOptions.Validate.
 	validationTimeout = 10 * time.Second
 
-	// subscriptionBuffer is how many messages pubsub may hand over before we
-	// have queued the first. Queueing is quick.
+	// subscriptionBuffer bounds the messages between pubsub and our queues. Queueing
+	// is quick.
 	subscriptionBuffer = 64
 )
 
-// A Message is one that came in over a topic.
+// A Message is a message received on a topic.
 type Message struct {
-	// From is who published it: with gossip a signature says so, of a
-	// broadcast it's who sent it.
+	// From is the publisher: the signer of a gossip message, or the sender of a
+	// broadcast.
 	From peer.ID
-	// Via is the peer that it came from, which may only have passed it on.
+	// Via is the peer that delivered it, which may only have relayed it.
 	Via peer.ID
-	// Data are the reader's.
+	// Data belongs to the reader.
 	Data []byte
-	// Direct: it came as a broadcast, not by gossip.
+	// Direct reports whether it is a broadcast, not gossip.
 	Direct bool
-	// Lost is how many messages before this one were dropped, because nobody
-	// took them in time.
+	// Lost counts the messages before this one that were dropped because the reader
+	// was slow.
 	Lost uint64
 }
 
-// TopicOptions say how a topic is opened. The zero value is fine.
+// TopicOptions configure a topic. The zero value is fine.
 type TopicOptions struct {
-	// Valid, if not nil, is asked about each message, also our own: one that it
-	// refuses is neither delivered here nor passed on. Of a topic that is open
-	// more than once, all have to agree. Several goroutines call it, with a
-	// context that ends after ten seconds; it must not keep the data.
-	Valid func(ctx context.Context, m Message) bool
+	// Validate, if not nil, judges each message, our own included: a message that
+	// it refuses is neither delivered nor relayed. If a topic is open more than
+	// once, all have to accept. Several goroutines call it, with a context that
+	// ends after ten seconds; it must not keep the data.
+	Validate func(ctx context.Context, m Message) bool
 }
 
 // A Topic is a subscription; Swarm.Topic makes one, and Close ends it.
 type Topic struct {
-	s     *Swarm
-	name  string
-	valid func(context.Context, Message) bool // nil: anything is
+	s         *Swarm
+	name      string
+	validator func(context.Context, Message) bool // nil: accept everything
 
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the following
 	queued []Message
 	bytes  int
 	lost   uint64
 	closed bool
-	change chan struct{} // room for one: something was queued
-	gone   chan struct{} // closed by Close
+	ready  chan struct{} // has room for one: a message was queued
+	done   chan struct{} // closed by Close
 }
 
 // gossip is what the topics of a swarm share.
 type gossip struct {
-	mu     sync.Mutex // guards what follows
+	mu     sync.Mutex // guards the following
 	pubsub *pubsub.PubSub
-	topics map[string]*joined
+	topics map[string]*joinedTopic
 }
 
-// A joined is a topic that has at least one subscription.
-type joined struct {
+// A joinedTopic is a topic that has at least one subscription.
+type joinedTopic struct {
 	topic        *pubsub.Topic
 	subscription *pubsub.Subscription
 	cancel       context.CancelFunc
-	done         chan struct{} // closed when the pump has ended
+	pumped       chan struct{} // closed when the pump has ended
 
 	left chan struct{} // closed when the topic may be joined again
 
-	// What follows is guarded by gossip.mu. When the last reader is gone the
-	// topic is being left. Validating: pubsub asks gossip.valid.
+	// The following is guarded by gossip.mu. A topic without readers is about to be
+	// left. If validating is set, pubsub calls gossip.validate.
 	readers    map[*Topic]struct{}
 	validating bool
 }
 
 // Topic subscribes to a topic of gossipsub, and to broadcasts of that name.
-// What others send from now on waits for Messages, up to a bound. The first
-// topic starts gossipsub. A topic may be opened more than once.
+// Messages that arrive from now on wait for Topic.Messages, up to a bound. The
+// first topic starts gossipsub. A topic may be opened more than once.
 func (s *Swarm) Topic(name string, o TopicOptions) (*Topic, error) {
 	if name == "" || len(name) > maxTopicName {
 		return nil, fmt.Errorf("swarm: topic %.40q: the name has %d bytes, want 1 to %d", name, len(name), maxTopicName)
@@ -126,22 +126,22 @@ func (s *Swarm) Topic(name string, o TopicOptions) (*Topic, error) {
 	var err error
 	switch {
 	case j == nil:
-		j, err = s.join(name, o.Valid != nil)
-	case o.Valid != nil && !j.validating:
-		err = s.validate(name)
+		j, err = s.join(name, o.Validate != nil)
+	case o.Validate != nil && !j.validating:
+		err = s.registerValidator(name)
 		j.validating = err == nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("swarm: topic %q: %w", name, err)
 	}
-	t := &Topic{s: s, name: name, valid: o.Valid, change: make(chan struct{}, 1), gone: make(chan struct{})}
+	t := &Topic{s: s, name: name, validator: o.Validate, ready: make(chan struct{}, 1), done: make(chan struct{})}
 	j.readers[t] = struct{}{}
 	return t, nil
 }
 
-// join subscribes; s.gossip.mu is held. What comes is validated from the first
-// message on, if it's to be.
-func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
+// join joins and subscribes to a topic. With validating, it validates from the
+// first message on. The caller holds s.gossip.mu.
+func (s *Swarm) join(name string, validating bool) (_ *joinedTopic, err error) {
 	g := &s.gossip
 	if s.ctx.Err() != nil {
 		return nil, ErrClosed
@@ -152,19 +152,19 @@ func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
 	if g.pubsub == nil {
 		g.pubsub, err = pubsub.NewGossipSub(s.ctx, s.host,
 			pubsub.WithMaxMessageSize(MaxMessage+maxEnvelope),
-			// Our own messages go to all subscribed peers that we are
-			// connected to. Else they go to those of the mesh alone, which
-			// takes a second to form, and what is published before is lost.
+			// Send our own messages to all connected subscribers. Otherwise only
+			// peers in the mesh get them, which takes a second to form, and earlier
+			// messages are lost.
 			pubsub.WithFloodPublish(true),
 			pubsub.WithValidateThrottle(maxValidating),
 			pubsub.WithLogger(s.log))
 		if err != nil {
 			return nil, err
 		}
-		g.topics = make(map[string]*joined)
+		g.topics = make(map[string]*joinedTopic)
 	}
 	if validating {
-		if err := s.validate(name); err != nil {
+		if err := s.registerValidator(name); err != nil {
 			return nil, err
 		}
 		defer func() {
@@ -182,9 +182,9 @@ func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
 		return nil, errors.Join(err, topic.Close())
 	}
 	ctx, cancel := context.WithCancel(s.ctx)
-	j := &joined{
+	j := &joinedTopic{
 		topic: topic, subscription: subscription, cancel: cancel,
-		done: make(chan struct{}), left: make(chan struct{}), readers: make(map[*Topic]struct{}),
+		pumped: make(chan struct{}), left: make(chan struct{}), readers: make(map[*Topic]struct{}),
 		validating: validating,
 	}
 	if !s.spawn(func() { s.pump(ctx, j) }) {
@@ -196,41 +196,41 @@ func (s *Swarm) join(name string, validating bool) (_ *joined, err error) {
 	return j, nil
 }
 
-// validate has pubsub ask about the messages of a topic.
-func (s *Swarm) validate(name string) error {
-	ask := func(ctx context.Context, via peer.ID, m *pubsub.Message) bool {
-		if !s.enter() { // pubsub waits for nobody
+// registerValidator makes pubsub validate the messages of a topic.
+func (s *Swarm) registerValidator(name string) error {
+	validate := func(ctx context.Context, via peer.ID, m *pubsub.Message) bool {
+		if !s.hold() { // pubsub doesn't wait for its validators when it closes
 			return false
 		}
 		defer s.running.Done()
-		asked, ok := s.gossip.valid(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
-		m.ValidatorData = asked
+		validators, ok := s.gossip.validate(ctx, name, Message{From: m.GetFrom(), Via: via, Data: m.Data})
+		m.ValidatorData = validators
 		return ok
 	}
-	return s.gossip.pubsub.RegisterTopicValidator(name, ask,
+	return s.gossip.pubsub.RegisterTopicValidator(name, validate,
 		pubsub.WithValidatorConcurrency(maxValidating), pubsub.WithValidatorTimeout(validationTimeout))
 }
 
-// valid asks all who have the topic open, and returns those who were asked. What
-// comes while nobody has it open isn't valid.
-func (g *gossip) valid(ctx context.Context, name string, m Message) (asked []*Topic, ok bool) {
+// validate calls the validators of all readers of a topic, and returns these
+// readers. A message for a topic that is not open is refused.
+func (g *gossip) validate(ctx context.Context, name string, m Message) (validators []*Topic, ok bool) {
 	g.mu.Lock()
 	if j := g.topics[name]; j != nil {
 		ok = len(j.readers) > 0
 		for t := range j.readers {
-			if t.valid != nil {
-				asked = append(asked, t)
+			if t.validator != nil {
+				validators = append(validators, t)
 			}
 		}
 	}
 	g.mu.Unlock()
-	for _, t := range asked {
-		ok = ok && t.valid(ctx, m)
+	for _, t := range validators {
+		ok = ok && t.validator(ctx, m)
 	}
-	return asked, ok
+	return validators, ok
 }
 
-// isOpen tells whether somebody here has the topic open.
+// isOpen reports whether the topic is open here.
 func (g *gossip) isOpen(name string) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -238,24 +238,24 @@ func (g *gossip) isOpen(name string) bool {
 	return j != nil && len(j.readers) > 0
 }
 
-// pump hands what comes by gossip to the readers.
-func (s *Swarm) pump(ctx context.Context, j *joined) {
-	defer close(j.done)
+// pump delivers gossip messages to the readers.
+func (s *Swarm) pump(ctx context.Context, j *joinedTopic) {
+	defer close(j.pumped)
 	for {
 		m, err := j.subscription.Next(ctx)
 		if err != nil {
 			return
 		}
 		if from := m.GetFrom(); from != s.ID() {
-			asked, _ := m.ValidatorData.([]*Topic)
-			s.gossip.deliver(j.topic.String(), Message{From: from, Via: m.ReceivedFrom, Data: m.Data}, asked)
+			validators, _ := m.ValidatorData.([]*Topic)
+			s.gossip.deliver(j.topic.String(), Message{From: from, Via: m.ReceivedFrom, Data: m.Data}, validators)
 		}
 	}
 }
 
-// deliver hands a message to the readers of a topic. Of those who want to be asked,
-// those get it who were: others opened the topic after it had come.
-func (g *gossip) deliver(name string, m Message, asked []*Topic) {
+// deliver queues a message for the readers of a topic. A reader with a validator
+// gets it only if that was called: others opened the topic after it had arrived.
+func (g *gossip) deliver(name string, m Message, validators []*Topic) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	j := g.topics[name]
@@ -263,14 +263,15 @@ func (g *gossip) deliver(name string, m Message, asked []*Topic) {
 		return
 	}
 	for t := range j.readers {
-		if t.valid == nil || slices.Contains(asked, t) {
-			t.queue(m)
+		if t.validator == nil || slices.Contains(validators, t) {
+			t.enqueue(m)
 		}
 	}
 }
 
-// queue keeps a message for the reader, who gets bytes of its own.
-func (t *Topic) queue(m Message) {
+// enqueue queues a copy of a message for the reader, or drops it if the queue is
+// full.
+func (t *Topic) enqueue(m Message) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
@@ -285,13 +286,13 @@ func (t *Topic) queue(m Message) {
 	t.queued = append(t.queued, m)
 	t.bytes += len(m.Data)
 	select {
-	case t.change <- struct{}{}:
+	case t.ready <- struct{}{}:
 	default:
 	}
 }
 
-// next takes the first message queued.
-func (t *Topic) next() (Message, bool) {
+// dequeue removes and returns the first message of the queue.
+func (t *Topic) dequeue() (Message, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if len(t.queued) == 0 {
@@ -305,24 +306,24 @@ func (t *Topic) next() (Message, bool) {
 	return m, true
 }
 
-// Name is the topic's name.
+// Name returns the topic's name.
 func (t *Topic) Name() string { return t.name }
 
-// Messages returns what others sent since the topic was opened and nobody has
-// taken yet, and then what comes, in the order of arrival. It ends with the
-// topic; with the context it ends by the context's error. Two iterations at a
-// time share the messages.
+// Messages yields the messages of other peers in the order of arrival: those that
+// are queued since the topic was opened, and then new ones. It ends when the topic
+// or the swarm closes, or with the context, and then yields its error. Concurrent
+// iterations share the messages.
 func (t *Topic) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	return func(yield func(Message, error) bool) {
 		for {
-			for m, ok := t.next(); ok; m, ok = t.next() {
+			for m, ok := t.dequeue(); ok; m, ok = t.dequeue() {
 				if !yield(m, nil) {
 					return
 				}
 			}
 			select {
-			case <-t.change:
-			case <-t.gone:
+			case <-t.ready:
+			case <-t.done:
 				return
 			case <-t.s.ctx.Done():
 				return
@@ -334,13 +335,13 @@ func (t *Topic) Messages(ctx context.Context) iter.Seq2[Message, error] {
 	}
 }
 
-// Publish sends a message, of MaxMessage bytes at most, to all who subscribed,
-// by way of peers who did, too. It is signed with the node's identity. Nobody
-// says whether it arrived: peers further away than one step can miss it, above
-// all in the second after they subscribed.
+// Publish sends a message of at most MaxMessage bytes to all subscribers, through
+// peers that have subscribed. The node's key signs it. There is no confirmation:
+// peers more than one step away can miss it, above all in the first second after
+// they subscribed.
 func (t *Topic) Publish(ctx context.Context, data []byte) error {
 	if len(data) > MaxMessage {
-		return fmt.Errorf("swarm: publish to %q: %d bytes, more than %d", t.name, len(data), MaxMessage)
+		return fmt.Errorf("swarm: publish to %q: the message has %d bytes, more than %d", t.name, len(data), MaxMessage)
 	}
 	g := &t.s.gossip
 	g.mu.Lock()
@@ -360,12 +361,12 @@ func (t *Topic) Publish(ctx context.Context, data []byte) error {
 	return nil
 }
 
-// Broadcast is Swarm.Broadcast to the topic.
+// Broadcast calls Swarm.Broadcast for the topic.
 func (t *Topic) Broadcast(ctx context.Context, data []byte) (int, error) {
 	return t.s.Broadcast(ctx, t.name, data)
 }
 
-// Peers returns the connected peers that subscribed, too.
+// Peers returns the connected peers that have subscribed.
 func (t *Topic) Peers() []peer.ID {
 	g := &t.s.gossip
 	g.mu.Lock()
@@ -377,8 +378,7 @@ func (t *Topic) Peers() []peer.ID {
 	return j.topic.ListPeers()
 }
 
-// Close ends the subscription and the iterations. Calls after the first do
-// nothing.
+// Close ends the subscription and its iterations. Further calls do nothing.
 func (t *Topic) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -386,7 +386,7 @@ func (t *Topic) Close() error {
 		return nil
 	}
 	t.closed = true
-	close(t.gone)
+	close(t.done)
 	t.mu.Unlock()
 
 	g := &t.s.gossip
@@ -400,7 +400,7 @@ func (t *Topic) Close() error {
 	}
 	j.cancel()
 	j.subscription.Cancel()
-	<-j.done
+	<-j.pumped
 	err := j.topic.Close()
 	g.mu.Lock()
 	if j.validating {
@@ -409,7 +409,7 @@ func (t *Topic) Close() error {
 	delete(g.topics, t.name)
 	close(j.left)
 	g.mu.Unlock()
-	// It fails if the swarm is closed, and all is gone then.
+	// Errors after the swarm has closed don't matter.
 	if err != nil && t.s.ctx.Err() == nil {
 		return fmt.Errorf("swarm: close topic %q: %w", t.name, err)
 	}

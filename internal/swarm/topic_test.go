@@ -29,7 +29,7 @@ func open(t testing.TB, s *Swarm, name string) *Topic {
 	return topic
 }
 
-// first waits for the topic's next message.
+// first returns the topic's next message.
 func first(t testing.TB, topic *Topic) Message {
 	t.Helper()
 	for m, err := range topic.Messages(soon(t)) {
@@ -38,54 +38,55 @@ func first(t testing.TB, topic *Topic) Message {
 		}
 		return m
 	}
-	t.Fatal("the topic has ended")
+	t.Fatal("the topic is closed")
 	return Message{}
 }
 
-// three makes a line of swarms: the first and the last know the middle alone.
-func three(t testing.TB) [3]*Swarm {
+// newLine makes three swarms: the first and the last are connected to the middle
+// one only.
+func newLine(t testing.TB) [3]*Swarm {
 	t.Helper()
 	line := [3]*Swarm{local(t, Config{}), local(t, Config{}), local(t, Config{})}
 	connect(t, line[0], line[1])
 	connect(t, line[1], line[2])
 	for i := range 2 {
-		knows(t, line[i], line[i+1])
-		knows(t, line[i+1], line[i])
+		waitForProtocol(t, line[i], line[i+1])
+		waitForProtocol(t, line[i+1], line[i])
 	}
 	return line
 }
 
-// knows waits until one knows that the other takes broadcasts.
-func knows(t testing.TB, one, other *Swarm) {
+// waitForProtocol waits until one swarm knows that the other accepts broadcasts.
+func waitForProtocol(t testing.TB, one, other *Swarm) {
 	t.Helper()
-	eventually(t, "it's known what the other speaks", func() bool {
+	eventually(t, "the other's protocols are known", func() bool {
 		return slices.Contains(one.Peer(other.ID()).Protocols, broadcastProtocol)
 	})
 }
 
 func TestTopic(t *testing.T) {
-	line := three(t)
+	line := newLine(t)
 	var topics []*Topic
 	for _, s := range line {
 		topics = append(topics, open(t, s, "news"))
 	}
 	second := open(t, line[2], "news") // a second reader in the same swarm
-	eventually(t, "all know of each other", func() bool {
+	eventually(t, "all know their neighbours' topics", func() bool {
 		return len(topics[0].Peers()) == 1 && len(topics[1].Peers()) == 2 && len(topics[2].Peers()) == 1
 	})
-	// Peers pass messages on when they have formed a mesh, which nothing tells.
-	eventually(t, "the messages get through", func() bool {
+	// Peers relay messages once they have formed a mesh, for which there is no event.
+	eventually(t, "messages arrive", func() bool {
 		if err := topics[0].Publish(soon(t), []byte("test")); err != nil {
 			t.Fatal(err)
 		}
-		for _, reader := range []*Topic{topics[1], second} { // leave room for what counts
-			_, _ = reader.next()
+		for _, reader := range []*Topic{topics[1], second} { // so that their queues don't fill up
+			_, _ = reader.dequeue()
 		}
-		_, ok := topics[2].next()
+		_, ok := topics[2].dequeue()
 		return ok
 	})
-	// They may still come, and they needn't come in order.
-	untested := func(topic *Topic) Message {
+	// Test messages may still arrive, in any order.
+	nextReal := func(topic *Topic) Message {
 		t.Helper()
 		for {
 			if m := first(t, topic); string(m.Data) != "test" {
@@ -100,19 +101,19 @@ func TestTopic(t *testing.T) {
 			t.Fatal(err)
 		}
 		for i, topic := range []*Topic{topics[1], topics[2], second} {
-			m := untested(topic)
+			m := nextReal(topic)
 			if m.From != line[0].ID() || !bytes.Equal(m.Data, data) || m.Direct || m.Lost != 0 {
 				t.Errorf("reader %d: got %d bytes %.20q from %s (direct %v), want %d by gossip from %s", i, len(m.Data), m.Data, m.From, m.Direct, len(data), line[0].ID())
 			}
 			if via := line[min(i, 1)].ID(); m.Via != via {
-				t.Errorf("reader %d: got it via %s, want %s", i, m.Via, via)
+				t.Errorf("reader %d: got Via %s, want %s", i, m.Via, via)
 			}
 		}
 	}
 	if err := topics[0].Publish(soon(t), append(big, 'x')); err == nil {
 		t.Error("a message over the limit: got no error")
 	}
-	if m, ok := topics[0].next(); ok {
+	if m, ok := topics[0].dequeue(); ok {
 		t.Errorf("the publisher got its own message %.20q", m.Data)
 	}
 
@@ -125,16 +126,16 @@ func TestTopic(t *testing.T) {
 	if err := topics[2].Close(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the last one has left", func() bool { return len(topics[1].Peers()) == 1 })
-	open(t, line[2], "news") // and back
-	eventually(t, "the last one is back", func() bool { return len(topics[1].Peers()) == 2 })
+	eventually(t, "the last one has unsubscribed", func() bool { return len(topics[1].Peers()) == 1 })
+	open(t, line[2], "news") // again
+	eventually(t, "the last one has subscribed again", func() bool { return len(topics[1].Peers()) == 2 })
 }
 
-// TestValid: what the one in the middle refuses comes neither to it nor to the
-// one behind.
-func TestValid(t *testing.T) {
-	line := three(t)
-	polite := TopicOptions{Valid: func(_ context.Context, m Message) bool {
+// TestValidate: a message that the middle swarm refuses is neither delivered to it
+// nor relayed to the last.
+func TestValidate(t *testing.T) {
+	line := newLine(t)
+	polite := TopicOptions{Validate: func(_ context.Context, m Message) bool {
 		return m.From != "" && m.Via != "" && !bytes.HasPrefix(m.Data, []byte("rude"))
 	}}
 	first, middle, last := open(t, line[0], "news"), open(t, line[1], "news"), open(t, line[2], "news")
@@ -142,15 +143,15 @@ func TestValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "the messages get through", func() bool {
+	eventually(t, "messages arrive", func() bool {
 		if err := first.Publish(soon(t), []byte("test")); err != nil {
 			t.Fatal(err)
 		}
-		_, ok := last.next()
+		_, ok := last.dequeue()
 		return ok
 	})
-	// until sends messages until one of the last kind is there, and returns what
-	// came by then.
+	// until sends messages until one of the last kind has arrived, and returns the
+	// kinds that arrived by then.
 	until := func(kinds ...string) (seen map[string]bool) {
 		seen = make(map[string]bool)
 		for n := 0; ; n++ {
@@ -176,17 +177,17 @@ func TestValid(t *testing.T) {
 		}
 	}
 	if seen := until("rude", "kind"); seen["rude"] || !seen["kind"] {
-		t.Errorf("behind the one that refuses: got %v, want what is kind alone", seen)
+		t.Errorf("the last swarm: got %v, want only kind messages", seen)
 	}
 	for _, topic := range []*Topic{middle, strict} {
-		for m, ok := topic.next(); ok; m, ok = topic.next() {
+		for m, ok := topic.dequeue(); ok; m, ok = topic.dequeue() {
 			if bytes.HasPrefix(m.Data, []byte("rude")) {
-				t.Errorf("at the one that refuses: got %q", m.Data)
+				t.Errorf("the swarm that refuses: got %q", m.Data)
 			}
 		}
 	}
 	if err := strict.Publish(soon(t), []byte("rude, and ours")); err == nil {
-		t.Error("our own, refused: got no error")
+		t.Error("an own message that is refused: got no error")
 	}
 	for _, data := range []string{"rude", "kind"} {
 		if n, err := line[0].Broadcast(soon(t), "news", []byte(data)); n != 1 || err != nil {
@@ -195,39 +196,39 @@ func TestValid(t *testing.T) {
 	}
 	for m, err := range strict.Messages(soon(t)) {
 		if err != nil || m.Direct && string(m.Data) != "kind" {
-			t.Errorf("a broadcast: got %q, %v", m.Data, err)
+			t.Errorf("a broadcast: got %q, %v, want only kind ones", m.Data, err)
 		}
 		if m.Direct {
 			break
 		}
 	}
-	// The others in the same swarm are asked as long as they are there.
+	// A validator is called until its reader closes.
 	if err := strict.Close(); err != nil {
 		t.Fatal(err)
 	}
 	if seen := until("rude"); !seen["rude"] {
-		t.Error("when nobody refuses: nothing came")
+		t.Error("without a validator: no rude message arrived, want some")
 	}
 }
 
-// TestValidFromTheFirst opens a topic with a validator first, and again, which a
-// topic that is left must allow.
-func TestValidFromTheFirst(t *testing.T) {
+// TestValidateFirst opens a topic with a validator as its first reader, several
+// times: leaving the topic must remove the validator.
+func TestValidateFirst(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
 	connect(t, a, b)
 	for range 3 {
-		topic, err := b.Topic("x", TopicOptions{Valid: func(_ context.Context, m Message) bool { return string(m.Data) == "good" }})
+		topic, err := b.Topic("x", TopicOptions{Validate: func(_ context.Context, m Message) bool { return string(m.Data) == "good" }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		sender := open(t, a, "x")
-		eventually(t, "a message gets through", func() bool {
+		eventually(t, "a message arrives", func() bool {
 			for _, data := range []string{"bad", "good"} {
 				if err := sender.Publish(soon(t), []byte(data)); err != nil {
 					t.Fatal(err)
 				}
 			}
-			m, ok := topic.next()
+			m, ok := topic.dequeue()
 			if ok && string(m.Data) != "good" {
 				t.Errorf("got %q", m.Data)
 			}
@@ -239,16 +240,16 @@ func TestValidFromTheFirst(t *testing.T) {
 	}
 }
 
-// TestValidLate opens a topic once more while somebody is asked about a message:
-// whoever wants to be asked, and wasn't, doesn't get it.
-func TestValidLate(t *testing.T) {
+// TestValidateLate opens a topic a second time while a message is validated: a
+// reader whose validator was not called does not get it.
+func TestValidateLate(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		a, b := local(t, Config{}), local(t, Config{})
 		connect(t, a, b)
-		knows(t, a, b)
+		waitForProtocol(t, a, b)
 		asked, answer := make(chan struct{}), make(chan struct{})
 		ask := sync.OnceFunc(func() { close(asked) })
-		early, err := b.Topic("x", TopicOptions{Valid: func(ctx context.Context, _ Message) bool {
+		early, err := b.Topic("x", TopicOptions{Validate: func(ctx context.Context, _ Message) bool {
 			ask()
 			select {
 			case <-answer:
@@ -267,7 +268,7 @@ func TestValidLate(t *testing.T) {
 				sender.Broadcast(soon(t), []byte("bad"))
 				return
 			}
-			eventually(t, "a message gets through", func() bool {
+			eventually(t, "a message arrives", func() bool {
 				sender.Publish(soon(t), []byte("bad"))
 				select {
 				case <-asked:
@@ -278,16 +279,16 @@ func TestValidLate(t *testing.T) {
 			})
 		}()
 		<-asked
-		late, err := b.Topic("x", TopicOptions{Valid: func(_ context.Context, m Message) bool { return string(m.Data) != "bad" }})
+		late, err := b.Topic("x", TopicOptions{Validate: func(_ context.Context, m Message) bool { return string(m.Data) != "bad" }})
 		if err != nil {
 			t.Fatal(err)
 		}
 		close(answer)
 		if m := first(t, early); string(m.Data) != "bad" {
-			t.Errorf("direct %v: got %q, want what was sent", direct, m.Data)
+			t.Errorf("direct %v: got %q, want %q", direct, m.Data, "bad")
 		}
-		if m, ok := late.next(); ok {
-			t.Errorf("direct %v: got %q, and wasn't asked", direct, m.Data)
+		if m, ok := late.dequeue(); ok {
+			t.Errorf("direct %v: got %q, which its validator has not seen", direct, m.Data)
 		}
 		<-sent
 	}
@@ -320,7 +321,7 @@ func TestMessagesEnd(t *testing.T) {
 		}
 	}
 	if n != 1 {
-		t.Errorf("got %d turns, want the error's", n)
+		t.Errorf("got %d turns, want one, with the error", n)
 	}
 	ended := make(chan struct{})
 	go func() {
@@ -333,7 +334,7 @@ func TestMessagesEnd(t *testing.T) {
 }
 
 func TestBroadcast(t *testing.T) {
-	line := three(t)
+	line := newLine(t)
 	outer, middle := open(t, line[2], "news"), open(t, line[1], "news")
 	big := bytes.Repeat([]byte("x"), MaxMessage)
 	for _, data := range [][]byte{[]byte("hello"), {}, big} {
@@ -344,15 +345,15 @@ func TestBroadcast(t *testing.T) {
 			t.Errorf("got %d bytes from %s, want %d, direct from %s", len(m.Data), m.From, len(data), line[1].ID())
 		}
 	}
-	// It's not passed on.
+	// Broadcasts are not relayed.
 	if n, err := line[0].Broadcast(soon(t), "news", []byte("near")); n != 1 || err != nil {
 		t.Fatalf("got %d peers, %v, want 1", n, err)
 	}
 	if m := first(t, middle); string(m.Data) != "near" || m.From != line[0].ID() {
 		t.Errorf("got %q from %s, want %q", m.Data, m.From, "near")
 	}
-	if m, ok := outer.next(); ok {
-		t.Errorf("got %q, which went to the peer between", m.Data)
+	if m, ok := outer.dequeue(); ok {
+		t.Errorf("got %q, which was sent to the middle swarm", m.Data)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -361,15 +362,15 @@ func TestBroadcast(t *testing.T) {
 	}
 }
 
-// TestBroadcastHostile sends what isn't a broadcast.
+// TestBroadcastHostile sends invalid broadcasts.
 func TestBroadcastHostile(t *testing.T) {
 	a, b := local(t, Config{}), local(t, Config{})
 	connect(t, a, b)
 	topic := open(t, b, "x")
 	good := appendBroadcast(nil, "x", []byte("data"))
 	for name, bytes := range map[string][]byte{
-		"cut":          good[:len(good)-1],
-		"and more":     append(slices.Clone(good), 0),
+		"cut short":    good[:len(good)-1],
+		"too long":     append(slices.Clone(good), 0),
 		"long topic":   {0xff, 0xff, 0xff, 0xff, 0x0f, 'x'},
 		"no topic":     appendBroadcast(nil, "", nil),
 		"endless":      {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff},
@@ -387,18 +388,18 @@ func TestBroadcastHostile(t *testing.T) {
 		}
 		stream.Reset()
 	}
-	if m, ok := topic.next(); ok {
+	if m, ok := topic.dequeue(); ok {
 		t.Errorf("delivered: %q", m.Data)
 	}
-	knows(t, a, b)
+	waitForProtocol(t, a, b)
 	if n, err := a.Broadcast(soon(t), "x", []byte("good")); n != 1 || err != nil {
 		t.Errorf("after them: got %d, %v, want 1", n, err)
 	}
 }
 
-// TestBroadcastsAreBounded has a peer begin as many broadcasts as it may, and end
-// none: what is kept for them is bounded, if anybody here has the topic, and else
-// nothing. Another peer's come.
+// TestBroadcastsAreBounded has a peer start as many broadcasts as it may, and
+// finish none: the memory for them is bounded if the topic is open, and none if it
+// is not. Another peer's broadcast arrives.
 func TestBroadcastsAreBounded(t *testing.T) {
 	for _, opened := range []bool{true, false} {
 		a, b := local(t, Config{}), local(t, Config{})
@@ -408,7 +409,7 @@ func TestBroadcastsAreBounded(t *testing.T) {
 			open(t, b, name)
 		}
 		message := appendBroadcast(nil, name, make([]byte, MaxMessage))
-		begun, rest := message[:len(message)-1], message[len(message)-1:]
+		start, rest := message[:len(message)-1], message[len(message)-1:]
 		var streams []network.Stream
 		for range broadcastStreams {
 			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
@@ -416,12 +417,12 @@ func TestBroadcastsAreBounded(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stream.Reset()
-			stream.Write(begun)
+			stream.Write(start)
 			streams = append(streams, stream)
 		}
-		most := int64(0)
+		limit := int64(0)
 		if opened {
-			most = broadcastMemory
+			limit = broadcastMemory
 			refused := make(chan error, len(streams))
 			for _, stream := range streams {
 				go func() {
@@ -431,13 +432,13 @@ func TestBroadcastsAreBounded(t *testing.T) {
 			}
 			for range broadcastStreams - broadcastMemory/MaxMessage {
 				if err := <-refused; !errors.Is(err, network.ErrReset) {
-					t.Errorf("a broadcast too many: got %v, want %v", err, network.ErrReset)
+					t.Errorf("an excess broadcast: got %v, want %v", err, network.ErrReset)
 				}
 			}
 		}
-		eventually(t, "what is kept is bounded", func() (bounded bool) {
+		eventually(t, "memory is within the limit", func() (bounded bool) {
 			if err := b.host.Network().ResourceManager().ViewPeer(a.ID(), func(s network.PeerScope) error {
-				bounded = s.Stat().Memory <= most
+				bounded = s.Stat().Memory <= limit
 				return nil
 			}); err != nil {
 				t.Fatal(err)
@@ -453,25 +454,25 @@ func TestBroadcastsAreBounded(t *testing.T) {
 			}
 			stream.CloseWrite()
 			if _, err := io.ReadAll(stream); err != nil {
-				t.Errorf("a broadcast that nobody reads: got %v, want it taken", err)
+				t.Errorf("a broadcast to a closed topic: got %v, want it read", err)
 			}
 		}
 		c := local(t, Config{})
 		connect(t, c, b)
 		if n, err := c.Broadcast(soon(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
-			t.Errorf("another peer's: got %d, %v, want 1", n, err)
+			t.Errorf("another peer's broadcast: got %d, %v, want 1", n, err)
 		}
 	}
 }
 
-// TestBroadcastsOfOthers has as many peers as the memory for broadcasts is for say
-// that they'll send as much as they may, and send little of it: another's comes.
+// TestBroadcastsOfOthers has peers that claim all the memory for broadcasts, and
+// send little: another peer's broadcast arrives.
 func TestBroadcastsOfOthers(t *testing.T) {
 	b := local(t, Config{})
 	topic := open(t, b, "x")
-	begun := appendBroadcast(nil, "x", make([]byte, MaxMessage))[:broadcastPiece/2]
-	var peers []*Swarm // all before the first begins: they have broadcastPatience
-	for range broadcastInAll/broadcastMemory + 1 {
+	start := appendBroadcast(nil, "x", make([]byte, MaxMessage))[:broadcastChunk/2]
+	var peers []*Swarm // made before the first sends: it has broadcastChunkTimeout
+	for range broadcastTotal/broadcastMemory + 1 {
 		peers = append(peers, local(t, Config{}))
 		connect(t, peers[len(peers)-1], b)
 	}
@@ -483,14 +484,14 @@ func TestBroadcastsOfOthers(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer stream.Reset()
-			if _, err := stream.Write(begun); err != nil {
+			if _, err := stream.Write(start); err != nil {
 				t.Fatal(err)
 			}
 		}
 	}
-	eventually(t, "there's memory for all that began", func() (reserved bool) {
+	eventually(t, "memory is reserved for all of them", func() (reserved bool) {
 		if err := b.host.Network().ResourceManager().ViewProtocol(broadcastProtocol, func(s network.ProtocolScope) error {
-			reserved = s.Stat().Memory >= broadcastInAll/MaxMessage*broadcastPiece
+			reserved = s.Stat().Memory >= broadcastTotal/MaxMessage*broadcastChunk
 			return nil
 		}); err != nil {
 			t.Fatal(err)
@@ -505,7 +506,7 @@ func TestBroadcastsOfOthers(t *testing.T) {
 	}
 }
 
-// A slowStream sends its message, and then waits for as long as it may.
+// A slowStream sends its message, and then nothing until the deadline.
 type slowStream struct {
 	network.Stream // nil
 	message        []byte
@@ -526,32 +527,32 @@ func (s *slowStream) Read(p []byte) (int, error) {
 	return 0, os.ErrDeadlineExceeded
 }
 
-// TestSlowBroadcast waits neither for a piece, nor for the end, for as long as for
-// a whole message.
+// TestSlowBroadcast: each chunk, and the end, has a timeout of its own, shorter than
+// that of a whole message.
 func TestSlowBroadcast(t *testing.T) {
-	whole := appendBroadcast(nil, "x", make([]byte, 3*broadcastPiece))
-	for _, sent := range []int{broadcastPiece / 2, 2 * broadcastPiece, len(whole)} {
+	whole := appendBroadcast(nil, "x", make([]byte, 3*broadcastChunk))
+	for _, sent := range []int{broadcastChunk / 2, 2 * broadcastChunk, len(whole)} {
 		synctest.Test(t, func(t *testing.T) {
-			s := &Swarm{gossip: gossip{topics: map[string]*joined{"x": {readers: map[*Topic]struct{}{nil: {}}}}}}
+			s := &Swarm{gossip: gossip{topics: map[string]*joinedTopic{"x": {readers: map[*Topic]struct{}{nil: {}}}}}}
 			began := time.Now()
-			err := s.takeBroadcast(&slowStream{message: whole[:sent]}, "")
-			if took := time.Since(began); err == nil || took != broadcastPatience {
-				t.Errorf("%d bytes sent: got %v after %v, want an error after %v", sent, err, took, broadcastPatience)
+			err := s.readAndDeliver(&slowStream{message: whole[:sent]}, "")
+			if took := time.Since(began); err == nil || took != broadcastChunkTimeout {
+				t.Errorf("%d bytes sent: got %v after %v, want an error after %v", sent, err, took, broadcastChunkTimeout)
 			}
 		})
 	}
 }
 
-// TestCloseWaitsForValid closes a swarm while messages are validated, by gossip and
-// by broadcast: nobody is asked any more when it's closed.
-func TestCloseWaitsForValid(t *testing.T) {
+// TestCloseWaitsForValidate closes a swarm while messages are validated, by gossip
+// and by broadcast: no validator runs after Close.
+func TestCloseWaitsForValidate(t *testing.T) {
 	for _, direct := range []bool{false, true} {
 		a, b := local(t, Config{}), local(t, Config{})
 		connect(t, a, b)
-		knows(t, a, b)
+		waitForProtocol(t, a, b)
 		asked := make(chan struct{}, 1)
 		var asking atomic.Int64
-		_, err := b.Topic("x", TopicOptions{Valid: func(ctx context.Context, m Message) bool {
+		_, err := b.Topic("x", TopicOptions{Validate: func(ctx context.Context, m Message) bool {
 			asking.Add(1)
 			defer asking.Add(-1)
 			select {
@@ -559,7 +560,7 @@ func TestCloseWaitsForValid(t *testing.T) {
 			default:
 			}
 			<-ctx.Done()
-			for range 100 { // it takes its time
+			for range 100 { // takes a while
 				sha256.Sum256(make([]byte, 1<<20))
 			}
 			return false
@@ -575,7 +576,7 @@ func TestCloseWaitsForValid(t *testing.T) {
 				topic.Broadcast(soon(t), []byte("x"))
 				return
 			}
-			eventually(t, "a message gets through", func() bool {
+			eventually(t, "a message arrives", func() bool {
 				topic.Publish(soon(t), []byte("x"))
 				return len(asked) > 0 || asking.Load() > 0 || b.ctx.Err() != nil
 			})
@@ -585,24 +586,24 @@ func TestCloseWaitsForValid(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n := asking.Load(); n != 0 {
-			t.Errorf("direct %v: %d are asked still when the swarm is closed", direct, n)
+			t.Errorf("direct %v: %d validators run after Close, want none", direct, n)
 		}
 		<-sent
 	}
 }
 
-// TestTopicIsBounded has a reader that doesn't read.
+// TestTopicIsBounded has a topic that is not read.
 func TestTopicIsBounded(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
 	topic := open(t, s, "x")
-	from := somebody(t)
+	from := newID(t)
 	send := func(n int) { s.gossip.deliver("x", Message{From: from, Data: make([]byte, n)}, nil) }
 	for range maxQueued + 5 {
 		send(1)
 	}
 	for range maxQueued {
 		if m := first(t, topic); m.Lost != 0 {
-			t.Fatalf("got %d lost too early", m.Lost)
+			t.Fatalf("got %d lost, want 0", m.Lost)
 		}
 	}
 	for range 6 {
@@ -616,7 +617,7 @@ func TestTopicIsBounded(t *testing.T) {
 	}
 	send(1)
 	if m := first(t, topic); m.Lost != 2 {
-		t.Errorf("lost for their size: got %d, want 2", m.Lost)
+		t.Errorf("lost because of their size: got %d, want 2", m.Lost)
 	}
 }
 

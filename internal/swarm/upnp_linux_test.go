@@ -16,19 +16,18 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// TestUPnP has a swarm in a network with a gateway that speaks UPnP, which it
-// asks for a port for each transport; it tells peers of the gateway's address, and
-// gives the ports back when it is closed. UPnP asks all of the local network, and
-// not through loopback: so the test runs in a network of its own. (Of two
-// transports at ports of the same number libp2p forgets one when it closes them,
-// which the router then closes by itself, a minute later.)
+// TestUPnP has a swarm in a network with a UPnP gateway. The swarm asks it for a
+// port for each transport, announces the gateway's address, and closes the ports
+// when it closes. UPnP asks all of the local network except loopback, so the test
+// runs in a network namespace. (If two transports have the same port number, libp2p
+// does not close one of the two; the router does, a minute later.)
 func TestUPnP(t *testing.T) {
 	if !inNamespace(t) {
 		return
 	}
 	const inside, outside = "192.168.77.1", "5.6.7.8"
 	g := newGateway(t, newInterface(t, inside), inside, outside)
-	s := begin(t, Config{Listen: []string{"/ip4/" + inside + "/tcp/0", "/ip4/" + inside + "/udp/0/quic-v1"}})
+	s := newSwarm(t, Config{Listen: []string{"/ip4/" + inside + "/tcp/0", "/ip4/" + inside + "/udp/0/quic-v1"}})
 	listening := make(map[string]bool)
 	for _, addr := range s.host.Network().ListenAddresses() {
 		for code, name := range map[int]string{ma.P_TCP: "TCP", ma.P_UDP: "UDP"} {
@@ -48,7 +47,7 @@ func TestUPnP(t *testing.T) {
 		if kind == "UDP" {
 			want = "/ip4/" + outside + "/udp/" + port + "/quic-v1"
 		}
-		eventually(t, "the address outside is told to peers", func() bool {
+		eventually(t, "the external address is announced", func() bool {
 			for _, addr := range s.AddrInfo().Addrs {
 				if addr.String() == want {
 					return true
@@ -70,13 +69,13 @@ const (
 	upnpService = "urn:schemas-upnp-org:service:WANIPConnection:1"
 )
 
-// A gateway is a router as UPnP's Internet Gateway Device 1 has it: it is found by
-// SSDP, describes itself in XML, and opens ports by SOAP.
+// A gateway is a UPnP router (Internet Gateway Device 1): SSDP finds it, XML
+// describes it, and SOAP opens its ports.
 type gateway struct {
 	outside string
 
-	mu   sync.Mutex        // guards what follows
-	open map[string]string // "TCP 1234" leads to "192.168.77.1:4001"
+	mu   sync.Mutex        // guards the following
+	open map[string]string // "TCP 1234" to "192.168.77.1:4001"
 }
 
 func newGateway(t *testing.T, lan *net.Interface, inside, outside string) *gateway {
@@ -105,7 +104,7 @@ func newGateway(t *testing.T, lan *net.Interface, inside, outside string) *gatew
 	return g
 }
 
-// answer answers searches for the kind of device that it is.
+// answer answers searches for gateways.
 func (g *gateway) answer(c *net.UDPConn, location string) {
 	buf := make([]byte, 2048)
 	for {
@@ -117,18 +116,18 @@ func (g *gateway) answer(c *net.UDPConn, location string) {
 		if err != nil || r.Method != "M-SEARCH" || r.Header.Get("ST") != upnpDevice {
 			continue
 		}
-		fmt.Fprintf(&to{c, from}, "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=60\r\nEXT:\r\nST: %s\r\nUSN: uuid:1::%s\r\nLOCATION: %s\r\n\r\n",
+		fmt.Fprintf(&packetWriter{c, from}, "HTTP/1.1 200 OK\r\nCACHE-CONTROL: max-age=60\r\nEXT:\r\nST: %s\r\nUSN: uuid:1::%s\r\nLOCATION: %s\r\n\r\n",
 			upnpDevice, upnpDevice, location)
 	}
 }
 
-// A to writes packets to one address.
-type to struct {
+// A packetWriter writes packets to one address.
+type packetWriter struct {
 	c  *net.UDPConn
 	at *net.UDPAddr
 }
 
-func (w *to) Write(p []byte) (int, error) { return w.c.WriteToUDP(p, w.at) }
+func (w *packetWriter) Write(p []byte) (int, error) { return w.c.WriteToUDP(p, w.at) }
 
 func (g *gateway) describe(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintf(w, `<?xml version="1.0"?>
@@ -139,7 +138,7 @@ func (g *gateway) describe(w http.ResponseWriter, _ *http.Request) {
 </device></root>`, upnpDevice, upnpService)
 }
 
-// control does what a message of SOAP asks for.
+// control performs the action of a SOAP message.
 func (g *gateway) control(w http.ResponseWriter, r *http.Request) {
 	_, action, _ := strings.Cut(strings.Trim(r.Header.Get("SOAPAction"), `"`), "#")
 	body, err := io.ReadAll(r.Body)
@@ -164,7 +163,7 @@ func (g *gateway) control(w http.ResponseWriter, r *http.Request) {
 		delete(g.open, at)
 		g.mu.Unlock()
 	default:
-		http.Error(w, "no such action: "+action, http.StatusInternalServerError)
+		http.Error(w, "unknown action "+action, http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", `text/xml; charset="utf-8"`)
@@ -173,7 +172,7 @@ func (g *gateway) control(w http.ResponseWriter, r *http.Request) {
 <s:Body><u:%sResponse xmlns:u="%s">%s</u:%sResponse></s:Body></s:Envelope>`, action, upnpService, results, action)
 }
 
-// arguments are the elements of a message that have text.
+// arguments returns the elements of a message that have text.
 func arguments(message []byte) map[string]string {
 	all := make(map[string]string)
 	name := ""
@@ -193,7 +192,7 @@ func arguments(message []byte) map[string]string {
 	}
 }
 
-// ports are those that are open, and where they lead.
+// ports returns the open ports and their targets.
 func (g *gateway) ports() map[string]string {
 	g.mu.Lock()
 	defer g.mu.Unlock()

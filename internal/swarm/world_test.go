@@ -18,16 +18,16 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// world makes a swarm with all that is for the world outside, but for UPnP: a
-// test speaks to nobody but itself.
+// world makes a swarm with everything for the world outside except UPnP, which
+// would ask the local network.
 func world(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.noPortMap = true
-	c.relaysEvery = time.Hour // what a test waits for comes sooner
-	return begin(t, c)
+	c.relaysEvery = time.Hour // tests must not depend on it
+	return newSwarm(t, c)
 }
 
-// plain makes a host of libp2p's own, on loopback.
+// plain makes a plain libp2p host on loopback.
 func plain(t testing.TB, options ...libp2p.Option) host.Host {
 	t.Helper()
 	options = append(options, libp2p.ListenAddrStrings(onTCP), libp2p.DisableMetrics(),
@@ -40,7 +40,7 @@ func plain(t testing.TB, options ...libp2p.Option) host.Host {
 	return h
 }
 
-// hide has a swarm take itself for one behind a router.
+// hide makes a swarm believe that it is behind a router.
 func hide(t testing.TB, s *Swarm) {
 	t.Helper()
 	emitter, err := s.host.EventBus().Emitter(new(event.EvtLocalReachabilityChanged))
@@ -55,9 +55,9 @@ func hide(t testing.TB, s *Swarm) {
 
 func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs: h.Addrs()} }
 
-// TestForTheWorld expects everything that a node behind a router needs to be on,
-// and nothing of it in a swarm that keeps to itself.
-func TestForTheWorld(t *testing.T) {
+// TestLocalOption: everything that a node behind a router needs is on, and off if
+// Local is set.
+func TestLocalOption(t *testing.T) {
 	for _, isLocal := range []bool{false, true} {
 		s := local(t, Config{Listen: []string{}})
 		s.config.Local = isLocal
@@ -76,7 +76,7 @@ func TestForTheWorld(t *testing.T) {
 			"relay client": made.Relay, "AutoRelay": made.EnableAutoRelay, "address discovery": !made.DisableIdentifyAddressDiscovery,
 		} {
 			if on == isLocal {
-				t.Errorf("%s with Local %v: got %v", what, isLocal, on)
+				t.Errorf("%s with Local %v: got %v, want %v", what, isLocal, on, !isLocal)
 			}
 		}
 	}
@@ -92,21 +92,21 @@ func TestForTheWorld(t *testing.T) {
 	}
 }
 
-// TestRelay has a swarm, which takes itself for one behind a router, find relays
-// among its peers, and be reached through one. What isn't meant for a relay waits
-// until there's a direct connection. (AutoRelay announces public addresses alone,
-// so that the one through the relay is told by hand.)
+// TestRelay has a swarm that believes it is behind a router, finds relays among its
+// peers, and is reached through one. A protocol that is not for relays waits for a
+// direct connection. (AutoRelay announces public addresses only, so the test makes
+// the address through the relay itself.)
 func TestRelay(t *testing.T) {
 	var relays []host.Host
-	for range 4 { // AutoRelay waits for as many before it chooses
+	for range 4 { // AutoRelay waits for four before it chooses
 		h := plain(t)
 		if _, err := relay.New(h); err != nil {
 			t.Fatal(err)
 		}
 		relays = append(relays, h)
 	}
-	// It is made after them, so that it is closed before: libp2p's AutoRelay has
-	// a race while a relay goes.
+	// It is made after them, so that it is closed before: libp2p's AutoRelay has a
+	// data race while a relay disconnects.
 	b := world(t, Config{Listen: []string{}})
 	hide(t, b)
 	for _, h := range relays {
@@ -115,7 +115,7 @@ func TestRelay(t *testing.T) {
 		}
 	}
 	var through []ma.Multiaddr
-	eventually(t, "a relay has a place for the swarm", func() bool {
+	eventually(t, "a relay has a reservation for the swarm", func() bool {
 		for _, h := range relays {
 			if tags := h.ConnManager().GetTagInfo(b.ID()); tags != nil && tags.Tags["relay-reservation"] > 0 {
 				through = append(through, h.Addrs()[0].Encapsulate(ma.StringCast("/p2p/"+h.ID().String()+"/p2p-circuit")))
@@ -123,12 +123,12 @@ func TestRelay(t *testing.T) {
 		}
 		return len(through) > 0
 	})
-	through = through[:1] // of two, both may be dialled
+	through = through[:1] // if there were two, both might be dialled
 
 	const direct protocol.ID = "/test/direct"
 	b.host.SetStreamHandler(direct, func(s network.Stream) { s.Close() })
 	a := world(t, Config{Listen: []string{}})
-	// Again, there's nothing better to be had, and the third time nobody answers.
+	// The second time there is no better address, the third time one that fails.
 	for _, more := range [][]ma.Multiaddr{nil, nil, {at(1)}} {
 		if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: append(more, through...)}); err != nil {
 			t.Fatal(err)
@@ -146,7 +146,7 @@ func TestRelay(t *testing.T) {
 	brief, cancel := context.WithTimeout(context.Background(), 50*time.Millisecond)
 	defer cancel()
 	if _, err := a.host.NewStream(brief, b.ID(), direct); err == nil {
-		t.Error("a stream that isn't for relays went through one")
+		t.Error("a stream that is not for relays opened through one")
 	}
 	opened := make(chan error, 1)
 	go func() {
@@ -166,13 +166,13 @@ func TestRelay(t *testing.T) {
 		t.Errorf("a stream that waited for a direct connection: %v", err)
 	}
 	if info := a.Peer(b.ID()); info.Relayed {
-		t.Errorf("with a direct connection: got %+v, want that it isn't relayed", info)
+		t.Errorf("with a direct connection: got %+v, want Relayed false", info)
 	}
 }
 
-// TestAutoNAT lets a server dial back to a swarm, as often as it's asked, and
-// follows what the host makes of the answers. (The swarm's own asks about public
-// addresses alone, and refuses to dial others.)
+// TestAutoNAT has a server dial back to a swarm, and checks the events that follow
+// from the host's results. (The swarm's own client asks about public addresses
+// only, and its server refuses to dial others.)
 func TestAutoNAT(t *testing.T) {
 	server := plain(t)
 	answering, err := autonatv2.New(plain(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
@@ -197,12 +197,12 @@ func TestAutoNAT(t *testing.T) {
 	}
 	addr := s.host.Addrs()[0]
 	var result autonatv2.Result
-	eventually(t, "the server has been noticed", func() bool {
+	eventually(t, "the client has found the server", func() bool {
 		result, err = asking.GetReachability(soon(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
 		return !errors.Is(err, autonatv2.ErrNoPeers)
 	})
 	if err != nil || result.Reachability != network.ReachabilityPublic || !result.Addr.Equal(addr) {
-		t.Errorf("dialled back: got %+v, %v, want that %s is reached", result, err, addr)
+		t.Errorf("dial back: got %+v, %v, want %s reachable", result, err, addr)
 	}
 
 	other := world(t, Config{})
