@@ -8,10 +8,8 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -122,8 +120,8 @@ func TestSilentBootstrap(t *testing.T) {
 	}
 }
 
-// TestDuringBootstrap has a bootstrap that lasts longer than the test: what waited
-// for it would never end.
+// TestDuringBootstrap has bootstrap peers that accept connections and never answer.
+// What does not need them must end before the bootstrap does.
 func TestDuringBootstrap(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr, b, record := publisher(t)
@@ -132,12 +130,17 @@ func TestDuringBootstrap(t *testing.T) {
 		t.Fatal(err)
 	}
 	open := func(t *testing.T, c Config) *Node {
+		c.Bootstrap = silentPeers(t, 1)
 		n := openNode(t, c)
-		net, err := n.online(ctx)
+		net, err := n.network(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}
-		net.bootstrap = routing.NewBootstrap(1, 24*time.Hour) // not read so far
+		t.Cleanup(func() {
+			if net.bootstrap.IsOver() {
+				t.Error("the bootstrap ended before the test did")
+			}
+		})
 		return n
 	}
 	t.Run("a peer by its address", func(t *testing.T) {

@@ -14,6 +14,54 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
+// Errors of routing.
+var (
+	// ErrNoRouting: in this mode (Config.Routing) there's nobody to ask, or to
+	// announce to.
+	ErrNoRouting = routing.ErrNoSource
+	// ErrNoPeers: no peer of the DHT is known, so there's nobody to ask.
+	ErrNoPeers = routing.ErrNoPeers
+	// ErrNoAnswer: peers were asked, and none answered.
+	ErrNoAnswer = routing.ErrNoAnswer
+	// ErrNoRecord: there's no such record.
+	ErrNoRecord = routing.ErrNotFound
+)
+
+// A Provider is a peer that says it has something, or of whom somebody says so.
+type Provider struct {
+	peer.AddrInfo
+	// Source is who says so: "cache", "dht", "lan", "accelerated", the name of
+	// a Finder, the host of a delegated router.
+	Source string
+	// Protocols are how it delivers, by the names of delegated routing
+	// ("transport-bitswap"). Empty: not known.
+	Protocols []string
+}
+
+// A Finder is a further source of providers: a central database of one's own,
+// say. FindProviders yields whoever has c, or an error, and ends soon after its
+// context does; what it says of Source is replaced by its Name. It is called by
+// several goroutines.
+type Finder interface {
+	Name() string
+	FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error]
+}
+
+// A finder is a Finder as the router has it.
+type finder struct{ Finder }
+
+var _ routing.Finder = finder{}
+
+func (f finder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[routing.Provider, error] {
+	return func(yield func(routing.Provider, error) bool) {
+		for p, err := range f.Finder.FindProviders(ctx, c) {
+			if !yield(routing.Provider(p), err) {
+				return
+			}
+		}
+	}
+}
+
 // FindProviders asks everybody at once who has c, and yields each provider when
 // it is first told of; again, some times, if there's an address that is new.
 // What is remembered comes first. It ends when the caller stops ranging, with
@@ -22,7 +70,7 @@ import (
 // ErrOffline.
 func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
-		net, err := n.online(ctx)
+		net, err := n.network(ctx)
 		if err != nil {
 			yield(Provider{}, fmt.Errorf("find providers of %s: %w", c, err))
 			return
@@ -46,7 +94,7 @@ type PeerAddrs struct {
 // only what brings something new. It ends as FindProviders does.
 func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, error] {
 	return func(yield func(PeerAddrs, error) bool) {
-		net, err := n.online(ctx)
+		net, err := n.network(ctx)
 		if err != nil {
 			yield(PeerAddrs{}, fmt.Errorf("find the peer %s: %w", id, err))
 			return
@@ -64,7 +112,7 @@ func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, er
 // as FindProviders does.
 func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[PeerAddrs, error] {
 	return func(yield func(PeerAddrs, error) bool) {
-		net, err := n.online(ctx)
+		net, err := n.network(ctx)
 		if err != nil {
 			yield(PeerAddrs{}, fmt.Errorf("find the closest peers: %w", err))
 			return
@@ -95,7 +143,7 @@ func recordKey(key string) (string, error) {
 // and a peer id. It is valid. Errors: ErrNoRecord, ErrNoRouting, ErrNoPeers,
 // ErrNoAnswer, ErrAddress, ErrOffline.
 func (n *Node) GetRecord(ctx context.Context, key string) ([]byte, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("get the record %s: %w", key, err)
 	}
@@ -113,7 +161,7 @@ func (n *Node) GetRecord(ctx context.Context, key string) ([]byte, error) {
 // PutRecord publishes a record, which has to be valid. It says nothing of
 // whether anybody keeps it on: that is for who publishes. Errors: as GetRecord.
 func (n *Node) PutRecord(ctx context.Context, key string, value []byte) error {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return fmt.Errorf("put the record %s: %w", key, err)
 	}
@@ -149,7 +197,7 @@ func (n *Node) Bootstrap() []string { return slices.Clone(n.config.Bootstrap) }
 
 // RoutingStatus says how finding is doing.
 func (n *Node) RoutingStatus(ctx context.Context) (RoutingStatus, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return RoutingStatus{}, err
 	}

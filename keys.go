@@ -4,10 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"path/filepath"
 
 	"github.com/cairn-ipfs/cairn/internal/names"
-	"github.com/cairn-ipfs/cairn/store"
 )
 
 // Errors of keys; ErrNameNotFound says that there is no such key.
@@ -21,9 +19,6 @@ var (
 
 // SelfKey is the name of the node's identity among the keys.
 const SelfKey = names.SelfKey
-
-// keysDir is the folder of a repository that holds the keys.
-const keysDir = "keys"
 
 // A Key says what private key there is.
 type Key struct {
@@ -55,33 +50,11 @@ type Keys struct{ keys *names.Keys }
 
 // Keys opens the node's keys. The node's identity is the one called SelfKey.
 func (n *Node) Keys() (*Keys, error) {
-	n.netMu.Lock()
-	defer n.netMu.Unlock()
-	k, err := n.openKeys()
+	k, err := n.keyring()
 	if err != nil {
 		return nil, err
 	}
 	return &Keys{k}, nil
-}
-
-// openKeys opens the keys with the first call; n.netMu is held.
-func (n *Node) openKeys() (*names.Keys, error) {
-	if n.netClosed {
-		return nil, store.ErrClosed
-	}
-	if n.keys != nil {
-		return n.keys, nil
-	}
-	self, err := n.identity()
-	if err != nil {
-		return nil, err
-	}
-	dir := n.store.Dir()
-	if dir != "" {
-		dir = filepath.Join(dir, keysDir)
-	}
-	n.keys, err = names.OpenKeys(names.KeysConfig{Dir: dir, Self: self, Passphrase: n.config.KeyPassphrase})
-	return n.keys, err
 }
 
 // Generate makes a key. Errors: ErrKeyExists, ErrNameInvalid.

@@ -1,16 +1,10 @@
 package cairn
 
 import (
-	"context"
-	"errors"
 	"fmt"
-	"iter"
-	"sync"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/names"
-	"github.com/cairn-ipfs/cairn/store"
-	"github.com/libp2p/go-libp2p/core/crypto"
 )
 
 // Errors of names.
@@ -40,31 +34,6 @@ const (
 
 // MaxNameRecord is the largest record of a name, in bytes.
 const MaxNameRecord = names.MaxRecord
-
-// DNS says how domains are resolved (https://dnslink.dev). The zero value asks
-// the system's DNS servers.
-type DNS struct {
-	// Servers are the DNS servers to ask, as host and port. Nil: the system's.
-	Servers []string
-	// DoH are URLs of DNS over HTTPS to ask instead, by the suffix of the domain
-	// ("eth"), "." for all.
-	DoH map[string]string
-	// Static are links that are known without asking: of a domain the path.
-	Static map[string]string
-}
-
-// Check says whether a node could be opened with that. Errors: ErrNameInvalid.
-func (d DNS) Check() error {
-	l, err := d.open()
-	if err != nil {
-		return err
-	}
-	return l.Close()
-}
-
-func (d DNS) open() (*names.DNSLink, error) {
-	return names.NewDNSLink(names.DNSConfig{Servers: d.Servers, DoH: d.DoH, Static: d.Static})
-}
 
 // A NameRecord is what the owner of a name signed.
 type NameRecord struct {
@@ -132,118 +101,4 @@ func InspectNameRecord(raw []byte) (NameRecord, error) {
 	return NameRecord{
 		Value: f.Value, Sequence: f.Sequence, Validity: f.Validity, TTL: f.TTL, Metadata: f.Metadata, Raw: append([]byte{}, raw...),
 	}, nil
-}
-
-// A naming is the half of a node that is about names. It is made with the first
-// call, and joins the network when that starts.
-type naming struct {
-	names   *names.Names
-	dns     *names.DNSLink
-	stop    context.CancelFunc
-	running sync.WaitGroup
-}
-
-// naming returns it, and makes it with the first call.
-func (n *Node) naming(ctx context.Context) (*naming, error) {
-	n.netMu.Lock()
-	defer n.netMu.Unlock()
-	return n.openNaming(ctx)
-}
-
-// openNaming is naming; n.netMu is held.
-func (n *Node) openNaming(ctx context.Context) (_ *naming, err error) {
-	if n.netClosed {
-		return nil, store.ErrClosed
-	}
-	if n.named != nil {
-		return n.named, nil
-	}
-	m := &naming{stop: func() {}}
-	if m.dns, err = n.config.DNS.open(); err != nil {
-		return nil, err
-	}
-	m.names, err = names.New(ctx, names.Config{
-		State: nameState{n.store}, DNSLink: m.dns, Logger: n.config.Logger,
-		Key: func(name names.Name) (crypto.PrivKey, error) {
-			keys, err := n.Keys()
-			if err != nil {
-				return nil, err
-			}
-			return keys.keys.PrivateKey(name)
-		},
-		StartNetwork: func(ctx context.Context) error {
-			_, err := n.online(ctx)
-			return err
-		},
-		AwaitBootstrap: func(ctx context.Context) error {
-			net, err := n.online(ctx)
-			if err != nil {
-				return err
-			}
-			return net.bootstrap.Wait(ctx)
-		},
-	})
-	if err != nil {
-		return nil, errors.Join(err, m.dns.Close())
-	}
-	n.named = m
-	return m, nil
-}
-
-// join gives names their network, and begins to send what is due.
-func (m *naming) join(net names.Network) error {
-	if err := m.names.Join(net); err != nil {
-		return err
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	m.stop = stop
-	m.running.Go(func() { _ = m.names.Run(ctx) }) // it returns nil
-	return nil
-}
-
-func (m *naming) close() error {
-	m.stop()
-	m.running.Wait()
-	return errors.Join(m.names.Close(), m.dns.Close())
-}
-
-// nameSpace is the space of the store that holds what is remembered of names,
-// and keptNameSpace what a rebuild must restore of it.
-const (
-	nameSpace     = "names"
-	keptNameSpace = "names/kept"
-)
-
-// A nameState keeps that, by the name's routing key.
-type nameState struct{ store *store.Store }
-
-var _ names.State = nameState{}
-
-func spaceOf(area names.Area) string {
-	if area == names.AreaKept {
-		return keptNameSpace
-	}
-	return nameSpace
-}
-
-func (s nameState) Set(ctx context.Context, changes ...names.Change) error {
-	set := s.store.Batch()
-	for _, c := range changes {
-		if c.Value == nil {
-			set.Unset(spaceOf(c.Area), c.Key)
-		} else {
-			set.Set(spaceOf(c.Area), c.Key, c.Value)
-		}
-	}
-	return set.Commit(ctx)
-}
-
-func (s nameState) All(ctx context.Context, area names.Area) iter.Seq2[names.Item, error] {
-	return func(yield func(names.Item, error) bool) {
-		for item, err := range s.store.Space(spaceOf(area)).All(ctx, nil) {
-			if !yield(names.Item{Key: item.Key, Value: item.Value}, err) {
-				return
-			}
-		}
-	}
 }

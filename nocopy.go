@@ -6,10 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -51,27 +49,6 @@ func (fileBacking) ReadBlock(ctx context.Context, locator []byte, size int) ([]b
 		return nil, fmt.Errorf("it lies in a file added without a copy: %w", err)
 	}
 	return data[:got], nil
-}
-
-// storeOptions are what the node's store is opened with.
-func (c Config) storeOptions() store.Options {
-	o := c.Store
-	if c.Logger != nil {
-		o.Logger = c.Logger
-	}
-	o.Backings = maps.Clone(o.Backings)
-	if o.Backings == nil {
-		o.Backings = map[string]store.Backing{}
-	}
-	o.Backings[fileBackingName] = fileBacking{}
-	o.RecordedSpaces = append(slices.Clip(o.RecordedSpaces), keptNameSpace)
-	return o
-}
-
-// Rebuild makes the index of a node's store anew from its packs, as
-// store.Rebuild does. The node must not be open.
-func Rebuild(ctx context.Context, c Config, progress func(done, total int64)) (store.Rebuilt, error) {
-	return store.Rebuild(ctx, c.Dir, c.storeOptions(), progress)
 }
 
 // refer returns what takes leaves in without their bytes, for an import of what

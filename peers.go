@@ -2,31 +2,16 @@ package cairn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/swarm"
-	"github.com/libp2p/go-libp2p/core/network"
+	libp2pnet "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
 )
-
-// ErrAddress: an address can't be read, or names no peer.
-var ErrAddress = errors.New("no address of a peer")
-
-// DefaultListen is where a node listens that others shall find: TCP, QUIC,
-// WebTransport and WebSocket on port 4001.
-func DefaultListen() []string {
-	return []string{
-		"/ip4/0.0.0.0/tcp/4001", "/ip6/::/tcp/4001",
-		"/ip4/0.0.0.0/tcp/4001/ws", "/ip6/::/tcp/4001/ws",
-		"/ip4/0.0.0.0/udp/4001/quic-v1", "/ip6/::/udp/4001/quic-v1",
-		"/ip4/0.0.0.0/udp/4001/quic-v1/webtransport", "/ip6/::/udp/4001/quic-v1/webtransport",
-	}
-}
 
 // A Peer is what is known of a peer.
 type Peer struct {
@@ -55,7 +40,7 @@ type Peer struct {
 
 func newPeer(p swarm.PeerInfo) Peer {
 	out := Peer{
-		ID: p.ID, Connected: p.Connections > 0, Addr: p.Addr, Inbound: p.Direction == network.DirInbound, Since: p.Since,
+		ID: p.ID, Connected: p.Connections > 0, Addr: p.Addr, Inbound: p.Direction == libp2pnet.DirInbound, Since: p.Since,
 		Relayed: p.Relayed, Protected: p.Protected, Agent: p.Agent, RTT: p.RTT, Failure: p.Failure, FailedAt: p.FailedAt,
 	}
 	for _, id := range p.Protocols {
@@ -69,8 +54,8 @@ func newPeer(p swarm.PeerInfo) Peer {
 
 // ID is the node's peer id.
 func (n *Node) ID(ctx context.Context) (peer.ID, error) {
-	n.netMu.Lock()
-	defer n.netMu.Unlock()
+	n.mu.Lock()
+	defer n.mu.Unlock()
 	key, err := n.identity()
 	if err != nil {
 		return "", err
@@ -81,7 +66,7 @@ func (n *Node) ID(ctx context.Context) (peer.ID, error) {
 // Addrs are the addresses at which the node listens, as others call it, with
 // its id.
 func (n *Node) Addrs(ctx context.Context) ([]multiaddr.Multiaddr, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +75,7 @@ func (n *Node) Addrs(ctx context.Context) ([]multiaddr.Multiaddr, error) {
 
 // Protocols are those that the node answers.
 func (n *Node) Protocols(ctx context.Context) ([]string, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -104,7 +89,7 @@ func (n *Node) Protocols(ctx context.Context) ([]string, error) {
 
 // ListenOn makes the node listen at one more address.
 func (n *Node) ListenOn(ctx context.Context, addr string) error {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return err
 	}
@@ -114,7 +99,7 @@ func (n *Node) ListenOn(ctx context.Context, addr string) error {
 // AddExternal tells peers of an address at which the node is reached though it
 // doesn't know: behind a router, say.
 func (n *Node) AddExternal(ctx context.Context, addr string) error {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return err
 	}
@@ -128,14 +113,14 @@ func (n *Node) RemoveExternal(ctx context.Context, addr string) error {
 
 // AddAddr notes where a peer is to be found: a multiaddr that ends with its id.
 func (n *Node) AddAddr(ctx context.Context, addr string) (peer.ID, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return "", err
 	}
 	return net.addAddr(addr)
 }
 
-func (net *online) addAddr(addr string) (peer.ID, error) {
+func (net *network) addAddr(addr string) (peer.ID, error) {
 	infos, err := parsePeers([]string{addr})
 	if err != nil {
 		return "", err
@@ -151,7 +136,7 @@ func (net *online) addAddr(addr string) (peer.ID, error) {
 // Connect connects to a peer, at a multiaddr that ends with its id; the id
 // alone, as /p2p/ID, will do for one whose addresses are known.
 func (n *Node) Connect(ctx context.Context, addr string) (peer.ID, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return "", err
 	}
@@ -206,7 +191,7 @@ func (n *Node) Prune(ctx context.Context, age time.Duration) (forgotten int, err
 }
 
 func (n *Node) withSwarm(ctx context.Context, do func(*swarm.Swarm) error) error {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return err
 	}
@@ -215,7 +200,7 @@ func (n *Node) withSwarm(ctx context.Context, do func(*swarm.Swarm) error) error
 
 // Peers are those that the node is connected to, and those that are protected.
 func (n *Node) Peers(ctx context.Context) ([]Peer, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -230,7 +215,7 @@ func (n *Node) Peers(ctx context.Context) ([]Peer, error) {
 // caller ranges. It connects first, if need be.
 func (n *Node) Ping(ctx context.Context, id peer.ID) iter.Seq2[time.Duration, error] {
 	return func(yield func(time.Duration, error) bool) {
-		net, err := n.online(ctx)
+		net, err := n.network(ctx)
 		if err != nil {
 			yield(0, err)
 			return
@@ -260,7 +245,7 @@ type PeerEvent struct {
 // PeerEvents returns what happens in the network from the call on, until ctx
 // ends or the node is closed.
 func (n *Node) PeerEvents(ctx context.Context) (iter.Seq[PeerEvent], error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -294,7 +279,7 @@ type TopicOptions struct {
 
 // Topic joins a topic. Close it when done.
 func (n *Node) Topic(ctx context.Context, name string, o TopicOptions) (*Topic, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -6,41 +6,8 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/announce"
-	"github.com/cairn-ipfs/cairn/internal/exchange"
 	"github.com/ipfs/go-cid"
 )
-
-// A ProvideStrategy says what a node announces by itself.
-type ProvideStrategy string
-
-const (
-	// ProvideEntities announces the roots of aliases, and below them all files,
-	// directories and shards of directories: what has a name, and not the
-	// pieces that files consist of. Of other DAGs, each block.
-	ProvideEntities ProvideStrategy = "entities"
-	// ProvideRoots announces the roots of aliases.
-	ProvideRoots ProvideStrategy = "roots"
-	// ProvideAll announces every block that is here.
-	ProvideAll ProvideStrategy = "all"
-	// ProvideNone announces nothing by itself.
-	ProvideNone ProvideStrategy = "none"
-)
-
-// ParseProvideStrategy returns the strategy of that name. Empty is
-// ProvideEntities.
-func ParseProvideStrategy(name string) (ProvideStrategy, error) {
-	s, err := announce.ParseStrategy(name)
-	return ProvideStrategy(s), err
-}
-
-// newAnnouncer returns the part of the node that lists what it announces.
-func (n *Node) newAnnouncer() (*announce.Announcer, error) {
-	return announce.New(announce.Config{
-		Store: n.store, Strategy: announce.Strategy(n.config.Providing), Own: n.config.ProvideList,
-		SkipPrefix: exchange.SyncPrefix, Logger: n.config.Logger,
-	})
-}
 
 // Provide announces c now, and keeps it announced until Unprovide; also when
 // the node is opened again. An error means that nobody took it yet, though it
@@ -49,7 +16,7 @@ func (n *Node) Provide(ctx context.Context, c cid.Cid) error {
 	if err := block.CheckCID(c); err != nil {
 		return fmt.Errorf("provide: %w", err)
 	}
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return fmt.Errorf("provide %s: %w", c, err)
 	}
@@ -65,7 +32,7 @@ func (n *Node) Provide(ctx context.Context, c cid.Cid) error {
 // Unprovide ends announcing c, unless the strategy has it announced again.
 // Others forget it within 48 hours.
 func (n *Node) Unprovide(ctx context.Context, c cid.Cid) error {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return fmt.Errorf("unprovide %s: %w", c, err)
 	}
@@ -110,7 +77,7 @@ type ProvideStats struct {
 
 // ProvideStats says how announcing goes. Errors: ErrNoRouting, ErrOffline.
 func (n *Node) ProvideStats(ctx context.Context) (ProvideStats, error) {
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return ProvideStats{}, err
 	}

@@ -54,7 +54,7 @@ func (n *Node) PublishName(ctx context.Context, key, path string, o PublishOptio
 	if err != nil {
 		return NameRecord{}, err
 	}
-	return recordOf(m.names.Publish(ctx, private, names.Publication{
+	return recordOf(m.Publish(ctx, private, names.Publication{
 		Value: value, Lifetime: o.Lifetime, TTL: o.TTL, Sequence: o.Sequence, Metadata: o.Metadata, Offline: o.Offline,
 	}))
 }
@@ -75,7 +75,7 @@ func (n *Node) PutNameRecord(ctx context.Context, name string, raw []byte) (Name
 	if err != nil {
 		return NameRecord{}, err
 	}
-	return recordOf(m.names.Put(ctx, parsed, raw))
+	return recordOf(m.Put(ctx, parsed, raw))
 }
 
 // FollowName makes a name one of those that the node follows: it hears of new
@@ -86,7 +86,7 @@ func (n *Node) FollowName(ctx context.Context, name string) error {
 		if err := m.Follow(ctx, parsed); err != nil {
 			return err
 		}
-		if _, err := n.online(ctx); err != nil && !errors.Is(err, ErrOffline) {
+		if _, err := n.network(ctx); err != nil && !errors.Is(err, ErrOffline) {
 			return err
 		}
 		return nil
@@ -116,7 +116,7 @@ func (n *Node) withNames(ctx context.Context, name string, do func(*names.Names,
 	if err != nil {
 		return err
 	}
-	return do(m.names, parsed)
+	return do(m, parsed)
 }
 
 // NameUpdates yields the valid record that is here of a name that is followed or
@@ -130,7 +130,7 @@ func (n *Node) NameUpdates(ctx context.Context, name string) iter.Seq2[NameRecor
 			yield(NameRecord{}, err)
 			return
 		}
-		for r, err := range m.names.Updates(ctx, parsed) {
+		for r, err := range m.Updates(ctx, parsed) {
 			record, err := recordOf(r, err)
 			if !yield(record, err) {
 				return

@@ -92,12 +92,12 @@ func (n *Node) ResolveName(ctx context.Context, path string, o ResolveOptions) (
 	if err != nil {
 		return Resolution{}, err
 	}
-	resolve := m.names.Resolve
+	resolve := m.Resolve
 	switch {
 	case o.Offline, n.config.Offline:
-		resolve = m.names.ResolveLocal
+		resolve = m.ResolveLocal
 	case o.Latest:
-		resolve = m.names.ResolveLatest
+		resolve = m.ResolveLatest
 	}
 	r, err := resolve(ctx, path)
 	if err != nil {
@@ -155,18 +155,18 @@ func (n *Node) NameRecord(ctx context.Context, name string, o ResolveOptions) (N
 	if err != nil {
 		return NameRecord{}, err
 	}
-	get := m.names.Lookup
+	get := m.Lookup
 	switch {
 	case o.Offline, n.config.Offline:
-		get = m.names.LookupLocal
+		get = m.LookupLocal
 	case o.Latest:
-		get = m.names.LookupLatest
+		get = m.LookupLatest
 	}
 	r, err := recordOf(get(ctx, parsed))
 	return r, n.unasked(err)
 }
 
-func (n *Node) namingOf(ctx context.Context, name string) (*naming, names.Name, error) {
+func (n *Node) namingOf(ctx context.Context, name string) (*names.Names, names.Name, error) {
 	parsed, err := n.nameOf(name)
 	if err != nil {
 		return nil, names.Name{}, err

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"net/http"
 	"strings"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
-	"github.com/cairn-ipfs/cairn/internal/trustless"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
@@ -106,11 +104,11 @@ func (n *Node) Sync(ctx context.Context, root cid.Cid, o SyncOptions) iter.Seq2[
 	}
 }
 
-func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*online, exchange.Options, error) {
+func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*network, exchange.Options, error) {
 	xo := exchange.Options{
 		OnlyFrom: o.OnlyFrom, Alias: o.Alias, NoPin: o.NoPin, Have: o.Have, Selection: o.Selection, Follow: o.Follow,
 	}
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return nil, xo, err
 	}
@@ -136,7 +134,7 @@ func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*o
 }
 
 // parseSources makes sources of addresses.
-func (net *online) parseSources(addrs []string) ([]exchange.Source, error) {
+func (net *network) parseSources(addrs []string) ([]exchange.Source, error) {
 	var all []exchange.Source
 	for _, a := range addrs {
 		if strings.HasPrefix(a, "http://") || strings.HasPrefix(a, "https://") {
@@ -173,7 +171,7 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if b, err := n.store.Get(ctx, c); err == nil {
 		return b, nil
 	}
-	net, err := n.online(ctx)
+	net, err := n.network(ctx)
 	if err != nil {
 		return block.Block{}, err
 	}
@@ -186,7 +184,7 @@ func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 
 // explainNoSource adds to an ErrNoSource why no bootstrap peer is connected, if
 // none is.
-func (net *online) explainNoSource(err error) error {
+func (net *network) explainNoSource(err error) error {
 	if !errors.Is(err, ErrNoSource) {
 		return err
 	}
@@ -198,15 +196,8 @@ func (net *online) explainNoSource(err error) error {
 }
 
 // fetched has a root announced that came as a cache, if that's configured.
-func (n *Node) fetched(net *online, root cid.Cid) {
+func (n *Node) fetched(net *network, root cid.Cid) {
 	if n.config.ProvideFetched {
 		net.announcer.Fetched(root)
 	}
-}
-
-// Gateway returns a handler that serves what is here, to anybody, as a
-// trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/):
-// blocks and CARs below /ipfs/. It fetches nothing.
-func (n *Node) Gateway() http.Handler {
-	return trustless.NewHandler(trustless.Config{Blocks: n.store, Logger: n.config.Logger})
 }
