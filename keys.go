@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"slices"
 
 	"github.com/cairn-ipfs/cairn/internal/names"
 )
@@ -114,4 +115,30 @@ func (n *Node) nameOf(s string) (names.Name, error) {
 		return names.Name{}, fmt.Errorf("%.200q: %w: no key is called so, and it is no name", s, ErrNameNotFound)
 	}
 	return info.ID, err
+}
+
+// RemoveAll is Remove for several keys: all or none. With dryRun it removes
+// none. It returns the keys, each once.
+func (k *Keys) RemoveAll(namesOrIDs []string, dryRun bool) (removed []Key, err error) {
+	for _, nameOrID := range namesOrIDs {
+		key, err := k.Info(nameOrID)
+		if err == nil && key.Name == SelfKey {
+			_, err = k.Remove(key.Name) // says why it stays
+		}
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(removed, key) {
+			removed = append(removed, key)
+		}
+	}
+	if dryRun {
+		return removed, nil
+	}
+	for i, key := range removed {
+		if _, err := k.Remove(key.Name); err != nil {
+			return removed[:i], err
+		}
+	}
+	return removed, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cairn-ipfs/cairn/internal/swarm"
@@ -319,3 +320,19 @@ func (t *Topic) Messages(ctx context.Context) iter.Seq2[Message, error] {
 
 // Close leaves the topic.
 func (t *Topic) Close() error { return t.topic.Close() }
+
+// ParsePeerID reads a peer's id: 12D3Koo…, /p2p/ID, or an address that ends with
+// it. Errors: ErrAddress.
+func ParsePeerID(s string) (peer.ID, error) {
+	if at := strings.LastIndex(s, "/p2p/"); at >= 0 { // a relay's id stands before
+		s = strings.Trim(s[at+len("/p2p/"):], "/")
+	}
+	id, err := peer.Decode(s)
+	if err != nil {
+		return "", fmt.Errorf("%w: %q: %w", ErrAddress, s, err)
+	}
+	return id, nil
+}
+
+// UserAgent is how the node introduces itself to peers, as it was configured.
+func (n *Node) UserAgent() string { return n.config.UserAgent }

@@ -10,7 +10,7 @@ import (
 	"strconv"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -111,7 +111,7 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 		return err
 	}
 	ad := &adding{app: a, flags: f, paths: paths}
-	r := rpc.AddRequest{Wrap: f.wrap, Options: a.addOptions(f), Entry: ad.entry}
+	r := control.AddRequest{Wrap: f.wrap, Options: a.addOptions(f), Entry: ad.entry}
 	if f.onlyRoots {
 		r.Entry = nil
 	}
@@ -121,10 +121,10 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	}
 	for _, p := range paths {
 		if p == "-" {
-			r.Items = append(r.Items, rpc.AddItem{In: a.stdin(ctx)})
+			r.Items = append(r.Items, control.AddItem{In: a.stdin(ctx)})
 			continue
 		}
-		r.Items = append(r.Items, rpc.AddItem{Path: p})
+		r.Items = append(r.Items, control.AddItem{Path: p})
 	}
 	// Also where nothing is only hashed: what is wrong with the options is
 	// said before the repository is opened.
@@ -141,13 +141,13 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	}
 	defer stop()
 	if f.onlyHash {
-		all, err := rpc.Hash(ctx, r)
+		all, err := control.Hash(ctx, r)
 		stop()
 		return ad.finish(all, err)
 	}
 	return a.withRepo(ctx, func(s repo) error {
 		// One change for all: it is added whole, or not at all.
-		all, err := s.Add(ctx, r)
+		all, err := control.AddAll(ctx, s.Target, r)
 		stop()
 		return ad.finish(all, err)
 	})
@@ -218,7 +218,7 @@ func (ad *adding) name(item int) string {
 
 // finish tells of what was added, or of what went wrong.
 func (ad *adding) finish(all []cairn.AddResult, err error) error {
-	var of *rpc.AddError
+	var of *control.AddError
 	switch {
 	case errors.As(err, &of) && ad.paths[of.Item] == "-":
 		return fmt.Errorf("add stdin: %w", err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
@@ -25,7 +26,7 @@ What the name stood for before becomes garbage, unless something else keeps it.`
 		ValidArgsFunction: a.completeRef(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := findLatest(cmd.Context(), s, args[1])
+				c, err := resolveLatest(cmd.Context(), s, args[1])
 				if err == nil {
 					err = a.keep(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
 				}
@@ -46,7 +47,7 @@ type shownAlias struct {
 
 // keep sets aliases, all or none, and shows them in order.
 func (a *app) keep(ctx context.Context, s repo, aliases map[string]cid.Cid, order []string) error {
-	batch := s.NewBatch()
+	batch := s.Batch()
 	defer batch.Discard()
 	for name, c := range aliases {
 		batch.Alias(name, c, store.AliasOptions{})
@@ -78,7 +79,7 @@ func (a *app) aliasLsCommand() *cobra.Command {
 				prefix = args[0]
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				for alias, err := range s.Aliases(cmd.Context(), prefix) {
+				for alias, err := range control.ListAliases.Do(cmd.Context(), s.Target, control.ListArgs{Prefix: prefix}) {
 					if err != nil {
 						return fmt.Errorf("alias ls: %w", err)
 					}
@@ -102,7 +103,7 @@ func (a *app) aliasRmCommand() *cobra.Command {
 		ValidArgsFunction: a.completeRef(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				if err := a.letGo(cmd.Context(), s, args, dryRun); err != nil {
+				if err := a.removeAliases(cmd.Context(), s, args, dryRun); err != nil {
 					return fmt.Errorf("alias rm: %w", err)
 				}
 				return nil
@@ -113,13 +114,13 @@ func (a *app) aliasRmCommand() *cobra.Command {
 	return cmd
 }
 
-// letGo removes aliases, all or none.
-func (a *app) letGo(ctx context.Context, s repo, names []string, dryRun bool) error {
-	batch := s.NewBatch()
+// removeAliases removes aliases, all or none.
+func (a *app) removeAliases(ctx context.Context, s repo, names []string, dryRun bool) error {
+	batch := s.Batch()
 	defer batch.Discard()
 	var gone []store.Alias
 	for _, name := range names {
-		alias, err := s.GetAlias(ctx, name)
+		alias, err := control.ResolveAlias.Do(ctx, s.Target, control.AliasArgs{Name: name})
 		if err != nil {
 			return err
 		}
@@ -149,12 +150,12 @@ repository that takes its time.`,
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := find(cmd.Context(), s, args[0])
+				c, err := resolve(cmd.Context(), s, args[0])
 				if err != nil {
 					return fmt.Errorf("alias why: %w", err)
 				}
 				kept := false
-				for alias, err := range s.ReverseAlias(cmd.Context(), c) {
+				for alias, err := range control.ListKeepers.Do(cmd.Context(), s.Target, control.BlockArgs{CID: c}) {
 					if err != nil {
 						return fmt.Errorf("alias why %s: %w", c, err)
 					}

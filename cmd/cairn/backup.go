@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -23,7 +24,7 @@ cairn --repo DIR ls … reads it.`,
 				return fmt.Errorf("backup: %w", err)
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				err := s.Backup(cmd.Context(), dir)
+				_, err := control.Backup.Do(cmd.Context(), s.Target, control.BackupArgs{Dir: dir})
 				if errors.Is(err, fs.ErrExist) {
 					err = hinted(err, "name a folder that doesn't exist yet")
 				}

@@ -6,6 +6,7 @@ import (
 	"io"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/multiformats/go-multicodec"
@@ -54,7 +55,7 @@ the command ends, but get no alias: they stay until the space is needed.`,
 }
 
 func (a *app) blockPut(ctx context.Context, s repo, p cid.Prefix, paths []string) error {
-	batch := s.NewBatch()
+	batch := s.Batch()
 	defer batch.Discard()
 	var blocks []shownBlock
 	for _, path := range paths {
@@ -100,7 +101,7 @@ func (a *app) blockGetCommand() *cobra.Command {
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := find(cmd.Context(), s, args[0])
+				c, err := resolve(cmd.Context(), s, args[0])
 				if err != nil {
 					return fmt.Errorf("block get: %w", err)
 				}
@@ -124,7 +125,7 @@ func (a *app) blockStatCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, name := range args {
-					c, err := find(cmd.Context(), s, name)
+					c, err := resolve(cmd.Context(), s, name)
 					if err != nil {
 						return fmt.Errorf("block stat: %w", err)
 					}
@@ -162,7 +163,7 @@ func (a *app) blockRmCommand() *cobra.Command {
 func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) error {
 	var cids []cid.Cid
 	for _, name := range names {
-		c, err := find(ctx, s, name)
+		c, err := resolve(ctx, s, name)
 		if err == nil {
 			_, err = s.Size(ctx, c) // a slip of the hand shouldn't go unnoticed
 		}
@@ -173,14 +174,14 @@ func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) 
 	}
 	if dryRun {
 		for _, c := range cids {
-			for alias, err := range s.ReverseAlias(ctx, c) {
+			for alias, err := range control.ListKeepers.Do(ctx, s.Target, control.BlockArgs{CID: c}) {
 				if err != nil {
 					return fmt.Errorf("block rm: %w", err)
 				}
 				return fmt.Errorf("block rm %s: %w: alias %s keeps it", c, store.ErrLive, quoted(alias.Name))
 			}
 		}
-	} else if err := s.Delete(ctx, cids...); err != nil {
+	} else if _, err := control.DeleteBlocks.Do(ctx, s.Target, control.DeleteArgs{CIDs: cids}); err != nil {
 		return fmt.Errorf("block rm: %w", err)
 	}
 	for _, c := range cids {

@@ -10,7 +10,8 @@ import (
 	"testing"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
 // A shortWriter breaks the answer off after so many bytes.
@@ -40,7 +41,7 @@ func TestBrokenOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	api := rpc.NewServer(n, rpc.Config{})
+	api := httpapi.NewServer(httpapi.Config{Codes: control.Codes()}, control.Verbs(n, nil))
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		api.ServeHTTP(&shortWriter{w, 5 << 20}, r)
 	}))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -21,12 +22,13 @@ func (a *app) catCommand() *cobra.Command {
 			if part && len(args) > 1 {
 				return conflict("cat: --offset and --length are for one file, got %d", len(args))
 			}
-			if !fl.Changed("length") {
-				length = -1
+			var most *int64
+			if fl.Changed("length") {
+				most = (*int64)(&length)
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, name := range args {
-					if err := a.cat(cmd.Context(), s, name, int64(offset), int64(length)); err != nil {
+					if err := a.cat(cmd.Context(), s, name, int64(offset), most); err != nil {
 						return fmt.Errorf("cat %s: %w", name, err)
 					}
 				}
@@ -40,9 +42,9 @@ func (a *app) catCommand() *cobra.Command {
 	return cmd
 }
 
-// cat prints a file from offset on; a length below zero is all.
-func (a *app) cat(ctx context.Context, s repo, name string, offset, length int64) error {
-	c, err := find(ctx, s, name)
+// cat prints a file from offset on; without a length to the end.
+func (a *app) cat(ctx context.Context, s repo, name string, offset int64, length *int64) error {
+	c, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}
@@ -50,5 +52,6 @@ func (a *app) cat(ctx context.Context, s repo, name string, offset, length int64
 	if !a.outTerminal {
 		defer a.progress("reading", func() (int64, int64) { return written.Load(), total.Load() })()
 	}
-	return s.Cat(ctx, countingWriter{a.out, &written}, c, offset, length, total.Store)
+	part := control.CatArgs{CID: c, Offset: offset, Length: length}
+	return control.Cat.Do(ctx, s.Target, part, countingWriter{a.out, &written}, total.Store)
 }

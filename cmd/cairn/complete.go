@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -34,7 +35,7 @@ func (a *app) completeRef(most int) completion {
 // aliasNames are the aliases that begin so.
 func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
 	return a.offered(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
-		for alias, err := range s.Aliases(ctx, begun) {
+		for alias, err := range control.ListAliases.Do(ctx, s.Target, control.ListArgs{Prefix: begun}) {
 			if err != nil || !offer(alias.Name) {
 				return err
 			}

@@ -3,13 +3,15 @@ package main
 import (
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
 )
 
-// A shownPeer is a peer that something was done with, in JSON.
-type shownPeer struct {
-	PeerID string `json:"peerId"`
+// An onlyPeer is the peer that a command worked on, in JSON.
+type onlyPeer struct {
+	PeerID peer.ID `json:"peerId"`
 }
 
 func (a *app) connectCommand() *cobra.Command {
@@ -23,11 +25,11 @@ the command, which then tells no more than that it can be had.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, addr := range args {
-					id, err := s.Connect(cmd.Context(), addr)
+					id, err := control.Connect.Do(cmd.Context(), s.Target, control.AddressArgs{Address: addr})
 					if err != nil {
 						return err // which says "connect to …"
 					}
-					if err := a.show(shownPeer{id.String()}, "connected to %s", id); err != nil {
+					if err := a.show(onlyPeer{id}, "connected to %s", id); err != nil {
 						return err
 					}
 				}
@@ -45,7 +47,7 @@ func (a *app) disconnectCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var all []peer.ID
 			for _, arg := range args {
-				id, err := peerID(arg)
+				id, err := cairn.ParsePeerID(arg)
 				if err != nil {
 					return fmt.Errorf("disconnect: %w", err)
 				}
@@ -53,10 +55,10 @@ func (a *app) disconnectCommand() *cobra.Command {
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				for _, id := range all {
-					if err := s.Disconnect(cmd.Context(), id); err != nil {
+					if _, err := control.Disconnect.Do(cmd.Context(), s.Target, control.PeerArgs{PeerID: id}); err != nil {
 						return fmt.Errorf("disconnect %s: %w", id, err)
 					}
-					if err := a.show(shownPeer{id.String()}, "disconnected from %s", id); err != nil {
+					if err := a.show(onlyPeer{id}, "disconnected from %s", id); err != nil {
 						return err
 					}
 				}

@@ -15,7 +15,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
@@ -129,10 +129,10 @@ func (d *daemon) end(s os.Signal) int {
 	return d.process.ProcessState.ExitCode()
 }
 
-// client asks it.
-func (d *daemon) client(t *testing.T) *rpc.Client {
+// target is the daemon as a target of verbs.
+func (d *daemon) target(t *testing.T) *control.Target {
 	t.Helper()
-	c, err := rpc.Dial(d.said.API[0])
+	c, err := control.Dial(d.said.API[0])
 	if err != nil {
 		t.Fatal(err)
 	}

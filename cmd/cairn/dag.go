@@ -11,6 +11,8 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/control"
+	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
@@ -47,7 +49,7 @@ otherwise, nothing is kept. A CAR need not hold the whole of its DAGs.`,
 }
 
 func (a *app) dagImport(ctx context.Context, s repo, paths []string, alias string, noPin bool) error {
-	batch := s.NewBatch()
+	batch := s.Batch()
 	defer batch.Discard()
 	var read atomic.Int64
 	total := sizeOfFiles(paths)
@@ -150,7 +152,7 @@ type countingSeeker struct {
 // missing counts what isn't here of a DAG, and remarks on it.
 func (a *app) missing(ctx context.Context, s repo, root cid.Cid) (int, error) {
 	n := 0
-	for _, err := range s.Missing(ctx, root, store.Selection{}) {
+	for _, err := range control.ListMissing.Do(ctx, s.Target, control.RootArgs{Root: root}) {
 		if err != nil {
 			return 0, err
 		}
@@ -214,7 +216,7 @@ only. A block that isn't here is an error, never a short file.`,
 
 // dagExport writes a CAR of version 2 to file, or one of version 1 to w.
 func (a *app) dagExport(ctx context.Context, s repo, name string, file io.WriteSeeker, w io.Writer) error {
-	root, err := find(ctx, s, name)
+	root, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}
@@ -228,7 +230,7 @@ func (a *app) dagExport(ctx context.Context, s repo, name string, file io.WriteS
 		defer blocks.Close()
 		return cairn.ExportCARv2(ctx, blocks, countingSeeker{countingWriter{file, &written}, file}, root)
 	}
-	return s.ExportCAR(ctx, countingWriter{w, &written}, root)
+	return control.ExportCAR.Do(ctx, s.Target, control.RootArgs{Root: root}, countingWriter{w, &written}, nil)
 }
 
 func (a *app) dagStatCommand() *cobra.Command {
@@ -251,24 +253,20 @@ func (a *app) dagStatCommand() *cobra.Command {
 }
 
 func (a *app) dagStat(ctx context.Context, s repo, name string) error {
-	root, err := find(ctx, s, name)
+	root, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}
 	shown := struct {
-		CID     string `json:"cid"`
-		Blocks  int    `json:"blocks"`
-		Size    int64  `json:"size"`
-		Missing int    `json:"missing"`
+		CID string `json:"cid"`
+		dag.Totals
 	}{CID: root.String()}
-	st, err := s.StatDAG(ctx, root)
-	if err != nil {
+	if shown.Totals, err = control.CountDAG.Do(ctx, s.Target, control.RootArgs{Root: root}); err != nil {
 		return err
 	}
-	shown.Blocks, shown.Size, shown.Missing = st.Blocks, st.Size, st.Missing
 	rest := ""
 	if shown.Missing > 0 {
 		rest = fmt.Sprintf(", %d missing", shown.Missing)
 	}
-	return a.show(shown, "%s %d blocks, %s%s", shown.CID, shown.Blocks, formatSize(shown.Size), rest)
+	return a.show(shown, "%s %d blocks, %s%s", shown.CID, shown.Blocks, formatSize(shown.Bytes), rest)
 }

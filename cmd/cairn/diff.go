@@ -42,7 +42,7 @@ type shownChange struct {
 func (a *app) dagDiff(ctx context.Context, s repo, before, after string) error {
 	var roots [2]cid.Cid
 	for i, name := range []string{before, after} {
-		c, err := find(ctx, s, name)
+		c, err := resolve(ctx, s, name)
 		if err == nil && !block.IsIdentity(c) {
 			_, err = s.Size(ctx, c) // what isn't here can't be compared
 		}

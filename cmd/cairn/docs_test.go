@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 )
 
 var (
@@ -106,18 +106,18 @@ func TestNamesPage(t *testing.T) {
 		t.Cleanup(func() { d.end(os.Kill) })
 		daemons = append(daemons, d)
 	}
-	alice, err := rpc.Dial(daemons[0].said.API[0])
+	alice, err := control.Dial(daemons[0].said.API[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := alice.Connect(t.Context(), daemons[1].said.Addresses[0]); err != nil {
+	if _, err := control.Connect.Do(t.Context(), alice, control.AddressArgs{Address: daemons[1].said.Addresses[0]}); err != nil {
 		t.Fatal(err)
 	}
 	// Records go into the DHT of the two as soon as each knows the other.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		s, err := alice.RoutingStatus(t.Context())
+		s, err := control.RoutingStatus.Do(t.Context(), alice, struct{}{})
 		if err != nil {
 			t.Fatal(err)
 		}

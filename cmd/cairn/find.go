@@ -1,16 +1,14 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
@@ -43,15 +41,15 @@ it said, and how long it took.`,
 			}
 			ctx := cmd.Context()
 			return a.withRepo(ctx, func(s repo) error {
-				l := &lookUp{app: a, began: time.Now(), tracing: trace, most: most}
+				l := &lookup{app: a, began: time.Now(), tracing: trace, most: most}
 				if id, ok := isPeer(args[0]); ok {
-					return l.peer(ctx, s, id)
+					return l.run(id.String(), control.FindPeer.Do(ctx, s.Target, control.FindPeerArgs{PeerID: id, Trace: trace}))
 				}
-				c, err := find(ctx, s, args[0])
+				c, err := resolve(ctx, s, args[0])
 				if err != nil {
 					return fmt.Errorf("find: %w", err)
 				}
-				return l.content(ctx, s, c)
+				return l.run(c.String(), control.FindProviders.Do(ctx, s.Target, control.FindArgs{CID: c, Trace: trace}))
 			})
 		},
 	}
@@ -71,114 +69,78 @@ func isPeer(s string) (peer.ID, bool) {
 	return id, err == nil
 }
 
-// A lookUp is one run of the command find.
-type lookUp struct {
+// A lookup is one run of the command find.
+type lookup struct {
 	*app
-	began   time.Time
-	tracing bool
-	most    int
-
-	mu    sync.Mutex // guards the following, and printing
-	over  bool
-	asked []cairn.TraceEvent
-	found int
-	raced []racer // in the order in which they told of somebody
+	began     time.Time
+	tracing   bool
+	most      int // 0: no limit
+	questions []control.Finding
+	found     int
+	sources   []foundBy // in the order of their first result
 }
 
-// A racer is a source that told of somebody.
-type racer struct {
+// A foundBy is a source that found something.
+type foundBy struct {
 	source string
-	after  time.Duration // until the first
+	after  time.Duration // until the first result
 	found  int
 }
 
-// content looks for the providers of a CID.
-func (l *lookUp) content(ctx context.Context, s repo, c cid.Cid) (err error) {
-	told := make(map[peer.ID]bool)
-	for p, perr := range s.FindProviders(ctx, c, l.trace()) {
-		if perr != nil {
-			err = perr
+// run shows what a lookup for what yields.
+func (l *lookup) run(what string, findings iter.Seq2[control.Finding, error]) error {
+	var failure error
+	shown := make(map[string]bool) // by peer id
+	for f, err := range findings {
+		if err != nil {
+			failure = err
 			break
 		}
-		if err = l.tell(p.Source, rpc.ShapeOfProvider(p), told[p.ID]); err != nil {
+		if f.Type == "question" {
+			l.questions = append(l.questions, f)
+			if l.json {
+				err = l.show(f, "")
+			}
+		} else {
+			err = l.showFound(f, f.Type == "provider" && shown[f.PeerID])
+			shown[f.PeerID] = true
+		}
+		if err != nil {
 			return err
 		}
-		if told[p.ID] = true; len(told) == l.most {
+		if f.Type == "provider" && len(shown) == l.most {
 			break
 		}
 	}
-	return l.end(c.String(), err)
-}
-
-// peer looks for a peer's addresses.
-func (l *lookUp) peer(ctx context.Context, s repo, id peer.ID) (err error) {
-	for p, perr := range s.FindPeer(ctx, id, l.trace()) {
-		if perr != nil {
-			err = perr
-			break
-		}
-		if err = l.tell(p.Source, rpc.ShapeOfFoundPeer(p), false); err != nil {
-			return err
-		}
-	}
-	return l.end(id.String(), err)
-}
-
-// trace is told of questions, nil if nobody wants to know.
-func (l *lookUp) trace() func(cairn.TraceEvent) {
-	if !l.tracing {
-		return nil
-	}
-	return func(e cairn.TraceEvent) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		if l.over {
-			return // late
-		}
-		l.asked = append(l.asked, e)
-		if l.json {
-			_ = l.show(rpc.ShapeOfQuestion(e), "") // the end says it, too
-		}
-	}
-}
-
-// tell prints who was found; again in JSON alone.
-func (l *lookUp) tell(source string, found rpc.FindShape, again bool) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.found++
-	i := slices.IndexFunc(l.raced, func(r racer) bool { return r.source == source })
-	if i < 0 {
-		i = len(l.raced)
-		l.raced = append(l.raced, racer{source: source, after: time.Since(l.began)})
-	}
-	l.raced[i].found++
-	format := "%s %s %s"
-	if again {
-		format = ""
-	}
-	addrs := strings.Join(found.Addresses, " ")
-	if err := l.show(found, format, found.PeerID, printable(source), printable(addrs)); err != nil {
-		return err
-	}
-	return l.out.Flush() // the rest may take a minute
-}
-
-// end shows the way, and says whether anybody was found.
-func (l *lookUp) end(what string, err error) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.over = true
 	if l.tracing && !l.json {
-		if terr := l.way(); terr != nil {
-			return terr
+		if err := l.showTrace(); err != nil {
+			return err
 		}
 	}
 	switch {
-	case err != nil && l.found == 0:
-		return fmt.Errorf("find %s: %w", what, err)
+	case failure != nil && l.found == 0:
+		return fmt.Errorf("find %s: %w", what, failure)
 	case l.found == 0:
 		return fmt.Errorf("find %s: %w", what, errNobody)
 	}
 	return nil
+}
+
+// showFound shows a result; one that repeats a peer is shown in JSON only.
+func (l *lookup) showFound(f control.Finding, repeated bool) error {
+	l.found++
+	i := slices.IndexFunc(l.sources, func(s foundBy) bool { return s.source == f.Source })
+	if i < 0 {
+		i = len(l.sources)
+		l.sources = append(l.sources, foundBy{source: f.Source, after: time.Since(l.began)})
+	}
+	l.sources[i].found++
+	format := "%s %s %s"
+	if repeated {
+		format = ""
+	}
+	if err := l.show(f, format, f.PeerID, printable(f.Source), printable(strings.Join(f.Addresses, " "))); err != nil {
+		return err
+	}
+	return l.out.Flush() // the rest may take a minute
 }

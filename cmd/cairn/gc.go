@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
@@ -20,7 +21,7 @@ least recently read ones first.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Target = int64(target)
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				done, err := s.Evict(cmd.Context(), o)
+				done, err := control.Evict.Do(cmd.Context(), s.Target, o)
 				if err != nil {
 					return fmt.Errorf("gc: %w", err)
 				}
@@ -29,7 +30,7 @@ least recently read ones first.`,
 					verb = "would remove"
 					if target > 0 {
 						// What all garbage comes to, of which some may stay.
-						st, err := s.Stats(cmd.Context())
+						st, err := control.Stats.Do(cmd.Context(), s.Target, struct{}{})
 						if err != nil {
 							return fmt.Errorf("gc: %w", err)
 						}

@@ -56,7 +56,7 @@ With --archive it writes a tar archive, and -o - means stdout.`,
 }
 
 func (a *app) get(ctx context.Context, s repo, name, output string, overwrite bool) error {
-	c, err := find(ctx, s, name)
+	c, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}
@@ -108,7 +108,7 @@ func (a *app) progressOf(ctx context.Context, get block.Getter, c cid.Cid, done 
 
 // getArchive writes a tar archive.
 func (a *app) getArchive(ctx context.Context, s repo, name, output string, overwrite bool) error {
-	c, err := find(ctx, s, name)
+	c, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}

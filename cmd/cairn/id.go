@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -13,20 +14,15 @@ func (a *app) idCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				me, err := s.Identity(cmd.Context())
+				me, err := control.Identify.Do(cmd.Context(), s.Target, struct{}{})
 				if err != nil {
 					return fmt.Errorf("id: %w", err)
 				}
 				if a.json {
-					return a.show(struct {
-						PeerID    string   `json:"peerId"`
-						Addresses []string `json:"addresses"`
-						Agent     string   `json:"agent"`
-						Protocols []string `json:"protocols"`
-					}{me.ID.String(), append([]string{}, me.Addrs...), me.Agent, append([]string{}, me.Protocols...)}, "")
+					return a.show(me, "")
 				}
-				rows := [][2]string{{"peer", me.ID.String()}, {"agent", me.Agent}}
-				for _, addr := range me.Addrs {
+				rows := [][2]string{{"peer", me.PeerID.String()}, {"agent", me.Agent}}
+				for _, addr := range me.Addresses {
 					rows = append(rows, [2]string{"address", addr})
 				}
 				for _, p := range me.Protocols {

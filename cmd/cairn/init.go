@@ -20,7 +20,7 @@ func (a *app) initCommand() *cobra.Command {
 			_, err = os.Stat(filepath.Join(dir, "format"))
 			made := err != nil
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				dir, err := s.Dir(cmd.Context())
+				dir, err := s.folder(cmd.Context())
 				if err != nil {
 					return err
 				}

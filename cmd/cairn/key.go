@@ -1,11 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -29,15 +31,8 @@ func (a *app) passphraseFlag(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVar(&a.passphraseFile, "passphrase-file", "", "read the keys' passphrase from this `file` (key key.passphrase-file)")
 }
 
-// A shownKey is a key in JSON.
-type shownKey struct {
-	Name      string `json:"name"`
-	ID        string `json:"id"`
-	Encrypted bool   `json:"encrypted"`
-}
-
 func (a *app) showKey(k cairn.Key) error {
-	return a.show(shownKey{k.Name, k.ID, k.Encrypted}, "%s %s", k.ID, printable(k.Name))
+	return a.show(k, "%s %s", k.ID, printable(k.Name))
 }
 
 // keyFailed says what failed, and where keys are listed.
@@ -57,7 +52,7 @@ name to publish with it.`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				k, err := s.GenerateKey(cmd.Context(), args[0])
+				k, err := control.GenerateKey.Do(cmd.Context(), s.Target, control.KeyArgs{Name: args[0]})
 				if err != nil {
 					return keyFailed("key gen", err)
 				}
@@ -77,12 +72,12 @@ that can't be read is told of at the end, and the exit status isn't 0 then.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				var failed []error
-				for k, err := range s.Keys(cmd.Context()) {
-					if err != nil {
+				for k, err := range control.ListKeys.Do(cmd.Context(), s.Target, struct{}{}) {
+					if err = cmp.Or(err, k.Failed.Err()); err != nil {
 						failed = append(failed, err)
 						continue
 					}
-					if err := a.showKey(k); err != nil {
+					if err := a.showKey(k.Key); err != nil {
 						return err
 					}
 				}
@@ -107,7 +102,7 @@ elsewhere export it first.`,
 		ValidArgsFunction: a.completeKeys(-1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				gone, err := s.RemoveKeys(cmd.Context(), args, dryRun)
+				gone, err := control.RemoveKeys.Do(cmd.Context(), s.Target, control.RemoveKeysArgs{Names: args, DryRun: dryRun})
 				if err != nil {
 					return keyFailed("key rm", err)
 				}
@@ -117,9 +112,9 @@ elsewhere export it first.`,
 						done = "would remove"
 					}
 					err := a.show(struct {
-						shownKey
+						cairn.Key
 						DryRun bool `json:"dryRun"`
-					}{shownKey{k.Name, k.ID, k.Encrypted}, dryRun}, "%s %s %s", done, k.ID, printable(k.Name))
+					}{k, dryRun}, "%s %s %s", done, k.ID, printable(k.Name))
 					if err != nil {
 						return err
 					}
@@ -141,7 +136,7 @@ func (a *app) keyRenameCommand() *cobra.Command {
 		ValidArgsFunction: a.completeKeys(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				k, err := s.RenameKey(cmd.Context(), args[0], args[1])
+				k, err := control.RenameKey.Do(cmd.Context(), s.Target, control.RenameArgs{Name: args[0], To: args[1]})
 				if err != nil {
 					return keyFailed("key rename", err)
 				}
@@ -159,8 +154,8 @@ func (a *app) completeKeys(most int) completion {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
 		return a.offered(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
-			for k, err := range s.Keys(ctx) {
-				if err == nil && !offer(k.Name) {
+			for k, err := range control.ListKeys.Do(ctx, s.Target, struct{}{}) {
+				if err == nil && k.Failed == nil && !offer(k.Name) {
 					break
 				}
 			}

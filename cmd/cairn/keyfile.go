@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -47,7 +49,7 @@ own machine.`,
 					"write it to a file with -o, or say --force")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				data, err := s.ExportKey(cmd.Context(), args[0], f)
+				data, err := control.ExportKey.Do(cmd.Context(), s.Target, control.ExportKeyArgs{Name: args[0], Format: f})
 				if err != nil {
 					return keyFailed("key export", err)
 				}
@@ -95,7 +97,7 @@ here: Ed25519, RSA, ECDSA or secp256k1.`,
 				return fmt.Errorf("key import: %w", err)
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				k, err := s.ImportKey(cmd.Context(), args[0], data)
+				k, err := control.ImportKey.Do(cmd.Context(), s.Target, control.ImportKeyArgs{Name: args[0], Key: bytes.NewReader(data)})
 				if err != nil {
 					return keyFailed("key import", err)
 				}

@@ -34,7 +34,7 @@ that isn't here.`,
 }
 
 func (a *app) ls(ctx context.Context, s repo, name string, long bool) error {
-	c, err := find(ctx, s, name)
+	c, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}

@@ -2,12 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -38,8 +37,8 @@ With --offline nobody is asked, and the record is sent when a daemon is online.`
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				return a.namePublish(cmd.Context(), s, args[0], key, cairn.PublishOptions{
-					TTL: time.Duration(ttl), Lifetime: time.Duration(lifetime), Offline: a.offline,
+				return a.namePublish(cmd.Context(), s, args[0], control.PublishArgs{
+					Key: key, TTL: time.Duration(ttl), Lifetime: time.Duration(lifetime), Offline: a.offline,
 				})
 			})
 		},
@@ -64,26 +63,28 @@ type shownPublication struct {
 	Sent     bool      `json:"sent"`
 }
 
-func (a *app) namePublish(ctx context.Context, s repo, path, key string, o cairn.PublishOptions) error {
-	value, isName := namePath(path)
+func (a *app) namePublish(ctx context.Context, s repo, path string, p control.PublishArgs) error {
+	var isName bool
+	p.Path, isName = namePath(path)
 	if !isName {
-		r, err := findRef(ctx, s, path)
+		r, err := resolveRef(ctx, s, path)
 		if err != nil {
 			return fmt.Errorf("name publish: %w", err)
 		}
-		if value = "/ipfs/" + r.root.String(); r.path != "" {
-			value += "/" + r.path
+		if p.Path = "/ipfs/" + r.root.String(); r.path != "" {
+			p.Path += "/" + r.path
 		}
 	}
-	r, err := s.PublishName(ctx, key, value, o)
-	if err != nil && !errors.Is(err, cairn.ErrNotSent) {
+	done, err := control.PublishName.Do(ctx, s.Target, p)
+	if err != nil {
 		return keyFailed("name publish", err)
 	}
-	return a.published("name publish", r, err, err == nil && !o.Offline)
+	return a.published("name publish", done, done.NotSent == nil && !p.Offline)
 }
 
-// published shows a record that is here, and says if nobody else took it.
-func (a *app) published(what string, r cairn.NameRecord, err error, sent bool) error {
+// published shows a record that is kept here, and says if it was not sent.
+func (a *app) published(what string, p control.Publication, sent bool) error {
+	r, err := p.Record, p.NotSent.Err()
 	shown := shownPublication{r.Name, r.Value, r.Sequence, r.Validity.UTC(), r.TTL.Seconds(), sent}
 	if serr := a.show(shown, "%s %s %d", r.Name, printable(r.Value), r.Sequence); serr != nil {
 		return serr
@@ -111,7 +112,7 @@ it leads, its sequence, and who said so.`,
 		ValidArgsFunction: a.completeKeys(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := s.ResolveName(cmd.Context(), named(args[0]), cairn.ResolveOptions{Latest: latest, Offline: a.offline})
+				r, err := control.ResolveName.Do(cmd.Context(), s.Target, control.NameArgs{Name: named(args[0]), Latest: latest, Offline: a.offline})
 				if err != nil {
 					return fmt.Errorf("name resolve: %w", err)
 				}
@@ -137,7 +138,7 @@ func (a *app) resolved(r cairn.Resolution, long bool) error {
 			return err
 		}
 	}
-	return a.show(rpc.ShapeOfResolution(r), "%s", printable(r.Path))
+	return a.show(r, "%s", printable(r.Path))
 }
 
 // named is a name as the library takes it: of a gateway's URL the path.

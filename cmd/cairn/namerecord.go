@@ -13,7 +13,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -51,7 +51,7 @@ can say then who signed it.`,
 func (a *app) nameInspect(ctx context.Context, name, file string, latest bool) error {
 	if file == "" {
 		return a.withRepo(ctx, func(s repo) error {
-			r, err := s.NameRecord(ctx, name, cairn.ResolveOptions{Latest: latest, Offline: a.offline})
+			r, err := control.GetNameRecord.Do(ctx, s.Target, control.NameArgs{Name: name, Latest: latest, Offline: a.offline})
 			if err != nil {
 				return err
 			}
@@ -89,10 +89,10 @@ func (a *app) readRecord(ctx context.Context, file string) ([]byte, error) {
 
 func (a *app) inspected(r cairn.NameRecord) error {
 	expired := r.Valid(time.Now()) != nil
-	shape := rpc.ShapeOfNameRecord(r)
+	shape := control.ShowRecord(r)
 	if a.json {
 		return a.show(struct {
-			rpc.NameRecordShape
+			control.ShownRecord
 			Verified bool `json:"verified"`
 			Expired  bool `json:"expired"`
 		}{shape, r.Name != "", expired}, "")
@@ -142,13 +142,13 @@ wherever the name is looked for (cairn name put), and nobody can change it.`,
 					"write it to a file with -o, or see what it says with cairn name inspect")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := s.NameRecord(cmd.Context(), args[0], cairn.ResolveOptions{Latest: latest, Offline: a.offline})
+				r, err := control.GetNameRecord.Do(cmd.Context(), s.Target, control.NameArgs{Name: args[0], Latest: latest, Offline: a.offline})
 				switch {
 				case err != nil:
 				case output != "":
 					err = writeRecord(output, overwrite, r.Raw)
 				case a.json:
-					err = a.show(rpc.ShapeOfNameRecord(r), "")
+					err = a.show(r, "")
 				default:
 					_, err = a.out.Write(r.Raw)
 				}
@@ -188,11 +188,11 @@ forged, expired, or older than what was seen before is refused.`,
 				return fmt.Errorf("name put: %w", err)
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := s.PutNameRecord(cmd.Context(), args[0], raw)
-				if err != nil && !errors.Is(err, cairn.ErrNotSent) {
+				done, err := control.PutNameRecord.Do(cmd.Context(), s.Target, control.PutRecordArgs{Name: args[0], Record: raw})
+				if err != nil {
 					return fmt.Errorf("name put: %w", err)
 				}
-				return a.published("name put", r, err, err == nil)
+				return a.published("name put", done, done.NotSent == nil)
 			})
 		},
 	}

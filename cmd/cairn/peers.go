@@ -2,11 +2,10 @@ package main
 
 import (
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/spf13/cobra"
 )
@@ -18,7 +17,7 @@ func (a *app) peersCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				all, err := s.Peers(cmd.Context())
+				all, err := control.ListPeers.Do(cmd.Context(), s.Target, struct{}{})
 				if err != nil {
 					return fmt.Errorf("peers: %w", err)
 				}
@@ -33,9 +32,41 @@ func (a *app) peersCommand() *cobra.Command {
 	}
 }
 
+// A shownPeer is a peer in JSON.
+type shownPeer struct {
+	PeerID    peer.ID       `json:"peerId"`
+	Connected bool          `json:"connected"`
+	Address   string        `json:"address,omitempty"`
+	Direction string        `json:"direction,omitempty"` // "in" or "out"
+	Since     time.Time     `json:"since,omitzero"`
+	Relayed   bool          `json:"relayed,omitempty"`
+	Protected bool          `json:"protected,omitempty"`
+	Agent     string        `json:"agent,omitempty"`
+	Protocols []string      `json:"protocols,omitempty"`
+	RTT       time.Duration `json:"rtt,omitzero"`
+	Addresses []string      `json:"addresses,omitempty"`
+	Failure   string        `json:"failure,omitempty"`
+	FailedAt  time.Time     `json:"failedAt,omitzero"`
+}
+
 func (a *app) peer(p cairn.Peer) error {
-	shape := rpc.ShapeOfPeer(p)
-	state := shape.Address
+	shown := shownPeer{
+		PeerID: p.ID, Connected: p.Connected, Since: p.Since.UTC(), Relayed: p.Relayed, Protected: p.Protected, Agent: p.Agent,
+		Protocols: p.Protocols, RTT: p.RTT, Failure: p.Failure, FailedAt: p.FailedAt.UTC(),
+	}
+	if p.Addr != nil {
+		shown.Address = p.Addr.String()
+	}
+	if p.Connected {
+		shown.Direction = "out"
+		if p.Inbound {
+			shown.Direction = "in"
+		}
+	}
+	for _, addr := range p.Known {
+		shown.Addresses = append(shown.Addresses, addr.String())
+	}
+	state := shown.Address
 	if !p.Connected {
 		if state = "not connected"; p.Failure != "" {
 			state += ": " + p.Failure
@@ -44,17 +75,5 @@ func (a *app) peer(p cairn.Peer) error {
 	if p.RTT > 0 {
 		state += " " + p.RTT.Round(10*time.Microsecond).String()
 	}
-	return a.show(shape, "%s %s %s", shape.PeerID, printable(state), printable(p.Agent))
-}
-
-// peerID reads a peer's id, or the address that ends with it.
-func peerID(s string) (peer.ID, error) {
-	if at := strings.LastIndex(s, "/p2p/"); at >= 0 {
-		s = s[at+len("/p2p/"):]
-	}
-	id, err := peer.Decode(s)
-	if err != nil {
-		return "", fmt.Errorf("%w: %q: %w", cairn.ErrAddress, s, err)
-	}
-	return id, nil
+	return a.show(shown, "%s %s %s", p.ID, printable(state), printable(p.Agent))
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
@@ -24,7 +25,7 @@ func (a *app) pinAddCommand() *cobra.Command {
 				pins := make(map[string]cid.Cid)
 				var order []string
 				for _, name := range args {
-					c, err := findLatest(cmd.Context(), s, name)
+					c, err := resolveLatest(cmd.Context(), s, name)
 					if err != nil {
 						return fmt.Errorf("pin add: %w", err)
 					}
@@ -49,7 +50,7 @@ func (a *app) pinLsCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				for alias, err := range s.Aliases(cmd.Context(), cairn.PinPrefix) {
+				for alias, err := range control.ListAliases.Do(cmd.Context(), s.Target, control.ListArgs{Prefix: cairn.PinPrefix}) {
 					if err != nil {
 						return fmt.Errorf("pin ls: %w", err)
 					}
@@ -75,13 +76,13 @@ func (a *app) pinRmCommand() *cobra.Command {
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				var names []string
 				for _, name := range args {
-					c, err := find(cmd.Context(), s, name)
+					c, err := resolve(cmd.Context(), s, name)
 					if err != nil {
 						return fmt.Errorf("pin rm: %w", err)
 					}
 					names = append(names, cairn.PinName(c))
 				}
-				if err := a.letGo(cmd.Context(), s, names, dryRun); err != nil {
+				if err := a.removeAliases(cmd.Context(), s, names, dryRun); err != nil {
 					return fmt.Errorf("pin rm: %w", err)
 				}
 				return nil

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -17,7 +19,7 @@ func (a *app) pingCommand() *cobra.Command {
 address that ends with its id, and prints how long each took there and back.`,
 		Args: arguments(1, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			id, err := peerID(args[0])
+			id, err := cairn.ParsePeerID(args[0])
 			if err != nil {
 				return fmt.Errorf("ping: %w", err)
 			}
@@ -27,7 +29,7 @@ address that ends with its id, and prints how long each took there and back.`,
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				var sum time.Duration
 				n := 0
-				for rtt, err := range s.Ping(cmd.Context(), args[0], count, interval) {
+				for rtt, err := range control.Ping.Do(cmd.Context(), s.Target, control.PingArgs{Peer: args[0], Count: count, Interval: interval}) {
 					if err != nil {
 						return fmt.Errorf("ping %s: %w", id, err)
 					}

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 )
@@ -21,7 +21,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 	begun := time.Now()
 	var last atomic.Pointer[extent] // a bar's own may be drawn between being set
 	last.Store(new(extent))
-	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(rpc.ProgressEvery))
+	p := mpb.New(mpb.WithOutput(a.err), mpb.WithAutoRefresh(), mpb.WithRefreshRate(httpapi.ProgressEvery))
 	bar := p.New(0, mpb.BarStyle(),
 		mpb.BarRemoveOnComplete(),
 		mpb.PrependDecorators(decor.Name(what+" ")),
@@ -34,7 +34,7 @@ func (a *app) progress(what string, done func() (bytes, total int64)) (stop func
 			}),
 		),
 	)
-	end := rpc.Every(rpc.ProgressEvery, func() {
+	end := httpapi.Every(httpapi.ProgressEvery, func() {
 		n, total := done()
 		last.Store(&extent{n, total})
 		// A total that is reached would end the bar.

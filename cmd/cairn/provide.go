@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -26,16 +27,16 @@ listens (key swarm.listen) until the command ends.`,
 			}
 			ctx := cmd.Context()
 			return a.withRepoAs(ctx, a.nodeConfig(listen, local), func(s repo) error {
-				c, err := find(ctx, s, args[0])
+				c, err := resolve(ctx, s, args[0])
 				if err != nil {
 					return fmt.Errorf("provide: %w", err)
 				}
 				said := "announced"
 				if stop {
 					said = "no longer announced"
-					err = s.Unprovide(ctx, c)
+					_, err = control.Unprovide.Do(ctx, s.Target, control.BlockArgs{CID: c})
 				} else if _, err = s.Size(ctx, c); err == nil {
-					err = s.Provide(ctx, c)
+					_, err = control.Provide.Do(ctx, s.Target, control.BlockArgs{CID: c})
 				}
 				if err != nil {
 					return fmt.Errorf("provide %s: %w", c, err)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/internal/ipld"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -39,15 +40,15 @@ func parseRef(s string) (r ref, ok bool, err error) {
 	return ref{p.Root, p.Rest}, true, nil
 }
 
-// findRef reads all forms: those of parseRef and namePath, and an alias by its
+// resolveRef reads all forms: those of parseRef and namePath, and an alias by its
 // name, with a path after it or not. The first answer to a name counts.
-func findRef(ctx context.Context, s repo, name string) (ref, error) {
-	return findRefAs(ctx, s, name, cairn.ResolveOptions{})
+func resolveRef(ctx context.Context, s repo, name string) (ref, error) {
+	return resolveRefAs(ctx, s, name, cairn.ResolveOptions{})
 }
 
-func findRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (ref, error) {
+func resolveRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (ref, error) {
 	if path, isName := namePath(name); isName {
-		r, err := s.ResolveName(ctx, path, o)
+		r, err := control.ResolveName.Do(ctx, s.Target, control.NameArgs{Name: path, Latest: o.Latest, Offline: o.Offline})
 		return ref{r.Root, r.Rest}, err
 	}
 	r, ok, perr := parseRef(name)
@@ -56,7 +57,7 @@ func findRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions)
 	}
 	// Names of aliases have slashes, too: the longest that is one counts.
 	for alias, path := strings.TrimRight(name, "/"), ""; alias != ""; {
-		found, err := s.GetAlias(ctx, alias)
+		found, err := control.ResolveAlias.Do(ctx, s.Target, control.AliasArgs{Name: alias})
 		if err == nil {
 			return ref{found.Root, path}, nil
 		}
@@ -72,19 +73,19 @@ func findRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions)
 	return ref{}, fmt.Errorf("%q: %w, and no CID", name, store.ErrNoAlias)
 }
 
-// find returns the CID that a name leads to, for reading.
-func find(ctx context.Context, s repo, name string) (cid.Cid, error) {
-	return findAs(ctx, s, name, cairn.ResolveOptions{})
+// resolve returns the CID that a name leads to, for reading.
+func resolve(ctx context.Context, s repo, name string) (cid.Cid, error) {
+	return resolveAs(ctx, s, name, cairn.ResolveOptions{})
 }
 
-// findLatest is find for who keeps what is found: an /ipns/ name's last record
+// resolveLatest is resolve for who keeps what is found: an /ipns/ name's last record
 // counts, however long it takes to hear of all.
-func findLatest(ctx context.Context, s repo, name string) (cid.Cid, error) {
-	return findAs(ctx, s, name, cairn.ResolveOptions{Latest: true})
+func resolveLatest(ctx context.Context, s repo, name string) (cid.Cid, error) {
+	return resolveAs(ctx, s, name, cairn.ResolveOptions{Latest: true})
 }
 
-func findAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (cid.Cid, error) {
-	r, err := findRefAs(ctx, s, name, o)
+func resolveAs(ctx context.Context, s repo, name string, o cairn.ResolveOptions) (cid.Cid, error) {
+	r, err := resolveRefAs(ctx, s, name, o)
 	if err != nil || r.path == "" {
 		return r.root, err
 	}

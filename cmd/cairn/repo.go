@@ -12,18 +12,18 @@ import (
 	"strings"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// program names the process to others who find the repository in use, agent the
-// node to its peers.
+// program is the owner's name in a repository that is in use, agent the node's
+// name among its peers.
 const (
 	program = "cairn"
 	agent   = program + "/" + version
 )
 
-// Files that a daemon has in its repository: the socket at which it answers, and
+// The files of a daemon in its repository: the socket at which it answers, and
 // the address of its API over TCP, where Kubo's tools look for it.
 const (
 	socketFile = "api.sock"
@@ -73,14 +73,31 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 	return err
 }
 
-// withRepo is for commands that work with a repository, whoever has it open: the
-// daemon that --daemon names, or the one that serves the repository; else it is
-// opened here, for as long as do runs.
+// A repo is the repository that a command works with: one that this process has
+// open, or a daemon's.
+type repo struct {
+	*control.Target
+	// dir is its folder. Empty: only the daemon knows it.
+	dir string
+}
+
+// folder is the repository's folder, on the daemon's disk.
+func (r repo) folder(ctx context.Context) (string, error) {
+	if r.dir != "" {
+		return r.dir, nil
+	}
+	st, err := control.Stats.Do(ctx, r.Target, struct{}{})
+	return st.Path, err
+}
+
+// withRepo runs do with the repository: that of the daemon that --daemon names,
+// or of the daemon that serves the repository; else it is open here for as long
+// as do runs.
 func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
 	return a.withRepoAs(ctx, a.nodeConfig(nil, false), do)
 }
 
-// withRepoAs is withRepo, with a config for where no daemon is asked.
+// withRepoAs is withRepo, with a config for a repository that is opened here.
 func (a *app) withRepoAs(ctx context.Context, c cairn.Config, do func(repo) error) error {
 	d, err := a.daemon()
 	if err != nil {
@@ -91,39 +108,39 @@ func (a *app) withRepoAs(ctx context.Context, c cairn.Config, do func(repo) erro
 		if a.passphraseFile != "" {
 			return conflict("--passphrase-file: a daemon has its own, which cairn serve is given")
 		}
-		return do(d)
+		return do(*d)
 	}
 	return a.withNode(ctx, c, func(n *cairn.Node) error {
-		return do(opened{n.Store(), n})
+		return do(repo{control.Local(n), n.Store().Dir()})
 	})
 }
 
-// daemon returns the daemon to ask, nil if there is none.
-func (a *app) daemon() (*asked, error) {
+// daemon returns the repository of the daemon to ask, nil if there is none.
+func (a *app) daemon() (*repo, error) {
 	address := a.daemonAddress
 	if address == "" && a.repo == "" {
 		address, _ = a.env("CAIRN_DAEMON")
 	}
 	if address != "" {
-		c, err := rpc.Dial(address)
+		t, err := control.Dial(address)
 		if err != nil {
 			return nil, usage(err)
 		}
-		return &asked{Client: c}, nil
+		return &repo{Target: t}, nil
 	}
 	dir, err := a.repoDir()
 	if err != nil {
 		return nil, err
 	}
 	socket := filepath.Join(dir, socketFile)
-	if !rpc.Answers(socket) {
-		return nil, nil // also a socket that a killed daemon left
+	if !control.Answers(socket) {
+		return nil, nil // no socket, or one that a killed daemon left
 	}
-	c, err := rpc.Dial("unix:" + socket)
+	t, err := control.Dial("unix:" + socket)
 	if err != nil {
 		return nil, err
 	}
-	return &asked{Client: c, dir: dir}, nil
+	return &repo{t, dir}, nil
 }
 
 // usableDir is repoDir, if it is a repository or may become one.

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -17,11 +17,11 @@ func (a *app) routingCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				status, err := s.RoutingStatus(cmd.Context())
+				status, err := control.RoutingStatus.Do(cmd.Context(), s.Target, struct{}{})
 				if err != nil {
 					return fmt.Errorf("routing: %w", err)
 				}
-				stats, err := s.ProvideStats(cmd.Context())
+				stats, err := control.ProvideStats.Do(cmd.Context(), s.Target, struct{}{})
 				announces := !errors.Is(err, cairn.ErrNoRouting)
 				if err != nil && announces {
 					return fmt.Errorf("routing: %w", err)
@@ -35,12 +35,11 @@ func (a *app) routingCommand() *cobra.Command {
 func (a *app) routing(status cairn.RoutingStatus, stats cairn.ProvideStats, announces bool) error {
 	if a.json {
 		shown := struct {
-			rpc.RoutingShape
-			Providing *rpc.ProvideShape `json:"providing"`
-		}{RoutingShape: rpc.ShapeOfRouting(status)}
+			cairn.RoutingStatus
+			Providing *cairn.ProvideStats `json:"providing"`
+		}{RoutingStatus: status}
 		if announces {
-			s := rpc.ShapeOfProviding(stats)
-			shown.Providing = &s
+			shown.Providing = &stats
 		}
 		return a.show(shown, "")
 	}

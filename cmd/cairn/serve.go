@@ -14,7 +14,9 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
+	"github.com/cairn-ipfs/cairn/internal/kubo"
 	"github.com/multiformats/go-multiaddr"
 	manet "github.com/multiformats/go-multiaddr/net"
 	"github.com/spf13/cobra"
@@ -121,7 +123,8 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 	if err != nil {
 		return err
 	}
-	handler := rpc.NewServer(n, rpc.Config{Version: version, Commit: commit(), Shutdown: stop, Logger: logger})
+	handler := httpapi.NewServer(httpapi.Config{Agent: agent, Codes: control.Codes(), Logger: logger},
+		control.Verbs(n, stop), kubo.Verbs(n, kubo.Config{Version: version, Commit: commit(), Shutdown: stop}))
 	dir := n.Store().Dir()
 	said := served{Path: dir, Addresses: []string{}}
 
@@ -129,7 +132,7 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 	if err != nil {
 		return err
 	}
-	unix, err := rpc.ListenUnix(socket)
+	unix, err := httpapi.ListenUnix(socket)
 	if err != nil {
 		return err
 	}
@@ -157,12 +160,12 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 		s.serve(l, n.Gateway())
 		said.Gateway = "http://" + l.Addr().String()
 	}
-	me, err := rpc.IdentityOf(ctx, n, agent)
+	me, err := control.Identify.Do(ctx, control.Local(n), struct{}{})
 	if err != nil {
 		return err
 	}
-	said.PeerID = me.ID.String()
-	said.Addresses = append(said.Addresses, me.Addrs...)
+	said.PeerID = me.PeerID.String()
+	said.Addresses = append(said.Addresses, me.Addresses...)
 	if err := a.ready(said); err != nil {
 		return err
 	}

@@ -19,7 +19,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 )
 
 // serveQuietly starts a daemon that listens nowhere but at its socket, unless
@@ -105,9 +105,9 @@ func TestKilledWhileSyncing(t *testing.T) {
 	}
 	<-g.reached
 	// What came is made durable now and then. When that has been done, it's live.
-	c := d.client(t)
+	c := d.target(t)
 	for live := int64(0); live <= 1; {
-		st, err := c.Stats(t.Context())
+		st, err := control.Stats.Do(t.Context(), c, struct{}{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -132,7 +132,10 @@ func TestKilledWhileSyncing(t *testing.T) {
 		t.Errorf("an alias is set of what isn't whole: %s", out)
 	}
 	lines := strings.Split(strings.TrimSpace(run("--json", "sync", "--only-from", "--from", server.URL, "--alias", "it", file.CID.String())), "\n")
-	var last rpc.SyncShape
+	var last struct {
+		Bytes int
+		Done  bool
+	}
 	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &last); err != nil || !last.Done {
 		t.Fatalf("got %q, %v", lines, err)
 	}
@@ -156,13 +159,13 @@ func TestServeEnds(t *testing.T) {
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		repo := filepath.Join(t.TempDir(), "repo")
 		d := serveQuietly(t, repo)
-		c := d.client(t)
+		c := d.target(t)
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		var waiting sync.WaitGroup
 		in, out := io.Pipe()
 		waiting.Go(func() {
-			_, err := c.Add(ctx, rpc.AddRequest{Items: []rpc.AddItem{{In: in}}})
+			_, err := control.AddAll(ctx, c, control.AddRequest{Items: []control.AddItem{{In: in}}})
 			if err == nil {
 				t.Error("what never ended was added")
 			}
@@ -172,7 +175,7 @@ func TestServeEnds(t *testing.T) {
 			t.Fatal(err)
 		}
 		waiting.Go(func() {
-			for _, err := range c.Events(ctx) {
+			for _, err := range control.Events.Do(ctx, c, struct{}{}) {
 				if err == nil {
 					t.Error("got an event")
 				}
@@ -190,13 +193,13 @@ func TestSecondSignal(t *testing.T) {
 	env, expect := systemd(t)
 	d := serveWith(t, env, filepath.Join(t.TempDir(), "repo"))
 	expect("READY=1")
-	c := d.client(t)
+	c := d.target(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	var waiting sync.WaitGroup
 	in, out := io.Pipe()
 	waiting.Go(func() {
-		_, _ = c.Add(ctx, rpc.AddRequest{Items: []rpc.AddItem{{In: in}}}) // which is cut off
+		_, _ = control.AddAll(ctx, c, control.AddRequest{Items: []control.AddItem{{In: in}}}) // which is cut off
 		in.CloseWithError(io.ErrClosedPipe)
 	})
 	if _, err := out.Write(make([]byte, 4<<20)); err != nil {

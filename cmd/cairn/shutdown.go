@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -32,7 +32,7 @@ func (a *app) shutdownCommand() *cobra.Command {
 				return err
 			}
 			if d == nil {
-				return fmt.Errorf("shutdown: %w for this repository", rpc.ErrNoDaemon)
+				return fmt.Errorf("shutdown: %w for this repository", control.ErrNoDaemon)
 			}
 			defer d.Close()
 			// Who has a repository open says so in its owner file: another process

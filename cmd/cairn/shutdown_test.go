@@ -9,7 +9,8 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
 // TestShutdownOfOneThatIsRestarted ends a daemon that somebody starts again
@@ -27,11 +28,11 @@ func TestShutdownOfOneThatIsRestarted(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	l, err := rpc.ListenUnix(filepath.Join(dir, socketFile))
+	l, err := httpapi.ListenUnix(filepath.Join(dir, socketFile))
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := httptest.NewUnstartedServer(rpc.NewServer(n, rpc.Config{Shutdown: next}))
+	server := httptest.NewUnstartedServer(httpapi.NewServer(httpapi.Config{}, control.Verbs(n, next)))
 	server.Listener.Close()
 	server.Listener = l
 	server.Start()

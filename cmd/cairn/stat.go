@@ -8,9 +8,9 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
-	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
 
@@ -54,7 +54,7 @@ type shownStat struct {
 }
 
 func (a *app) stat(ctx context.Context, s repo, name string) error {
-	c, err := find(ctx, s, name)
+	c, err := resolve(ctx, s, name)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *app) stat(ctx context.Context, s repo, name string) error {
 		return err
 	}
 	shown.Links = len(links)
-	for _, err := range s.Missing(ctx, c, store.Selection{}) {
+	for _, err := range control.ListMissing.Do(ctx, s.Target, control.RootArgs{Root: c}) {
 		if err != nil {
 			return err
 		}

@@ -3,7 +3,7 @@ package main
 import (
 	"fmt"
 
-	"github.com/cairn-ipfs/cairn/store"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
@@ -14,21 +14,20 @@ func (a *app) statsCommand() *cobra.Command {
 		Args:  arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				st, err := s.Stats(cmd.Context())
+				st, err := control.Stats.Do(cmd.Context(), s.Target, struct{}{})
 				if err != nil {
 					return fmt.Errorf("stats: %w", err)
 				}
-				dir, err := s.Dir(cmd.Context())
-				if err != nil {
-					return fmt.Errorf("stats: %w", err)
+				if s.dir != "" {
+					st.Path = s.dir // as the user knows it
 				}
-				return a.stats(dir, st)
+				return a.stats(st)
 			})
 		},
 	}
 }
 
-func (a *app) stats(dir string, st store.Stats) error {
+func (a *app) stats(st control.StatsResult) error {
 	if a.json {
 		return a.show(struct {
 			Path         string `json:"path"`
@@ -43,12 +42,12 @@ func (a *app) stats(dir string, st store.Stats) error {
 			FreeBytes    uint64 `json:"freeBytes"`
 			EvictionHeld bool   `json:"evictionHeld"`
 		}{
-			dir, st.LiveBlocks, st.LiveBytes, st.CachedBlocks, st.CachedBytes, st.DeadBytes,
+			st.Path, st.LiveBlocks, st.LiveBytes, st.CachedBlocks, st.CachedBytes, st.DeadBytes,
 			st.Packs, st.PackBytes, st.IndexBytes, st.FreeBytes, st.EvictionHeld,
 		}, "")
 	}
 	for _, row := range [][2]string{
-		{"repository", printable(dir)},
+		{"repository", printable(st.Path)},
 		{"live", fmt.Sprintf("%d blocks, %s", st.LiveBlocks, formatSize(st.LiveBytes))},
 		{"cached", fmt.Sprintf("%d blocks, %s", st.CachedBlocks, formatSize(st.CachedBytes))},
 		{"dead", formatSize(st.DeadBytes)},

@@ -6,13 +6,12 @@ import (
 	"sync/atomic"
 
 	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
-	"github.com/ipfs/go-cid"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/spf13/cobra"
 )
 
 func (a *app) syncCommand() *cobra.Command {
-	var o cairn.SyncOptions
+	var o control.SyncArgs
 	cmd := &cobra.Command{
 		Use:   "sync CID",
 		Short: "Get a DAG from whoever has it, and keep it",
@@ -32,14 +31,15 @@ before an error or an interruption stays: run it again, and it goes on.`,
 				return conflict("sync: --only-from needs --from")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := findRefAs(cmd.Context(), s, args[0], cairn.ResolveOptions{Latest: true})
+				r, err := resolveRefAs(cmd.Context(), s, args[0], cairn.ResolveOptions{Latest: true})
 				if err != nil {
 					return fmt.Errorf("sync: %w", err)
 				}
 				if r.path != "" {
 					return conflict("sync: takes a CID, and no path below it")
 				}
-				return a.sync(cmd.Context(), s, r.root, o)
+				o.Root = r.root
+				return a.sync(cmd.Context(), s, o)
 			})
 		},
 	}
@@ -51,7 +51,7 @@ before an error or an interruption stays: run it again, and it goes on.`,
 	return cmd
 }
 
-func (a *app) sync(ctx context.Context, s repo, root cid.Cid, o cairn.SyncOptions) error {
+func (a *app) sync(ctx context.Context, s repo, o control.SyncArgs) error {
 	var bytes, total atomic.Int64
 	stop := func() {}
 	if !a.json {
@@ -59,7 +59,7 @@ func (a *app) sync(ctx context.Context, s repo, root cid.Cid, o cairn.SyncOption
 	}
 	defer stop()
 	var last cairn.SyncProgress
-	for p, err := range s.Sync(ctx, root, o) {
+	for p, err := range control.Sync.Do(ctx, s.Target, o) {
 		if err != nil {
 			stop()
 			for _, source := range last.Sources {
@@ -78,8 +78,8 @@ func (a *app) sync(ctx context.Context, s repo, root cid.Cid, o cairn.SyncOption
 		if a.json {
 			shown := struct {
 				CID string `json:"cid"`
-				rpc.SyncShape
-			}{root.String(), rpc.ShapeOfSync(p)}
+				cairn.SyncProgress
+			}{o.Root.String(), p}
 			if err := a.show(shown, ""); err != nil {
 				return err
 			}
@@ -92,5 +92,5 @@ func (a *app) sync(ctx context.Context, s repo, root cid.Cid, o cairn.SyncOption
 	if a.json {
 		return nil
 	}
-	return a.show(nil, "synced %s: %d blocks, %s", root, last.Blocks, formatSize(last.Bytes))
+	return a.show(nil, "synced %s: %d blocks, %s", o.Root, last.Blocks, formatSize(last.Bytes))
 }

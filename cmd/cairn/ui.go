@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,8 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"golang.org/x/term"
@@ -87,7 +87,10 @@ func (u *ui) show(value any, format string, args ...any) error {
 	var err error
 	switch {
 	case u.json:
-		err = json.NewEncoder(u.out).Encode(value)
+		var text []byte
+		if text, err = control.JSON(value); err == nil {
+			_, err = u.out.Write(append(text, '\n'))
+		}
 	case format != "":
 		_, err = fmt.Fprintf(u.out, format+"\n", args...)
 	}
@@ -176,8 +179,8 @@ var explanations = []struct {
 	{store.ErrDiskFull, exitFailed, "make room on the disk, or try cairn gc"},
 	{store.ErrLive, exitRefused, "cairn alias why CID tells what keeps it"},
 	{store.ErrEvictionHeld, exitRefused, "check with cairn alias ls that no alias is missing, then run cairn gc --confirm"},
-	{rpc.ErrNoDaemon, exitFailed, "cairn serve starts one"},
-	{rpc.ErrForbidden, exitRefused, ""},
+	{control.ErrNoDaemon, exitFailed, "cairn serve starts one"},
+	{httpapi.ErrForbidden, exitRefused, ""},
 	{cairn.ErrNotSent, exitFailed, "it is kept here, and a daemon (cairn serve) sends it when it is online"},
 	{cairn.ErrNameNotFound, exitNotFound, "connect to somebody who has it (cairn connect), or ask again later"},
 	{cairn.ErrPassphrase, exitRefused, "say it in $CAIRN_KEY_PASSPHRASE, or name its file with --passphrase-file"},

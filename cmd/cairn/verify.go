@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"sync/atomic"
 
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/spf13/cobra"
 )
@@ -22,19 +24,19 @@ again; then it ends with status 0.`,
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				var read, size atomic.Int64
 				stop := a.progress("verifying", func() (int64, int64) { return read.Load(), size.Load() })
-				r, err := s.Verify(cmd.Context(), store.VerifyOptions{
-					Data:   !onlyIndex,
-					Repair: repair,
-					Progress: func(done, total int64) {
-						read.Store(done)
-						size.Store(total)
-					},
-				})
-				stop()
-				if err != nil {
-					return fmt.Errorf("verify: %w", err)
+				defer stop()
+				for e, err := range control.Verify.Do(cmd.Context(), s.Target, store.VerifyOptions{Data: !onlyIndex, Repair: repair}) {
+					switch {
+					case err != nil:
+						return fmt.Errorf("verify: %w", err)
+					case e.Report != nil:
+						stop()
+						return a.reported(e.Report)
+					}
+					read.Store(e.Done)
+					size.Store(e.Total)
 				}
-				return a.reported(r)
+				return errors.New("verify: the daemon sent no report")
 			})
 		},
 	}

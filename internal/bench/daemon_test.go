@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/rpc"
+	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/ipfs/go-cid"
 )
 
@@ -156,9 +156,9 @@ func ready(s *stage) (rows []row) {
 		var times []float64
 		for range max(s.rounds, min(s.calls, 20)) {
 			d := s.launch(command, dir, args...)
-			c, err := rpc.Dial(d.api)
+			c, err := control.Dial(d.api)
 			s.check(err)
-			_, err = c.Identity(s.Context())
+			_, err = control.Identify.Do(s.Context(), c, struct{}{})
 			s.check(err)
 			times = append(times, time.Since(d.begun).Seconds()*1000)
 			c.Close()

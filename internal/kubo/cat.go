@@ -1,0 +1,63 @@
+package kubo
+
+import (
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
+)
+
+func (c *call) cat() error {
+	get := c.getter()
+	offset, length := c.Number("offset", 0), c.Number("length", -1)
+	switch {
+	case c.Invalid() != nil:
+		return c.Invalid()
+	case offset < 0:
+		return httpapi.BadRequest("option offset: it is %d, less than nothing", offset)
+	case length < 0 && c.Query.Get("length") != "":
+		return httpapi.BadRequest("option length: it is %d, less than nothing", length)
+	}
+	roots, err := c.places(get)
+	if err != nil {
+		return err
+	}
+	const kind = "text/plain" // as Kubo says, whatever it is
+	var files []*unixfs.File
+	for _, root := range roots {
+		f, err := unixfs.Open(c.Context(), get, root)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		files = append(files, f)
+	}
+	c.Header().Set(httpapi.ContentLength, fmt.Sprint(partSize(files, offset, length)))
+	out := c.Bytes(kind)
+	for _, f := range files {
+		n, err := f.WriteRange(out, offset, length)
+		if err != nil {
+			return err
+		}
+		offset = max(0, offset-f.Size())
+		if length >= 0 {
+			length -= n
+		}
+	}
+	return c.EndBytes(kind, nil)
+}
+
+// partSize is how many bytes cat will write. Files may claim sizes whose sum
+// is more than there can be.
+func partSize(files []*unixfs.File, offset, length int64) (total int64) {
+	for _, f := range files {
+		if total += f.Size(); total < 0 {
+			return length
+		}
+	}
+	total = max(0, total-offset)
+	if length >= 0 {
+		total = min(total, length)
+	}
+	return total
+}

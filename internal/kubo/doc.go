@@ -1,0 +1,14 @@
+// Package kubo is the server side of Kubo's RPC API, for Kubo's clients
+// (https://docs.ipfs.tech/reference/kubo/rpc/): its paths, its options, and the
+// shapes of its answers, over a cairn.Node.
+//
+// Verbs lists the verbs for an httpapi.Server. A verb is a method of call in the
+// file of its subject: arguments as "arg", options as query parameters, JSON
+// out, one value a line where Kubo streams. An option that would change the
+// result and is not supported is an error. Kubo's pins are aliases (pin.go).
+// Reading verbs fetch what the node lacks, unless the request says offline.
+//
+// The verbs keep nothing between requests; a call belongs to one goroutine. The
+// package is only for programs that speak to Kubo: our own command line uses
+// internal/control.
+package kubo

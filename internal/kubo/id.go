@@ -1,0 +1,84 @@
+package kubo
+
+import (
+	"encoding/base64"
+	"errors"
+	"fmt"
+
+	"github.com/cairn-ipfs/cairn"
+	"github.com/cairn-ipfs/cairn/internal/httpapi"
+	"github.com/libp2p/go-libp2p/core/crypto"
+	"github.com/libp2p/go-libp2p/core/peer"
+)
+
+// An idShape is Kubo's.
+type idShape struct {
+	ID           string
+	PublicKey    string
+	Addresses    []string
+	AgentVersion string
+	Protocols    []string
+}
+
+func (c *call) id() error {
+	if len(c.Args) > 0 {
+		id, err := peer.Decode(c.Args[0])
+		if err != nil {
+			return httpapi.BadRequest("%.100q is no id of a peer: %w", c.Args[0], err)
+		}
+		return c.peerID(id)
+	}
+	id, err := c.node.ID(c.Context())
+	if err != nil {
+		return err
+	}
+	shape := idShape{ID: id.String(), PublicKey: publicKey(id), AgentVersion: c.config.agent()}
+	addrs, err := c.node.Addrs(c.Context())
+	if err == nil {
+		shape.Protocols, err = c.node.Protocols(c.Context())
+	}
+	shape.Addresses = texts(addrs)
+	if errors.Is(err, cairn.ErrOffline) {
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	return c.Value(shape)
+}
+
+// peerID tells of a connected peer.
+func (c *call) peerID(id peer.ID) error {
+	if me, err := c.node.ID(c.Context()); err == nil && me == id {
+		c.Args = nil
+		return c.id()
+	}
+	all, err := c.node.Peers(c.Context())
+	if err != nil {
+		return err
+	}
+	for _, p := range all {
+		if p.ID == id {
+			shape := idShape{id.String(), publicKey(id), nil, p.Agent, p.Protocols}
+			for _, a := range p.Known {
+				shape.Addresses = append(shape.Addresses, a.String()+"/p2p/"+id.String())
+			}
+			return c.Value(shape)
+		}
+	}
+	return fmt.Errorf("there is no connection to %s", id)
+}
+
+// publicKey is the key that an id holds; empty for an old kind of ids, which
+// hold but a hash of it.
+func publicKey(id peer.ID) string {
+	key, err := id.ExtractPublicKey()
+	if err != nil {
+		return ""
+	}
+	data, err := crypto.MarshalPublicKey(key)
+	if err != nil {
+		return ""
+	}
+	return base64.StdEncoding.EncodeToString(data)
+}
