@@ -30,6 +30,7 @@ var floors = map[string]int{
 	"block":               0,
 	"internal/events":     0,
 	"internal/atomicfile": 0,
+	"internal/httpapi":    0,
 
 	"internal/car":   1,
 	"internal/dag":   1,
@@ -57,8 +58,9 @@ var floors = map[string]int{
 
 	"": 6, // the root package
 
-	"internal/rpc":       7,
-	"internal/dashboard": 7,
+	"internal/control": 7,
+	"internal/kubo":    7,
+	"internal/page":    7,
 
 	"cmd/cairn": 8,
 }
@@ -212,6 +214,7 @@ var dependencies = map[string]string{
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
 	"github.com/hashicorp/golang-lru/v2":    "the caches of providers and DNSLinks",
+	"github.com/go-json-experiment/json":    "encoding/json/v2 for Go 1.26: public types as JSON",
 	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
 	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
 	"github.com/ipfs/go-cid":                "CIDs",

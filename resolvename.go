@@ -54,14 +54,14 @@ type NameStep struct {
 	// Name is the IPNS name, or the domain; Value the path that it leads to.
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	// Record is the IPNS record; nil for a domain.
-	Record *NameRecord `json:"record,omitempty"`
 	// From says who had that: "here" (it was published here), "remembered" (from
 	// before the node was opened), "put", "peer ID", "pubsub ID", "dns",
 	// "static", or a source of content routing.
 	From string `json:"from"`
 	// Heard is when that was; of a domain it's zero.
 	Heard time.Time `json:"heard,omitzero"`
+	// Record is the IPNS record; nil for a domain.
+	Record *NameRecord `json:"record,omitempty"`
 }
 
 // ResolveName follows a path, /ipns/NAME or /ipns/DOMAIN with or without more

@@ -2,19 +2,19 @@
 // them back, names what is to be kept, and looks after the repository: one
 // file here for each command. "cairn help" lists them.
 //
-// Where a daemon serves the repository ("cairn serve", serve.go), commands work
-// through its API; else they open the repository themselves, for as long as they
-// run. Which of the two it is, repo.go decides; commands see a repo
-// (repository.go), and say and do the same in both cases. What is printed, on
-// which stream, and the exit statuses follow one manner, which ui.go states once.
+// If a daemon serves the repository ("cairn serve", serve.go), commands work
+// through it; otherwise they open the repository themselves, for as long as they
+// run. repo.go decides which; commands get a repo, and behave the same in both
+// cases. Output, messages and exit statuses follow one manner, which ui.go states
+// once.
 //
-// The key types are app, one run of the program, and repo. Nothing is shared
-// between runs, so that tests may have several; one run is one goroutine, but for
-// progress and what a daemon serves.
+// The key types are app, one run of the program, and repo. Runs share nothing, so
+// that tests may have several; one run is one goroutine, except for progress and
+// what a daemon serves.
 //
-// It has no logic of its own beyond that: blocks are the business of package
-// store, files of internal/unixfs, the network of package cairn, and the API of
-// internal/rpc.
+// The package has no logic beyond that: blocks are the subject of package store,
+// files of internal/unixfs, the network of package cairn, and what is done with a
+// node, here or in a daemon, of internal/control.
 package main
 
 import (

@@ -35,9 +35,13 @@ type Call struct {
 	endless bool // the body is longer than the server drains
 	closing bool // the header says that the connection closes
 
-	mu    sync.Mutex // guards the following, and writing
-	begun bool       // the header is sent
+	mu    sync.Mutex  // guards the following, and writing
+	begun bool        // the header is sent
+	flush *time.Timer // sends buffered items; nil: none are buffered
 }
+
+// maxItemDelay is how long an item may be buffered.
+const maxItemDelay = 10 * time.Millisecond
 
 // Context ends with the request, or at its option "timeout".
 func (c *Call) Context() context.Context { return c.ctx }
@@ -139,7 +143,7 @@ func (c *Call) Value(v any) error { return c.sendJSON(v, "", false) }
 // for concurrent use.
 func (c *Call) Line(v any) error { return c.sendJSON(v, chunkedOutput, true) }
 
-// Item is Line for lists, which may be buffered.
+// Item is Line for lists and events: it may be buffered for 10 ms.
 func (c *Call) Item(v any) error { return c.sendJSON(v, chunkedOutput, false) }
 
 func (c *Call) sendJSON(v any, how string, flush bool) error {
@@ -167,10 +171,30 @@ func (c *Call) sendText(data []byte, how string, flush bool) error {
 	if _, err := c.w.Write(append(data, '\n')); err != nil {
 		return err
 	}
-	if flush {
+	switch {
+	case flush:
+		c.stopFlush()
 		return c.control.Flush()
+	case how == chunkedOutput && c.flush == nil:
+		c.flush = time.AfterFunc(maxItemDelay, func() {
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			if c.flush != nil {
+				c.flush = nil
+				_ = c.control.Flush() // the next item has the same error
+			}
+		})
 	}
 	return nil
+}
+
+// stopFlush cancels the flush that is due, or waits for the one under way; c.mu
+// is held.
+func (c *Call) stopFlush() {
+	if c.flush != nil {
+		c.flush.Stop()
+		c.flush = nil
+	}
 }
 
 // EndList ends a list with err: an empty one has a header, too.

@@ -237,6 +237,9 @@ func (c *Call) drain(within time.Duration) bool {
 
 // finish ends the answer.
 func (c *Call) finish(err error) {
+	c.mu.Lock()
+	c.stopFlush()
+	c.mu.Unlock()
 	c.fail(err)
 	_ = c.control.Flush() // a client that still uploads sees the end now
 	switch {
