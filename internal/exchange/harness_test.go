@@ -21,51 +21,50 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A bench is what the tests work on: somebody's store with DAGs, and one that
-// is to get them.
-type bench struct {
-	*testing.T
+// A fixture is two stores: theirs holds DAGs, and ours gets them.
+type fixture struct {
+	testing.TB
 	theirs, ours *store.Store
 }
 
-func newBench(t *testing.T) *bench {
-	b := &bench{T: t}
-	b.theirs, b.ours = b.open(), b.open()
-	return b
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{TB: t}
+	f.theirs, f.ours = f.open(), f.open()
+	return f
 }
 
-func (b *bench) check(err error) {
-	b.Helper()
+func (f *fixture) check(err error) {
+	f.Helper()
 	if err != nil {
-		b.Fatal(err)
+		f.Fatal(err)
 	}
 }
 
-func (b *bench) open() *store.Store {
-	b.Helper()
-	s, err := store.Open(b.Context(), "", store.Options{})
-	b.check(err)
-	b.Cleanup(func() { s.Close() })
+func (f *fixture) open() *store.Store {
+	f.Helper()
+	s, err := store.Open(f.Context(), "", store.Options{})
+	f.check(err)
+	f.Cleanup(func() { s.Close() })
 	return s
 }
 
 // file adds a file of random bytes to their store.
-func (b *bench) file(size int64, seed byte) cid.Cid {
-	b.Helper()
-	batch := b.theirs.Batch()
+func (f *fixture) file(size int64, seed byte) cid.Cid {
+	f.Helper()
+	batch := f.theirs.Batch()
 	p := unixfs.V1Profile()
-	b.check(p.SetChunker("size-65536"))
-	r, err := unixfs.Import(b.Context(), batch, io.LimitReader(rand.NewChaCha8([32]byte{seed}), size), unixfs.Options{Profile: p})
-	b.check(err)
+	f.check(p.SetChunker("size-65536"))
+	r, err := unixfs.Import(f.Context(), batch, io.LimitReader(rand.NewChaCha8([32]byte{seed}), size), unixfs.Options{Profile: p})
+	f.check(err)
 	batch.Alias(r.CID.String(), r.CID, store.AliasOptions{})
-	b.check(batch.Commit(b.Context()))
+	f.check(batch.Commit(f.Context()))
 	return r.CID
 }
 
 // tree adds a tree of so many small files, in directories of 50, to their
 // store; the content of every file whose number is in changed is another.
-func (b *bench) tree(files int, changed ...int) cid.Cid {
-	b.Helper()
+func (f *fixture) tree(files int, changed ...int) cid.Cid {
+	f.Helper()
 	fs := fstest.MapFS{}
 	for i := range files {
 		fs[fmt.Sprintf("dir-%03d/file-%05d", i/50, i)] = &fstest.MapFile{Data: fmt.Appendf(nil, "this is file %d", i)}
@@ -73,81 +72,116 @@ func (b *bench) tree(files int, changed ...int) cid.Cid {
 	for _, i := range changed {
 		fs[fmt.Sprintf("dir-%03d/file-%05d", i/50, i)].Data = []byte("changed")
 	}
-	batch := b.theirs.Batch()
-	r, err := unixfs.ImportFS(b.Context(), batch, fs, unixfs.Options{Profile: unixfs.V1Profile()})
-	b.check(err)
+	batch := f.theirs.Batch()
+	r, err := unixfs.ImportFS(f.Context(), batch, fs, unixfs.Options{Profile: unixfs.V1Profile()})
+	f.check(err)
 	batch.Alias(r.CID.String(), r.CID, store.AliasOptions{})
-	b.check(batch.Commit(b.Context()))
+	f.check(batch.Commit(f.Context()))
 	return r.CID
 }
 
 // chain adds a chain of n blocks of dag-cbor to their store: {"n": i, "prev":
 // link}.
-func (b *bench) chain(n int) cid.Cid {
-	b.Helper()
-	batch := b.theirs.Batch()
+func (f *fixture) chain(n int) cid.Cid {
+	f.Helper()
+	batch := f.theirs.Batch()
 	var prev cid.Cid
 	for i := range n {
 		data := append([]byte{0xa2, 0x61, 'n', 0x1a}, binary.BigEndian.AppendUint32(nil, uint32(i))...)
 		data = append(data, 0x64, 'p', 'r', 'e', 'v')
 		if prev.Defined() {
-			link := append([]byte{0}, prev.Bytes()...)
-			data = append(data, 0xd8, 0x2a, 0x58, byte(len(link)))
-			data = append(data, link...)
+			data = appendLink(data, prev)
 		} else {
 			data = append(data, 0xf6)
 		}
 		k, err := block.New(block.DagCBOR, data)
-		b.check(err)
-		b.check(batch.Put(b.Context(), k))
+		f.check(err)
+		f.check(batch.Put(f.Context(), k))
 		prev = k.CID()
 	}
 	batch.Alias(prev.String(), prev, store.AliasOptions{})
-	b.check(batch.Commit(b.Context()))
+	f.check(batch.Commit(f.Context()))
 	return prev
 }
 
+// mesh adds a DAG of link blocks to their store, each of which links to the next
+// one and to the same leaves.
+func (f *fixture) mesh(links, leaves int) cid.Cid {
+	f.Helper()
+	batch := f.theirs.Batch()
+	var tail []byte
+	for i := range leaves {
+		k, err := block.New(block.Raw, binary.BigEndian.AppendUint32(nil, uint32(i)))
+		f.check(err)
+		f.check(batch.Put(f.Context(), k))
+		tail = appendLink(tail, k.CID())
+	}
+	last := cid.Undef
+	for range links {
+		n := leaves
+		var data []byte
+		if last.Defined() {
+			n++
+			data = appendLink(nil, last)
+		}
+		data = append(data, tail...)
+		k, err := block.New(block.DagCBOR, append([]byte{0x99, byte(n >> 8), byte(n)}, data...))
+		f.check(err)
+		f.check(batch.Put(f.Context(), k))
+		last = k.CID()
+	}
+	batch.Alias(last.String(), last, store.AliasOptions{})
+	f.check(batch.Commit(f.Context()))
+	return last
+}
+
+// appendLink appends a link in dag-cbor.
+func appendLink(dst []byte, c cid.Cid) []byte {
+	dst = append(dst, 0xd8, 0x2a, 0x58, byte(len(c.Bytes())+1), 0)
+	return append(dst, c.Bytes()...)
+}
+
 // sync gets a DAG into our store, and returns how that ended.
-func (b *bench) sync(c Config, root cid.Cid, o Options) (Progress, error) {
-	b.Helper()
+func (f *fixture) sync(c Config, root cid.Cid, o Options) (Progress, error) {
+	f.Helper()
 	if c.Store == nil {
-		c.Store = b.ours
+		c.Store = f.ours
 	}
 	var last Progress
-	for p, err := range New(c).Sync(b.Context(), root, o) {
+	for p, err := range New(c).Sync(f.Context(), root, o) {
 		if last = p; err != nil {
 			return last, err
 		}
 	}
 	if !last.Done {
-		b.Error("a sync ended without an error, and isn't done")
+		f.Error("a sync ended without an error, and isn't done")
 	}
 	return last, nil
 }
 
 // whole checks that a DAG is in a store, bit by bit.
-func (b *bench) whole(s *store.Store, root cid.Cid) (blocks int) {
-	b.Helper()
-	for step, err := range dag.Walk(b.Context(), s, []cid.Cid{root}, dag.WalkOptions{}) {
-		b.check(err)
-		want, err := b.theirs.Get(b.Context(), step.CID)
-		b.check(err)
+func (f *fixture) whole(s *store.Store, root cid.Cid) (blocks int) {
+	f.Helper()
+	for step, err := range dag.Walk(f.Context(), s, []cid.Cid{root}, dag.WalkOptions{}) {
+		f.check(err)
+		want, err := f.theirs.Get(f.Context(), step.CID)
+		f.check(err)
 		if !bytes.Equal(step.Block.Data(), want.Data()) {
-			b.Errorf("%s: got other bytes than theirs", step.CID)
+			f.Errorf("%s: got other bytes than theirs", step.CID)
 		}
 		blocks++
 	}
 	return blocks
 }
 
-func (b *bench) alias(name string, want cid.Cid) {
-	b.Helper()
-	root, err := b.ours.Resolve(b.Context(), name)
+func (f *fixture) alias(name string, want cid.Cid) {
+	f.Helper()
+	root, err := f.ours.Resolve(f.Context(), name)
 	switch {
 	case !want.Defined() && !errors.Is(err, store.ErrNoAlias):
-		b.Errorf("alias %s: got %v, %v, want none", name, root, err)
+		f.Errorf("alias %s: got %v, %v, want none", name, root, err)
 	case want.Defined() && root != want:
-		b.Errorf("alias %s: got %v, %v, want %s", name, root, err, want)
+		f.Errorf("alias %s: got %v, %v, want %s", name, root, err, want)
 	}
 }
 

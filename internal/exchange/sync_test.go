@@ -21,33 +21,33 @@ import (
 
 // Each shape of DAG, from each kind of source.
 func TestSync(t *testing.T) {
-	b := newBench(t)
+	f := newFixture(t)
 	roots := map[string]cid.Cid{
-		"file": b.file(8<<20+1, 1), "empty file": b.file(0, 2), "tree": b.tree(2000), "chain": b.chain(3000),
+		"file": f.file(8<<20+1, 1), "empty file": f.file(0, 2), "tree": f.tree(2000), "chain": f.chain(3000),
 	}
 	for what, root := range roots {
 		for _, src := range []Source{
-			&answerer{name: "peer", blocks: b.theirs},
-			&gateway{name: "gateway", blocks: b.theirs},
-			newNode("node", b.theirs),
+			&answerer{name: "peer", blocks: f.theirs},
+			&gateway{name: "gateway", blocks: f.theirs},
+			newNode("node", f.theirs),
 		} {
 			t.Run(what+" from a "+src.Name(), func(t *testing.T) {
-				b := &bench{T: t, theirs: b.theirs, ours: b.open()}
-				p, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
-				b.check(err)
-				n := b.whole(b.ours, root)
+				f := &fixture{TB: t, theirs: f.theirs, ours: f.open()}
+				p, err := f.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+				f.check(err)
+				n := f.whole(f.ours, root)
 				if p.Blocks != int64(n) || p.Duplicates > 0 || p.Wanted != 0 {
 					t.Errorf("got %+v, want %d blocks, none of them twice", p, n)
 				}
-				b.alias("got", root)
-				b.alias(SyncName(root), cid.Undef)
+				f.alias("got", root)
+				f.alias(SyncName(root), cid.Undef)
 				// There's nothing more to ask anybody.
-				p, err = b.sync(Config{}, root, Options{Alias: "again"})
-				b.check(err)
+				p, err = f.sync(Config{}, root, Options{Alias: "again"})
+				f.check(err)
 				if p.Blocks != 0 {
 					t.Errorf("again: got %+v, want no blocks", p)
 				}
-				b.alias("again", root)
+				f.alias("again", root)
 			})
 		}
 	}
@@ -55,29 +55,29 @@ func TestSync(t *testing.T) {
 
 // What nobody has is told, and what came stays and isn't fetched again.
 func TestSyncGoesOn(t *testing.T) {
-	for what, src := range map[string]func(b *bench, n int) Source{
-		"a peer that dies":                func(b *bench, n int) Source { return &answerer{name: "x", blocks: b.theirs, limit: n} },
-		"a stream that is cut":            func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, cutAt: n} },
-		"a stream that ends without more": func(b *bench, n int) Source { return &gateway{name: "x", blocks: b.theirs, endAt: n} },
+	for what, src := range map[string]func(f *fixture, n int) Source{
+		"a peer that dies":                func(f *fixture, n int) Source { return &answerer{name: "x", blocks: f.theirs, limit: n} },
+		"a stream that is cut":            func(f *fixture, n int) Source { return &gateway{name: "x", blocks: f.theirs, cutAt: n} },
+		"a stream that ends without more": func(f *fixture, n int) Source { return &gateway{name: "x", blocks: f.theirs, endAt: n} },
 	} {
 		t.Run(what, func(t *testing.T) {
-			b := newBench(t)
-			root := b.tree(1500)
-			dying := src(b, 400)
-			p, err := b.sync(Config{}, root, Options{From: []Source{dying}, Alias: "got"})
+			f := newFixture(t)
+			root := f.tree(1500)
+			dying := src(f, 400)
+			p, err := f.sync(Config{}, root, Options{From: []Source{dying}, Alias: "got"})
 			if err == nil {
 				t.Fatalf("got no error, %+v", p)
 			}
 			if p.Blocks < 400 {
 				t.Errorf("got %d blocks before the error %v, want 400 at least", p.Blocks, err)
 			}
-			b.alias("got", cid.Undef)
-			b.alias(SyncName(root), root)
-			_, err = b.ours.Evict(t.Context(), store.EvictOptions{})
-			b.check(err)
-			rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("whole", b.theirs)}, Alias: "got"})
-			b.check(err)
-			n := b.whole(b.ours, root)
+			f.alias("got", cid.Undef)
+			f.alias(SyncName(root), root)
+			_, err = f.ours.Evict(t.Context(), store.EvictOptions{})
+			f.check(err)
+			rest, err := f.sync(Config{}, root, Options{From: []Source{newNode("whole", f.theirs)}, Alias: "got"})
+			f.check(err)
+			n := f.whole(f.ours, root)
 			if rest.Blocks+p.Blocks != int64(n) || rest.Duplicates > int64(n)/100 {
 				t.Errorf("got %d blocks and then %+v, want %d in all and hardly any twice", p.Blocks, rest, n)
 			}
@@ -88,22 +88,22 @@ func TestSyncGoesOn(t *testing.T) {
 // Where several parts are missing, each is streamed, and none of the streams is
 // taken to be short because of the others.
 func TestParts(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(200)
-	whole := newNode("node", b.theirs)
-	for name, g := range map[string]*gateway{"a gateway": {name: "gateway", blocks: b.theirs}, "a node": whole.gateway} {
+	f := newFixture(t)
+	root := f.tree(200)
+	whole := newNode("node", f.theirs)
+	for name, g := range map[string]*gateway{"a gateway": {name: "gateway", blocks: f.theirs}, "a node": whole.gateway} {
 		src := Source(g)
 		if g == whole.gateway {
 			src = whole
 		}
 		t.Run(name, func(t *testing.T) {
-			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
-			top, err := b.theirs.Get(t.Context(), root)
-			b.check(err)
-			b.check(b.ours.Put(t.Context(), top))
-			p, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
-			b.check(err)
-			b.whole(b.ours, root)
+			f := &fixture{TB: t, theirs: f.theirs, ours: f.open()}
+			top, err := f.theirs.Get(t.Context(), root)
+			f.check(err)
+			f.check(f.ours.Put(t.Context(), top))
+			p, err := f.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+			f.check(err)
+			f.whole(f.ours, root)
 			if err := p.Sources[0].Err; err != nil {
 				t.Errorf("got the error %v of a source that sent all", err)
 			}
@@ -117,13 +117,13 @@ func TestParts(t *testing.T) {
 // A source isn't asked for more at a time than it has streams to answer by,
 // even if the blocks are small.
 func TestAnswers(t *testing.T) {
-	b := newBench(t)
-	root := b.file(64<<20, 9)
-	src := &answerer{name: "peer", blocks: b.theirs}
+	f := newFixture(t)
+	root := f.file(64<<20, 9)
+	src := &answerer{name: "peer", blocks: f.theirs}
 	src.delay = time.Millisecond
-	_, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
-	b.check(err)
-	b.whole(b.ours, root)
+	_, err := f.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"})
+	f.check(err)
+	f.whole(f.ours, root)
 	if want := maxAnswers; src.most > want || src.most < want/2 {
 		t.Errorf("got %d blocks of 64 KiB wanted at a time, want %d at most, and half of it at least", src.most, want)
 	}
@@ -136,16 +136,16 @@ func onDisk(disk *crashfs.FS) store.Options {
 
 // What came first is durable before all has come: a crash doesn't take it.
 func TestCommitsEarly(t *testing.T) {
-	b := newBench(t)
-	root := b.file(16<<20, 10)
+	f := newFixture(t)
+	root := f.file(16<<20, 10)
 	disk := crashfs.New(1)
 	o := onDisk(disk)
 	ours, err := store.Open(t.Context(), "repo", o)
-	b.check(err)
+	f.check(err)
 	defer ours.Close()
-	src := &gateway{name: "gateway", blocks: b.theirs}
+	src := &gateway{name: "gateway", blocks: f.theirs}
 	s, err := New(Config{Store: ours}).newSession(root, Options{From: []Source{src}, Alias: "got"})
-	b.check(err)
+	f.check(err)
 	src.pace = func() {
 		if src.sent != 100 { // 6.25 MiB
 			return
@@ -164,7 +164,7 @@ func TestCommitsEarly(t *testing.T) {
 		t.Fatal("got no error from a store without power")
 	}
 	after, err := store.Open(t.Context(), "repo", o)
-	b.check(err)
+	f.check(err)
 	defer after.Close()
 	if has, err := after.Has(t.Context(), root); !has || err != nil {
 		t.Errorf("the root after the crash: got %v, %v, want true", has, err)
@@ -173,29 +173,29 @@ func TestCommitsEarly(t *testing.T) {
 
 // Sources that fail in the midst of it, while others go on.
 func TestSyncBesideFailures(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(3000)
+	f := newFixture(t)
+	root := f.tree(3000)
 	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
-	b.check(err)
+	f.check(err)
 	var lies []block.Block
 	for range 8 {
 		lies = append(lies, stranger)
 	}
 	for what, bad := range map[string]Source{
-		"dies":            &answerer{name: "bad", blocks: b.theirs, limit: 100},
-		"lies":            &answerer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block { return []block.Block{stranger} }},
-		"has nothing":     &answerer{name: "bad", blocks: b.open()},
-		"streams lies":    &gateway{name: "bad", blocks: b.theirs, lie: lies},
-		"streams a part":  &gateway{name: "bad", blocks: b.theirs, endAt: 1000},
-		"streams nothing": &gateway{name: "bad", blocks: b.open()},
-		"is cut":          &gateway{name: "bad", blocks: b.theirs, cutAt: 1000},
+		"dies":            &answerer{name: "bad", blocks: f.theirs, limit: 100},
+		"lies":            &answerer{name: "bad", blocks: f.theirs, lie: func(cid.Cid) []block.Block { return []block.Block{stranger} }},
+		"has nothing":     &answerer{name: "bad", blocks: f.open()},
+		"streams lies":    &gateway{name: "bad", blocks: f.theirs, lie: lies},
+		"streams a part":  &gateway{name: "bad", blocks: f.theirs, endAt: 1000},
+		"streams nothing": &gateway{name: "bad", blocks: f.open()},
+		"is cut":          &gateway{name: "bad", blocks: f.theirs, cutAt: 1000},
 	} {
 		t.Run("one "+what, func(t *testing.T) {
-			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
-			good := &answerer{name: "good", blocks: b.theirs}
-			_, err := b.sync(Config{Stall: time.Minute}, root, Options{From: []Source{bad, good}, Alias: "got"})
-			b.check(err)
-			b.whole(b.ours, root)
+			f := &fixture{TB: t, theirs: f.theirs, ours: f.open()}
+			good := &answerer{name: "good", blocks: f.theirs}
+			_, err := f.sync(Config{Stall: time.Minute}, root, Options{From: []Source{bad, good}, Alias: "got"})
+			f.check(err)
+			f.whole(f.ours, root)
 		})
 	}
 }
@@ -204,12 +204,12 @@ func TestSyncBesideFailures(t *testing.T) {
 // machine takes isn't the sources'.
 func TestMute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		root := b.tree(3000)
-		bad, good := &answerer{name: "bad", blocks: b.theirs, mute: true}, &answerer{name: "good", blocks: b.theirs}
-		p, err := b.sync(Config{}, root, Options{From: []Source{bad, good}, Alias: "got"})
-		b.check(err)
-		b.whole(b.ours, root)
+		f := newFixture(t)
+		root := f.tree(3000)
+		bad, good := &answerer{name: "bad", blocks: f.theirs, mute: true}, &answerer{name: "good", blocks: f.theirs}
+		p, err := f.sync(Config{}, root, Options{From: []Source{bad, good}, Alias: "got"})
+		f.check(err)
+		f.whole(f.ours, root)
 		if p.Sources[1].Err != nil {
 			t.Errorf("the good one: got %v, want no error", p.Sources[1].Err)
 		}
@@ -220,9 +220,9 @@ func TestMute(t *testing.T) {
 // missing comes from others.
 func TestTardy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(t)
-		root := b.tree(10)
-		tardy := tardySource{&answerer{name: "tardy", blocks: b.theirs}}
+		f := newFixture(t)
+		root := f.tree(10)
+		tardy := tardySource{&answerer{name: "tardy", blocks: f.theirs}}
 		came := make(chan struct{})
 		arrived := sync.OnceFunc(func() { close(came) })
 		c := Config{
@@ -230,13 +230,13 @@ func TestTardy(t *testing.T) {
 			Sources: func(context.Context, cid.Cid, bool) iter.Seq[Source] {
 				return func(yield func(Source) bool) {
 					<-came
-					yield(&answerer{name: "good", blocks: b.theirs})
+					yield(&answerer{name: "good", blocks: f.theirs})
 				}
 			},
 		}
-		p, err := b.sync(c, root, Options{From: []Source{tardy}, Alias: "got"})
-		b.check(err)
-		b.whole(b.ours, root)
+		p, err := f.sync(c, root, Options{From: []Source{tardy}, Alias: "got"})
+		f.check(err)
+		f.whole(f.ours, root)
 		if p.Sources[0].Blocks != 1 {
 			t.Errorf("got %d blocks from the tardy one, want 1", p.Sources[0].Blocks)
 		}
@@ -245,21 +245,21 @@ func TestTardy(t *testing.T) {
 
 // Whoever sends what nobody asked for is given up.
 func TestLies(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(100)
+	f := newFixture(t)
+	root := f.tree(100)
 	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
-	b.check(err)
+	f.check(err)
 	for _, bad := range []Source{
-		&answerer{name: "bad", blocks: b.theirs, lie: func(cid.Cid) []block.Block {
+		&answerer{name: "bad", blocks: f.theirs, lie: func(cid.Cid) []block.Block {
 			return []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}
 		}},
-		&gateway{name: "bad", blocks: b.theirs, lie: []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}},
+		&gateway{name: "bad", blocks: f.theirs, lie: []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}},
 	} {
-		_, err := b.sync(Config{}, root, Options{From: []Source{bad}})
+		_, err := f.sync(Config{}, root, Options{From: []Source{bad}})
 		if !errors.Is(err, ErrLied) || !errors.Is(err, ErrNoSource) || !errors.Is(err, block.ErrNotFound) {
 			t.Errorf("got %v, want ErrLied and ErrNoSource", err)
 		}
-		if has, err := b.ours.Has(t.Context(), stranger.CID()); has || err != nil {
+		if has, err := f.ours.Has(t.Context(), stranger.CID()); has || err != nil {
 			t.Errorf("the block that nobody asked for: got %v, %v, want false", has, err)
 		}
 	}
@@ -275,12 +275,12 @@ func TestFanIn(t *testing.T) {
 }
 
 func fanIn(t *testing.T, stream bool) {
-	b := newBench(t)
-	root := b.file(32<<20, 3)
+	f := newFixture(t)
+	root := f.file(32<<20, 3)
 	var from []Source
 	var peers []*answerer
 	for i := range 8 {
-		n := newNode(fmt.Sprint("n", i), b.theirs)
+		n := newNode(fmt.Sprint("n", i), f.theirs)
 		n.asked.delay = time.Millisecond
 		n.pace = func() { time.Sleep(time.Millisecond) }
 		peers = append(peers, n.asked)
@@ -290,9 +290,9 @@ func fanIn(t *testing.T, stream bool) {
 			from = append(from, n.asked)
 		}
 	}
-	p, err := b.sync(Config{}, root, Options{From: from, Alias: "got"})
-	b.check(err)
-	b.whole(b.ours, root)
+	p, err := f.sync(Config{}, root, Options{From: from, Alias: "got"})
+	f.check(err)
+	f.whole(f.ours, root)
 	// What is under way when the stream meets the others comes twice.
 	if p.DuplicateBytes > 8<<20 {
 		t.Errorf("got %d bytes twice, of %d, want less than what is under way", p.DuplicateBytes, p.Bytes)
@@ -310,39 +310,39 @@ func fanIn(t *testing.T, stream bool) {
 
 // Of a new version only what is new is sent.
 func TestHave(t *testing.T) {
-	b := newBench(t)
-	old := b.tree(5000)
-	changed := b.tree(5000, 17, 1234, 4000)
-	first := newNode("first", b.theirs)
-	_, err := b.sync(Config{}, old, Options{From: []Source{first}, Alias: "site"})
-	b.check(err)
+	f := newFixture(t)
+	old := f.tree(5000)
+	changed := f.tree(5000, 17, 1234, 4000)
+	first := newNode("first", f.theirs)
+	_, err := f.sync(Config{}, old, Options{From: []Source{first}, Alias: "site"})
+	f.check(err)
 	for _, honours := range []bool{true, false} {
 		t.Run(fmt.Sprintf("honoured %v", honours), func(t *testing.T) {
-			n := newNode("n", b.theirs)
+			n := newNode("n", f.theirs)
 			n.have = honours
-			b := &bench{T: t, theirs: b.theirs, ours: b.ours}
-			p, err := b.sync(Config{}, changed, Options{From: []Source{n}, Alias: "new", Have: []cid.Cid{old}})
-			b.check(err)
-			b.whole(b.ours, changed)
+			f := &fixture{TB: t, theirs: f.theirs, ours: f.ours}
+			p, err := f.sync(Config{}, changed, Options{From: []Source{n}, Alias: "new", Have: []cid.Cid{old}})
+			f.check(err)
+			f.whole(f.ours, changed)
 			// Three files, three directories, the root.
 			if sent := n.sent + n.asked.sent; p.Blocks > 7 || sent > 7 {
 				t.Errorf("got %d blocks of %d that were sent, want 7 at most", p.Blocks, sent)
 			}
-			b.check(b.ours.RemoveAlias(t.Context(), "new"))
-			_, err = b.ours.Evict(t.Context(), store.EvictOptions{})
-			b.check(err)
+			f.check(f.ours.RemoveAlias(t.Context(), "new"))
+			_, err = f.ours.Evict(t.Context(), store.EvictOptions{})
+			f.check(err)
 		})
 	}
 }
 
 // Of a chain, each block is looked at before the next is asked for.
 func TestFollow(t *testing.T) {
-	b := newBench(t)
-	root := b.chain(50)
-	src := newNode("n", b.theirs)
+	f := newFixture(t)
+	root := f.chain(50)
+	src := newNode("n", f.theirs)
 	n := 0
 	enough := errors.New("that's enough")
-	_, err := b.sync(Config{}, root, Options{From: []Source{src}, Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
+	_, err := f.sync(Config{}, root, Options{From: []Source{src}, Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
 		if n++; n > 10 {
 			return nil, enough
 		}
@@ -354,22 +354,22 @@ func TestFollow(t *testing.T) {
 	if len(src.asked.asked) != 11 || src.sent != 0 {
 		t.Errorf("asked for %d blocks, and streamed %d, want 11 and 0", len(src.asked.asked), src.sent)
 	}
-	if has, _ := b.ours.Has(t.Context(), src.asked.asked[10]); has {
+	if has, _ := f.ours.Has(t.Context(), src.asked.asked[10]); has {
 		t.Error("the block that was refused is here")
 	}
 	// Only a part of the links.
 	n = 0
-	_, err = b.sync(Config{}, root, Options{From: []Source{src}, Alias: "part", Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
+	_, err = f.sync(Config{}, root, Options{From: []Source{src}, Alias: "part", Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
 		if n++; n == 20 {
 			return nil, nil
 		}
 		return links, nil
 	}})
-	b.check(err)
-	b.alias("part", root)
+	f.check(err)
+	f.alias("part", root)
 	here := 0
-	for _, err := range b.ours.Blocks(t.Context()) {
-		b.check(err)
+	for _, err := range f.ours.Blocks(t.Context()) {
+		f.check(err)
 		here++
 	}
 	if here != 20 {
@@ -378,31 +378,31 @@ func TestFollow(t *testing.T) {
 }
 
 func TestSelection(t *testing.T) {
-	b := newBench(t)
-	root := b.file(4<<20, 4)
+	f := newFixture(t)
+	root := f.file(4<<20, 4)
 	sel := store.Selection{Share: 1, Of: 2}
-	p, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "half", Selection: sel})
-	b.check(err)
+	p, err := f.sync(Config{}, root, Options{From: []Source{newNode("n", f.theirs)}, Alias: "half", Selection: sel})
+	f.check(err)
 	if p.Blocks < 20 || p.Blocks > 45 {
 		t.Errorf("got %d blocks, want about half of 65", p.Blocks)
 	}
-	for c, err := range b.ours.Missing(t.Context(), root, sel) {
+	for c, err := range f.ours.Missing(t.Context(), root, sel) {
 		t.Errorf("missing: %v, %v", c, err)
 	}
 }
 
 func TestFetch(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(100)
-	src := newNode("n", b.theirs)
-	x := New(Config{Store: b.ours})
+	f := newFixture(t)
+	root := f.tree(100)
+	src := newNode("n", f.theirs)
+	x := New(Config{Store: f.ours})
 	k, err := x.Fetch(t.Context(), root, Options{From: []Source{src}})
-	b.check(err)
+	f.check(err)
 	if k.CID() != root || len(src.asked.asked) != 1 {
 		t.Errorf("got %s, and %d were asked for, want the root alone", k.CID(), len(src.asked.asked))
 	}
-	b.alias(SyncName(root), cid.Undef)
-	if _, err := x.Fetch(t.Context(), b.chain(1), Options{}); !errors.Is(err, block.ErrNotFound) || !errors.Is(err, ErrNoSource) {
+	f.alias(SyncName(root), cid.Undef)
+	if _, err := x.Fetch(t.Context(), f.chain(1), Options{}); !errors.Is(err, block.ErrNotFound) || !errors.Is(err, ErrNoSource) {
 		t.Errorf("from nobody: got %v, want ErrNoSource", err)
 	}
 	if _, err := x.Fetch(t.Context(), root, Options{}); err != nil {
@@ -413,10 +413,10 @@ func TestFetch(t *testing.T) {
 // Sources may be found while it goes on; those that haven't got the root are
 // asked for nothing else.
 func TestFound(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(300)
-	empty := &answerer{name: "empty", blocks: b.open()}
-	full := &answerer{name: "full", blocks: b.theirs}
+	f := newFixture(t)
+	root := f.tree(300)
+	empty := &answerer{name: "empty", blocks: f.open()}
+	full := &answerer{name: "full", blocks: f.theirs}
 	late := make(chan struct{})
 	c := Config{
 		Sources: func(ctx context.Context, root cid.Cid, _ bool) iter.Seq[Source] {
@@ -428,12 +428,12 @@ func TestFound(t *testing.T) {
 				yield(full)
 			}
 		},
-		Fallback: []Source{&gateway{name: "fallback", blocks: b.theirs, cutAt: 10}}, FallbackDelay: 10 * time.Millisecond,
+		Fallback: []Source{&gateway{name: "fallback", blocks: f.theirs, cutAt: 10}}, FallbackDelay: 10 * time.Millisecond,
 	}
 	time.AfterFunc(50*time.Millisecond, func() { close(late) })
-	_, err := b.sync(c, root, Options{Alias: "got"})
-	b.check(err)
-	b.whole(b.ours, root)
+	_, err := f.sync(c, root, Options{Alias: "got"})
+	f.check(err)
+	f.whole(f.ours, root)
 	if len(empty.asked) > 0 {
 		t.Errorf("who has nothing was asked for %d blocks", len(empty.asked))
 	}
@@ -445,15 +445,15 @@ func TestFound(t *testing.T) {
 // A session that is given up leaves nothing behind that runs, and keeps what
 // came.
 func TestCancel(t *testing.T) {
-	b := newBench(t)
-	root := b.file(64<<20, 5)
+	f := newFixture(t)
+	root := f.file(64<<20, 5)
 	before := runtime.NumGoroutine()
 	for i, src := range []Source{
-		&answerer{name: "p", blocks: b.theirs, delay: 30 * time.Millisecond},
-		&gateway{name: "g", blocks: b.theirs, pace: func() { time.Sleep(5 * time.Millisecond) }},
+		&answerer{name: "p", blocks: f.theirs, delay: 30 * time.Millisecond},
+		&gateway{name: "g", blocks: f.theirs, pace: func() { time.Sleep(5 * time.Millisecond) }},
 	} {
 		ctx, cancel := context.WithCancel(t.Context())
-		x := New(Config{Store: b.ours})
+		x := New(Config{Store: f.ours})
 		var last error
 		for p, err := range x.Sync(ctx, root, Options{From: []Source{src}, Alias: "got"}) {
 			last = err
@@ -468,8 +468,8 @@ func TestCancel(t *testing.T) {
 		if i == 1 && !errors.Is(last, context.Canceled) {
 			t.Errorf("got %v, want context.Canceled", last)
 		}
-		b.alias("got", cid.Undef)
-		b.alias(SyncName(root), root)
+		f.alias("got", cid.Undef)
+		f.alias(SyncName(root), root)
 	}
 	for deadline := time.Now().Add(time.Minute); runtime.NumGoroutine() > before && time.Now().Before(deadline); {
 		time.Sleep(10 * time.Millisecond)
@@ -517,56 +517,56 @@ func TestFrontier(t *testing.T) {
 // The disk gets full in the midst of it: that's told, and when there is space
 // again, what came isn't fetched again.
 func TestDiskFull(t *testing.T) {
-	b := newBench(t)
-	root := b.file(64<<20, 6)
+	f := newFixture(t)
+	root := f.file(64<<20, 6)
 	disk := crashfs.New(1)
 	open := func() *store.Store {
 		s, err := store.Open(t.Context(), "repo", onDisk(disk))
-		b.check(err)
+		f.check(err)
 		t.Cleanup(func() { s.Close() })
 		return s
 	}
-	b.ours = open()
+	f.ours = open()
 	disk.Full(100 << 20) // less the reserve
-	p, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
+	p, err := f.sync(Config{}, root, Options{From: []Source{newNode("n", f.theirs)}, Alias: "got"})
 	if !errors.Is(err, store.ErrDiskFull) {
 		t.Fatalf("got %v, %+v, want ErrDiskFull", err, p)
 	}
 	disk.Full(1 << 30)
-	if err := b.ours.Close(); err != nil && !errors.Is(err, store.ErrBatchLost) {
+	if err := f.ours.Close(); err != nil && !errors.Is(err, store.ErrBatchLost) {
 		t.Fatal(err)
 	}
-	b.ours = open()
-	rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
-	b.check(err)
-	if n := int64(b.whole(b.ours, root)); rest.Blocks >= n {
+	f.ours = open()
+	rest, err := f.sync(Config{}, root, Options{From: []Source{newNode("n", f.theirs)}, Alias: "got"})
+	f.check(err)
+	if n := int64(f.whole(f.ours, root)); rest.Blocks >= n {
 		t.Errorf("got %d blocks of %d again, want only those that were missing", rest.Blocks, n)
 	}
 }
 
 // The power goes in the midst of it: what was committed isn't fetched again.
 func TestPowerLoss(t *testing.T) {
-	b := newBench(t)
-	root := b.file(64<<20, 7)
+	f := newFixture(t)
+	root := f.file(64<<20, 7)
 	disk := crashfs.New(1)
 	o := onDisk(disk)
 	s, err := store.Open(t.Context(), "repo", o)
-	b.check(err)
-	b.ours = s
-	src := newNode("n", b.theirs)
+	f.check(err)
+	f.ours = s
+	src := newNode("n", f.theirs)
 	src.cutAt, src.asked.limit = 900, 1
-	if _, err := b.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"}); err == nil {
+	if _, err := f.sync(Config{}, root, Options{From: []Source{src}, Alias: "got"}); err == nil {
 		t.Fatal("got no error from a source that dies")
 	}
 	o = onDisk(disk.CrashKeeping(0))
 	after, err := store.Open(t.Context(), "repo", o)
-	b.check(err)
+	f.check(err)
 	defer after.Close()
-	b.ours = after
-	b.alias(SyncName(root), root)
-	rest, err := b.sync(Config{}, root, Options{From: []Source{newNode("n", b.theirs)}, Alias: "got"})
-	b.check(err)
-	n := int64(b.whole(after, root))
+	f.ours = after
+	f.alias(SyncName(root), root)
+	rest, err := f.sync(Config{}, root, Options{From: []Source{newNode("n", f.theirs)}, Alias: "got"})
+	f.check(err)
+	n := int64(f.whole(after, root))
 	if rest.Blocks > n-900 {
 		t.Errorf("got %d blocks of %d, 900 of which had been committed", rest.Blocks, n)
 	}

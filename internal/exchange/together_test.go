@@ -18,45 +18,45 @@ import (
 // Two sessions for one root, with aliases of their own: both end well, whichever
 // is first.
 func TestTwoOfOneRoot(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(50)
+	f := newFixture(t)
+	root := f.tree(50)
 	begun, first := make(chan struct{}), make(chan struct{})
-	slow := newNode("slow", b.theirs)
+	slow := newNode("slow", f.theirs)
 	slow.pace = sync.OnceFunc(func() {
 		close(begun)
 		<-first
 	})
 	ended := make(chan error)
 	go func() {
-		_, err := b.sync(Config{}, root, Options{From: []Source{slow}, Alias: "second"})
+		_, err := f.sync(Config{}, root, Options{From: []Source{slow}, Alias: "second"})
 		ended <- err
 	}()
 	<-begun
 	for {
-		if _, err := b.ours.Resolve(t.Context(), SyncName(root)); err == nil {
+		if _, err := f.ours.Resolve(t.Context(), SyncName(root)); err == nil {
 			break
 		}
 		runtime.Gosched()
 	}
-	_, err := b.sync(Config{}, root, Options{From: []Source{newNode("fast", b.theirs)}, Alias: "first"})
+	_, err := f.sync(Config{}, root, Options{From: []Source{newNode("fast", f.theirs)}, Alias: "first"})
 	close(first)
-	b.check(<-ended)
-	b.check(err)
-	b.alias("first", root)
-	b.alias("second", root)
-	b.alias(SyncName(root), cid.Undef)
+	f.check(<-ended)
+	f.check(err)
+	f.alias("first", root)
+	f.alias("second", root)
+	f.alias(SyncName(root), cid.Undef)
 }
 
 // A source that there's nothing to ask for the time being has done nothing wrong.
 func TestIdle(t *testing.T) {
-	b := newBench(t)
-	root := b.chain(1000)
+	f := newFixture(t)
+	root := f.chain(1000)
 	var from []Source
 	for i := range 4 {
-		from = append(from, &answerer{name: fmt.Sprint("peer ", i), blocks: b.theirs})
+		from = append(from, &answerer{name: fmt.Sprint("peer ", i), blocks: f.theirs})
 	}
-	p, err := b.sync(Config{}, root, Options{From: from, Alias: "got"})
-	b.check(err)
+	p, err := f.sync(Config{}, root, Options{From: from, Alias: "got"})
+	f.check(err)
 	for _, s := range p.Sources {
 		if s.Err != nil {
 			t.Errorf("%s: got the error %v, want none", s.Name, s.Err)
@@ -67,15 +67,15 @@ func TestIdle(t *testing.T) {
 // Who is found when as many are asked as may be has its turn when one of them
 // turns out to be no use, or none has more.
 func TestFoundBehindMany(t *testing.T) {
-	b := newBench(t)
-	root := b.tree(50)
-	top, err := b.theirs.Get(t.Context(), root)
-	b.check(err)
-	nothing, part := b.open(), b.open()
-	b.check(part.Put(t.Context(), top))
+	f := newFixture(t)
+	root := f.tree(50)
+	top, err := f.theirs.Get(t.Context(), root)
+	f.check(err)
+	nothing, part := f.open(), f.open()
+	f.check(part.Put(t.Context(), top))
 	for what, blocks := range map[string]block.Getter{"nothing": nothing, "a part": part} {
 		t.Run("many have "+what, func(t *testing.T) {
-			b := &bench{T: t, theirs: b.theirs, ours: b.open()}
+			f := &fixture{TB: t, theirs: f.theirs, ours: f.open()}
 			c := Config{Sources: func(context.Context, cid.Cid, bool) iter.Seq[Source] {
 				return func(yield func(Source) bool) {
 					for i := range 3 * MaxSources {
@@ -83,22 +83,22 @@ func TestFoundBehindMany(t *testing.T) {
 							return
 						}
 					}
-					yield(&answerer{name: "full", blocks: b.theirs})
+					yield(&answerer{name: "full", blocks: f.theirs})
 				}
 			}}
-			_, err := b.sync(c, root, Options{Alias: "got"})
-			b.check(err)
-			b.whole(b.ours, root)
+			_, err := f.sync(c, root, Options{Alias: "got"})
+			f.check(err)
+			f.whole(f.ours, root)
 		})
 	}
 }
 
 // A session doesn't outlive the loop over its progress, however that is left.
 func TestPanicInLoop(t *testing.T) {
-	b := newBench(t)
-	root := b.chain(1)
+	f := newFixture(t)
+	root := f.chain(1)
 	looked := make(chan struct{})
-	c := Config{Store: b.ours, Sources: func(ctx context.Context, _ cid.Cid, _ bool) iter.Seq[Source] {
+	c := Config{Store: f.ours, Sources: func(ctx context.Context, _ cid.Cid, _ bool) iter.Seq[Source] {
 		return func(func(Source) bool) {
 			<-ctx.Done()
 			close(looked)
@@ -115,13 +115,13 @@ func TestPanicInLoop(t *testing.T) {
 
 // Who can only stream, and sends nothing but what is here, is given up.
 func TestNothingNew(t *testing.T) {
-	b := newBench(t)
-	root := b.chain(3)
+	f := newFixture(t)
+	root := f.chain(3)
 	known, err := block.New(block.Raw, make([]byte, maxAgain))
-	b.check(err)
-	b.check(b.ours.Put(t.Context(), known))
-	src := &gateway{name: "bad", blocks: b.theirs, lie: []block.Block{known}}
-	if _, err := b.sync(Config{}, root, Options{From: []Source{src}}); !errors.Is(err, ErrNoSource) {
+	f.check(err)
+	f.check(f.ours.Put(t.Context(), known))
+	src := &gateway{name: "bad", blocks: f.theirs, lie: []block.Block{known}}
+	if _, err := f.sync(Config{}, root, Options{From: []Source{src}}); !errors.Is(err, ErrNoSource) {
 		t.Errorf("got %v, want %v", err, ErrNoSource)
 	}
 	if src.streams != maxFailures {
@@ -152,27 +152,27 @@ func (g *gate) ReadBlock(ctx context.Context, locator []byte, _ int) ([]byte, er
 
 // While what is here is looked through, a session tells how it goes.
 func TestProgressWhileLooking(t *testing.T) {
-	b := newBench(t)
-	root := b.chain(3)
-	top, err := b.theirs.Get(t.Context(), root)
-	b.check(err)
-	links, err := b.theirs.Links(top)
-	b.check(err)
+	f := newFixture(t)
+	root := f.chain(3)
+	top, err := f.theirs.Get(t.Context(), root)
+	f.check(err)
+	links, err := f.theirs.Links(top)
+	f.check(err)
 	for what, here := range map[string]cid.Cid{"the root": root, "what is below it": links[0]} {
 		t.Run(what+" is here", func(t *testing.T) {
-			b := &bench{T: t, theirs: b.theirs}
-			g := &gate{theirs: b.theirs, entered: make(chan struct{}, 1), open: make(chan struct{})}
-			b.ours, err = store.Open(t.Context(), "", store.Options{Backings: map[string]store.Backing{"gate": g}})
-			b.check(err)
-			defer b.ours.Close()
-			batch := b.ours.Batch()
-			k, err := b.theirs.Get(t.Context(), here)
-			b.check(err)
-			b.check(batch.Refer(k, "gate", here.Bytes()))
-			b.check(batch.Commit(t.Context()))
-			src := &answerer{name: "n", blocks: b.theirs}
-			for p, err := range New(Config{Store: b.ours}).Sync(t.Context(), root, Options{From: []Source{src}, NoPin: true}) {
-				b.check(err)
+			f := &fixture{TB: t, theirs: f.theirs}
+			g := &gate{theirs: f.theirs, entered: make(chan struct{}, 1), open: make(chan struct{})}
+			f.ours, err = store.Open(t.Context(), "", store.Options{Backings: map[string]store.Backing{"gate": g}})
+			f.check(err)
+			defer f.ours.Close()
+			batch := f.ours.Batch()
+			k, err := f.theirs.Get(t.Context(), here)
+			f.check(err)
+			f.check(batch.Refer(k, "gate", here.Bytes()))
+			f.check(batch.Commit(t.Context()))
+			src := &answerer{name: "n", blocks: f.theirs}
+			for p, err := range New(Config{Store: f.ours}).Sync(t.Context(), root, Options{From: []Source{src}, NoPin: true}) {
+				f.check(err)
 				select {
 				case <-g.entered:
 					close(g.open)
@@ -182,7 +182,7 @@ func TestProgressWhileLooking(t *testing.T) {
 					t.Errorf("got %d blocks, want 2", p.Blocks)
 				}
 			}
-			b.whole(b.ours, root)
+			f.whole(f.ours, root)
 		})
 	}
 }
@@ -190,41 +190,41 @@ func TestProgressWhileLooking(t *testing.T) {
 // Many look through what is here at a time: nothing is forgotten, and nothing is
 // wanted twice.
 func TestLookedThroughByMany(t *testing.T) {
-	b := newBench(t)
+	f := newFixture(t)
 	var tops []cid.Cid
-	batch, n := b.ours.Batch(), 0
+	batch, n := f.ours.Batch(), 0
 	for i := range 23 {
-		top := b.tree(200, i) // they share most
+		top := f.tree(200, i) // they share most
 		tops = append(tops, top)
-		for step, err := range dag.Walk(t.Context(), b.theirs, []cid.Cid{top}, dag.WalkOptions{}) {
-			b.check(err)
+		for step, err := range dag.Walk(t.Context(), f.theirs, []cid.Cid{top}, dag.WalkOptions{}) {
+			f.check(err)
 			if n++; step.CID != top && (!isLeaf(step.CID) || n%2 == 0) {
-				b.check(batch.Put(t.Context(), step.Block))
+				f.check(batch.Put(t.Context(), step.Block))
 			}
 		}
 	}
-	b.check(batch.Commit(t.Context()))
+	f.check(batch.Commit(t.Context()))
 	links := []byte{0x80 | 23}
 	for _, c := range tops {
 		links = append(append(links, 0xd8, 0x2a, 0x58, byte(len(c.Bytes())+1), 0), c.Bytes()...)
 	}
 	root, err := block.New(block.DagCBOR, links)
-	b.check(err)
-	b.check(b.theirs.Put(t.Context(), root))
+	f.check(err)
+	f.check(f.theirs.Put(t.Context(), root))
 	missing := 0
-	for step, err := range dag.Walk(t.Context(), b.theirs, []cid.Cid{root.CID()}, dag.WalkOptions{}) {
-		b.check(err)
-		if has, err := b.ours.Has(t.Context(), step.CID); err != nil || !has {
+	for step, err := range dag.Walk(t.Context(), f.theirs, []cid.Cid{root.CID()}, dag.WalkOptions{}) {
+		f.check(err)
+		if has, err := f.ours.Has(t.Context(), step.CID); err != nil || !has {
 			missing++
 		}
 	}
 	var from []Source
 	for i := range 8 {
-		from = append(from, &answerer{name: fmt.Sprint("peer ", i), blocks: b.theirs})
+		from = append(from, &answerer{name: fmt.Sprint("peer ", i), blocks: f.theirs})
 	}
-	p, err := b.sync(Config{}, root.CID(), Options{From: from, Alias: "got"})
-	b.check(err)
-	b.whole(b.ours, root.CID())
+	p, err := f.sync(Config{}, root.CID(), Options{From: from, Alias: "got"})
+	f.check(err)
+	f.whole(f.ours, root.CID())
 	if int(p.Blocks) != missing {
 		t.Errorf("got %d blocks, want %d", p.Blocks, missing)
 	}

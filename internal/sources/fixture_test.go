@@ -10,6 +10,7 @@ import (
 	"testing/fstest"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/internal/exchange"
@@ -22,12 +23,12 @@ import (
 
 // A fixture is two stores: theirs holds DAGs, and ours gets them.
 type fixture struct {
-	*testing.T
+	testing.TB
 	theirs, ours *store.Store
 }
 
-func newFixture(t *testing.T) *fixture {
-	f := &fixture{T: t}
+func newFixture(t testing.TB) *fixture {
+	f := &fixture{TB: t}
 	f.theirs, f.ours = f.open(), f.open()
 	return f
 }
@@ -146,7 +147,7 @@ func (f *fixture) host() host.Host {
 // bitswap answers a host's peers from their store.
 func (f *fixture) bitswap(h host.Host) *bitswap.Bitswap {
 	f.Helper()
-	x, err := bitswap.New(bitswap.Config{Host: h, Blocks: f.theirs})
+	x, err := bitswap.New(bitswap.Config{Host: h, Blocks: store.Internal(access.Key{}).Reader(f.theirs)})
 	f.check(err)
 	f.Cleanup(func() { x.Close() })
 	return x

@@ -78,7 +78,7 @@ func TestRealSources(t *testing.T) {
 	} {
 		for name, root := range roots {
 			t.Run(name+" from "+what, func(t *testing.T) {
-				f := &fixture{T: t, theirs: f.theirs, ours: f.open()}
+				f := &fixture{TB: t, theirs: f.theirs, ours: f.open()}
 				p, err := f.sync(root, src)
 				f.check(err)
 				if n := f.compare(root); p.Blocks != int64(n) || p.Duplicates > 0 {
@@ -108,7 +108,7 @@ func TestRealSources(t *testing.T) {
 		t.Error("protected after the last use")
 	}
 	// Connected peers are sources.
-	f = &fixture{T: t, theirs: f.theirs, ours: f.open()}
+	f = &fixture{TB: t, theirs: f.theirs, ours: f.open()}
 	found := 0
 	for src := range ps.connected() {
 		found++
