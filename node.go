@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/internal/statcache"
 	"github.com/cairn-ipfs/cairn/internal/trustless"
@@ -81,7 +82,7 @@ func (n *Node) Events(ctx context.Context) iter.Seq2[store.Event, error] { retur
 // trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/):
 // blocks and CARs below /ipfs/. It fetches nothing.
 func (n *Node) Gateway() http.Handler {
-	return trustless.NewHandler(trustless.Config{Blocks: n.store, Logger: n.config.Logger})
+	return trustless.NewHandler(trustless.Config{Blocks: store.Internal(access.Key{}).Reader(n.store), Logger: n.config.Logger})
 }
 
 var (

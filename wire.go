@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/announce"
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 	"github.com/cairn-ipfs/cairn/internal/bitswap"
@@ -166,7 +167,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *network, err error) {
 	n.started.push(net.swarm.Close)
 	host := net.swarm.Host()
 
-	blocks, err := bitswap.New(bitswap.Config{Host: host, Blocks: n.store, Logger: c.Logger})
+	blocks, err := bitswap.New(bitswap.Config{Host: host, Blocks: store.Internal(access.Key{}).Reader(n.store), Logger: c.Logger})
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package block
 
 import (
+	"context"
 	"fmt"
 	"hash/crc32"
 
@@ -27,4 +28,23 @@ func (internal) Reopen(c cid.Cid, data []byte, checksum uint32) (Block, error) {
 		return Block{}, fmt.Errorf("reopen %s: %w", c, ErrDamaged)
 	}
 	return Block{cid: c, data: data}, nil
+}
+
+// A finder finds a block with one lookup.
+type finder interface {
+	Find(ctx context.Context, c cid.Cid) (size int, read func(context.Context) (Block, error), err error)
+}
+
+// Find returns a block's size, and a function that reads the block. It takes one
+// lookup if s has a method Find, and otherwise Size and then Get. Errors are those
+// of Size, and then those of Get.
+func (internal) Find(ctx context.Context, s interface {
+	Getter
+	Sizer
+}, c cid.Cid) (size int, read func(context.Context) (Block, error), err error) {
+	if f, ok := s.(finder); ok {
+		return f.Find(ctx, c)
+	}
+	size, err = s.Size(ctx, c)
+	return size, func(ctx context.Context) (Block, error) { return s.Get(ctx, c) }, err
 }

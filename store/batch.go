@@ -44,11 +44,12 @@ func (b *Batch) Put(ctx context.Context, blocks ...block.Block) error {
 	return b.put(ctx, entry{}, blocks)
 }
 
-// put enqueues blocks, as the entry says.
+// put enqueues blocks, as the entry says. An entry with links is for one block.
 func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 	if err := b.lost(); err != nil {
 		return fmt.Errorf("store: batch put: %w", err)
 	}
+	extracted := e.links
 	for _, k := range blocks {
 		if block.IsIdentity(k.CID()) {
 			continue
@@ -56,8 +57,8 @@ func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 		if err := b.keep(k.CID()); err != nil {
 			return fmt.Errorf("store: batch put %s: %w", k.CID(), err)
 		}
-		e.block, e.keep, e.links = k, true, nil
-		if k.CID().Prefix().Codec != block.Raw {
+		e.block, e.keep, e.links = k, true, extracted
+		if e.links == nil && k.CID().Prefix().Codec != block.Raw {
 			e.links = b.s.extract(k)
 		}
 		if err := b.s.enqueue(ctx, e); err != nil {

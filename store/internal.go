@@ -24,8 +24,28 @@ func (internal) OnFS(fs vfs.FS, o Options) Options {
 	return o
 }
 
-// Reader returns s as a Getter for reading many blocks one after another.
+// Reader returns s with cheaper ways to read many blocks.
 func (internal) Reader(s *Store) reader { return reader{s} }
+
+// Extract extracts a block's links. With PutExtracted that is done once, for the
+// caller and the batch.
+func (internal) Extract(s *Store, b block.Block) Extracted {
+	if b.CID().Prefix().Codec == block.Raw {
+		return Extracted{block: b}
+	}
+	cids, err := s.Links(b)
+	return Extracted{block: b, cids: cids, err: err}
+}
+
+// PutExtracted is Batch.Put for a block with its links, which Extract extracted
+// for the same store.
+func (internal) PutExtracted(ctx context.Context, b *Batch, x Extracted) error {
+	var e entry
+	if x.block.CID().Prefix().Codec != block.Raw {
+		e.links = newLinks(x.cids, x.err)
+	}
+	return b.put(ctx, e, []block.Block{x.block})
+}
 
 // Borrow returns a Putter that puts into the batch and is done with the blocks'
 // bytes when its Put returns: the caller may use that memory again. Put waits
@@ -39,13 +59,46 @@ func (internal) Selects(s Selection) func(cid.Cid) bool {
 	return func(c cid.Cid) bool { return x.selects(nodeOf(c)) }
 }
 
-// A reader reads blocks of a store into memory that is used again.
+// Extracted is a block with its links.
+type Extracted struct {
+	block block.Block
+	cids  []cid.Cid
+	err   error
+}
+
+// Links returns what Store.Links does.
+func (x Extracted) Links() ([]cid.Cid, error) { return x.cids, x.err }
+
+// A reader is a store with cheaper ways to read.
 type reader struct{ *Store }
 
 // GetInto is Get with memory of the caller's: the bytes may lie there, if they
 // fit, and then the block is valid until the memory is used again.
 func (r reader) GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error) {
 	return r.getInto(ctx, c, memory)
+}
+
+// Find is Size and Get with one lookup: it returns the block's size, and a
+// function that reads the block. Errors are those of Size, and then those of Get.
+func (r reader) Find(ctx context.Context, c cid.Cid) (size int, read func(context.Context) (block.Block, error), err error) {
+	if err = r.begin(ctx); err != nil {
+		return 0, nil, fmt.Errorf("store: find %s: %w", c, err)
+	}
+	defer r.end()
+	f, err := r.find(c)
+	if err != nil {
+		return 0, nil, fmt.Errorf("store: find %s: %w", c, err)
+	}
+	return f.size(), func(ctx context.Context) (b block.Block, err error) {
+		if err = r.begin(ctx); err == nil {
+			defer r.end()
+			b, err = r.readFound(ctx, c, f, nil)
+		}
+		if err != nil {
+			return block.Block{}, fmt.Errorf("store: get %s: %w", c, err)
+		}
+		return b, nil
+	}, nil
 }
 
 // A borrower puts blocks into a batch without keeping their bytes.

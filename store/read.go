@@ -78,42 +78,56 @@ func (s *Store) get(ctx context.Context, c cid.Cid, memory []byte) (block.Block,
 		return block.Block{}, err
 	}
 	defer s.end()
-	if err := block.CheckCID(c); err != nil {
+	f, err := s.find(c)
+	if err != nil {
 		return block.Block{}, err
 	}
-	if b, ok := block.Inlined(c); ok {
-		return b, nil
+	return s.readFound(ctx, c, f, memory)
+}
+
+// find returns where the block that c names is, without reading it. Errors:
+// block.ErrNotFound.
+func (s *Store) find(c cid.Cid) (freshBlock, error) {
+	if err := block.CheckCID(c); err != nil {
+		return freshBlock{}, err
 	}
+	if b, ok := block.Inlined(c); ok {
+		return freshBlock{inMemory: true, block: b}, nil
+	}
+	f, err := s.locate(string(c.Hash()))
+	if err == nil && !f.inMemory && f.loc.kind == locNone {
+		err = block.ErrNotFound
+	}
+	return f, err
+}
+
+// readFound reads the block that find found at f. A pack may be removed between
+// the two; then the block lies elsewhere, and the index knows where.
+func (s *Store) readFound(ctx context.Context, c cid.Cid, f freshBlock, memory []byte) (block.Block, error) {
 	mh := string(c.Hash())
-	// A pack may go between looking up and reading. Then the block lies
-	// elsewhere, and the index knows where.
-	var last loc
-	for try := 0; ; try++ {
-		f, err := s.locate(mh)
-		if err != nil {
-			return block.Block{}, err
-		}
+	for {
 		if f.inMemory {
 			return f.block.WithCID(c)
 		}
 		if f.loc.kind == locNone {
 			return block.Block{}, block.ErrNotFound
 		}
-		if try > 0 && f.loc == last {
-			err = fmt.Errorf("%w: its pack is missing", block.ErrDamaged)
-			s.damaged(mh, f.loc)
+		b, err := s.readAt(ctx, c, f.loc, memory)
+		if !errors.Is(err, pack.ErrGone) {
+			if errors.Is(err, block.ErrDamaged) {
+				s.damaged(mh, f.loc)
+			}
+			s.touch(mh, f.loc)
+			return b, err
+		}
+		last := f.loc
+		if f, err = s.locate(mh); err != nil {
 			return block.Block{}, err
 		}
-		b, err := s.readAt(ctx, c, f.loc, memory)
-		if errors.Is(err, pack.ErrGone) {
-			last = f.loc
-			continue
+		if !f.inMemory && f.loc == last {
+			s.damaged(mh, last)
+			return block.Block{}, fmt.Errorf("%w: its pack is missing", block.ErrDamaged)
 		}
-		if errors.Is(err, block.ErrDamaged) {
-			s.damaged(mh, f.loc)
-		}
-		s.touch(mh, f.loc)
-		return b, err
 	}
 }
 
@@ -190,22 +204,16 @@ func (s *Store) size(ctx context.Context, c cid.Cid) (int, error) {
 		return 0, err
 	}
 	defer s.end()
-	if err := block.CheckCID(c); err != nil {
-		return 0, err
+	f, err := s.find(c)
+	return f.size(), err
+}
+
+// size returns the number of the block's bytes.
+func (f freshBlock) size() int {
+	if f.inMemory {
+		return f.block.Size()
 	}
-	if b, ok := block.Inlined(c); ok {
-		return b.Size(), nil
-	}
-	f, err := s.locate(string(c.Hash()))
-	switch {
-	case err != nil:
-		return 0, err
-	case f.inMemory:
-		return f.block.Size(), nil
-	case f.loc.kind == locNone:
-		return 0, block.ErrNotFound
-	}
-	return f.loc.size, nil
+	return f.loc.size
 }
 
 // Blocks lists the blocks that are here, each multihash once, under the codec

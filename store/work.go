@@ -19,10 +19,12 @@ type links struct {
 	version uint64
 }
 
-// extract finds a block's links, once for all who ask.
-func (s *Store) extract(b block.Block) *links {
+// extract extracts a block's links.
+func (s *Store) extract(b block.Block) *links { return newLinks(s.Links(b)) }
+
+// newLinks makes links of what Store.Links returned.
+func newLinks(cids []cid.Cid, err error) *links {
 	l := &links{version: dag.Version}
-	cids, err := s.Links(b)
 	switch {
 	case errors.Is(err, block.ErrUnknownCodec):
 		l.flags = refUnknown

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 )
 
 const (
@@ -120,7 +121,7 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 	}
 	defer b.turns.release(turn)
 
-	var blocks []*line
+	var blocks []foundBlock
 	size := 0
 	limit := b.config.MessageSize
 	for looked := 0; l != nil; l, looked = a.next(), looked+1 {
@@ -134,7 +135,7 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 		}
 		// What arrives from here on is either found, or makes this change.
 		arrived := b.arrived.Load()
-		n, err := b.blocks.Size(ctx, l.cid)
+		n, read, err := block.Internal(access.Key{}).Find(ctx, b.blocks, l.cid)
 		asBlock := err == nil && (kind == WantBlock || n <= replaceHave)
 		switch {
 		case asBlock:
@@ -155,7 +156,7 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 				size += n
 			}
 		} else if asBlock {
-			blocks = append(blocks, l)
+			blocks = append(blocks, foundBlock{l, read})
 			size += n
 		} else if a.answered(l) {
 			ans.haves = append(ans.haves, l.cid)
@@ -169,8 +170,8 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 		// A large block alone, which has to wait until the last message is sent, but
 		// not in its turn.
 		a.share = size
-		for _, l := range blocks {
-			a.back(l)
+		for _, f := range blocks {
+			a.back(f.line)
 		}
 		signal(a.wake)
 		return nil
@@ -179,8 +180,8 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 	// Peers that don't read what they asked for must not keep the memory.
 	ans.held, err = b.memoryOut.insist(ctx, size, b.dropSlowest)
 	if err != nil {
-		for _, l := range blocks {
-			a.back(l)
+		for _, f := range blocks {
+			a.back(f.line)
 		}
 		return nil
 	}
@@ -208,39 +209,45 @@ func (a *asker) missing(ctx context.Context, l *line, err error, arrived int64) 
 	}
 }
 
+// A foundBlock is a block that was found for a line, and can be read.
+type foundBlock struct {
+	*line
+	read func(context.Context) (block.Block, error)
+}
+
 // fill reads the blocks of a message, several at once.
-func (a *asker) fill(ctx context.Context, ans *answer, lines []*line) {
-	found := make([]block.Block, len(lines))
-	errs := make([]error, len(lines))
+func (a *asker) fill(ctx context.Context, ans *answer, found []foundBlock) {
+	blocks := make([]block.Block, len(found))
+	errs := make([]error, len(found))
 	get := func(i int) {
-		if a.answered(lines[i]) {
-			found[i], errs[i] = a.r.b.blocks.Get(ctx, lines[i].cid)
+		if a.answered(found[i].line) {
+			blocks[i], errs[i] = found[i].read(ctx)
 		}
 	}
-	if len(lines) < 2 {
-		for i := range lines {
+	if len(found) < 2 {
+		for i := range found {
 			get(i)
 		}
 	} else {
 		var next atomic.Int64
 		var reading sync.WaitGroup
-		for range min(readers, len(lines)) {
+		for range min(readers, len(found)) {
 			reading.Go(func() {
-				for i := int(next.Add(1)) - 1; i < len(lines); i = int(next.Add(1)) - 1 {
+				for i := int(next.Add(1)) - 1; i < len(found); i = int(next.Add(1)) - 1 {
 					get(i)
 				}
 			})
 		}
 		reading.Wait()
 	}
-	for i, b := range found {
+	for i, b := range blocks {
 		switch {
 		case errs[i] != nil:
 			if !errors.Is(errs[i], block.ErrNotFound) && ctx.Err() == nil {
-				a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", lines[i].cid, "error", errs[i])
+				a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", found[i].cid, "error", errs[i])
 			}
-			if _, sendDontHave, _ := a.look(lines[i]); sendDontHave {
-				ans.dontHaves = append(ans.dontHaves, lines[i].cid)
+			if _, sendDontHave, _ := a.look(found[i].line); sendDontHave {
+				ans.dontHaves = append(ans.dontHaves, found[i].cid)
 			}
 		case b.CID().Defined():
 			ans.blocks = append(ans.blocks, b)

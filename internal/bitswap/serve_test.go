@@ -40,6 +40,31 @@ func (c *countingBlocks) Size(ctx context.Context, name cid.Cid) (int, error) {
 	return c.Mem.Size(ctx, name)
 }
 
+// findingBlocks finds blocks with one lookup.
+type findingBlocks struct{ countingBlocks }
+
+func (f *findingBlocks) Find(ctx context.Context, name cid.Cid) (int, func(context.Context) (block.Block, error), error) {
+	f.looks.Add(1)
+	b, err := f.Mem.Get(ctx, name)
+	return b.Size(), func(context.Context) (block.Block, error) { return b, nil }, err
+}
+
+// TestOneLookup serves each block with one lookup where Blocks can.
+func TestOneLookup(t *testing.T) {
+	blocks := new(findingBlocks)
+	client, server := newNode(t, Config{}), newNode(t, Config{Blocks: blocks})
+	connect(t, client.host, server.host)
+	all := randomBlocks(t, 1, 200, 5000)
+	if err := blocks.Put(t.Context(), all...); err != nil {
+		t.Fatal(err)
+	}
+	fetch(t, client.open(t, server.host.ID()), all)
+	// What doesn't fit into a message is looked up again for the next one.
+	if looks, gets := blocks.looks.Load(), blocks.gets.Load(); gets != 0 || looks > int64(len(all)+5) {
+		t.Errorf("got %d lookups and %d further reads for %d blocks, want one each and none", looks, gets, len(all))
+	}
+}
+
 // TestPresenceReadsNothing asks for presences alone.
 func TestPresenceReadsNothing(t *testing.T) {
 	blocks := new(countingBlocks)

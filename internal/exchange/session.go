@@ -220,7 +220,7 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.C
 			b, err := s.x.c.Store.Get(ctx, c)
 			s.mu.Lock()
 			if err == nil {
-				links, err := s.links(b)
+				links, err := s.follow(b, internal.Extract(s.x.c.Store, b))
 				if err != nil {
 					return nil, err
 				}
@@ -265,16 +265,15 @@ func (s *session) stillMissing(ctx context.Context, missing []cid.Cid, err error
 	return still, err
 }
 
-// links returns what to go on with below a block. A block that can't be decoded
-// has no links, as in the store.
-func (s *session) links(b block.Block) ([]cid.Cid, error) {
-	var links []cid.Cid
-	if !isLeaf(b.CID()) {
-		var err error
-		links, err = s.x.c.Store.Links(b)
-		if err != nil && !errors.Is(err, block.ErrMalformed) && !errors.Is(err, block.ErrUnknownCodec) {
-			return nil, err
-		}
+// internal is what package store offers within this module.
+var internal = store.Internal(access.Key{})
+
+// follow returns the links to go on with below a block. A block that can't be
+// decoded has none, as in the store.
+func (s *session) follow(b block.Block, x store.Extracted) ([]cid.Cid, error) {
+	links, err := x.Links()
+	if err != nil && !errors.Is(err, block.ErrMalformed) && !errors.Is(err, block.ErrUnknownCodec) {
+		return nil, err
 	}
 	if s.o.Follow == nil {
 		return links, nil
@@ -302,9 +301,10 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	if w == nil {
 		return s.uncalledFor(ctx, b)
 	}
-	links, err := s.links(b)
+	extracted := internal.Extract(s.x.c.Store, b) // once, for the frontier and the store
+	links, err := s.follow(b, extracted)
 	if err == nil {
-		err = s.batch.Put(ctx, b)
+		err = internal.PutExtracted(ctx, s.batch, extracted)
 	}
 	var missing []cid.Cid
 	if err == nil {

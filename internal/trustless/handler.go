@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/ipfs/go-cid"
 )
 
@@ -159,10 +160,11 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	http.Error(w, refused.message, refused.status)
 }
 
-// sizeOf returns the size of a block that is to be served, inlined or here.
-func (h *handler) sizeOf(ctx context.Context, c cid.Cid) (int, error) {
+// find returns the size of a block that is inlined or here, and a function that
+// reads it.
+func (h *handler) find(ctx context.Context, c cid.Cid) (int, func(context.Context) (block.Block, error), error) {
 	if b, ok := block.Inlined(c); ok {
-		return b.Size(), nil
+		return b.Size(), func(context.Context) (block.Block, error) { return b, nil }, nil
 	}
-	return h.Blocks.Size(ctx, c)
+	return block.Internal(access.Key{}).Find(ctx, h.Blocks, c)
 }

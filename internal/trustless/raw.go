@@ -10,23 +10,21 @@ import (
 // serveRaw answers with a block.
 func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) error {
 	etag := rq.etag(nil)
-	size, err := 0, error(nil)
-	noBody := r.Method == http.MethodHead || etagMatches(r.Header.Values("If-None-Match"), etag)
-	var data []byte
-	if noBody {
-		size, err = h.sizeOf(r.Context(), rq.root)
-	} else {
-		if size, err = h.sizeOf(r.Context(), rq.root); err == nil {
-			err = h.memory.take(r.Context(), rq.remote, size)
-		}
-		if err == nil {
-			defer h.memory.give(rq.remote, size)
-			b, errGet := getInlined(r.Context(), h.Blocks, rq.root)
-			data, err = b.Data(), errGet
-		}
-	}
+	size, read, err := h.find(r.Context(), rq.root)
 	if err != nil {
 		return err
+	}
+	var data []byte
+	if r.Method != http.MethodHead && !etagMatches(r.Header.Values("If-None-Match"), etag) {
+		if err := h.memory.take(r.Context(), rq.remote, size); err != nil {
+			return err
+		}
+		defer h.memory.give(rq.remote, size)
+		b, err := read(r.Context())
+		if err != nil {
+			return err
+		}
+		data = b.Data()
 	}
 	header := w.Header()
 	rq.setHeaders(header)

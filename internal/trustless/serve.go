@@ -28,7 +28,7 @@ func (h *handler) serveCAR(w http.ResponseWriter, r *http.Request, rq *request) 
 	}
 	// What a client already has in all was the same then as it is now.
 	if etag := rq.etag(rq.have); etagMatches(r.Header.Values("If-None-Match"), etag) {
-		if _, err := h.sizeOf(ctx, way.end); err != nil {
+		if _, _, err := h.find(ctx, way.end); err != nil {
 			return err
 		}
 		setCaching(header, etag, cacheForever)
@@ -66,7 +66,7 @@ func (h *handler) serveProof(w http.ResponseWriter, r *http.Request, rq *request
 
 // headCAR answers a HEAD without reading a DAG.
 func (h *handler) headCAR(w http.ResponseWriter, r *http.Request, rq *request, end cid.Cid) error {
-	if _, err := h.sizeOf(r.Context(), end); err != nil {
+	if _, _, err := h.find(r.Context(), end); err != nil {
 		return err
 	}
 	var honoured []cid.Cid
