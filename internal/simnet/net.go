@@ -16,27 +16,26 @@ import (
 )
 
 const (
-	// unlimited is the bandwidth, in bits a second, of a Link that has no
-	// limit: the simulation needs one, and no test machine reaches it.
+	// unlimited is the bandwidth, in bits per second, of a Link without a limit: the
+	// simulation needs one, and no test machine reaches this.
 	unlimited = 100_000_000_000
 
-	// port is where every host of a Net listens, each on an address of its own.
+	// port is the port of every host. Each has an IP address of its own.
 	port = 4001
 )
 
-// A Net is a simulated network; New makes one. Its hosts reach each other, and
-// nothing else.
+// A Net is a simulated network; New makes one. Its hosts reach only each other.
 type Net struct {
 	link simnet.NodeBiDiLinkSettings
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards the following
 	packets *simnet.Simnet
 	hosts   int
 }
 
-// New makes a network where packets between any two hosts take half of
-// link.RTT, and each host sends and receives link.Bandwidth. It runs until
-// Close. Within testing/synctest, make, use and close it inside the bubble.
+// New makes a network in which a packet takes half of link.RTT between any two
+// hosts, and each host sends and receives link.Bandwidth. It runs until Close.
+// Under testing/synctest, make, use and close it inside the bubble.
 func New(link Link) *Net {
 	bandwidth := int(link.Bandwidth)
 	if bandwidth <= 0 {
@@ -47,7 +46,7 @@ func New(link Link) *Net {
 		link: simnet.NodeBiDiLinkSettings{Uplink: one, Downlink: one},
 		packets: &simnet.Simnet{
 			LatencyFunc: simnet.StaticLatency(link.delay()),
-			// It logs each packet for a host that is gone.
+			// It logs each packet to a host that is closed.
 			Logger: slog.New(slog.DiscardHandler),
 		},
 	}
@@ -55,17 +54,16 @@ func New(link Link) *Net {
 	return n
 }
 
-// Close stops the network and waits for its goroutines. Close the hosts first:
-// they say goodbye to each other.
+// Close stops the network and waits for its goroutines. Close the hosts first: they
+// send each other a last message.
 func (n *Net) Close() { n.packets.Close() }
 
-// Host makes a host of the network that listens, without resource limits and
-// without a connection manager. It is closed when the test ends, if nobody did
-// before; inside a synctest bubble tb has to be the bubble's. More options of
-// libp2p may be given, such as an identity.
+// Host makes a listening host of the network, without resource limits and without a
+// connection manager. The end of the test closes it. Inside a synctest bubble, tb
+// has to be the bubble's. Further libp2p options may be given, such as an identity.
 func (n *Net) Host(tb testing.TB, options ...libp2p.Option) host.Host {
 	tb.Helper()
-	n.mu.Lock() // also for the sockets that are attached meanwhile
+	n.mu.Lock() // libp2p.New attaches sockets to n.packets
 	defer n.mu.Unlock()
 	ip := simnet.IntToPublicIPv4(n.hosts)
 	n.hosts++
@@ -77,7 +75,7 @@ func (n *Net) Host(tb testing.TB, options ...libp2p.Option) host.Host {
 		libp2p.ConnectionManager(connmgr.NullConnMgr{}),
 		libp2p.DisableMetrics(),
 		libp2p.DisableRelay(),
-		// Its timers keep a synctest bubble from ever standing still.
+		// Its timers would keep a synctest bubble from ever being idle.
 		libp2p.DisableIdentifyAddressDiscovery(),
 	}, options...)...)
 	if err != nil {

@@ -20,8 +20,8 @@ func connect(t *testing.T, from, to host.Host) {
 	}
 }
 
-// TestNetRTT pings under synctest, where the time is exact but for the packets'
-// time on the wire.
+// TestNetRTT pings under synctest, where time is exact except for the time that
+// sending the packets takes.
 func TestNetRTT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const rtt = 40 * time.Millisecond
@@ -45,8 +45,8 @@ func TestNetRTT(t *testing.T) {
 	})
 }
 
-// TestNetBandwidth sends 4 MB over 40 Mbit/s, which takes 0.8 s and QUIC's
-// headers.
+// TestNetBandwidth sends 4 MB over 40 Mbit/s, which takes 0.8 s and the time of
+// QUIC's headers.
 func TestNetBandwidth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := New(Link{RTT: 10 * time.Millisecond, Bandwidth: 40_000_000})
@@ -74,7 +74,7 @@ func TestNetBandwidth(t *testing.T) {
 		s.CloseWrite()
 		got, exact := <-took, size*8*time.Second/40_000_000
 		if got < exact || got > exact*3/2 {
-			t.Errorf("got %v, want %v and at most half as much again", got, exact)
+			t.Errorf("got %v, want %v to %v", got, exact, exact*3/2)
 		}
 		t.Logf("%d bytes took %v; the link needs %v", size, got, exact)
 		s.Close()

@@ -9,75 +9,73 @@ import (
 )
 
 const (
-	// chunk is how many bytes are read and delayed together: small against
-	// what a link of 1 Mbit/s sends in 50 ms, and few calls at 1 Gbit/s.
-	chunk = 4 << 10
+	// chunkSize is the number of bytes that are read and delayed together: few
+	// against what a link of 1 Mbit/s sends in 50 ms, and few calls at 1 Gbit/s.
+	chunkSize = 4 << 10
 
-	// ahead is how far the reading may run ahead of the wire. What is read
-	// early is delivered no earlier; it keeps a slow link busy while a timer
-	// oversleeps.
+	// ahead is how far reading may run ahead of the wire. Bytes read early are
+	// delivered no earlier, but they keep a slow link busy while a timer is late.
 	ahead = 10 * time.Millisecond
 
-	// maxBuffer bounds what is under way in one direction of one connection of
-	// a link without a bandwidth limit, in bytes: 10 Gbit/s × 50 ms.
+	// maxBuffer bounds the bytes in flight in one direction of one connection of a
+	// link without a bandwidth limit: 10 Gbit/s × 50 ms.
 	maxBuffer = 64 << 20
 )
 
-// buffer is the bound of what is under way in one direction of one connection:
-// twice what the link itself holds, so that it never limits.
+// buffer returns the bound of the bytes in flight in one direction of one
+// connection: twice the bytes that the link holds, so that it never limits.
 func (l Link) buffer() int {
 	if l.Bandwidth <= 0 {
 		return maxBuffer
 	}
 	held := float64(l.Bandwidth) / 8 * (l.delay() + ahead).Seconds()
-	return min(2*int(held)+2*chunk, maxBuffer)
+	return min(2*int(held)+2*chunkSize, maxBuffer)
 }
 
-// A wire is one direction of a link: bytes go over it one after the other,
-// whichever connection they are of.
+// A wire is one direction of a link. It sends the bytes of all connections one
+// after the other.
 type wire struct {
-	link    Link
-	carried atomic.Int64 // bytes delivered
+	link      Link
+	delivered atomic.Int64 // bytes
 
-	mu   sync.Mutex
-	free time.Time // when the last byte accepted so far has been sent
+	mu   sync.Mutex // guards free
+	free time.Time  // when all bytes accepted so far have been sent
 }
 
-// send puts n bytes on the wire and tells when they have left this end, and
-// when they reach the other.
+// send accepts n bytes, and returns when they have been sent and when they arrive.
 func (w *wire) send(n int) (sent, due time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if now := time.Now(); w.free.Before(now) {
 		w.free = now
 	}
-	w.free = w.free.Add(w.link.onWire(n))
+	w.free = w.free.Add(w.link.sendTime(n))
 	return w.free, w.free.Add(w.link.delay())
 }
 
-// A stream is an end of a connection: a *net.TCPConn, or what a test has.
+// A stream is one end of a connection, such as a *net.TCPConn.
 type stream interface {
 	io.ReadWriteCloser
 	CloseWrite() error
 }
 
-// A delayed is something under way.
-type delayed struct {
+// A chunk is a piece of data in flight, or the end of the data.
+type chunk struct {
 	data []byte
 	due  time.Time
-	end  error // if set, nothing comes after it: io.EOF, or why reading failed
+	end  error // if set, this is the last chunk: io.EOF, or why reading failed
 }
 
-// errCut: the other side of the connection is gone.
+// errCut means that the connection was cut.
 var errCut = errors.New("simnet: connection cut")
 
-// A queue holds what is under way in one direction of one connection.
+// A queue holds the chunks in flight in one direction of one connection.
 type queue struct {
-	bound int
+	bound int // bytes
 
-	mu     sync.Mutex
-	change *sync.Cond // broadcast when something below changes
-	items  []delayed
+	mu     sync.Mutex // guards the following
+	change *sync.Cond // signals a change of the following
+	chunks []chunk
 	bytes  int
 	cut    bool
 }
@@ -88,8 +86,8 @@ func newQueue(bound int) *queue {
 	return q
 }
 
-// push adds d as soon as there is room; false: the queue was cut.
-func (q *queue) push(d delayed) bool {
+// push adds a chunk as soon as there is room. It returns false if the queue was cut.
+func (q *queue) push(c chunk) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for q.bytes > q.bound && !q.cut {
@@ -98,42 +96,43 @@ func (q *queue) push(d delayed) bool {
 	if q.cut {
 		return false
 	}
-	q.items = append(q.items, d)
-	q.bytes += len(d.data)
+	q.chunks = append(q.chunks, c)
+	q.bytes += len(c.data)
 	q.change.Broadcast()
 	return true
 }
 
-// pop takes what is next; false: the queue was cut.
-func (q *queue) pop() (delayed, bool) {
+// pop waits for the next chunk and removes it. It returns false if the queue was
+// cut.
+func (q *queue) pop() (chunk, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.items) == 0 && !q.cut {
+	for len(q.chunks) == 0 && !q.cut {
 		q.change.Wait()
 	}
 	if q.cut {
-		return delayed{}, false
+		return chunk{}, false
 	}
-	d := q.items[0]
-	q.items[0] = delayed{}
-	q.items = q.items[1:]
-	q.bytes -= len(d.data)
+	c := q.chunks[0]
+	q.chunks[0] = chunk{}
+	q.chunks = q.chunks[1:]
+	q.bytes -= len(c.data)
 	q.change.Broadcast()
-	return d, true
+	return c, true
 }
 
-// stop wakes who waits, and drops what is under way.
+// stop cuts the queue: it wakes push and pop, and discards the chunks.
 func (q *queue) stop() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.cut = true
-	q.items = nil
+	q.chunks = nil
 	q.change.Broadcast()
 }
 
-// carry moves bytes from one stream to the other until the first one ends, and
-// then ends the second for writing. If something fails, or cut is closed, it
-// calls abort, which has to close both streams.
+// carry copies bytes from one stream to the other until the first one ends, and
+// then ends the second for writing. On an error, or when cut is closed, it calls
+// abort, which has to close both streams.
 func (w *wire) carry(to, from stream, cut <-chan struct{}, abort func()) {
 	q := newQueue(w.link.buffer())
 	var reading sync.WaitGroup
@@ -145,15 +144,14 @@ func (w *wire) carry(to, from stream, cut <-chan struct{}, abort func()) {
 	reading.Wait()
 }
 
-// read puts what comes from a stream into the queue, no faster than the wire
-// takes it.
+// read reads a stream into the queue, no faster than the wire sends.
 func (w *wire) read(q *queue, from stream, cut <-chan struct{}) {
 	for {
-		data := make([]byte, chunk)
+		data := make([]byte, chunkSize)
 		n, err := from.Read(data)
 		if n > 0 {
 			sent, due := w.send(n)
-			if !q.push(delayed{data: data[:n], due: due}) {
+			if !q.push(chunk{data: data[:n], due: due}) {
 				return
 			}
 			if !sleepUntil(sent.Add(-ahead), cut) {
@@ -162,33 +160,33 @@ func (w *wire) read(q *queue, from stream, cut <-chan struct{}) {
 		}
 		if err != nil {
 			_, due := w.send(0)
-			q.push(delayed{due: due, end: err})
+			q.push(chunk{due: due, end: err})
 			return
 		}
 	}
 }
 
-// deliver writes what is in the queue when it is due.
+// deliver writes each chunk of the queue when it is due.
 func (w *wire) deliver(q *queue, to stream, cut <-chan struct{}) error {
 	for {
-		d, ok := q.pop()
-		if !ok || !sleepUntil(d.due, cut) {
+		c, ok := q.pop()
+		if !ok || !sleepUntil(c.due, cut) {
 			return errCut
 		}
-		if d.end == io.EOF {
+		if c.end == io.EOF {
 			return to.CloseWrite()
 		}
-		if d.end != nil {
-			return d.end
+		if c.end != nil {
+			return c.end
 		}
-		if _, err := to.Write(d.data); err != nil {
+		if _, err := to.Write(c.data); err != nil {
 			return err
 		}
-		w.carried.Add(int64(len(d.data)))
+		w.delivered.Add(int64(len(c.data)))
 	}
 }
 
-// sleepUntil returns at that moment, or, with false, when cut is closed.
+// sleepUntil returns true at the given moment, or false as soon as cut is closed.
 func sleepUntil(moment time.Time, cut <-chan struct{}) bool {
 	wait := time.Until(moment)
 	if wait <= 0 {

@@ -12,8 +12,7 @@ import (
 	"time"
 )
 
-// A pipeEnd is one end of a net.Pipe that can be closed for writing alone, for
-// whoever reads through it.
+// A pipeEnd is one end of a net.Pipe that can be closed for writing.
 type pipeEnd struct {
 	net.Conn
 	ended chan struct{} // closed by CloseWrite
@@ -24,9 +23,8 @@ func (p pipeEnd) CloseWrite() error {
 	return p.Conn.Close()
 }
 
-// carried runs a wire in a synctest bubble: what is written to the one end
-// comes out at the other.
-func carried(w *wire, cut chan struct{}) (in net.Conn, out pipeEnd, done chan struct{}) {
+// startWire runs a wire in a synctest bubble: bytes written to in come out of out.
+func startWire(w *wire, cut chan struct{}) (in net.Conn, out pipeEnd, done chan struct{}) {
 	a, b := net.Pipe()
 	c, d := net.Pipe()
 	ended := make(chan struct{})
@@ -41,7 +39,7 @@ func carried(w *wire, cut chan struct{}) (in net.Conn, out pipeEnd, done chan st
 
 func TestDelayIsHalfTheRTT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		in, out, done := carried(&wire{link: Link{RTT: 50 * time.Millisecond}}, make(chan struct{}))
+		in, out, done := startWire(&wire{link: Link{RTT: 50 * time.Millisecond}}, make(chan struct{}))
 		start := time.Now()
 		if _, err := in.Write([]byte("x")); err != nil {
 			t.Fatal(err)
@@ -58,8 +56,8 @@ func TestDelayIsHalfTheRTT(t *testing.T) {
 	})
 }
 
-// TestThroughputIsTheBandwidth wants what the link can carry, whatever the
-// delay: the data are pipelined.
+// TestThroughputIsTheBandwidth: throughput equals the bandwidth, whatever the delay,
+// since bytes are pipelined.
 func TestThroughputIsTheBandwidth(t *testing.T) {
 	for _, link := range []Link{
 		{Bandwidth: 1_000_000},
@@ -68,7 +66,7 @@ func TestThroughputIsTheBandwidth(t *testing.T) {
 		{RTT: 50 * time.Millisecond},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			in, out, done := carried(&wire{link: link}, make(chan struct{}))
+			in, out, done := startWire(&wire{link: link}, make(chan struct{}))
 			want := make([]byte, 4<<20+1)
 			rand.NewChaCha8([32]byte{1}).Read(want)
 			start := time.Now()
@@ -81,7 +79,7 @@ func TestThroughputIsTheBandwidth(t *testing.T) {
 				t.Fatalf("%+v: got %d bytes, %v, want the %d written", link, len(got), err, len(want))
 			}
 			<-done
-			took, exact := time.Since(start), link.onWire(len(want))+link.RTT/2
+			took, exact := time.Since(start), link.sendTime(len(want))+link.RTT/2
 			if took < exact-time.Millisecond || took > exact+time.Millisecond {
 				t.Errorf("%+v: %d bytes took %v, want %v", link, len(want), took, exact)
 			}
@@ -96,7 +94,7 @@ func TestWireIsShared(t *testing.T) {
 		start := time.Now()
 		var dones []chan struct{}
 		for range 2 {
-			in, out, done := carried(w, make(chan struct{}))
+			in, out, done := startWire(w, make(chan struct{}))
 			go func() {
 				in.Write(make([]byte, 1_000_000))
 				in.Close()
@@ -110,17 +108,17 @@ func TestWireIsShared(t *testing.T) {
 		if got, want := time.Since(start), 2*time.Second; got < want-time.Millisecond || got > want+time.Millisecond {
 			t.Errorf("2 MB at 8 Mbit/s: got %v, want %v", got, want)
 		}
-		if got, want := w.carried.Load(), int64(2_000_000); got != want {
+		if got, want := w.delivered.Load(), int64(2_000_000); got != want {
 			t.Errorf("bytes: got %d, want %d", got, want)
 		}
 	})
 }
 
-// TestQueueIsBounded has a reader that reads nothing: the writer is held up.
+// TestQueueIsBounded has a reader that reads nothing: the writer blocks.
 func TestQueueIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		link := Link{Bandwidth: 10_000_000, RTT: 20 * time.Millisecond}
-		in, out, done := carried(&wire{link: link}, make(chan struct{}))
+		in, out, done := startWire(&wire{link: link}, make(chan struct{}))
 		written := 0
 		stopped := make(chan error)
 		go func() {
@@ -136,22 +134,22 @@ func TestQueueIsBounded(t *testing.T) {
 		time.Sleep(time.Hour)
 		in.SetDeadline(time.Now())
 		if err := <-stopped; !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("the writer: got %v, want it held up until its deadline", err)
+			t.Errorf("the writer: got %v, want it to block until its deadline", err)
 		}
 		// Some chunks are being read, pushed and written.
-		if least, most := link.buffer(), link.buffer()+4*chunk; written < least || written > most {
-			t.Errorf("got %d bytes under way, want from %d to %d", written, least, most)
+		if low, high := link.buffer(), link.buffer()+4*chunkSize; written < low || written > high {
+			t.Errorf("got %d bytes in flight, want %d to %d", written, low, high)
 		}
-		out.Close() // the reader's end, so that the write fails
+		out.Close() // so that the write fails
 		<-done
 	})
 }
 
-// TestCutWhileUnderWay loses what has not arrived.
-func TestCutWhileUnderWay(t *testing.T) {
+// TestCutInFlight: a cut loses the bytes in flight.
+func TestCutInFlight(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cut := make(chan struct{})
-		in, out, done := carried(&wire{link: Link{RTT: time.Minute}}, cut)
+		in, out, done := startWire(&wire{link: Link{RTT: time.Minute}}, cut)
 		if _, err := in.Write([]byte("lost")); err != nil {
 			t.Fatal(err)
 		}

@@ -7,14 +7,14 @@ import (
 	"time"
 )
 
-// kernelBuffer is the receive buffer asked of the kernel for a Proxy's sockets,
-// in bytes. Left to itself the kernel takes megabytes, which a sender would see
-// as a router with a queue of that length.
+// kernelBuffer is the receive buffer of a Proxy's sockets, in bytes. By default the
+// kernel uses megabytes, which a sender would see as a router with a queue of that
+// length.
 const kernelBuffer = 128 << 10
 
-// A Proxy passes TCP connections on to a target, slowly; NewProxy makes one.
-// What is delayed and limited is what travels in each direction; the first byte
-// of a connection waits for one more round trip, the one that a handshake takes.
+// A Proxy forwards TCP connections to a target over a slow link; NewProxy makes one.
+// It delays and limits both directions. The first byte of a connection waits for one
+// more round trip, that of the handshake.
 type Proxy struct {
 	target   string
 	link     Link
@@ -22,23 +22,22 @@ type Proxy struct {
 	up, down wire // towards the target, and back
 	running  sync.WaitGroup
 
-	mu          sync.Mutex // guards what follows
+	mu          sync.Mutex // guards the following
 	closed      bool
 	connections map[*connection]struct{}
 }
 
-// A connection is one that a Proxy passes on.
+// A connection is a connection that a Proxy forwards.
 type connection struct {
-	cut chan struct{} // closed when the connection is to be reset
+	cut chan struct{} // closed to reset the connection
 
-	mu   sync.Mutex // guards what follows
+	mu   sync.Mutex // guards the following
 	dead bool
 	ends []*net.TCPConn
 }
 
-// NewProxy listens on a free port of 127.0.0.1 and passes what connects there
-// on to target (host:port) over link. The bandwidth is shared by all
-// connections, as that of a line is.
+// NewProxy listens on a free port of 127.0.0.1 and forwards connections to target
+// (host:port) over link. All connections share the bandwidth, as on a line.
 func NewProxy(target string, link Link) (*Proxy, error) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -56,16 +55,16 @@ func NewProxy(target string, link Link) (*Proxy, error) {
 	return p, nil
 }
 
-// Addr is where the proxy listens, as host:port.
+// Addr returns the proxy's address, as host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Bytes counts what was delivered to the target, and back from it.
+// Bytes returns the numbers of bytes delivered to the target and from it.
 func (p *Proxy) Bytes() (up, down int64) {
-	return p.up.carried.Load(), p.down.carried.Load()
+	return p.up.delivered.Load(), p.down.delivered.Load()
 }
 
-// Cut resets every connection, at both ends; what was under way is lost. New
-// ones are accepted as before.
+// Cut resets every connection at both ends, and loses the bytes in flight. New
+// connections are accepted as before.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,7 +101,7 @@ func (p *Proxy) accept() {
 		p.connections[c] = struct{}{}
 		p.mu.Unlock()
 		p.running.Go(func() {
-			p.pass(c, client.(*net.TCPConn))
+			p.forward(c, client.(*net.TCPConn))
 			p.mu.Lock()
 			delete(p.connections, c)
 			p.mu.Unlock()
@@ -110,8 +109,8 @@ func (p *Proxy) accept() {
 	}
 }
 
-// pass serves one connection.
-func (p *Proxy) pass(c *connection, client *net.TCPConn) {
+// forward serves one connection.
+func (p *Proxy) forward(c *connection, client *net.TCPConn) {
 	if !sleepUntil(time.Now().Add(p.link.RTT), c.cut) { // the handshake
 		return
 	}
@@ -130,9 +129,9 @@ func (p *Proxy) pass(c *connection, client *net.TCPConn) {
 	c.close()
 }
 
-// add takes charge of a socket; false: the connection was reset before.
+// add adds a socket. It returns false if the connection was reset before.
 func (c *connection) add(end *net.TCPConn) bool {
-	// Without them the proxy is less exact, and works.
+	// If these fail, the proxy is less exact.
 	_ = end.SetReadBuffer(kernelBuffer)
 	_ = end.SetNoDelay(true)
 	c.mu.Lock()
@@ -145,7 +144,7 @@ func (c *connection) add(end *net.TCPConn) bool {
 	return true
 }
 
-// reset ends the connection as a cut line does, at both ends.
+// reset resets the connection at both ends, as a cut line does.
 func (c *connection) reset() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -174,6 +173,6 @@ func (c *connection) close() {
 
 // reset closes a socket so that the peer reads "connection reset".
 func reset(end *net.TCPConn) {
-	_ = end.SetLinger(0) // fails if the peer was faster
+	_ = end.SetLinger(0) // fails if the peer has closed it
 	end.Close()
 }

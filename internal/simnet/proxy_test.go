@@ -10,8 +10,9 @@ import (
 	"time"
 )
 
-// server accepts connections, hands each to serve, and closes with the test.
-func server(t *testing.T, serve func(*net.TCPConn)) string {
+// startServer starts a server that calls serve for each connection, and closes with
+// the test. It returns its address.
+func startServer(t *testing.T, serve func(*net.TCPConn)) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -32,9 +33,10 @@ func server(t *testing.T, serve func(*net.TCPConn)) string {
 	return listener.Addr().String()
 }
 
-func proxied(t *testing.T, link Link, serve func(*net.TCPConn)) (*Proxy, *net.TCPConn) {
+// dialProxy starts a server and a proxy before it, and dials the proxy.
+func dialProxy(t *testing.T, link Link, serve func(*net.TCPConn)) (*Proxy, *net.TCPConn) {
 	t.Helper()
-	p, err := NewProxy(server(t, serve), link)
+	p, err := NewProxy(startServer(t, serve), link)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,11 +54,11 @@ func echo(c *net.TCPConn) {
 	io.Copy(c, c)
 }
 
-// TestProxyIsAsSlowAsAsked holds real sockets to the lower bounds; that the link
-// is no slower than asked is exact in TestThroughputIsTheBandwidth.
-func TestProxyIsAsSlowAsAsked(t *testing.T) {
+// TestProxyIsSlow checks the lower bounds of time with real sockets;
+// TestThroughputIsTheBandwidth checks the upper bounds exactly.
+func TestProxyIsSlow(t *testing.T) {
 	link := Link{RTT: 20 * time.Millisecond, Bandwidth: 80_000_000}
-	p, c := proxied(t, link, echo)
+	p, c := dialProxy(t, link, echo)
 	one := make([]byte, 1)
 	for i := range 3 {
 		start := time.Now()
@@ -67,7 +69,7 @@ func TestProxyIsAsSlowAsAsked(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := time.Since(start); got < link.RTT {
-			t.Errorf("round trip %d: got %v, want %v or more", i, got, link.RTT)
+			t.Errorf("round trip %d: got %v, want at least %v", i, got, link.RTT)
 		} else {
 			t.Logf("round trip %d: %v", i, got)
 		}
@@ -83,19 +85,19 @@ func TestProxyIsAsSlowAsAsked(t *testing.T) {
 	if err != nil || !bytes.Equal(got, sent) {
 		t.Fatalf("got %d bytes, %v, want the %d sent", len(got), err, len(sent))
 	}
-	took, least := time.Since(start), link.onWire(len(sent))
+	took, least := time.Since(start), link.sendTime(len(sent))
 	if took < least {
-		t.Errorf("%d bytes took %v, want %v or more", len(sent), took, least)
+		t.Errorf("%d bytes took %v, want at least %v", len(sent), took, least)
 	}
-	t.Logf("%d bytes there and back: %v, exactly %v", len(sent), took, least+link.RTT)
+	t.Logf("%d bytes there and back: %v; the link needs %v", len(sent), took, least+link.RTT)
 	if up, down := p.Bytes(); up != int64(len(sent)+3) || down != up {
 		t.Errorf("counted %d up, %d down, want %d", up, down, len(sent)+3)
 	}
 }
 
-// TestProxyHalfClose ends one direction and gets the answer by the other.
+// TestProxyHalfClose closes one direction and reads the answer from the other.
 func TestProxyHalfClose(t *testing.T) {
-	_, c := proxied(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
+	_, c := dialProxy(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
 		defer c.Close()
 		asked, _ := io.ReadAll(c)
 		c.Write(append([]byte("all of "), asked...))
@@ -112,15 +114,15 @@ func TestProxyHalfClose(t *testing.T) {
 	}
 }
 
-// TestProxyCut resets both ends, and lets new connections through.
+// TestProxyCut: Cut resets both ends, and new connections work.
 func TestProxyCut(t *testing.T) {
 	ended := make(chan error, 2)
-	p, c := proxied(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
+	p, c := dialProxy(t, Link{RTT: 2 * time.Millisecond}, func(c *net.TCPConn) {
 		defer c.Close()
 		_, err := io.Copy(c, c)
 		ended <- err
 	})
-	say := func(c *net.TCPConn) {
+	sendAndReceive := func(c *net.TCPConn) {
 		t.Helper()
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
@@ -129,7 +131,7 @@ func TestProxyCut(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	say(c)
+	sendAndReceive(c)
 	p.Cut()
 	if _, err := c.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
 		t.Errorf("read after the cut: got %v, want %v", err, syscall.ECONNRESET)
@@ -142,12 +144,12 @@ func TestProxyCut(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer again.Close()
-	say(again.(*net.TCPConn))
+	sendAndReceive(again.(*net.TCPConn))
 }
 
-// TestProxyPassesResetsOn has the server reset.
-func TestProxyPassesResetsOn(t *testing.T) {
-	_, c := proxied(t, Link{}, func(c *net.TCPConn) {
+// TestProxyForwardsResets has the server reset its connection.
+func TestProxyForwardsResets(t *testing.T) {
+	_, c := dialProxy(t, Link{}, func(c *net.TCPConn) {
 		io.ReadFull(c, make([]byte, 1))
 		reset(c)
 	})
@@ -160,7 +162,7 @@ func TestProxyPassesResetsOn(t *testing.T) {
 }
 
 func TestProxyClose(t *testing.T) {
-	p, c := proxied(t, Link{RTT: time.Hour}, echo)
+	p, c := dialProxy(t, Link{RTT: time.Hour}, echo)
 	if err := p.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -170,17 +172,18 @@ func TestProxyClose(t *testing.T) {
 	if _, err := net.Dial("tcp", p.Addr()); err == nil {
 		t.Error("the proxy still listens")
 	}
-	p.Close() // again, and no more happens
+	p.Close() // does nothing
 }
 
-// TestProxyWithoutTarget resets who connects.
+// TestProxyWithoutTarget: the proxy resets connections if the target can't be
+// reached.
 func TestProxyWithoutTarget(t *testing.T) {
-	p, err := NewProxy("127.0.0.1:1", Link{}) // a port that nobody listens on
+	p, err := NewProxy("127.0.0.1:1", Link{}) // a port without a listener
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.Close()
-	// The reset may be faster than the dialling.
+	// The reset may arrive before Dial returns.
 	c, err := net.Dial("tcp", p.Addr())
 	if err == nil {
 		defer c.Close()

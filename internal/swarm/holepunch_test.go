@@ -21,7 +21,7 @@ import (
 // other at the same time, so that both firewalls take the other's packets for
 // answers.
 func TestHolePunching(t *testing.T) {
-	walls := simnet.NewWalls()
+	walls := simnet.NewFirewalls()
 	t.Cleanup(func() {
 		if err := walls.Close(); err != nil {
 			t.Error(err)
@@ -29,7 +29,7 @@ func TestHolePunching(t *testing.T) {
 	})
 	var relays []host.Host
 	for range 4 { // AutoRelay waits for four before it chooses
-		listen, quic := walls.Place(true)
+		listen, quic := walls.AddHost(true)
 		h, err := libp2p.New(quic, libp2p.ListenAddrStrings(listen), libp2p.Transport(libp2pquic.NewTransport),
 			libp2p.DisableMetrics(), libp2p.DisableRelay())
 		if err != nil {
@@ -42,7 +42,7 @@ func TestHolePunching(t *testing.T) {
 		relays = append(relays, h)
 	}
 	walled := func(known ...host.Host) *Swarm { // closed before the relays, as in TestRelay
-		listen, quic := walls.Place(false)
+		listen, quic := walls.AddHost(false)
 		s := world(t, Config{Listen: []string{listen}, simulated: quic})
 		hide(t, s)
 		for _, h := range known {

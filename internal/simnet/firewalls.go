@@ -12,22 +12,21 @@ import (
 	"github.com/marcopolo/simnet"
 )
 
-// Walls are a simulated network of hosts that speak QUIC, each behind a firewall
-// that lets in what comes from where the host has sent something before, and
-// nothing else; or on the open internet. Its packets take no time. NewWalls
-// makes it.
-type Walls struct {
+// Firewalls are a simulated network of QUIC hosts, some of them behind a firewall
+// that admits packets only from addresses to which the host has sent one. Packets
+// take no time. NewFirewalls makes the network.
+type Firewalls struct {
 	router  simnet.SimpleFirewallRouter
 	dropped atomic.Int64
 
-	mu       sync.Mutex // guards what follows
+	mu       sync.Mutex // guards the following
 	hosts    int
 	managers []*quicreuse.ConnManager
 }
 
-// NewWalls makes a network without hosts.
-func NewWalls() *Walls {
-	w := &Walls{}
+// NewFirewalls makes a network without hosts.
+func NewFirewalls() *Firewalls {
+	w := &Firewalls{}
 	w.router.OnDrop = func(_ *simnet.Packet, why simnet.DropReason) {
 		if why == simnet.DropReasonFirewalled {
 			w.dropped.Add(1)
@@ -36,20 +35,19 @@ func NewWalls() *Walls {
 	return w
 }
 
-// Dropped is how many packets the firewalls have kept out.
-func (w *Walls) Dropped() int64 { return w.dropped.Load() }
+// Dropped returns the number of packets that the firewalls have dropped.
+func (w *Firewalls) Dropped() int64 { return w.dropped.Load() }
 
-// Place returns an address for a new host to listen at, which is one of the
-// internet, and the option with which its QUIC is that of this network. A host
-// that is open has no firewall.
-func (w *Walls) Place(open bool) (listen string, quic libp2p.Option) {
+// AddHost adds a host. It returns a public address for the host to listen on, and
+// the option that makes its QUIC use this network. An open host has no firewall.
+func (w *Firewalls) AddHost(open bool) (listen string, quic libp2p.Option) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	ip := simnet.IntToPublicIPv4(w.hosts)
 	w.hosts++
 	source := &sourceIP{ip}
 	return fmt.Sprintf("/ip4/%s/udp/%d/quic-v1", ip, port), libp2p.QUICReuse(
-		kept(quicreuse.NewConnManager, func(m *quicreuse.ConnManager) {
+		capture(quicreuse.NewConnManager, func(m *quicreuse.ConnManager) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			w.managers = append(w.managers, m)
@@ -66,8 +64,8 @@ func (w *Walls) Place(open bool) (listen string, quic libp2p.Option) {
 		}))
 }
 
-// Close frees what the hosts' QUIC has left. Close the hosts first.
-func (w *Walls) Close() error {
+// Close closes the hosts' QUIC managers. Close the hosts first.
+func (w *Firewalls) Close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var errs []error
@@ -78,22 +76,22 @@ func (w *Walls) Close() error {
 	return errors.Join(errs...)
 }
 
-// A sourceIP is a host's only address.
+// A sourceIP selects a host's only address.
 type sourceIP struct{ ip net.IP }
 
 var _ quicreuse.SourceIPSelector = (*sourceIP)(nil)
 
 func (s *sourceIP) PreferredSourceIPForDestination(*net.UDPAddr) (net.IP, error) { return s.ip, nil }
 
-// kept tells of what a constructor makes: libp2p closes a ConnManager only if it
-// has made it itself.
-func kept[K, T any](
-	make func(K, T, ...quicreuse.Option) (*quicreuse.ConnManager, error), tell func(*quicreuse.ConnManager),
+// capture wraps a constructor, and calls keep with each ConnManager that it makes:
+// libp2p closes only those that it has made itself.
+func capture[K, T any](
+	make func(K, T, ...quicreuse.Option) (*quicreuse.ConnManager, error), keep func(*quicreuse.ConnManager),
 ) func(K, T, ...quicreuse.Option) (*quicreuse.ConnManager, error) {
 	return func(k K, t T, options ...quicreuse.Option) (*quicreuse.ConnManager, error) {
 		m, err := make(k, t, options...)
 		if err == nil {
-			tell(m)
+			keep(m)
 		}
 		return m, err
 	}
