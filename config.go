@@ -105,7 +105,7 @@ func (c Config) storeOptions() store.Options {
 		o.Backings = map[string]store.Backing{}
 	}
 	o.Backings[fileBackingName] = fileBacking{}
-	o.RecordedSpaces = append(slices.Clip(o.RecordedSpaces), keptNameSpace)
+	o.RecordedSpaces = append(slices.Clip(o.RecordedSpaces), names.KeptSpace)
 	return o
 }
 

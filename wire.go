@@ -159,7 +159,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *network, err error) {
 	}
 	net.swarm, err = swarm.New(ctx, swarm.Config{
 		Identity: key, Listen: listen, PSK: c.PSK, Connections: c.maxConnections(), Local: c.Local, MDNS: c.MDNS,
-		UserAgent: c.UserAgent, Addresses: addressBook{n.store}, Logger: c.Logger,
+		UserAgent: c.UserAgent, State: rowStore{n.store}, Logger: c.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -183,7 +183,7 @@ func (n *Node) startNetwork(ctx context.Context) (_ *network, err error) {
 	}
 	router := routing.Config{
 		Host: host, Mode: mode, Bootstrap: bootstrap, Connecting: net.bootstrap, Local: c.Local, Delegated: delegated,
-		Datastore: routingRows{n.store}, Logger: c.Logger,
+		State: rowStore{n.store}, Logger: c.Logger,
 	}
 	for _, f := range c.Finders {
 		router.Finders = append(router.Finders, finder{f})
@@ -267,7 +267,7 @@ func (n *Node) openNaming(ctx context.Context) (*names.Names, error) {
 		return nil, err
 	}
 	named, err := names.New(ctx, names.Config{
-		State: nameState{n.store}, DNSLink: dns, Logger: n.config.Logger,
+		State: rowStore{n.store}, DNSLink: dns, Logger: n.config.Logger,
 		Key: func(name names.Name) (crypto.PrivKey, error) {
 			keys, err := n.keyring()
 			if err != nil {

@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/cairn-ipfs/cairn/internal/rows"
 )
 
 const (
@@ -29,9 +31,9 @@ const (
 	writers = 64
 )
 
-// A cache stores names: in memory, and in a State.
+// A cache stores names: in memory, and in a rows.Store.
 type cache struct {
-	state State // nil: memory only
+	state rows.Store // nil: memory only
 	log   *slog.Logger
 	bound int // maxRemembered, except in tests
 
@@ -57,7 +59,7 @@ type cachedName struct {
 	changed  chan struct{} // closed when a better record is stored
 }
 
-func newCache(ctx context.Context, state State, log *slog.Logger) (*cache, error) {
+func newCache(ctx context.Context, state rows.Store, log *slog.Logger) (*cache, error) {
 	c := &cache{state: state, log: log, bound: maxRemembered, seed: maphash.MakeSeed(), names: make(map[Name]*cachedName)}
 	if state == nil {
 		return c, nil
@@ -163,9 +165,9 @@ func (c *cache) update(ctx context.Context, name Name, durable bool, f func(row,
 	}
 	if durable && c.state != nil {
 		key := []byte(name.RoutingKey())
-		changes := []Change{{AreaNames, key, r.marshal()}}
+		changes := []rows.Change{{Space: nameSpace, Key: key, Value: r.marshal()}}
 		if lasting := r.keptValue(); !bytes.Equal(lasting, old.keptValue()) {
-			changes = append(changes, Change{AreaKept, key, lasting})
+			changes = append(changes, rows.Change{Space: KeptSpace, Key: key, Value: lasting})
 		}
 		if err := c.state.Set(ctx, changes...); err != nil {
 			return fmt.Errorf("names: store %s: %w", name, err)
@@ -254,9 +256,9 @@ func (c *cache) forget(ctx context.Context, name Name, unkept bool) error {
 	}
 	if c.state != nil {
 		key := []byte(name.RoutingKey())
-		changes := []Change{{AreaNames, key, nil}}
+		changes := []rows.Change{{Space: nameSpace, Key: key}}
 		if old.kept() {
-			changes = append(changes, Change{AreaKept, key, nil})
+			changes = append(changes, rows.Change{Space: KeptSpace, Key: key})
 		}
 		if err := c.state.Set(ctx, changes...); err != nil {
 			return fmt.Errorf("names: forget %s: %w", name, err)

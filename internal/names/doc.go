@@ -5,7 +5,7 @@
 // folder. A [Record] is what an owner signed: immutable, authentic, and kept as
 // the bytes that came, so that it is passed on unchanged. [Names] publishes and
 // resolves through what its [Config] provides: value stores (the DHT, delegated
-// routers), pubsub topics, a host for the fetch protocol, and a durable [State].
+// routers), pubsub topics, a host for the fetch protocol, and a durable [rows.Store].
 // A [DNSLink] resolves domains.
 //
 // The rules about sequences:

@@ -8,20 +8,24 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/cairn-ipfs/cairn/internal/rows"
 )
 
-// A memoryState is a State that outlives a Names.
+// A memoryState is a rows.Store that outlives a Names. Get is not called.
 type memoryState struct {
+	rows.Store
+
 	mu         sync.Mutex        // guards the following fields
-	m          map[string]string // AreaNames
-	kept       map[string]string // AreaKept
+	m          map[string]string // nameSpace
+	kept       map[string]string // KeptSpace
 	fail       error
-	keptWrites int // number of changes to AreaKept
+	keptWrites int // number of changes to KeptSpace
 }
 
-var _ State = (*memoryState)(nil)
+var _ rows.Store = (*memoryState)(nil)
 
-func (s *memoryState) Set(_ context.Context, changes ...Change) error {
+func (s *memoryState) Set(_ context.Context, changes ...rows.Change) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -35,7 +39,7 @@ func (s *memoryState) Set(_ context.Context, changes ...Change) error {
 	}
 	for _, c := range changes {
 		area := s.m
-		if c.Area == AreaKept {
+		if c.Space == KeptSpace {
 			area = s.kept
 			s.keptWrites++
 		}
@@ -46,30 +50,30 @@ func (s *memoryState) Set(_ context.Context, changes ...Change) error {
 	return nil
 }
 
-func (s *memoryState) All(_ context.Context, area Area) iter.Seq2[Item, error] {
+func (s *memoryState) All(_ context.Context, space string, _ []byte) iter.Seq2[rows.Row, error] {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	all := maps.Clone(s.m)
-	if area == AreaKept {
+	if space == KeptSpace {
 		all = maps.Clone(s.kept)
 	}
-	return func(yield func(Item, error) bool) {
+	return func(yield func(rows.Row, error) bool) {
 		for k, v := range all {
-			if !yield(Item{[]byte(k), []byte(v)}, nil) {
+			if !yield(rows.Row{Key: []byte(k), Value: []byte(v)}, nil) {
 				return
 			}
 		}
 	}
 }
 
-// loseNames clears AreaNames, as a rebuild from the packs does.
+// loseNames clears nameSpace, as a rebuild from the packs does.
 func (s *memoryState) loseNames() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.m)
 }
 
-// countKeptWrites returns the number of changes to AreaKept.
+// countKeptWrites returns the number of changes to KeptSpace.
 func (s *memoryState) countKeptWrites() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -14,6 +14,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/host"
 	"github.com/libp2p/go-libp2p/core/peer"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
 )
 
@@ -92,7 +93,7 @@ type Config struct {
 
 	// State keeps sequences and records. nil: they are lost on Close, after
 	// which a name could be rolled back.
-	State State
+	State rows.Store
 
 	// Key returns the private key of a name, to renew records before they
 	// expire; Keys.PrivateKey fits. nil: records are not renewed.

@@ -549,8 +549,8 @@ func TestCacheBound(t *testing.T) {
 	}
 }
 
-// TestKeptState clears AreaNames: own and followed names still can't be rolled
-// back, and own records are here. AreaKept is written when a kept value changes,
+// TestKeptState clears nameSpace: own and followed names still can't be rolled
+// back, and own records are here. KeptSpace is written when a kept value changes,
 // and not when a record is sent again.
 func TestKeptState(t *testing.T) {
 	state, store := &memoryState{}, &memoryStore{}
@@ -623,14 +623,14 @@ func TestKeptState(t *testing.T) {
 	if got := len(state.kept); got != 1 {
 		t.Errorf("after Forget: got %d names kept, want 1", got)
 	}
-	// A state without AreaKept is completed.
+	// A state without KeptSpace is completed.
 	if _, err := n.Put(t.Context(), other, theirs.Bytes()); err != nil {
 		t.Errorf("the latest record of a followed name: %v", err)
 	}
 	clear(state.kept)
 	newNames(t, c)
 	if got := len(state.kept); got != 1 {
-		t.Errorf("a state without AreaKept: got %d names kept, want 1", got)
+		t.Errorf("a state without KeptSpace: got %d names kept, want 1", got)
 	}
 }
 
@@ -649,7 +649,7 @@ func TestStateRefuses(t *testing.T) {
 			t.Errorf("invalid %s: got no error", what)
 		}
 		if _, err := New(t.Context(), Config{State: &memoryState{kept: m}}); err == nil {
-			t.Errorf("invalid %s in AreaKept: got no error", what)
+			t.Errorf("invalid %s in KeptSpace: got no error", what)
 		}
 	}
 	// An invalid record is dropped, but not its sequence.

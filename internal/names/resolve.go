@@ -46,7 +46,7 @@ type Step struct {
 // The values of Step.From besides Value.Source, "peer ID" and "pubsub ID".
 const (
 	FromHere   = "here"       // published here
-	FromState  = "remembered" // loaded from the State
+	FromState  = "remembered" // loaded from the state
 	FromUser   = "put"        // stored by Names.Put
 	FromDNS    = "dns"        // a DNSLink
 	FromStatic = "static"     // a DNSLink of DNSConfig.Static

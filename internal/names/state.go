@@ -6,43 +6,22 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"iter"
 	"time"
+
+	"github.com/cairn-ipfs/cairn/internal/rows"
 )
 
-// A State is two small durable areas of keys and values: keys of 64 bytes at
-// most, values of MaxRecord and a little more. A returned Set survives a crash.
-type State interface {
-	// Set applies all changes, or none.
-	Set(ctx context.Context, changes ...Change) error
-	// All yields all keys of an area with their values.
-	All(ctx context.Context, area Area) iter.Seq2[Item, error]
-}
-
-// An Area is a part of a State.
-type Area int
-
+// The spaces of the state, keyed by Name.RoutingKey. Values have a little more than
+// MaxRecord.
 const (
-	// AreaNames has the rows of all names. It is written when a record arrives,
+	// nameSpace has the rows of all names. It is written when a record arrives,
 	// and when one was sent.
-	AreaNames Area = iota
-	// AreaKept has what the network could not restore: the highest sequences of
+	nameSpace = "names"
+	// KeptSpace has what the network could not restore: the highest sequences of
 	// own and followed names, and own records. It is written when one of these
-	// changes, and used when AreaNames is lost.
-	AreaKept
+	// changes, and used when the other space is lost.
+	KeptSpace = "names/kept"
 )
-
-// A Change sets a key of a State, or deletes it if Value is nil. Deleting a
-// missing key is not an error.
-type Change struct {
-	Area       Area
-	Key, Value []byte
-}
-
-// An Item is a key of a State and its value.
-type Item struct {
-	Key, Value []byte
-}
 
 // A row is what is stored about a name.
 type row struct {
@@ -66,7 +45,7 @@ type row struct {
 // kept reports whether the row is never evicted.
 func (r row) kept() bool { return r.own || r.followed }
 
-// keptValue returns the row's value in AreaKept; nil: it has none.
+// keptValue returns the row's value in KeptSpace; nil: it has none.
 func (r row) keptValue() []byte {
 	if !r.kept() {
 		return nil
@@ -134,29 +113,29 @@ func unmarshalRow(b []byte) (row, error) {
 	return r, nil
 }
 
-// loadRows reads all rows, taking from AreaKept those that are lost or older in
-// AreaNames. An invalid row is an error: without it the name could be rolled
+// loadRows reads all rows, taking from KeptSpace those that are lost or older in
+// nameSpace. An invalid row is an error: without it the name could be rolled
 // back.
-func loadRows(ctx context.Context, state State) (map[Name]row, error) {
-	rows, err := loadArea(ctx, state, AreaNames)
+func loadRows(ctx context.Context, state rows.Store) (map[Name]row, error) {
+	all, err := loadSpace(ctx, state, nameSpace)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := loadArea(ctx, state, AreaKept)
+	kept, err := loadSpace(ctx, state, KeptSpace)
 	if err != nil {
 		return nil, err
 	}
 	for name, r := range kept {
-		if had, ok := rows[name]; !ok || had.highest < r.highest {
-			rows[name] = r
+		if had, ok := all[name]; !ok || had.highest < r.highest {
+			all[name] = r
 		}
 	}
-	// A state written before AreaKept existed has none.
-	var missing []Change
-	for name, r := range rows {
+	// A state written before KeptSpace existed has none.
+	var missing []rows.Change
+	for name, r := range all {
 		was := kept[name]
 		if now := r.keptValue(); !bytes.Equal(now, was.keptValue()) {
-			missing = append(missing, Change{AreaKept, []byte(name.RoutingKey()), now})
+			missing = append(missing, rows.Change{Space: KeptSpace, Key: []byte(name.RoutingKey()), Value: now})
 		}
 	}
 	if len(missing) > 0 {
@@ -164,12 +143,12 @@ func loadRows(ctx context.Context, state State) (map[Name]row, error) {
 			return nil, fmt.Errorf("names: complete the state: %w", err)
 		}
 	}
-	return rows, nil
+	return all, nil
 }
 
-func loadArea(ctx context.Context, state State, area Area) (map[Name]row, error) {
-	rows := make(map[Name]row)
-	for item, err := range state.All(ctx, area) {
+func loadSpace(ctx context.Context, state rows.Store, space string) (map[Name]row, error) {
+	all := make(map[Name]row)
+	for item, err := range state.All(ctx, space, nil) {
 		if err != nil {
 			return nil, fmt.Errorf("names: load state: %w", err)
 		}
@@ -182,7 +161,7 @@ func loadArea(ctx context.Context, state State, area Area) (map[Name]row, error)
 			return nil, fmt.Errorf("names: load state of %s: %w", name, err)
 		}
 		r.from = FromState
-		rows[name] = r
+		all[name] = r
 	}
-	return rows, nil
+	return all, nil
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
@@ -46,7 +47,7 @@ type cachedProvider struct {
 
 // A cache remembers the providers of the CIDs used last.
 type cache struct {
-	store Datastore
+	store rows.Store
 	log   *slog.Logger
 	limit int // rows
 
@@ -57,7 +58,7 @@ type cache struct {
 
 type cacheRow struct{ providers []cachedProvider }
 
-func newCache(store Datastore, limit int, log *slog.Logger) *cache {
+func newCache(store rows.Store, limit int, log *slog.Logger) *cache {
 	c := &cache{store: store, log: log, limit: limit, dirty: make(map[string]bool)}
 	if limit > 0 {
 		// The only error is a limit of 0 or less.
@@ -71,7 +72,7 @@ func (c *cache) load(ctx context.Context, now time.Time) error {
 	if c.rows == nil {
 		return nil
 	}
-	for item, err := range c.store.All(ctx, []byte(cacheKeys)) {
+	for item, err := range c.store.All(ctx, space, []byte(cacheKeys)) {
 		if err != nil {
 			return fmt.Errorf("routing: read the provider cache: %w", err)
 		}
@@ -228,9 +229,9 @@ func (c *cache) remove(id cid.Cid, p peer.ID) {
 // save writes the rows that changed.
 func (c *cache) save(ctx context.Context) error {
 	c.mu.Lock()
-	changes := make([]Change, 0, len(c.dirty))
+	changes := make([]rows.Change, 0, len(c.dirty))
 	for key := range c.dirty {
-		change := Change{Key: []byte(cacheKeys + key)}
+		change := rows.Change{Space: space, Key: []byte(cacheKeys + key)}
 		if row, ok := c.rows.Peek(key); ok {
 			change.Value = encodeRow(row.providers)
 		}
@@ -242,7 +243,7 @@ func (c *cache) save(ctx context.Context) error {
 	if len(changes) == 0 {
 		return nil
 	}
-	err := c.store.Set(ctx, changes)
+	err := c.store.Set(ctx, changes...)
 	if err != nil {
 		c.mu.Lock()
 		for key := range dirty {

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/ipfs/go-cid"
 	ds "github.com/ipfs/go-datastore"
 	"github.com/ipfs/go-datastore/query"
@@ -32,7 +33,7 @@ func someProvider(t testing.TB, source string) Provider {
 func TestCacheLongHashes(t *testing.T) {
 	now := time.Unix(1e9, 0)
 	for _, test := range []struct{ length, want int }{{128, 1}, {5 << 10, 0}} {
-		c := newCache(newMemoryDatastore(), 3, slog.New(slog.DiscardHandler))
+		c := newCache(new(rows.Memory), 3, slog.New(slog.DiscardHandler))
 		digest := make([]byte, test.length)
 		h, err := multihash.Encode(digest, multihash.IDENTITY)
 		if err != nil {
@@ -48,7 +49,7 @@ func TestCacheLongHashes(t *testing.T) {
 
 func TestCache(t *testing.T) {
 	now := time.Unix(1e9, 0)
-	store := newMemoryDatastore()
+	store := new(rows.Memory)
 	c := newCache(store, 3, slog.New(slog.DiscardHandler))
 	id := newCID(t)
 	first, tried := someProvider(t, "dht"), someProvider(t, "dht")
@@ -112,7 +113,7 @@ func TestCache(t *testing.T) {
 	if err := c.save(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if rows, err := collect(store.All(context.Background(), []byte(cacheKeys))); err != nil || len(rows) != 3 {
+	if rows, err := collect(store.All(context.Background(), space, []byte(cacheKeys))); err != nil || len(rows) != 3 {
 		t.Errorf("got %d rows saved, %v, want 3", len(rows), err)
 	}
 	c.remove(id, tried.ID)
@@ -126,16 +127,16 @@ func TestCache(t *testing.T) {
 // TestCacheAcrossRestarts: a second router gets the providers that the first one
 // saved.
 func TestCacheAcrossRestarts(t *testing.T) {
-	store := newMemoryDatastore()
+	store := new(rows.Memory)
 	host := newSwarm(t).Host()
 	c, p := newCID(t), someProvider(t, "dht")
-	store.Set(context.Background(), []Change{{[]byte(cacheKeys + "broken"), []byte("not a row")}})
-	r := newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store})
+	store.Set(context.Background(), rows.Change{Space: space, Key: []byte(cacheKeys + "broken"), Value: []byte("not a row")})
+	r := newRouter(t, Config{Host: host, Mode: ModeNone, State: store})
 	r.ReportSuccess(c, p)
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	r = newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store})
+	r = newRouter(t, Config{Host: host, Mode: ModeNone, State: store})
 	got, err := first(r.FindProviders(soon(t), c))
 	if err != nil || got.ID != p.ID || got.Source != "cache" || !got.Addrs[0].Equal(p.Addrs[0]) {
 		t.Errorf("got %v, %v, want %v from the cache", got, err, p)
@@ -144,29 +145,29 @@ func TestCacheAcrossRestarts(t *testing.T) {
 	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
 		t.Errorf("got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
-	r = newRouter(t, Config{Host: host, Mode: ModeNone, Datastore: store, Limits: Limits{Cache: -1}})
+	r = newRouter(t, Config{Host: host, Mode: ModeNone, State: store, Limits: Limits{Cache: -1}})
 	r.ReportSuccess(c, p)
 	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
 		t.Errorf("no cache: got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
 }
 
-// A brokenDatastore fails.
-type brokenDatastore struct{ Datastore }
+// brokenRows fail.
+type brokenRows struct{ rows.Store }
 
 var errBroken = errors.New("broken")
 
-func (brokenDatastore) Set(context.Context, []Change) error { return errBroken }
+func (brokenRows) Set(context.Context, ...rows.Change) error { return errBroken }
 
-func (brokenDatastore) All(context.Context, []byte) iter.Seq2[Change, error] {
-	return func(yield func(Change, error) bool) { yield(Change{}, errBroken) }
+func (brokenRows) All(context.Context, string, []byte) iter.Seq2[rows.Row, error] {
+	return func(yield func(rows.Row, error) bool) { yield(rows.Row{}, errBroken) }
 }
 
-func TestBrokenDatastore(t *testing.T) {
-	if _, err := New(soon(t), Config{Host: newSwarm(t).Host(), Datastore: brokenDatastore{}}); !errors.Is(err, errBroken) {
+func TestBrokenRows(t *testing.T) {
+	if _, err := New(soon(t), Config{Host: newSwarm(t).Host(), State: brokenRows{}}); !errors.Is(err, errBroken) {
 		t.Errorf("got %v, want %v", err, errBroken)
 	}
-	c := newCache(brokenDatastore{}, 3, slog.New(slog.DiscardHandler))
+	c := newCache(brokenRows{}, 3, slog.New(slog.DiscardHandler))
 	c.add(newCID(t), someProvider(t, "dht"), false, time.Now())
 	for range 2 { // rows that were not saved stay dirty
 		if err := c.save(context.Background()); !errors.Is(err, errBroken) {
@@ -191,9 +192,9 @@ func FuzzDecodeRow(f *testing.F) {
 	})
 }
 
-// TestDatastore has two datastores in one Datastore.
+// TestDatastore has two datastores in one rows.Store.
 func TestDatastore(t *testing.T) {
-	store := newMemoryDatastore()
+	store := new(rows.Memory)
 	// One name is a prefix of the other.
 	ctx, one, two := soon(t), newDatastore(store, "x"), newDatastore(store, "xy")
 	for i, d := range []ds.Batching{one, two} {

@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/ipfs/go-cid"
 	dht "github.com/libp2p/go-libp2p-kad-dht"
 	"github.com/libp2p/go-libp2p/core/host"
@@ -106,9 +107,9 @@ type Config struct {
 	// Finders are further sources.
 	Finders []Finder
 
-	// Datastore keeps the cache, the DHT's records, and what to announce. nil:
-	// they are lost on Close.
-	Datastore Datastore
+	// State keeps the cache, the DHT's records, and what to announce. nil: they are
+	// lost on Close.
+	State rows.Store
 
 	// Providing configures what is announced besides the CIDs given to Provide.
 	Providing Providing
@@ -220,8 +221,8 @@ func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	if c.Datastore == nil {
-		c.Datastore = newMemoryDatastore()
+	if c.State == nil {
+		c.State = new(rows.Memory)
 	}
 	for _, u := range c.Delegated {
 		if u == nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {

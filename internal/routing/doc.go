@@ -18,7 +18,7 @@
 // from the internet makes us dial a private address.
 //
 // A Router is safe for concurrent use; Close waits for its goroutines. It keeps
-// its state in a [Datastore], which the caller implements.
+// its state in a [rows.Store], which the caller provides.
 //
 // The package moves no blocks, resolves no names, and checks no more of an IPNS
 // record than its signature and its validity. The rooms above do that.

@@ -69,14 +69,14 @@ func newAnnouncer(c *Config, tables []*table) (_ *announcer, err error) {
 			err = errors.Join(fmt.Errorf("routing: start announcing: %w", err), a.close())
 		}
 	}()
-	if a.keys, err = keystore.NewResettableKeystore(newDatastore(c.Datastore, "keys")); err != nil {
+	if a.keys, err = keystore.NewResettableKeystore(newDatastore(c.State, "keys")); err != nil {
 		return a, err
 	}
 	for _, t := range tables {
 		sweep, err := provider.New(
 			provider.WithHost(c.Host),
 			provider.WithKeystore(a.keys),
-			provider.WithDatastore(newDatastore(c.Datastore, "sweep/"+t.source)),
+			provider.WithDatastore(newDatastore(c.State, "sweep/"+t.source)),
 			provider.WithRouter(t),
 			provider.WithMessageSender(t.dht.MessageSender()),
 			provider.WithSelfAddrs(t.dht.FilteredAddrs),

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
 )
@@ -68,12 +69,12 @@ func (s server) knows(t testing.TB, c cid.Cid, id peer.ID) bool {
 
 func TestSweep(t *testing.T) {
 	servers := newServers(t, 20)
-	host, store := newSwarm(t).Host(), newMemoryDatastore()
+	host, store := newSwarm(t).Host(), new(rows.Memory)
 	cids := newCIDs(t, 300)
 	l := &listing{}
 	l.set(cids, nil)
 	config := Config{
-		Host: host, Mode: ModeClient, Bootstrap: bootstrap(servers), Datastore: store,
+		Host: host, Mode: ModeClient, Bootstrap: bootstrap(servers), State: store,
 		Providing: Providing{List: l.all},
 	}
 	r := newRouter(t, config)
@@ -131,8 +132,8 @@ func TestSweep(t *testing.T) {
 // TestProvideOffline: a CID that could not be announced is announced as soon as
 // there is a network.
 func TestProvideOffline(t *testing.T) {
-	host, store := newSwarm(t).Host(), newMemoryDatastore()
-	r := newRouter(t, Config{Host: host, Mode: ModeClient, Datastore: store})
+	host, store := newSwarm(t).Host(), new(rows.Memory)
+	r := newRouter(t, Config{Host: host, Mode: ModeClient, State: store})
 	c := newCID(t)
 	if err := r.Provide(soon(t), c); !errors.Is(err, ErrNoPeers) {
 		t.Errorf("got %v, want %v", err, ErrNoPeers)
@@ -144,7 +145,7 @@ func TestProvideOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers := newServers(t, 5)
-	r = newRouter(t, Config{Host: host, Mode: ModeClient, Datastore: store, Bootstrap: bootstrap(servers)})
+	r = newRouter(t, Config{Host: host, Mode: ModeClient, State: store, Bootstrap: bootstrap(servers)})
 	eventually(t, "announced", func() bool { return servers[2].knows(t, c, host.ID()) })
 	eventually(t, "measured", func() bool { return stats(t, r).SweepTakes > 0 })
 	if s := stats(t, r); !s.Fits || s.Visited < 1 || s.Regions < 1 {

@@ -47,7 +47,7 @@ func New(ctx context.Context, c Config) (*Router, error) {
 	r := &Router{
 		config:    c,
 		log:       c.Logger,
-		cache:     newCache(c.Datastore, c.Limits.Cache, c.Logger),
+		cache:     newCache(c.State, c.Limits.Cache, c.Logger),
 		http:      httpClient(c.HTTP),
 		validator: record.NamespacedValidator{"pk": record.PublicKeyValidator{}, "ipns": ipns.Validator{KeyBook: c.Host.Peerstore()}},
 	}

@@ -123,7 +123,7 @@ func newTable(c *Config, wan bool) (*table, error) {
 	options = append(options,
 		dht.Mode(mode),
 		dht.AddressFilter(t.scope.filter),
-		dht.Datastore(newDatastore(c.Datastore, "dht/"+t.source)))
+		dht.Datastore(newDatastore(c.State, "dht/"+t.source)))
 	var err error
 	if t.dht, err = dht.New(c.Host, options...); err != nil {
 		return nil, fmt.Errorf("routing: start the DHT %s: %w", t.source, err)

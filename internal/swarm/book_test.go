@@ -5,60 +5,48 @@ import (
 	"errors"
 	"fmt"
 	"iter"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/libp2p/go-libp2p/core/test"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// A memoryStore is an AddressStore in memory, which can be made to fail.
-type memoryStore struct {
-	mu      sync.Mutex
-	records map[peer.ID][]byte
-	fail    error
+// testRows are a rows.Store that fails with fail, if that is set.
+type testRows struct {
+	rows.Memory
+	fail error
 }
 
-func newMemoryStore() *memoryStore { return &memoryStore{records: make(map[peer.ID][]byte)} }
+var _ rows.Store = (*testRows)(nil)
 
-func (m *memoryStore) LoadAddresses(context.Context) iter.Seq2[AddressRecord, error] {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	records, fail := maps.Clone(m.records), m.fail
-	return func(yield func(AddressRecord, error) bool) {
-		for id, data := range records {
-			if !yield(AddressRecord{id, data}, nil) {
-				return
-			}
-		}
-		if fail != nil {
-			yield(AddressRecord{}, fail)
-		}
+func (r *testRows) All(ctx context.Context, space string, prefix []byte) iter.Seq2[rows.Row, error] {
+	if r.fail != nil {
+		return func(yield func(rows.Row, error) bool) { yield(rows.Row{}, r.fail) }
 	}
+	return r.Memory.All(ctx, space, prefix)
 }
 
-func (m *memoryStore) SaveAddresses(_ context.Context, records []AddressRecord) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.fail != nil {
-		return m.fail
+func (r *testRows) Set(ctx context.Context, changes ...rows.Change) error {
+	if r.fail != nil {
+		return r.fail
 	}
-	for _, r := range records {
-		if r.Data == nil {
-			delete(m.records, r.Peer)
-		} else {
-			m.records[r.Peer] = slices.Clone(r.Data)
-		}
-	}
-	return nil
+	return r.Memory.Set(ctx, changes...)
 }
 
-var _ AddressStore = (*memoryStore)(nil)
+// get returns the row of a peer, nil if there is none.
+func (r *testRows) get(id peer.ID) []byte {
+	value, _, _ := r.Memory.Get(context.Background(), space, []byte(id)) // it never fails
+	return value
+}
+
+func (r *testRows) set(id peer.ID, value []byte) {
+	_ = r.Memory.Set(context.Background(), rows.Change{Space: space, Key: []byte(id), Value: value}) // it never fails
+}
 
 // newID returns the id of a peer that does not exist.
 func newID(t testing.TB) peer.ID {
@@ -171,7 +159,7 @@ func TestBookIsBounded(t *testing.T) {
 	}
 }
 
-// TestBookWithoutStore: without an AddressStore the book keeps no list of peers to
+// TestBookWithoutStore: without Config.State the book keeps no list of peers to
 // save.
 func TestBookWithoutStore(t *testing.T) {
 	s := local(t, Config{Listen: []string{}})
@@ -201,11 +189,11 @@ func TestBookPrune(t *testing.T) {
 }
 
 func TestBookIsSaved(t *testing.T) {
-	store := newMemoryStore()
+	store := new(testRows)
 	b := local(t, Config{})
 	bad := newID(t)
-	store.records[bad] = []byte("{")
-	a := local(t, Config{Addresses: store})
+	store.set(bad, []byte("{"))
+	a := local(t, Config{State: store})
 	connect(t, a, b)
 	if err := a.AddAddr(b.ID(), at(1), SourceUser); err != nil {
 		t.Fatal(err)
@@ -213,7 +201,7 @@ func TestBookIsSaved(t *testing.T) {
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := local(t, Config{Addresses: store})
+	again := local(t, Config{State: store})
 	known := again.KnownAddrs(b.ID())
 	if len(known) != 2 || known[0].Source != SourceUser || known[1].Confirmed.IsZero() {
 		t.Errorf("got %+v, want the operator's and a confirmed one", known)
@@ -239,15 +227,15 @@ func TestBookIsSaved(t *testing.T) {
 	}
 }
 
-func TestAddressStoreFails(t *testing.T) {
+func TestRowsFail(t *testing.T) {
 	broken := errors.New("broken")
-	store := newMemoryStore()
+	store := new(testRows)
 	store.fail = broken
-	if _, err := New(context.Background(), Config{Local: true, Listen: []string{}, Addresses: store}); !errors.Is(err, broken) {
+	if _, err := New(context.Background(), Config{Local: true, Listen: []string{}, State: store}); !errors.Is(err, broken) {
 		t.Errorf("load: got %v, want %v", err, broken)
 	}
 	store.fail = nil
-	s, err := New(context.Background(), Config{Local: true, Listen: []string{}, Addresses: store})
+	s, err := New(context.Background(), Config{Local: true, Listen: []string{}, State: store})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,12 +248,12 @@ func TestAddressStoreFails(t *testing.T) {
 		t.Errorf("save: got %v, want %v", err, broken)
 	}
 	store.fail = nil
-	if err := s.book.save(context.Background(), store); err != nil || store.records[id] == nil {
+	if err := s.book.save(context.Background(), store); err != nil || store.get(id) == nil {
 		t.Errorf("second save: got %v, want the record that the first could not save", err)
 	}
 }
 
-func FuzzAddressRecord(f *testing.F) {
+func FuzzRecord(f *testing.F) {
 	good, err := encodeRecord([]Address{{Addr: at(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}}, true)
 	if err != nil {
 		f.Fatal(err)
@@ -282,8 +270,8 @@ func FuzzAddressRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(again) > MaxRecord {
-			t.Fatalf("got %d bytes, want at most %d", len(again), MaxRecord)
+		if len(again) > maxRecord {
+			t.Fatalf("got %d bytes, want at most %d", len(again), maxRecord)
 		}
 		back, still, err := decodeRecord(again)
 		if err != nil || len(back) != len(addresses) || still != banned {
@@ -311,8 +299,8 @@ func TestBanOutlivesAddresses(t *testing.T) {
 // TestBanIsSaved bans peers, one of them with addresses, and opens the swarm again
 // without closing the first.
 func TestBanIsSaved(t *testing.T) {
-	store := newMemoryStore()
-	a, b := local(t, Config{Addresses: store}), local(t, Config{})
+	store := new(testRows)
+	a, b := local(t, Config{State: store}), local(t, Config{})
 	stranger := newID(t)
 	connect(t, a, b)
 	for _, id := range []peer.ID{b.ID(), stranger, stranger} {
@@ -320,7 +308,7 @@ func TestBanIsSaved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again := local(t, Config{Addresses: store})
+	again := local(t, Config{State: store})
 	if got, want := again.Banned(), slices.Sorted(slices.Values([]peer.ID{b.ID(), stranger})); !slices.Equal(got, want) {
 		t.Errorf("banned: got %v, want %v", got, want)
 	}
@@ -330,10 +318,10 @@ func TestBanIsSaved(t *testing.T) {
 	if err := again.Unban(b.ID()); err != nil {
 		t.Fatal(err)
 	}
-	if err := again.Unban(stranger); err != nil || store.records[stranger] != nil {
-		t.Errorf("unban: got %v and the record %q, want none", err, store.records[stranger])
+	if err := again.Unban(stranger); err != nil || store.get(stranger) != nil {
+		t.Errorf("unban: got %v and the record %q, want none", err, store.get(stranger))
 	}
-	last := local(t, Config{Addresses: store})
+	last := local(t, Config{State: store})
 	if got := last.Banned(); len(got) != 0 {
 		t.Errorf("banned after Unban: got %v, want none", got)
 	}
@@ -350,8 +338,8 @@ func TestBanIsSaved(t *testing.T) {
 // TestBanOfLongAddresses bans a peer whose addresses have the greatest length as
 // bytes, and exceed a record as text: the ban outlives the swarm.
 func TestBanOfLongAddresses(t *testing.T) {
-	store := newMemoryStore()
-	a, long := local(t, Config{Addresses: store}), newID(t)
+	store := new(testRows)
+	a, long := local(t, Config{State: store}), newID(t)
 	for port := range maxAddresses {
 		// A name of 18 bytes with a code of two.
 		addr := at(port+1).String() + strings.Repeat("/p2p-webrtc-direct", (maxAddress-8)/2)
@@ -362,10 +350,10 @@ func TestBanOfLongAddresses(t *testing.T) {
 	if err := a.Ban(long); err != nil {
 		t.Fatal(err)
 	}
-	if n := len(store.records[long]); n > MaxRecord {
-		t.Errorf("got a record of %d bytes, want at most %d", n, MaxRecord)
+	if n := len(store.get(long)); n > maxRecord {
+		t.Errorf("got a record of %d bytes, want at most %d", n, maxRecord)
 	}
-	again := local(t, Config{Addresses: store})
+	again := local(t, Config{State: store})
 	if got := again.Banned(); !slices.Equal(got, []peer.ID{long}) {
 		t.Errorf("banned: got %v, want %v", got, long)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/libp2p/go-libp2p"
 	"github.com/libp2p/go-libp2p/core/crypto"
 )
@@ -40,8 +41,8 @@ type Config struct {
 	// UserAgent is the name of the program that peers see. "": "cairn".
 	UserAgent string
 
-	// Addresses keeps the address book. nil: it is lost on Close.
-	Addresses AddressStore
+	// State keeps the address book. nil: it is lost on Close.
+	State rows.Store
 
 	// Redial is the wait before a lost protected peer is dialled again; it doubles
 	// with each failure, up to ten minutes. 0: one second.

@@ -170,7 +170,7 @@ func (s *Swarm) Disconnect(id peer.ID) error {
 }
 
 // Ban closes the connections to a peer and refuses new ones in both directions;
-// with an AddressStore, also after a restart.
+// with Config.State, also after a restart.
 func (s *Swarm) Ban(id peer.ID) error {
 	if err := id.Validate(); err != nil || id == s.ID() {
 		return fmt.Errorf("swarm: ban %q: want the id of another peer", string(id))
@@ -191,12 +191,12 @@ func (s *Swarm) Unban(id peer.ID) error {
 // Banned returns the banned peers, in the order of their ids, at most 16,384.
 func (s *Swarm) Banned() []peer.ID { return s.book.listBanned() }
 
-// saveBook saves the address book, if there is an AddressStore.
+// saveBook saves the address book, if there is Config.State.
 func (s *Swarm) saveBook() error {
-	if s.config.Addresses == nil {
+	if s.config.State == nil {
 		return nil
 	}
-	return s.book.save(s.ctx, s.config.Addresses)
+	return s.book.save(s.ctx, s.config.State)
 }
 
 // Prune drops the peers of the address book that were neither reached nor

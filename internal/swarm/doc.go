@@ -3,7 +3,7 @@
 //
 // The key type is [Swarm]; [New] makes one from a [Config]. A swarm listens over
 // TCP, QUIC, WebTransport and WebSocket. It keeps a bounded address book, which
-// dials confirm or refute, in an [AddressStore] if there is one. It redials
+// dials confirm or refute, in a [rows.Store] if there is one. It redials
 // protected peers, refuses banned ones, limits connections to what a home router
 // bears, finds peers in the local network (mDNS), sends messages over gossipsub or
 // directly ([Topic]), and reports what happens ([Event]). [MarshalKey] and

@@ -32,9 +32,9 @@ func TestMDNS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	store := newMemoryStore()
-	store.records[b.ID()] = banned
-	c := local(t, Config{MDNS: true, Addresses: store})
+	store := new(testRows)
+	store.set(b.ID(), banned)
+	c := local(t, Config{MDNS: true, State: store})
 	eventually(t, "the new address is found", func() bool {
 		for _, known := range c.KnownAddrs(b.ID()) {
 			if _, err := known.Addr.ValueForProtocol(ma.P_QUIC_V1); err == nil && known.Source == SourceMDNS {

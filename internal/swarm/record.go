@@ -4,36 +4,23 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"iter"
 	"slices"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/rows"
 	"github.com/libp2p/go-libp2p/core/peer"
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// An AddressStore keeps the address book across restarts.
-type AddressStore interface {
-	// LoadAddresses yields all records.
-	LoadAddresses(ctx context.Context) iter.Seq2[AddressRecord, error]
-	// SaveAddresses replaces the records of the same peers, and removes the records
-	// of those without Data.
-	SaveAddresses(ctx context.Context, records []AddressRecord) error
-}
+// space has the address book in a rows.Store: a row for each peer, by its id.
+const space = "addresses"
 
-// An AddressRecord has the addresses of one peer, and whether it is banned.
-type AddressRecord struct {
-	Peer peer.ID
-	// Data is at most MaxRecord bytes. Only the address book interprets it.
-	Data []byte
-}
+// maxRecord bounds the value of a row, in bytes: the most addresses, each of the
+// greatest length, as text, where a protocol's name may be eight times as long as
+// its code, and the JSON around them.
+const maxRecord = maxAddresses*(8*maxAddress+256) + 64
 
-// MaxRecord bounds the data of an AddressRecord, in bytes: the most addresses, each
-// of the greatest length, as text, where a protocol's name may be eight times as
-// long as its code, and the JSON around them.
-const MaxRecord = maxAddresses*(8*maxAddress+256) + 64
-
-// A storedPeer is the content of a record.
+// A storedPeer is the content of a row.
 type storedPeer struct {
 	Banned    bool            `json:"banned,omitempty"`
 	Addresses []storedAddress `json:"addresses,omitempty"`
@@ -63,7 +50,7 @@ func toUnix(t time.Time) int64 {
 }
 
 // encodeRecord encodes a record's data. It drops the worst addresses if the data
-// would exceed MaxRecord, and so could not be read again: a banned peer may have
+// would exceed maxRecord, and so could not be read again: a banned peer may have
 // made its addresses long.
 func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 	stored := storedPeer{Banned: banned}
@@ -74,7 +61,7 @@ func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 		})
 	}
 	data, err := json.Marshal(stored)
-	if err != nil || len(data) <= MaxRecord {
+	if err != nil || len(data) <= maxRecord {
 		return data, err
 	}
 	best := slices.SortedStableFunc(slices.Values(addresses), betterAddress)
@@ -84,8 +71,8 @@ func encodeRecord(addresses []Address, banned bool) ([]byte, error) {
 // decodeRecord decodes a record's data, which may be hostile. It drops addresses
 // that it cannot read: an address from another version must not lose a ban.
 func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
-	if len(data) > MaxRecord {
-		return nil, false, fmt.Errorf("%d bytes, more than %d", len(data), MaxRecord)
+	if len(data) > maxRecord {
+		return nil, false, fmt.Errorf("%d bytes, more than %d", len(data), maxRecord)
 	}
 	var stored storedPeer
 	if err := json.Unmarshal(data, &stored); err != nil {
@@ -109,29 +96,30 @@ func decodeRecord(data []byte) (addresses []Address, banned bool, err error) {
 
 // load reads the store. It skips records that it cannot read, and calls skipped
 // for each: addresses can be learned again.
-func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.ID, error)) error {
+func (b *book) load(ctx context.Context, store rows.Store, skipped func(peer.ID, error)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for r, err := range store.LoadAddresses(ctx) {
+	for r, err := range store.All(ctx, space, nil) {
 		if err != nil {
 			return fmt.Errorf("swarm: load the address book: %w", err)
 		}
-		addresses, banned, err := decodeRecord(r.Data)
+		id := peer.ID(r.Key)
+		addresses, banned, err := decodeRecord(r.Value)
 		if err == nil {
-			err = r.Peer.Validate()
+			err = id.Validate()
 		}
 		if err != nil {
-			skipped(r.Peer, err)
+			skipped(id, err)
 			continue
 		}
 		if banned {
-			b.banned[r.Peer] = struct{}{}
+			b.banned[id] = struct{}{}
 		}
 		if len(addresses) == 0 {
 			continue
 		}
 		if len(b.peers) >= maxPeers {
-			b.dirty[r.Peer] = struct{}{} // removes them from the store
+			b.dirty[id] = struct{}{} // removes them from the store
 			continue
 		}
 		e := &bookEntry{addresses: addresses}
@@ -142,36 +130,36 @@ func (b *book) load(ctx context.Context, store AddressStore, skipped func(peer.I
 				}
 			}
 		}
-		b.peers[r.Peer] = e
+		b.peers[id] = e
 	}
 	return nil
 }
 
 // save writes the changed records. If it fails, they stay marked for the next save.
-func (b *book) save(ctx context.Context, store AddressStore) error {
+func (b *book) save(ctx context.Context, store rows.Store) error {
 	b.saving.Lock()
 	defer b.saving.Unlock()
 	b.mu.Lock()
 	dirty := b.dirty
 	b.dirty = make(map[peer.ID]struct{})
-	var records []AddressRecord
+	var changes []rows.Change
 	var err error
 	for id := range dirty {
-		r := AddressRecord{Peer: id}
+		c := rows.Change{Space: space, Key: []byte(id)}
 		var addresses []Address
 		if e := b.peers[id]; e != nil {
 			addresses = e.addresses
 		}
 		if _, banned := b.banned[id]; banned || len(addresses) > 0 {
-			if r.Data, err = encodeRecord(addresses, banned); err != nil {
+			if c.Value, err = encodeRecord(addresses, banned); err != nil {
 				break
 			}
 		}
-		records = append(records, r)
+		changes = append(changes, c)
 	}
 	b.mu.Unlock()
-	if err == nil && len(records) > 0 {
-		err = store.SaveAddresses(ctx, records)
+	if err == nil && len(changes) > 0 {
+		err = store.Set(ctx, changes...)
 	}
 	if err != nil {
 		b.mu.Lock()

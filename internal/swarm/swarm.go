@@ -96,10 +96,10 @@ func New(ctx context.Context, c Config) (*Swarm, error) {
 	}
 	s.ctx, s.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	s.book = newBook(s.isProtected)
-	if c.Addresses == nil {
+	if c.State == nil {
 		s.book.dirty = nil // it would grow with each new peer
 	} else {
-		err := s.book.load(ctx, c.Addresses, func(id peer.ID, err error) {
+		err := s.book.load(ctx, c.State, func(id peer.ID, err error) {
 			s.log.Warn("swarm: cannot read a record of the address book", "peer", id, "err", err)
 		})
 		if err != nil {
@@ -152,7 +152,7 @@ func (s *Swarm) start() (err error) {
 	s.net.Notify(s.notifiee())
 	s.host.SetStreamHandler(broadcastProtocol, s.receiveBroadcast)
 	s.running.Go(func() { s.handleEvents(hostEvents) })
-	if s.config.Addresses != nil {
+	if s.config.State != nil {
 		s.running.Go(s.savePeriodically)
 	}
 	return nil
@@ -308,7 +308,7 @@ func (s *Swarm) savePeriodically() {
 		case <-s.ctx.Done():
 			return
 		case <-ticker.C:
-			if err := s.book.save(s.ctx, s.config.Addresses); err != nil && s.ctx.Err() == nil {
+			if err := s.book.save(s.ctx, s.config.State); err != nil && s.ctx.Err() == nil {
 				s.log.Warn("swarm: cannot save the address book", "err", err)
 			}
 		}
@@ -368,10 +368,10 @@ func (s *Swarm) Close() error {
 		}
 		s.running.Wait()
 		s.events.Close(ErrClosed)
-		if s.config.Addresses != nil {
+		if s.config.State != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), saveTimeout)
 			defer cancel()
-			if err := s.book.save(ctx, s.config.Addresses); err != nil {
+			if err := s.book.save(ctx, s.config.State); err != nil {
 				errs = append(errs, err)
 			}
 		}

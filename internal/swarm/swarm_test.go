@@ -589,7 +589,7 @@ func TestNoLeaks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, Addresses: newMemoryStore()})
+		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, State: new(testRows)})
 		if err != nil {
 			t.Fatal(err)
 		}
