@@ -2,8 +2,8 @@ package unixfs
 
 import "io/fs"
 
-// unixMode returns what UnixFS keeps of a mode: permissions, setuid, setgid,
-// sticky (UnixFS: mode).
+// unixMode converts a mode to UnixFS: permissions, setuid, setgid, sticky
+// (UnixFS: mode).
 func unixMode(m fs.FileMode) uint32 {
 	bits := uint32(m.Perm())
 	for _, b := range specialBits {
@@ -14,7 +14,7 @@ func unixMode(m fs.FileMode) uint32 {
 	return bits
 }
 
-// fileMode is the other way round.
+// fileMode is the inverse of unixMode.
 func fileMode(bits uint32) fs.FileMode {
 	m := fs.FileMode(bits & 0o777)
 	for _, b := range specialBits {
@@ -30,5 +30,5 @@ var specialBits = [...]struct {
 	mode fs.FileMode
 }{{0o4000, fs.ModeSetuid}, {0o2000, fs.ModeSetgid}, {0o1000, fs.ModeSticky}}
 
-// keeps tells whether attributes are wanted.
+// keepsAttributes reports whether the import keeps modes or times.
 func (o Options) keepsAttributes() bool { return o.KeepMode || o.KeepTimes }

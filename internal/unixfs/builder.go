@@ -8,8 +8,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// What one call of the Putter gets: enough that small files do not pay for a
-// call each.
+// The size of a batch for the Putter: large enough that a small file doesn't
+// need a call of its own.
 const (
 	batchBytes  = 1 << 20
 	batchBlocks = 256
@@ -24,34 +24,34 @@ type builder struct {
 	pool    *leafPool
 	options Options
 	layout  layout
-	// at is where in its file the next leaf begins.
+	// at is the offset of the next leaf in its file.
 	at int64
-	// first is the first leaf of a file whose attributes are kept, until the
-	// second one comes: alone it would be the root.
+	// held is the first leaf of a file with attributes. It waits for the second
+	// leaf: without one it becomes the root.
 	held *op
-	// batch waits for the Putter.
+	// batch is the blocks for the next Put.
 	batch      []block.Block
 	batchBytes int
-	// used is the memory to release once the batch has been put.
+	// releasable is the memory to release after the next Put.
 	releasable [][]byte
-	// open are the directories that are being filled, outermost first.
+	// dirs are the directories being filled, outermost first.
 	dirs []pendingDir
-	// complete: the root has been built.
+	// complete: the root is built.
 	complete bool
 	result   Result
 }
 
-// A buildingDir is a directory whose entries are coming in. They come sorted.
+// A pendingDir is a directory being filled. Its entries come sorted.
 type pendingDir struct {
 	links      []Link
 	size       uint64 // of the files in it
 	attributes attributes
-	// known is what the directory was made into when it was last imported.
+	// cached is the directory's CID in the last import.
 	cached cid.Cid
 }
 
-// heldLinks is up to which size a directory is compared with what it was
-// before its blocks are handed on: they take a few hundred KiB.
+// maxHeldLinks bounds the directories whose blocks are held back until their CID
+// is compared with the last import's. The blocks take a few hundred KiB.
 const maxHeldLinks = 8192
 
 func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options) *builder {
@@ -60,14 +60,14 @@ func newBuilder(ctx context.Context, put block.Putter, pool *leafPool, o Options
 	return b
 }
 
-// take works through one step.
+// takeStep adds the operations of a step.
 func (b *builder) takeStep(s *step) error {
 	for i := range s.ops {
 		if err := b.takeOp(&s.ops[i]); err != nil {
 			s.release(i + 1)
 			return err
 		}
-		s.ops[i] = op{} // frees the block as soon as it is put
+		s.ops[i] = op{} // drops the block, so that it is freed once it is put
 	}
 	return s.err
 }
@@ -101,7 +101,7 @@ func (b *builder) takeOp(o *op) error {
 	return nil
 }
 
-// small takes a file of one leaf.
+// addSmallFile adds a file of one leaf.
 func (b *builder) addSmallFile(o *op) error {
 	if b.options.Profile.Layout == Balanced && (o.attributes().isZero() || o.state.attributesInBlock) {
 		p, err := b.addLeaf(o)
@@ -116,10 +116,10 @@ func (b *builder) addSmallFile(o *op) error {
 	return b.endFile(o)
 }
 
-// chunk takes one leaf of a file.
+// addChunk adds one leaf of a file.
 func (b *builder) addChunk(o *op) error {
 	if b.options.Profile.Layout == Trickle && o.size == 0 {
-		return nil // no leaf at all
+		return nil // an empty file has no leaf
 	}
 	if b.options.Profile.Layout == Balanced && b.held == nil && !o.attributes().isZero() {
 		b.held = new(*o)
@@ -137,7 +137,7 @@ func (b *builder) addChunk(o *op) error {
 	return b.layout.add(p)
 }
 
-// addFirst takes the leaf that was held back.
+// addHeldLeaf adds the held leaf.
 func (b *builder) addHeldLeaf() error {
 	p, err := b.addLeaf(b.held)
 	if err != nil {
@@ -147,7 +147,7 @@ func (b *builder) addHeldLeaf() error {
 	return b.layout.add(p)
 }
 
-// end completes a file of leaves.
+// endFile completes a file of chunks.
 func (b *builder) endFile(o *op) error {
 	if o.at != nil {
 		if err := o.state.checkUnchanged(o.at); err != nil {
@@ -170,8 +170,8 @@ func (b *builder) endFile(o *op) error {
 	return b.addReadFile(o, p)
 }
 
-// alone makes a file with attributes of one leaf: of a raw one, a node above
-// it, as raw blocks have no place for attributes.
+// makeSingleLeaf makes a file with attributes from its only leaf. Above a raw
+// leaf it makes a node, as raw blocks have no attributes.
 func (b *builder) makeSingleLeaf(leaf *op, a attributes) (part, error) {
 	if b.options.Profile.RawLeaves {
 		p, err := b.addLeaf(leaf)
@@ -191,7 +191,7 @@ func (b *builder) makeSingleLeaf(leaf *op, a attributes) (part, error) {
 	return b.addLeaf(leaf)
 }
 
-// leaf hands on the block of an operation.
+// addLeaf adds the block of an operation, unless Options.OfferLeaf takes it.
 func (b *builder) addLeaf(o *op) (part, error) {
 	b.countBytes(uint64(o.size))
 	if o.leaf.memory != nil {
@@ -208,14 +208,14 @@ func (b *builder) addLeaf(o *op) (part, error) {
 	return p, b.addBlock(o.blk)
 }
 
-// count tells of bytes that are done.
+// countBytes adds to the progress.
 func (b *builder) countBytes(bytes uint64) {
 	if p := b.options.Progress; p != nil {
 		p.Bytes.Add(int64(bytes))
 	}
 }
 
-// fileRead takes a file that was read now.
+// addReadFile adds a file that was read, and caches it.
 func (b *builder) addReadFile(o *op, p part) error {
 	b.result.Hashed += p.size
 	b.at = 0
@@ -236,7 +236,7 @@ func (b *builder) addFile(o *op, p part) error {
 	return b.addToParent(o, TypeFile, p)
 }
 
-// leave completes the innermost directory.
+// endDir completes the innermost directory.
 func (b *builder) endDir(o *op) error {
 	d := &b.dirs[len(b.dirs)-1]
 	p, err := b.makeDir(d)
@@ -254,7 +254,8 @@ func (b *builder) endDir(o *op) error {
 	return b.addToParent(o, TypeDirectory, p)
 }
 
-// directory makes a directory. One that is what it was is not handed on.
+// makeDir makes a directory. It puts no blocks if the CID is that of the last
+// import, as the store has them.
 func (b *builder) makeDir(d *pendingDir) (part, error) {
 	if !d.cached.Defined() || len(d.links) > maxHeldLinks {
 		return makeDirectory(d.links, d.attributes, b.options.Profile, b.addNode)
@@ -279,7 +280,7 @@ func (b *builder) makeDir(d *pendingDir) (part, error) {
 	return p, nil
 }
 
-// done takes what is complete into the directory around it.
+// addToParent adds a complete item to its directory.
 func (b *builder) addToParent(o *op, t Type, p part) error {
 	a := ImportItem{Path: o.path, CID: p.cid, Type: t, Size: p.size}
 	if b.options.OnItem != nil {
@@ -296,8 +297,8 @@ func (b *builder) addToParent(o *op, t Type, p part) error {
 	return nil
 }
 
-// makeDirectory makes a plain directory of links that are sorted by name, or a
-// HAMT if the profile says so.
+// makeDirectory makes a directory of links sorted by name: a plain one, or a
+// HAMT if the profile's threshold is exceeded.
 func makeDirectory(links []Link, a attributes, p Profile, emit func(*Node) (part, error)) (part, error) {
 	n := Node{Type: TypeDirectory, Links: links}
 	a.set(&n)
@@ -307,7 +308,7 @@ func makeDirectory(links []Link, a attributes, p Profile, emit func(*Node) (part
 	return emit(&n)
 }
 
-// dirSize is the size of a plain directory by a profile's rule.
+// dirSize returns the size of a plain directory by a profile's rule.
 func dirSize(n *Node, rule SizeRule) int {
 	if rule == BlockBytes {
 		return n.encodedLen()
@@ -319,7 +320,7 @@ func dirSize(n *Node, rule SizeRule) int {
 	return size
 }
 
-// size is what a link adds to the size of a directory by a profile's rule.
+// size returns what a link adds to the size of a directory by a profile's rule.
 func (l *Link) size(rule SizeRule) int {
 	if rule == BlockBytes {
 		return fieldLen(l.len())
@@ -327,7 +328,7 @@ func (l *Link) size(rule SizeRule) int {
 	return len(l.Name) + l.CID.ByteLen()
 }
 
-// node makes a block of a node whose links are complete.
+// addNode adds the block of a complete node.
 func (b *builder) addNode(n *Node) (part, error) {
 	blk, err := n.block(b.options.Profile)
 	if err != nil {
@@ -336,7 +337,7 @@ func (b *builder) addNode(n *Node) (part, error) {
 	return n.toPart(blk), b.addBlock(blk)
 }
 
-// part is the node as a part of what lies above it.
+// toPart returns the node, whose block is blk, as a part of its parent.
 func (n *Node) toPart(blk block.Block) part {
 	p := part{cid: blk.CID(), size: n.FileSize, tsize: uint64(blk.Size())}
 	for i := range n.Links {
@@ -345,7 +346,8 @@ func (n *Node) toPart(blk block.Block) part {
 	return p
 }
 
-// add hands a block on, in its turn. One that its CID carries needs no place.
+// addBlock adds a block to the batch. It skips an identity block, whose CID
+// contains it.
 func (b *builder) addBlock(blk block.Block) error {
 	if block.IsIdentity(blk.CID()) {
 		return nil
@@ -375,10 +377,10 @@ func (b *builder) flush() error {
 	return nil
 }
 
-// finish hands on the last blocks.
+// finish puts the last blocks and returns the result.
 func (b *builder) finish() (Result, error) {
 	if !b.complete {
-		// The walker stopped without an error of its own.
+		// The walker stopped because the context ended.
 		if err := context.Cause(b.ctx); err != nil {
 			return Result{}, err
 		}

@@ -10,9 +10,9 @@ import (
 	"github.com/ipfs/boxo/chunker"
 )
 
-// A Chunker says where a file is cut into leaves. The content-defined ones cut
-// where the bytes themselves say so: after an insertion the cuts, and so most
-// blocks, are the old ones again. They read from front to back.
+// A Chunker decides where a file is cut into leaves. Content-defined ones cut by
+// the bytes themselves: after an insertion most cuts, and so most blocks, are
+// the same as before. They read from front to back.
 type Chunker int
 
 const (
@@ -27,19 +27,18 @@ const (
 
 // Sizes of chunks, in bytes.
 const (
-	// minRabin is the window of the fingerprint, below which it has nothing to
-	// go by.
+	// minRabin is the window of the fingerprint, the least chunk.
 	minRabin = 16
-	// defaultRabin is the average where none is said, as in Kubo.
+	// defaultRabin is the default average, as in Kubo.
 	defaultRabin = 256 << 10
-	// buzhashMin and buzhashMax are set by the algorithm as Kubo has it.
+	// buzhashMin and buzhashMax are fixed by Kubo's algorithm.
 	buzhashMin = 128 << 10
 	buzhashMax = 512 << 10
 )
 
-// SetChunker makes p cut as spec says, and so no profile of IPIP-499 any more,
-// unless it did already. Kubo's spelling: "size-N", "rabin", "rabin-AVG",
-// "rabin-MIN-AVG-MAX", "buzhash"; N, MIN, AVG and MAX are bytes.
+// SetChunker parses a chunker and sets it, in Kubo's syntax: "size-N", "rabin",
+// "rabin-AVG", "rabin-MIN-AVG-MAX", "buzhash"; N, MIN, AVG and MAX are bytes. A
+// profile that it changes is no longer one of IPIP-499, and loses its name.
 func (p *Profile) SetChunker(spec string) error {
 	c := *p
 	kind, rest, dash := strings.Cut(spec, "-")
@@ -74,10 +73,10 @@ func (p *Profile) SetChunker(spec string) error {
 		return chunkerError(spec)
 	}
 	if c.ChunkSize < 1 || c.ChunkSize > MaxChunkSize {
-		return fmt.Errorf("unixfs: chunker %q: chunks of %d bytes: they are 1 to %d", spec, c.ChunkSize, MaxChunkSize)
+		return fmt.Errorf("unixfs: invalid chunker %q: chunks of %d bytes, want 1 to %d", spec, c.ChunkSize, MaxChunkSize)
 	}
 	if err := c.checkChunker(); err != nil {
-		return fmt.Errorf("unixfs: chunker %q: %w", spec, errors.Unwrap(err))
+		return fmt.Errorf("unixfs: invalid chunker %q: %w", spec, errors.Unwrap(err))
 	}
 	if c != *p {
 		c.Name = ""
@@ -87,11 +86,10 @@ func (p *Profile) SetChunker(spec string) error {
 }
 
 func chunkerError(spec string) error {
-	return fmt.Errorf("unixfs: no chunker %q: there are size-N, rabin, rabin-AVG, rabin-MIN-AVG-MAX and buzhash", spec)
+	return fmt.Errorf("unixfs: invalid chunker %q: want size-N, rabin, rabin-AVG, rabin-MIN-AVG-MAX or buzhash", spec)
 }
 
-// checkChunker tells what is wrong with what p says of cutting. Its error
-// wraps the reason alone.
+// checkChunker checks the chunker's fields. Its error wraps only the reason.
 func (p Profile) checkChunker() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("unixfs: profile: %w", fmt.Errorf(format, args...))
@@ -99,22 +97,22 @@ func (p Profile) checkChunker() error {
 	switch p.Chunker {
 	case Fixed, Buzhash:
 		if p.MinChunk != 0 || p.AvgChunk != 0 {
-			return bad("least and average sizes of chunks are for rabin alone")
+			return bad("minimum and average chunk sizes are only for rabin")
 		}
 		if p.Chunker == Buzhash && p.ChunkSize != buzhashMax {
-			return bad("buzhash cuts chunks of %d bytes at most", buzhashMax)
+			return bad("invalid chunk size %d: want %d for buzhash", p.ChunkSize, buzhashMax)
 		}
 	case Rabin:
 		if p.MinChunk < minRabin || p.MinChunk >= p.AvgChunk || p.AvgChunk >= p.ChunkSize {
-			return bad("rabin cuts chunks of at least %d bytes, the least below the average, and that below the most", minRabin)
+			return bad("invalid chunk sizes: rabin wants %d <= minimum < average < maximum", minRabin)
 		}
 	default:
-		return bad("chunker %d", p.Chunker)
+		return bad("invalid chunker %d", p.Chunker)
 	}
 	return nil
 }
 
-// oneChunk is the size up to which a file is one chunk whatever is in it.
+// singleChunkSize returns the size up to which every file is one chunk.
 func (p Profile) singleChunkSize() int64 {
 	switch p.Chunker {
 	case Rabin:
@@ -125,13 +123,13 @@ func (p Profile) singleChunkSize() int64 {
 	return int64(p.ChunkSize)
 }
 
-// A cutter cuts a stream into leaves, which it returns filled. At the end it
-// returns an empty leaf and io.EOF.
+// A cutter cuts a stream into leaves. It returns them filled, and at the end an
+// empty leaf and io.EOF.
 type cutter interface {
 	next() (leafBuffer, error)
 }
 
-// newCutter returns the cutter that the pool's profile asks for.
+// newCutter returns a cutter for the pool's profile.
 func newCutter(r io.Reader, pool *leafPool) cutter {
 	r = &strictReader{r: r}
 	switch p := pool.profile; p.Chunker {
@@ -143,13 +141,12 @@ func newCutter(r io.Reader, pool *leafPool) cutter {
 	return &fixedCutter{r: r, pool: pool}
 }
 
-// maxEmptyReads is how often in a row a reader may return nothing, as of
-// package bufio.
+// maxEmptyReads bounds the empty reads in a row, as in package bufio.
 const maxEmptyReads = 100
 
-// A wholeReader tells a reader's end from one that was cut short: cutters take
-// io.ErrUnexpectedEOF for the end of the last chunk, but a response or an
-// archive that ends too early says the same.
+// A strictReader makes an io.ErrUnexpectedEOF of its reader an error of its own:
+// cutters take that for the end of the last chunk, but a truncated response or
+// archive returns it, too.
 type strictReader struct {
 	r     io.Reader
 	empty int // reads in a row
@@ -159,7 +156,7 @@ func (w *strictReader) Read(p []byte) (int, error) {
 	n, err := w.r.Read(p)
 	switch {
 	case err == io.ErrUnexpectedEOF:
-		err = fmt.Errorf("the input was cut short: %w", err)
+		err = fmt.Errorf("the input is truncated: %w", err)
 	case n > 0 || len(p) == 0:
 		w.empty = 0
 	case err == nil:
@@ -170,7 +167,7 @@ func (w *strictReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// fixedCutter cuts pieces of the profile's chunk size.
+// A fixedCutter cuts chunks of the profile's size.
 type fixedCutter struct {
 	r     io.Reader
 	pool  *leafPool
@@ -195,7 +192,7 @@ func (c *fixedCutter) next() (leafBuffer, error) {
 	return leaf, err
 }
 
-// contentCutter cuts where boxo's chunkers do.
+// A contentCutter cuts with one of boxo's chunkers.
 type contentCutter struct {
 	pool *leafPool
 	from chunk.Splitter

@@ -12,10 +12,10 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Commit makes the blocks of a new root and hands them to the Putter, children
-// before parents. The Tree goes on from there. Errors: those of the Getter and
-// the Putter; block.ErrMalformed, block.ErrTooLarge for a directory that can't
-// be made.
+// Commit makes the blocks of a new root and puts them, children before parents.
+// The Tree continues from the new root. Errors: those of the Getter and the
+// Putter; block.ErrMalformed, block.ErrTooLarge for a directory that can't be
+// made.
 func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -31,12 +31,12 @@ func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 	return link.CID, nil
 }
 
-// A committer makes the directories of a changed Tree, which it leaves as it
-// is. It has one goroutine.
+// A committer makes the directories of a changed Tree, and doesn't modify the
+// Tree. It has one goroutine.
 type committer struct {
 	ctx  context.Context // of this Commit only
 	tree *Tree
-	// batch is what the Putter has not got yet, of so many bytes.
+	// batch is the blocks for the next Put, of batchBytes bytes.
 	batch      []block.Block
 	batchBytes int
 }
@@ -68,17 +68,16 @@ func (c *committer) flush() error {
 	return err
 }
 
-// A change is what becomes of one entry; its link is undefined where the entry
-// goes.
+// A dirChange is a change of one entry of a directory.
 type dirChange struct {
 	name string
 	hash uint64
-	new  Link // with its name
-	old  Link // undefined where nothing was
+	new  Link // with its name; undefined: the entry is removed
+	old  Link // undefined: the entry is added
 }
 
-// dir makes a directory and those in it, and returns its link. One without
-// changes stays what it is.
+// commitDir makes a directory and those in it, and returns its link. Without
+// changes it returns the old link.
 func (c *committer) commitDir(d *treeDir) (Link, error) {
 	var base Node
 	var err error
@@ -119,7 +118,7 @@ func (c *committer) commitDir(d *treeDir) (Link, error) {
 	return Link{CID: p.cid, Tsize: p.tsize}, err
 }
 
-// effective drops changes that change nothing, and notes what was.
+// dropNoops sets the old links of changes, and drops those that change nothing.
 func (c *committer) dropNoops(at cid.Cid, base Node, changes []dirChange) ([]dirChange, error) {
 	var find func(name string) (Link, bool, error)
 	if base.Type == TypeDirectory {
@@ -153,7 +152,7 @@ func (c *committer) dropNoops(at cid.Cid, base Node, changes []dirChange) ([]dir
 	return kept, nil
 }
 
-// changed makes a directory of base, which at names, with changes.
+// applyChanges makes a directory of base, whose CID is at, with changes.
 func (c *committer) applyChanges(at cid.Cid, base Node, changes []dirChange) (part, error) {
 	a := attributes{base.Mode, base.Modified}
 	p := c.tree.options.Profile
@@ -178,8 +177,8 @@ func (c *committer) applyChanges(at cid.Cid, base Node, changes []dirChange) (pa
 	return makeDirectory(links, a, p, c.emit)
 }
 
-// merged yields the entries that changes leave of others, and those that they
-// add, first.
+// mergeChanges yields the added and replaced entries first, then the unchanged
+// ones.
 func mergeChanges(entries iter.Seq2[Entry, error], changes []dirChange) iter.Seq2[Link, error] {
 	return func(yield func(Link, error) bool) {
 		changed := make(map[string]bool, len(changes))
@@ -200,9 +199,9 @@ func mergeChanges(entries iter.Seq2[Entry, error], changes []dirChange) iter.Seq
 	}
 }
 
-// unsharded tells whether a HAMT with changes is to be a plain directory, and
-// then returns its entries. It looks at as many of them as make up the
-// threshold, and only if they have become smaller.
+// unshard reports whether a HAMT with changes becomes a plain directory, and
+// then returns its entries. It reads entries only if the changes shrink the
+// HAMT, and only up to the threshold.
 func (c *committer) unshard(at cid.Cid, base Node, changes []dirChange) (links []Link, plain bool, err error) {
 	p := c.tree.options.Profile
 	grown := 0

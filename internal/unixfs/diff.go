@@ -17,18 +17,17 @@ import (
 type Change struct {
 	// Path is relative to the roots, with slashes; "." is the roots themselves.
 	Path string
-	// Before and After are what is there in the old tree and in the new one,
-	// undefined where there is nothing.
+	// Before and After are the CIDs in the old and in the new tree, undefined
+	// where there is none.
 	Before, After cid.Cid
 }
 
-// Diff yields what is different between two trees, in the order of their paths'
-// parts. Two directories are looked into; a directory that only one side has is
-// one Change, as is what is no directory on one of them. Directories with the
-// same CID are not read, so that the cost is that of the directories that
-// changed, of each of which the entries of both sides are held in memory. After
-// an error it ends. Errors: those of get, of directories that changed;
-// block.ErrMalformed for directories more than MaxDepth deep.
+// Diff yields the differences between two trees, in the order of their paths'
+// parts. It descends where both sides have a directory. A directory that only
+// one side has is one Change. Directories with the same CID are not read. So the
+// cost is that of the changed directories, each of which is held in memory with
+// the entries of both sides. After an error it ends. Errors: those of get;
+// block.ErrMalformed for directories nested more than MaxDepth deep.
 func Diff(ctx context.Context, get block.Getter, before, after cid.Cid) iter.Seq2[Change, error] {
 	return func(yield func(Change, error) bool) {
 		d := differ{ctx, get, yield}
@@ -38,7 +37,7 @@ func Diff(ctx context.Context, get block.Getter, before, after cid.Cid) iter.Seq
 	}
 }
 
-// errStopped: who listens wants no more.
+// errStopped: the caller's loop ended.
 var errStopped = errors.New("stopped")
 
 type differ struct {
@@ -54,7 +53,7 @@ func (d *differ) report(path string, before, after cid.Cid) error {
 	return nil
 }
 
-// compare tells of what is different at path and below it.
+// compare reports the differences at path and below it.
 func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 	if before.Defined() && after.Defined() && block.V1(before) == block.V1(after) {
 		return nil
@@ -74,7 +73,7 @@ func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 		dirs[i] = entries
 	}
 	if depth == MaxDepth {
-		return fmt.Errorf("%s: %w: directories lie more than %d deep", path, block.ErrMalformed, MaxDepth)
+		return fmt.Errorf("%s: %w: directories are nested more than %d deep", path, block.ErrMalformed, MaxDepth)
 	}
 	for _, name := range unionNames(dirs[0], dirs[1]) {
 		err := d.compare(joinPath(path, name), dirs[0][name], dirs[1][name], depth+1)
@@ -85,7 +84,7 @@ func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 	return nil
 }
 
-// entries returns what is in a directory, nil for what is none.
+// readEntries returns the entries of a directory, nil for anything else.
 func (d *differ) readEntries(c cid.Cid) (map[string]cid.Cid, error) {
 	if c.Type() != block.DagPB {
 		return nil, nil
@@ -99,14 +98,14 @@ func (d *differ) readEntries(c cid.Cid) (map[string]cid.Cid, error) {
 			return nil, err
 		}
 		if !fs.ValidPath(e.Name) || strings.Contains(e.Name, "/") {
-			return nil, fmt.Errorf("%s: %w: an entry named %q", c, block.ErrMalformed, e.Name)
+			return nil, fmt.Errorf("%s: %w: invalid entry name %q", c, block.ErrMalformed, e.Name)
 		}
 		entries[e.Name] = e.CID
 	}
 	return entries, nil
 }
 
-// unionOf returns the names that are in a or b, sorted.
+// unionNames returns the names that are in a or b, sorted.
 func unionNames(a, b map[string]cid.Cid) []string {
 	names := make([]string, 0, max(len(a), len(b)))
 	for name := range a {

@@ -10,20 +10,20 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// An Entry is one entry of a directory. What it is, Stat of its CID tells.
+// An Entry is one entry of a directory. Stat of its CID returns its type.
 type Entry struct {
-	// Name is as the directory has it: it may be one that no file system
-	// takes, or one that means something else in a path.
+	// Name is unchecked: it may be invalid in a file system, or special in a
+	// path.
 	Name string
 	CID  cid.Cid
-	// Tsize is the size of all its blocks as the directory's maker said: a
-	// hint, never to be relied on.
+	// Tsize is the size of all its blocks as the directory declares it: a hint,
+	// not verified.
 	Tsize uint64
 }
 
-// ReadDir yields the entries of the directory that c names, plain or sharded,
-// in the order in which they are stored (by name, or by a hash of the name).
-// Of entries with one name it yields the first. After an error it ends.
+// ReadDir yields the entries of the directory c, plain or sharded, in the order
+// in which they are stored (by name, or by a hash of the name). Of entries with
+// the same name it yields the first. After an error it ends.
 // Errors: those of get; ErrNotDirectory; block.ErrMalformed;
 // block.ErrUnknownCodec.
 func ReadDir(ctx context.Context, get block.Getter, c cid.Cid) iter.Seq2[Entry, error] {
@@ -59,7 +59,7 @@ func entriesOf(ctx context.Context, get block.Getter, c cid.Cid, n Node) iter.Se
 
 func plainEntries(links []Link) iter.Seq2[Entry, error] {
 	return func(yield func(Entry, error) bool) {
-		var seen map[string]bool // from where the order stops ruling out repeats
+		var seen map[string]bool // made at the first name out of order: before, none repeats
 		for i, l := range links {
 			if seen == nil && i > 0 && l.Name <= links[i-1].Name {
 				seen = make(map[string]bool, len(links))
@@ -82,9 +82,9 @@ func plainEntries(links []Link) iter.Seq2[Entry, error] {
 
 func (l Link) entry() Entry { return Entry{Name: l.Name, CID: l.CID, Tsize: l.Tsize} }
 
-// Lookup returns the entry of that name in the directory that c names. Of a
-// sharded one, it gets only the shards on the way. Errors: as ReadDir;
-// fs.ErrNotExist if there is none.
+// Lookup returns the entry of that name in the directory c. Of a sharded one, it
+// gets only the shards on the way. Errors: as ReadDir; fs.ErrNotExist if there
+// is none.
 func Lookup(ctx context.Context, get block.Getter, c cid.Cid, name string) (Entry, error) {
 	e, err := lookup(ctx, get, c, name)
 	if err != nil {
@@ -101,7 +101,7 @@ func lookup(ctx context.Context, get block.Getter, c cid.Cid, name string) (Entr
 	return lookupIn(ctx, get, c, n, name)
 }
 
-// lookupIn looks for a name in the directory n.
+// lookupIn looks up a name in the directory n.
 func lookupIn(ctx context.Context, get block.Getter, c cid.Cid, n Node, name string) (Entry, error) {
 	switch n.Type {
 	case TypeDirectory:

@@ -13,19 +13,17 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A Tree is a directory that is being changed. What it began with stays as it
-// is; Commit makes a new root, at a cost that grows with what was changed and
-// with the depth of its paths, not with the tree: of sharded directories only
-// the shards on the way are read and written, and up to a threshold's worth of
-// entries where something was taken out of one, to see whether it is to become
-// a plain directory again.
+// A Tree is a directory being edited. Commit makes a new root; the old one stays
+// valid. The cost grows with the changes and the depth of their paths, not with
+// the tree. Of sharded directories only the shards on the way are read and
+// written. After a removal from one, Commit also reads entries up to the
+// profile's threshold, to decide whether the directory becomes a plain one.
 //
-// Changes are kept in memory until Commit, but for the content of files, whose
-// blocks go to the Putter at once. Paths are relative to the root, with
-// slashes; symlinks on the way are not followed.
+// Changes are kept in memory until Commit, except the content of files, whose
+// blocks are put at once. Paths are relative to the root, with slashes. Symlinks
+// on the way are not followed.
 //
-// A Tree may be used by several goroutines. After an error it is as it was
-// before.
+// A Tree is safe for concurrent use. A call that fails doesn't change it.
 type Tree struct {
 	get     block.Getter
 	put     block.Putter
@@ -35,26 +33,25 @@ type Tree struct {
 	root *treeDir // guarded by mu, with all below it
 }
 
-// A treeDir is a directory of a Tree: one that is there, with changes.
+// A treeDir is a directory of a Tree, with changes.
 type treeDir struct {
-	// link is what it was, without a name; undefined of a new one.
+	// link is the unchanged directory, without a name; undefined for a new one.
 	link Link
-	// changes are by name; nil for an entry that was removed.
+	// changes are by name; nil: the entry is removed.
 	changes map[string]*treeEntry
 }
 
-// A treeEntry is an entry that was set or looked at.
+// A treeEntry is a new or changed entry.
 type treeEntry struct {
 	link Link // without a name
 	dir  *treeDir
 }
 
-// Edit begins to change the directory that root names; cid.Undef means an
-// empty one. It gets one block. get must have what was given to put. Of the
-// options Profile, Workers and Progress count: under the profile by which the
-// tree was imported, Commit gives the root that an import of the changed tree
-// would give. Errors: those of get; ErrNotDirectory; block.ErrMalformed;
-// block.ErrUnknownCodec.
+// Edit returns a Tree of the directory root; cid.Undef is an empty one. It gets
+// one block. get must return what was put into put. Only the options Profile,
+// Workers and Progress are used. Under the profile of the tree's import, Commit
+// makes the root that an import of the changed tree would make. Errors: those of
+// get; ErrNotDirectory; block.ErrMalformed; block.ErrUnknownCodec.
 func Edit(ctx context.Context, get block.Getter, put block.Putter, root cid.Cid, o Options) (*Tree, error) {
 	o = Options{Profile: o.Profile, Workers: o.Workers, Progress: o.Progress}
 	if o.Profile == (Profile{}) {
@@ -78,7 +75,7 @@ func Edit(ctx context.Context, get block.Getter, put block.Putter, root cid.Cid,
 	return t, nil
 }
 
-// entry returns an entry of d, or nil.
+// getEntry returns an entry of d, or nil.
 func (t *Tree) getEntry(ctx context.Context, d *treeDir, name string) (*treeEntry, error) {
 	if e, changed := d.changes[name]; changed || !d.link.CID.Defined() {
 		return e, nil
@@ -93,7 +90,7 @@ func (t *Tree) getEntry(ctx context.Context, d *treeDir, name string) (*treeEntr
 	return &treeEntry{link: Link{CID: found.CID, Tsize: found.Tsize}}, nil
 }
 
-// isDir tells whether an entry is a directory.
+// isDir reports whether an entry is a directory.
 func (t *Tree) isDir(ctx context.Context, e *treeEntry) (bool, error) {
 	if e.dir != nil {
 		return true, nil
@@ -113,8 +110,8 @@ func (d *treeDir) set(name string, e *treeEntry) {
 	d.changes[name] = e
 }
 
-// enter returns the directory of that name in d, for changes; nil if there is
-// nothing of that name.
+// enterDir returns the directory of that name in d, to be changed; nil if d has
+// no entry of that name.
 func (t *Tree) enterDir(ctx context.Context, d *treeDir, name string) (*treeDir, error) {
 	e, err := t.getEntry(ctx, d, name)
 	if err != nil || e == nil {
@@ -133,20 +130,20 @@ func (t *Tree) enterDir(ctx context.Context, d *treeDir, name string) (*treeDir,
 	return e.dir, nil
 }
 
-// An editPlace is a name in a directory of a Tree.
+// A treeSlot is a name in a directory of a Tree.
 type treeSlot struct {
 	dir  *treeDir
 	name string
 }
 
-// place returns where path lies. The root has no place.
+// locate returns the slot of path. The root has none.
 func (t *Tree) locate(ctx context.Context, path string) (treeSlot, error) {
 	parts, err := SplitPath(path)
 	if err != nil {
 		return treeSlot{}, err
 	}
 	if len(parts) == 0 {
-		return treeSlot{}, errors.New("this is the root itself")
+		return treeSlot{}, errors.New("invalid path: it is the root, want an entry below")
 	}
 	d := t.root
 	for i, name := range parts {
@@ -166,24 +163,23 @@ func (t *Tree) locate(ctx context.Context, path string) (treeSlot, error) {
 	return treeSlot{d, parts[len(parts)-1]}, nil
 }
 
-// Write makes a file of what r holds at path, in the place of a file or symlink
-// that is there. Errors: those of r, of the Putter and the Getter;
-// fs.ErrNotExist, ErrNotDirectory for the directory it shall lie in; ErrNotFile
-// for a directory at path.
+// Write makes a file at path of the content of r, and replaces a file or symlink
+// there. Errors: those of r, of the Putter and the Getter; fs.ErrNotExist,
+// ErrNotDirectory for the parent directory; ErrNotFile for a directory at path.
 func (t *Tree) Write(ctx context.Context, path string, r io.Reader) error {
-	// Before r is read for nothing.
+	// Check before reading r.
 	if err := t.checkSettable(ctx, path); err != nil {
 		return fmt.Errorf("unixfs: write %s: %w", path, err)
 	}
-	added, err := Import(ctx, t.put, r, t.options)
+	result, err := Import(ctx, t.put, r, t.options)
 	if err != nil {
 		return fmt.Errorf("unixfs: write %s: %w", path, err)
 	}
-	return t.setEntry(ctx, "write", path, Link{CID: added.CID, Tsize: added.DAGSize})
+	return t.setEntry(ctx, "write", path, Link{CID: result.CID, Tsize: result.DAGSize})
 }
 
-// Symlink makes a symlink at path, as Write makes a file. The target may be
-// anything that is UTF-8.
+// Symlink makes a symlink at path, as Write makes a file. The target may be any
+// UTF-8 string.
 func (t *Tree) Symlink(ctx context.Context, path, target string) error {
 	b, err := symlinkBlock(target, t.options.Profile)
 	if err == nil && !block.IsIdentity(b.CID()) {
@@ -195,8 +191,8 @@ func (t *Tree) Symlink(ctx context.Context, path, target string) error {
 	return t.setEntry(ctx, "symlink", path, Link{CID: b.CID(), Tsize: uint64(b.Size())})
 }
 
-// Link puts the file, symlink or directory that c names at path, as Write does
-// a file. It gets one block.
+// Link puts the file, symlink or directory c at path, as Write does a file. It
+// gets one block.
 func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
 	b, err := getBlock(ctx, t.get, c)
 	var n Node
@@ -212,7 +208,7 @@ func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
 	return t.setEntry(ctx, "link", path, Link{CID: c, Tsize: n.toPart(b).tsize})
 }
 
-// setAt sets the entry at path, which is no directory now.
+// setEntry sets the entry at path, unless a directory is there.
 func (t *Tree) setEntry(ctx context.Context, op, path string, l Link) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -224,7 +220,7 @@ func (t *Tree) setEntry(ctx context.Context, op, path string, l Link) error {
 	return nil
 }
 
-// settable tells whether setAt would do.
+// checkSettable fails if setEntry would.
 func (t *Tree) checkSettable(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -232,7 +228,7 @@ func (t *Tree) checkSettable(ctx context.Context, path string) error {
 	return err
 }
 
-// placeOfFile returns where path lies, at which no directory may be.
+// locateFile returns the slot of path. It fails if a directory is there.
 func (t *Tree) locateFile(ctx context.Context, path string) (treeSlot, error) {
 	at, err := t.locate(ctx, path)
 	if err == nil {
@@ -241,7 +237,7 @@ func (t *Tree) locateFile(ctx context.Context, path string) (treeSlot, error) {
 	return at, err
 }
 
-// notDir fails if a directory is at a place.
+// checkNotDir fails if a slot has a directory.
 func (t *Tree) checkNotDir(ctx context.Context, at treeSlot) error {
 	e, err := t.getEntry(ctx, at.dir, at.name)
 	if err != nil || e == nil {
@@ -254,8 +250,8 @@ func (t *Tree) checkNotDir(ctx context.Context, at treeSlot) error {
 	return err
 }
 
-// Mkdir makes a directory at path, and those it lies in where they are not
-// there. One that is there is no error; ErrNotDirectory if something else is.
+// Mkdir makes a directory at path, and missing parents. An existing directory is
+// not an error; anything else there is ErrNotDirectory.
 func (t *Tree) Mkdir(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -280,7 +276,7 @@ func (t *Tree) Mkdir(ctx context.Context, path string) error {
 	return nil
 }
 
-// Remove removes what is at path, a directory with all that is in it. Errors:
+// Remove removes the entry at path, a directory with all its contents. Errors:
 // fs.ErrNotExist.
 func (t *Tree) Remove(ctx context.Context, path string) error {
 	t.mu.Lock()
@@ -300,9 +296,9 @@ func (t *Tree) Remove(ctx context.Context, path string) error {
 	return nil
 }
 
-// Move moves what is at from to to, in the place of a file or symlink that is
-// there. Errors: fs.ErrNotExist for from, or the directory that to shall lie
-// in; ErrNotFile for a directory at to; block.ErrMalformed if to lies in from.
+// Move moves the entry at from to to, and replaces a file or symlink there.
+// Errors: fs.ErrNotExist for from, or the parent directory of to; ErrNotFile for
+// a directory at to; block.ErrMalformed if to is inside from.
 func (t *Tree) Move(ctx context.Context, from, to string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -336,7 +332,7 @@ func (t *Tree) move(ctx context.Context, from, to string) error {
 		if len(toParts) == len(fromParts) {
 			return nil
 		}
-		return fmt.Errorf("%w: it can't be moved into itself", block.ErrMalformed)
+		return fmt.Errorf("%w: a directory can't be moved into itself", block.ErrMalformed)
 	}
 	target, err := t.locateFile(ctx, to)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// Encode returns the node as a block's bytes, exactly as Kubo writes it: links
-// first, every field of a link present.
+// Encode returns the node as the bytes of a block, exactly as Kubo writes them:
+// links first, every field of a link present.
 func (n *Node) Encode() []byte {
 	dataLen := n.dataLen()
 	dst := make([]byte, 0, n.encodedLen())
@@ -21,16 +21,16 @@ func (n *Node) Encode() []byte {
 	return n.appendData(dst)
 }
 
-// block makes the node's block as p names it.
+// block makes the node's block, with a CID by the profile.
 func (n *Node) block(p Profile) (block.Block, error) {
 	if size := n.encodedLen(); size > block.MaxSize {
-		return block.Block{}, fmt.Errorf("a %s of %d links, %d bytes: %w (the limit is %d)", n.Type, len(n.Links), size, block.ErrTooLarge, block.MaxSize)
+		return block.Block{}, fmt.Errorf("a %s of %d links and %d bytes: %w: want %d bytes at most", n.Type, len(n.Links), size, block.ErrTooLarge, block.MaxSize)
 	}
 	data := n.Encode()
 	return block.NewWithPrefix(p.prefix(block.DagPB, len(data)), data)
 }
 
-// encodedLen is the length of what Encode returns.
+// encodedLen returns the length of the encoded node.
 func (n *Node) encodedLen() int {
 	size := fieldLen(n.dataLen())
 	for i := range n.Links {
@@ -39,7 +39,7 @@ func (n *Node) encodedLen() int {
 	return size
 }
 
-// len is the encoded size of a link, without tag and length before it.
+// len returns the encoded size of a link, without the leading tag and length.
 func (l *Link) len() int {
 	return fieldLen(l.CID.ByteLen()) + fieldLen(len(l.Name)) + 1 + varintLen(l.Tsize)
 }
@@ -57,7 +57,8 @@ func (l *Link) append(dst []byte) []byte {
 	return appendVarintField(dst, 3, l.Tsize)
 }
 
-// hasData: Kubo leaves an empty Data out of files and directories only.
+// hasData reports whether Data is written. Kubo omits an empty one only in files
+// and directories.
 func (n *Node) hasData() bool {
 	return len(n.Data) > 0 || n.Type == TypeSymlink || n.Type == TypeHAMTShard
 }

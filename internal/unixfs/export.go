@@ -15,37 +15,35 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// ExportOptions say how to export. The zero value refuses to touch what is
-// there.
+// ExportOptions configure an export. The zero value overwrites nothing.
 type ExportOptions struct {
-	// Overwrite puts files and symlinks in the place of those that are there,
-	// and directories together with those that are there.
+	// Overwrite replaces existing files and symlinks, and merges directories
+	// into existing ones.
 	Overwrite bool
-	// MaxBytes and MaxEntries are the most bytes of files, and the most files,
-	// symlinks and directories, that are exported: a few small blocks can say
-	// a tree without end. 0: no bound.
+	// MaxBytes bounds the bytes of files, MaxEntries the number of files,
+	// symlinks and directories: a few small blocks can describe a tree without
+	// end. 0: no bound.
 	MaxBytes, MaxEntries int64
-	// Progress, if not nil, is counted up as the export goes.
+	// Progress, if not nil, is updated during the export.
 	Progress *Progress
 }
 
-// Export writes what c names to the path target: a file, a symlink, or a
-// directory with all that is below it. The directory that target lies in must
-// be there.
+// Export writes c to the path target: a file, a symlink, or a directory with all
+// its contents. The parent directory of target must exist.
 //
-// Nothing is written outside of target, whatever names and symlinks say:
-// entries whose name is no plain name fail the export, symlinks are made as
-// they are and never followed. A file has its name only once it is whole; what
-// was exported before an error stays.
+// Nothing is written outside of target, whatever names and symlinks the tree
+// has. An invalid entry name fails the export. Symlinks are made unchanged and
+// never followed. A file gets its name only once it is complete. Items exported
+// before an error stay.
 //
-// Permissions and modification times are restored where the tree says them,
-// but for setuid, setgid and sticky bits: the tree's maker shall not grant
-// rights here. Two entries whose names the target takes for one, as file
-// systems do that do not tell cases apart, are an error.
+// Permissions and modification times are restored if the tree has them, except
+// setuid, setgid and sticky bits: a tree can't grant rights here. Two entries
+// whose names are one to the file system, ignoring case for example, are an
+// error.
 //
-// Errors name the place in the tree, and wrap those of get, fs.ErrExist,
-// block.ErrMalformed, block.ErrUnknownCodec, block.ErrTooLarge for what is
-// beyond the bounds.
+// Errors name the path in the tree, and wrap those of get, fs.ErrExist,
+// block.ErrMalformed, block.ErrUnknownCodec, and block.ErrTooLarge for an
+// exceeded bound.
 func Export(ctx context.Context, get block.Getter, c cid.Cid, target string, o ExportOptions) error {
 	err := export(ctx, get, c, target, o)
 	if err != nil {
@@ -55,14 +53,14 @@ func Export(ctx context.Context, get block.Getter, c cid.Cid, target string, o E
 }
 
 func export(ctx context.Context, get block.Getter, c cid.Cid, target string, o ExportOptions) error {
-	// So that "." and "a/.." have a name, too.
+	// Then "." and "a/.." have a base name, too.
 	target, err := filepath.Abs(target)
 	if err != nil {
 		return err
 	}
 	name := filepath.Base(target)
 	if name == string(filepath.Separator) {
-		return errors.New("this is the root of the file system")
+		return errors.New("invalid target: it is the root of the file system")
 	}
 	parent, err := os.OpenRoot(filepath.Dir(target))
 	if err != nil {
@@ -73,28 +71,28 @@ func export(ctx context.Context, get block.Getter, c cid.Cid, target string, o E
 	return e.exportEntry(destination{dir: parent, name: name, path: "."}, c, 0)
 }
 
-// An exporter writes a tree. Each directory is held open as an os.Root, in
-// which only plain names are used, so that no path is ever followed.
+// An exporter writes a tree. It holds each directory open as an os.Root, and
+// uses only plain names in it, so it never follows a path.
 type exporter struct {
 	ctx     context.Context // of this export only
 	get     block.Getter
 	options ExportOptions
 	bounds  bounds
-	// folds tells whether a directory takes names of different case for one.
+	// folds reports whether a directory's file system ignores case.
 	folds func(*os.Root) (bool, error)
 }
 
-// A place is where something is written: a name in an open directory, and
-// where that is in the tree.
+// A destination is where an item is written: a name in an open directory, and
+// its path in the tree.
 type destination struct {
 	dir  *os.Root
 	name string
 	path string
-	// fresh: the export has made the directory, which held nothing before.
+	// fresh: the export made the directory, so it was empty.
 	fresh bool
 }
 
-// entry writes what c names.
+// exportEntry writes c.
 func (e *exporter) exportEntry(at destination, c cid.Cid, depth int) error {
 	n, err := load(e.ctx, e.get, c)
 	if err == nil {
@@ -111,13 +109,13 @@ func (e *exporter) exportEntry(at destination, c cid.Cid, depth int) error {
 	case TypeDirectory, TypeHAMTShard:
 		return e.exportDir(at, c, n, depth)
 	default:
-		err = fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+		err = fmt.Errorf("%s: %w: unexpected node of type %s", c, block.ErrMalformed, n.Type)
 	}
 	return addPath(at.path, err)
 }
 
-// there tells what is at a place, nil for nothing. It fails if something is
-// that may not be overwritten.
+// lstat returns the file at a destination, or nil. It fails if that may not be
+// overwritten.
 func (e *exporter) lstat(at destination) (fs.FileInfo, error) {
 	info, err := at.dir.Lstat(at.name)
 	switch {
@@ -128,15 +126,15 @@ func (e *exporter) lstat(at destination) (fs.FileInfo, error) {
 	case at.fresh:
 		return nil, fmt.Errorf("%w: %w", errClash, fs.ErrExist)
 	case !e.options.Overwrite:
-		return nil, fmt.Errorf("something is there already: %w", fs.ErrExist)
+		return nil, fmt.Errorf("the target exists: %w", fs.ErrExist)
 	}
 	return info, nil
 }
 
-// directory writes a directory and what is in it.
+// exportDir writes a directory and its contents.
 func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error {
 	if depth == MaxDepth {
-		return fmt.Errorf("%s: %w: directories lie more than %d deep", at.path, block.ErrMalformed, MaxDepth)
+		return fmt.Errorf("%s: %w: directories are nested more than %d deep", at.path, block.ErrMalformed, MaxDepth)
 	}
 	dir, fresh, err := e.makeDir(at)
 	if err != nil {
@@ -164,18 +162,18 @@ func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error
 			return err
 		}
 	}
-	// Last, as what is written into it counts as a modification.
+	// Last, as each file written into it sets its time.
 	return addPath(at.path, restore(dir, ".", n))
 }
 
-// makeDir returns a new directory, or the one that is there.
+// makeDir returns a new directory, or the existing one.
 func (e *exporter) makeDir(at destination) (dir *os.Root, fresh bool, err error) {
 	info, err := e.lstat(at)
 	if err != nil {
 		return nil, false, err
 	}
 	if info != nil && !info.IsDir() {
-		// A symlink would be followed.
+		// Opening a symlink would follow it.
 		if err := at.dir.Remove(at.name); err != nil {
 			return nil, false, err
 		}
@@ -190,32 +188,32 @@ func (e *exporter) makeDir(at destination) (dir *os.Root, fresh bool, err error)
 	return dir, fresh, err
 }
 
-// checkFileName refuses names that this system's paths give a meaning.
+// checkFileName refuses names that are special in this system's paths.
 func checkFileName(name string) error {
 	if strings.ContainsAny(name, "/\x00") || strings.ContainsRune(name, filepath.Separator) ||
 		name == "" || name == "." || !filepath.IsLocal(name) {
-		return fmt.Errorf("an entry named %q, which can be no file here: %w", name, block.ErrMalformed)
+		return fmt.Errorf("entry name %q is invalid on this system: %w", name, block.ErrMalformed)
 	}
 	return nil
 }
 
-// temporary is a name that nothing has.
+// tempName returns a new random name.
 func tempName() string { return ".unixfs-" + rand.Text() }
 
-// symlink makes a symlink, whatever its target.
+// exportSymlink makes a symlink, with any target.
 func (e *exporter) exportSymlink(at destination, target string) error {
-	return e.replace(at, func(temporary string) error { return at.dir.Symlink(target, temporary) })
+	return e.replace(at, func(name string) error { return at.dir.Symlink(target, name) })
 }
 
-// file writes a file.
+// exportFile writes a file.
 func (e *exporter) exportFile(at destination, c cid.Cid, n Node) error {
-	err := e.replace(at, func(temporary string) error {
+	err := e.replace(at, func(name string) error {
 		from, err := openNode(e.ctx, e.get, c, n)
 		if err != nil {
 			return err
 		}
 		defer from.Close()
-		to, err := at.dir.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
+		to, err := at.dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 		if err != nil {
 			return err
 		}
@@ -223,7 +221,7 @@ func (e *exporter) exportFile(at destination, c cid.Cid, n Node) error {
 		if err = errors.Join(err, to.Close()); err != nil {
 			return err
 		}
-		return restore(at.dir, temporary, n)
+		return restore(at.dir, name, n)
 	})
 	if err == nil && e.options.Progress != nil {
 		e.options.Progress.Files.Add(1)
@@ -231,15 +229,14 @@ func (e *exporter) exportFile(at destination, c cid.Cid, n Node) error {
 	return err
 }
 
-// replace lets write make something under a temporary name, and gives it its
-// own.
-func (e *exporter) replace(at destination, write func(temporary string) error) error {
+// replace calls write with a temporary name, and then renames the result.
+func (e *exporter) replace(at destination, write func(name string) error) error {
 	info, err := e.lstat(at)
 	if err != nil {
 		return err
 	}
 	if info != nil && info.IsDir() {
-		return fmt.Errorf("a directory is there already: %w", fs.ErrExist)
+		return fmt.Errorf("the target is an existing directory: %w", fs.ErrExist)
 	}
 	name := tempName()
 	if err = write(name); err == nil {
@@ -253,7 +250,7 @@ func (e *exporter) replace(at destination, write func(temporary string) error) e
 	return err
 }
 
-// counted is w, with what is written to it counted.
+// countBytes returns a writer to w that updates the progress.
 func (e *exporter) countBytes(w io.Writer) io.Writer {
 	if e.options.Progress == nil {
 		return w

@@ -12,20 +12,19 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A File reads a file block by block, asking for a few blocks ahead of time.
-// ReadAt may be called at any time by several goroutines; Read, Seek and
-// WriteTo share one place in the file and take turns.
+// A File reads a file block by block, and requests a few blocks ahead. ReadAt is
+// safe for concurrent use; Read, Seek and WriteTo share one offset and take
+// turns.
 type File struct {
-	// ctx is the one Open was given: the interfaces of package io have no
-	// room for one of their own.
+	// ctx is from Open: the interfaces of package io have no context.
 	ctx    context.Context
 	cancel context.CancelFunc
 	loader *fileLoader
 	root   *fileNode
 
 	mu     sync.Mutex
-	stream *leafStream // guarded by mu; nil until something is read
-	rest   []byte      // guarded by mu; of the last piece, not yet read
+	stream *leafStream // guarded by mu; nil before a read
+	rest   []byte      // guarded by mu; unread bytes of the last piece
 	pos    int64       // guarded by mu
 	closed bool        // guarded by mu
 }
@@ -36,9 +35,9 @@ var (
 	_ io.WriterTo       = (*File)(nil)
 )
 
-// Open opens the file that c names. It gets one block; the others as they are
-// read, through get, with ctx. Errors: those of get; ErrNotFile;
-// block.ErrMalformed; block.ErrUnknownCodec. The File must be closed.
+// Open opens the file c. It gets one block; reading gets the others, with ctx.
+// Errors: those of get; ErrNotFile; block.ErrMalformed; block.ErrUnknownCodec.
+// The File must be closed.
 func Open(ctx context.Context, get block.Getter, c cid.Cid) (*File, error) {
 	n, err := load(ctx, get, c)
 	if err != nil {
@@ -62,15 +61,16 @@ func openNode(ctx context.Context, get block.Getter, c cid.Cid, n Node) (*File, 
 	return f, nil
 }
 
-// Size is the file's length in bytes, as its root says; reading checks it.
+// Size returns the file's length in bytes, as its root declares it. Reading
+// verifies it.
 func (f *File) Size() int64 { return int64(f.root.size) }
 
-// CID names the file.
+// CID returns the file's CID.
 func (f *File) CID() cid.Cid { return f.root.cid }
 
-// Close ends what reading began. It waits for the Getter to let go.
+// Close cancels requests, and waits for them to end.
 func (f *File) Close() error {
-	// Before the lock, so that a Read that waits for a block ends.
+	// Before the lock: it ends a Read that waits for a block.
 	f.cancel()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -79,7 +79,7 @@ func (f *File) Close() error {
 	return nil
 }
 
-// stop ends the stream. The caller holds mu.
+// stopStream ends the stream. The caller holds mu.
 func (f *File) stopStream() {
 	if f.stream != nil {
 		f.stream.close()
@@ -87,7 +87,7 @@ func (f *File) stopStream() {
 	}
 }
 
-// piece makes rest the next bytes. The caller holds mu.
+// readPiece sets rest to the next bytes. The caller holds mu.
 func (f *File) readPiece() error {
 	if f.closed {
 		return fs.ErrClosed
@@ -97,12 +97,12 @@ func (f *File) readPiece() error {
 			return io.EOF
 		}
 		f.stream = newLeafStream(f.ctx, f.loader, f.root, uint64(f.pos), f.root.size, firstAhead)
-		// Each piece is read, or written, before the next one is asked for.
+		// Each piece is consumed before the next one is requested.
 		f.stream.into, _ = f.loader.get.(intoGetter)
 	}
 	rest, err := f.stream.next()
 	if err != nil {
-		// So that the next attempt begins anew.
+		// The next read starts a new stream.
 		f.stopStream()
 		return err
 	}
@@ -110,7 +110,7 @@ func (f *File) readPiece() error {
 	return nil
 }
 
-// readError says what was being read. io.EOF stays what it is.
+// wrapReadError adds the file's CID to an error, except to io.EOF.
 func (f *File) wrapReadError(err error) error {
 	if err == io.EOF {
 		return err
@@ -136,8 +136,8 @@ func (f *File) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// WriteTo implements io.WriterTo: it writes what follows, a block at a time,
-// without a copy.
+// WriteTo implements io.WriterTo: it writes the rest of the file, a block at a
+// time, without a copy.
 func (f *File) WriteTo(w io.Writer) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -165,7 +165,7 @@ func (f *File) WriteTo(w io.Writer) (int64, error) {
 
 var errSeek = errors.New("unixfs: seek before the beginning of a file")
 
-// Seek implements io.Seeker. Beyond the end is allowed; nothing is read there.
+// Seek implements io.Seeker. An offset beyond the end is allowed.
 func (f *File) Seek(offset int64, whence int) (int64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -177,7 +177,7 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	case io.SeekEnd:
 		from = f.Size()
 	default:
-		return 0, fmt.Errorf("unixfs: seek: whence %d", whence)
+		return 0, fmt.Errorf("unixfs: seek: invalid whence %d", whence)
 	}
 	to := from + offset
 	if to < 0 {
@@ -192,8 +192,8 @@ func (f *File) Seek(offset int64, whence int) (int64, error) {
 	return to, nil
 }
 
-// ReadAt implements io.ReaderAt. It asks at once for all blocks it needs, up
-// to a bound.
+// ReadAt implements io.ReaderAt. It requests all blocks it needs at once, up to
+// a bound.
 func (f *File) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errSeek

@@ -9,24 +9,22 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// maxFileDepth is how many nodes may lie above one another in a file: enough
-// for a file of any size under any width in use (balanced at 174 links: 8
-// levels hold 2^63 bytes; trickle a few more), and what a chain of nodes made
-// to hurt can make a reader hold.
+// maxFileDepth bounds the levels of a file, and so the nodes that a hostile one
+// makes a reader hold. It is enough for a file of any size under any width in
+// use (balanced at 174 links: 8 levels hold 2^63 bytes; trickle needs a few
+// more).
 const maxFileDepth = 32
 
-// A fileNode is a node of a file, checked in itself: a leaf, or one over
-// others.
+// A fileNode is a checked node of a file: a leaf, or a parent of others.
 type fileNode struct {
 	cid   cid.Cid
 	data  []byte   // its own bytes, before those of its children
 	links []Link   // to its children
-	ends  []uint64 // where each child ends, counted from the node's beginning
+	ends  []uint64 // the end of each child, relative to the node's start
 	size  uint64
 }
 
-// fileNodeOf checks a node that shall be part of a file. Errors: ErrNotFile,
-// block.ErrMalformed.
+// newFileNode checks a node of a file. Errors: ErrNotFile, block.ErrMalformed.
 func newFileNode(c cid.Cid, n Node) (*fileNode, error) {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("%s: %w: %s", c, block.ErrMalformed, fmt.Sprintf(format, args...))
@@ -35,20 +33,20 @@ func newFileNode(c cid.Cid, n Node) (*fileNode, error) {
 		return nil, fmt.Errorf("%s is a %s: %w", c, n.Type, ErrNotFile)
 	}
 	if len(n.Links) != len(n.BlockSizes) {
-		return nil, bad("%d links and %d block sizes", len(n.Links), len(n.BlockSizes))
+		return nil, bad("%d links, but %d block sizes", len(n.Links), len(n.BlockSizes))
 	}
 	size, ok := sumSizes(uint64(len(n.Data)), n.BlockSizes)
 	if !ok {
-		return nil, bad("block sizes beyond 2^63")
+		return nil, bad("the block sizes exceed 2^63")
 	}
 	if size != n.FileSize {
-		return nil, bad("a file size of %d, but data and block sizes of %d bytes together", n.FileSize, size)
+		return nil, bad("file size %d, but data and block sizes add up to %d", n.FileSize, size)
 	}
 	f := &fileNode{cid: c, data: n.Data, links: n.Links, ends: make([]uint64, len(n.Links)), size: size}
 	end := uint64(len(n.Data))
 	for i := range f.links {
 		if f.links[i].Name != "" {
-			return nil, bad("a link named %q in a file", f.links[i].Name)
+			return nil, bad("link named %q in a file, want no name", f.links[i].Name)
 		}
 		end += n.BlockSizes[i]
 		f.ends[i] = end
@@ -56,7 +54,7 @@ func newFileNode(c cid.Cid, n Node) (*fileNode, error) {
 	return f, nil
 }
 
-// begin is where child i begins, counted from the node's beginning.
+// childStart returns the start of child i, relative to the node's start.
 func (f *fileNode) childStart(i int) uint64 {
 	if i == 0 {
 		return uint64(len(f.data))
@@ -65,11 +63,11 @@ func (f *fileNode) childStart(i int) uint64 {
 }
 
 const (
-	// keptNodes is how many nodes over others a fileLoader remembers: those on
-	// the way to two or three places in a file of any size that occurs.
+	// maxCachedNodes is the number of parent nodes that a fileLoader caches:
+	// those on the way to two or three offsets in a file of any usual size.
 	maxCachedNodes = 8
-	// keptLeaves is how many leaves it remembers, for those who read a few
-	// bytes at a time by ReadAt, in two places at once.
+	// maxCachedLeaves is the number of leaves that it caches, for a caller of
+	// ReadAt that reads a few bytes at a time, at two offsets in turn.
 	maxCachedLeaves = 2
 )
 
@@ -78,7 +76,7 @@ type fileLoader struct {
 	get block.Getter
 
 	mu            sync.Mutex  // guards the following fields
-	nodes, leaves []*fileNode // remembered, the latest last
+	nodes, leaves []*fileNode // cached, the latest last
 }
 
 func (l *fileLoader) load(ctx context.Context, c cid.Cid) (*fileNode, error) {
@@ -119,11 +117,11 @@ func (l *fileLoader) cache(f *fileNode) {
 	}
 }
 
-// latest adds f to kept, of which at most most stay.
-func appendLatest(kept []*fileNode, f *fileNode, most int) []*fileNode {
-	if len(kept) == most {
+// appendLatest appends f to kept. At the limit it drops the oldest.
+func appendLatest(kept []*fileNode, f *fileNode, limit int) []*fileNode {
+	if len(kept) == limit {
 		copy(kept, kept[1:])
-		kept = kept[:most-1]
+		kept = kept[:limit-1]
 	}
 	return append(kept, f)
 }

@@ -15,24 +15,21 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// FS returns the directory that root names as a file system, which reads
-// through get with ctx. It is also an fs.ReadDirFS, fs.StatFS, fs.ReadFileFS
-// and fs.ReadLinkFS; its files are io.ReadSeekers, io.ReaderAts and
-// io.WriterTos, as http.FileServerFS wants them. Nothing is got before it is
-// needed.
+// FS returns the directory root as a file system, which reads through get with
+// ctx. It is also an fs.ReadDirFS, fs.StatFS, fs.ReadFileFS and fs.ReadLinkFS;
+// its files are io.ReadSeekers, io.ReaderAts and io.WriterTos, as
+// http.FileServerFS needs them. It gets blocks only when they are needed.
 //
-// Symlinks are followed within root, as by [Follow]. What the tree does not
-// say: permissions are 0444 and 0555, modification times zero. Sys of a
-// FileInfo is the CID, a cid.Cid. Errors are *fs.PathErrors, which wrap
-// fs.ErrNotExist for a name that isn't there, and block.ErrNotFound for a
-// block that isn't.
+// Symlinks are followed within root, as by [Follow]. Defaults for attributes
+// that the tree lacks: permissions 0444 and 0555, modification time zero. Sys of
+// a FileInfo is the CID, a cid.Cid. Errors are *fs.PathErrors, which wrap
+// fs.ErrNotExist for a missing name, and block.ErrNotFound for a missing block.
 func FS(ctx context.Context, get block.Getter, root cid.Cid) fs.FS {
 	return fileSystem{ctx, get, root}
 }
 
 type fileSystem struct {
-	// ctx is the one FS was given: the interfaces of package fs have no room
-	// for one of their own.
+	// ctx is from FS: the interfaces of package fs have no context.
 	ctx  context.Context
 	get  block.Getter
 	root cid.Cid
@@ -45,7 +42,7 @@ var (
 	_ fs.ReadLinkFS = fileSystem{}
 )
 
-// at finds what a name leads to.
+// locate resolves a name, and follows a symlink at its end if last is set.
 func (f fileSystem) locate(op, name string, last bool) (nodeEntry, error) {
 	if !fs.ValidPath(name) {
 		return nodeEntry{}, &fs.PathError{Op: op, Path: name, Err: fs.ErrInvalid}
@@ -111,8 +108,8 @@ func (f fileSystem) ReadLink(name string) (string, error) {
 	return string(at.node.Data), nil
 }
 
-// ReadFile implements fs.ReadFileFS. Memory grows with what is read, whatever
-// size the file says it has.
+// ReadFile implements fs.ReadFileFS. Its memory grows with the bytes read, not
+// with the declared size.
 func (f fileSystem) ReadFile(name string) ([]byte, error) {
 	file, err := f.Open(name)
 	if err != nil {
@@ -131,8 +128,8 @@ func (f fileSystem) ReadFile(name string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// ReadDir implements fs.ReadDirFS: all entries, sorted by name. A directory
-// too large for that is read through Open.
+// ReadDir implements fs.ReadDirFS: all entries, sorted by name. To read a large
+// directory in pieces, use Open.
 func (f fileSystem) ReadDir(name string) ([]fs.DirEntry, error) {
 	d, err := f.Open(name)
 	if err != nil {
@@ -148,7 +145,7 @@ func (f fileSystem) ReadDir(name string) ([]fs.DirEntry, error) {
 	return entries, err
 }
 
-// regularFile is a File that knows its name.
+// A regularFile is a File with its FileInfo.
 type regularFile struct {
 	*File
 	info fileInfo
@@ -163,7 +160,7 @@ var (
 
 func (f regularFile) Stat() (fs.FileInfo, error) { return f.info, nil }
 
-// fileInfo tells of a node.
+// A fileInfo is the fs.FileInfo of a node.
 type fileInfo struct {
 	entry    Entry
 	size     int64
@@ -181,25 +178,25 @@ func (i fileInfo) IsDir() bool        { return i.mode.IsDir() }
 func (i fileInfo) Sys() any           { return i.entry.CID }
 func (i fileInfo) String() string     { return fs.FormatFileInfo(i) }
 
-// infoOf tells of what was found.
+// newFileInfo returns the fileInfo of an entry.
 func newFileInfo(at nodeEntry) (fileInfo, error) {
-	said, err := newInfo(at.entry.CID, at.node)
+	declared, err := newInfo(at.entry.CID, at.node)
 	if err != nil {
 		return fileInfo{}, err
 	}
-	i := fileInfo{entry: at.entry, size: said.Size, mode: 0o444, modified: said.Modified}
+	i := fileInfo{entry: at.entry, size: declared.Size, mode: 0o444, modified: declared.Modified}
 	if i.entry.Name == "" {
 		i.entry.Name = "."
 	}
 	kind := fs.FileMode(0)
-	switch said.Type {
+	switch declared.Type {
 	case TypeDirectory:
 		kind, i.mode = fs.ModeDir, 0o555
 	case TypeSymlink:
 		kind, i.mode = fs.ModeSymlink, 0o777
 	}
-	if said.Mode != 0 {
-		i.mode = fileMode(said.Mode)
+	if declared.Mode != 0 {
+		i.mode = fileMode(declared.Mode)
 	}
 	i.mode |= kind
 	return i, nil

@@ -13,11 +13,11 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// statAhead is how many entries of a directory are looked at at once: only
-// their own nodes say what they are.
+// statAhead is the number of a directory's entries whose nodes are requested at
+// once. An entry's type is only in its node.
 const statAhead = 16
 
-// A dirFile is an open directory, read as it is listed.
+// A dirFile is an open directory. It gets blocks as it is listed.
 type dirFile struct {
 	fsys fileSystem
 	at   nodeEntry
@@ -25,7 +25,7 @@ type dirFile struct {
 	path string
 
 	mu     sync.Mutex
-	next   func() (fs.DirEntry, error, bool) // guarded by mu; nil until something is read
+	next   func() (fs.DirEntry, error, bool) // guarded by mu; nil before the first read
 	stop   func()                            // guarded by mu
 	closed bool                              // guarded by mu
 }
@@ -48,9 +48,8 @@ func (d *dirFile) Close() error {
 	return nil
 }
 
-// ReadDir implements fs.ReadDirFile, in the order in which the directory has
-// its entries. With count above 0 it holds no more than that, and a few, in
-// memory.
+// ReadDir implements fs.ReadDirFile, in the directory's own order. With count
+// above 0 it holds at most count and statAhead entries in memory.
 func (d *dirFile) ReadDir(count int) ([]fs.DirEntry, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -77,12 +76,12 @@ func (d *dirFile) ReadDir(count int) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// dirEntry is an entry of a directory.
+// A dirEntry is the fs.DirEntry of an entry.
 type dirEntry struct {
 	fsys  fileSystem
 	entry Entry
 	kind  fs.FileMode
-	// info tells more, where the entry's node had to be got for its kind.
+	// info is set if the entry's node was read for its kind.
 	info *fileInfo
 }
 
@@ -104,7 +103,7 @@ func (e dirEntry) Info() (fs.FileInfo, error) {
 	return info, nil
 }
 
-// stat tells of an entry.
+// statEntry reads an entry's node.
 func (f fileSystem) statEntry(e Entry) (fileInfo, error) {
 	n, err := load(f.ctx, f.get, e.CID)
 	if err != nil {
@@ -113,11 +112,11 @@ func (f fileSystem) statEntry(e Entry) (fileInfo, error) {
 	return newFileInfo(nodeEntry{e, n})
 }
 
-// errNoName: an entry that no path leads to.
-var errInvalidName = errors.New("an entry whose name no path can have")
+// errInvalidName: no path can contain the entry's name.
+var errInvalidName = errors.New("invalid entry name in a path")
 
-// entries lists a directory, and asks for the nodes of some entries ahead of
-// time.
+// listEntries lists a directory, and requests the nodes of up to statAhead
+// entries ahead.
 func (f fileSystem) listEntries(at nodeEntry) iter.Seq2[fs.DirEntry, error] {
 	return func(yield func(fs.DirEntry, error) bool) {
 		ahead := f

@@ -11,49 +11,51 @@ import (
 	"github.com/spaolacci/murmur3"
 )
 
-// hashMurmur3 is the multicodec code of murmur3-x64-64, the one hash function
+// hashMurmur3 is the multicodec code of murmur3-x64-64, the only hash function
 // of HAMT directories.
 const hashMurmur3 = 0x22
 
-// errTooDeep: names whose hashes agree in all bits that buckets are made of.
-var errHashCollision = errors.New("too many names with one hash for a HAMT directory")
+// errHashCollision: two names have hashes that are equal in all bits used for
+// buckets.
+var errHashCollision = errors.New("their hashes are equal, and a HAMT directory can't hold both")
 
-// nameHash returns the hash whose bits, from the highest down, say in which
-// bucket a name lies on each level.
+// nameHash returns the hash of a name. Its bits, from the highest down, are the
+// name's bucket on each level.
 func nameHash(name string) uint64 { return murmur3.Sum64([]byte(name)) }
 
 func validFanout(f uint64) bool { return f >= 8 && f <= MaxFanout && f&(f-1) == 0 }
 
-// A hamtShape is what follows from a HAMT's fanout.
+// A hamtShape is the layout that follows from a HAMT's fanout.
 type hamtShape struct {
 	fanout int
-	bits   int // of a hash that one level takes
+	bits   int // bits of a hash per level
 	prefix int // hexadecimal digits before each link's name
 }
 
 func newShape(fanout uint64) (hamtShape, error) {
 	if !validFanout(fanout) {
-		return hamtShape{}, fmt.Errorf("%w: a HAMT of fanout %d", block.ErrMalformed, fanout)
+		return hamtShape{}, fmt.Errorf("%w: HAMT fanout %d, want a power of two, 8 to %d", block.ErrMalformed, fanout, MaxFanout)
 	}
 	width := bits.TrailingZeros64(fanout)
 	return hamtShape{fanout: int(fanout), bits: width, prefix: (width + 3) / 4}, nil
 }
 
-// depth is how many levels the hash has bits for.
+// depth returns the number of levels that a hash has bits for.
 func (s hamtShape) depth() int { return 64 / s.bits }
 
-// bucket is where a hash lies on a level, counted from the root's 0.
+// bucket returns the bucket of a hash on a level; the root's level is 0.
 func (s hamtShape) bucket(hash uint64, level int) int {
 	return int(hash << (level * s.bits) >> (64 - s.bits))
 }
 
-// label is the prefix of a bucket's link.
+// label returns the prefix of a bucket's link.
 func (s hamtShape) label(bucket int) string { return fmt.Sprintf("%0*X", s.prefix, bucket) }
 
-// parseLabel reads the prefix of a link's name. It takes capital digits only.
+// parseLabel parses the prefix of a link's name. It accepts only upper-case
+// digits.
 func (s hamtShape) parseLabel(name string) (bucket int, rest string, err error) {
 	if len(name) < s.prefix {
-		return 0, "", fmt.Errorf("%w: a HAMT link named %q", block.ErrMalformed, name)
+		return 0, "", fmt.Errorf("%w: invalid HAMT link name %q", block.ErrMalformed, name)
 	}
 	for i := range s.prefix {
 		d := name[i]
@@ -63,12 +65,12 @@ func (s hamtShape) parseLabel(name string) (bucket int, rest string, err error) 
 		case d >= 'A' && d <= 'F':
 			d -= 'A' - 10
 		default:
-			return 0, "", fmt.Errorf("%w: a HAMT link named %q", block.ErrMalformed, name)
+			return 0, "", fmt.Errorf("%w: invalid HAMT link name %q", block.ErrMalformed, name)
 		}
 		bucket = bucket<<4 | int(d)
 	}
 	if bucket >= s.fanout {
-		return 0, "", fmt.Errorf("%w: a HAMT link named %q, of fanout %d", block.ErrMalformed, name, s.fanout)
+		return 0, "", fmt.Errorf("%w: invalid HAMT link name %q for fanout %d", block.ErrMalformed, name, s.fanout)
 	}
 	return bucket, name[s.prefix:], nil
 }
@@ -78,9 +80,8 @@ type hashedLink struct {
 	link Link
 }
 
-// buildHAMT makes the shards of a directory, and returns the root's link. As
-// hashes sort by their highest bits first, each shard is a run of the sorted
-// entries.
+// buildHAMT makes the shards of a directory, and returns the root. It sorts the
+// entries by hash, so each shard is a run of them.
 func buildHAMT(links []Link, fanout int, a attributes, emit func(*Node) (part, error)) (part, error) {
 	shape, err := newShape(uint64(fanout))
 	if err != nil {
@@ -98,8 +99,7 @@ func sortByHash(entries []hashedLink) {
 	slices.SortFunc(entries, func(a, b hashedLink) int { return cmp.Compare(a.hash, b.hash) })
 }
 
-// build makes the shard that holds the entries, which is on that level, and
-// those below it.
+// build makes the shard of the entries, on that level, and those below it.
 func (s hamtShape) build(entries []hashedLink, level int, a attributes, emit func(*Node) (part, error)) (part, error) {
 	if level >= s.depth() {
 		return part{}, fmt.Errorf("%q and %q: %w", entries[0].link.Name, entries[1].link.Name, errHashCollision)
@@ -125,7 +125,7 @@ func (s hamtShape) build(entries []hashedLink, level int, a attributes, emit fun
 	return emit(s.makeNode(links, a))
 }
 
-// node makes a shard of links in the order of their buckets.
+// makeNode makes a shard of links sorted by bucket.
 func (s hamtShape) makeNode(links []shardLink, a attributes) *Node {
 	n := &Node{Type: TypeHAMTShard, HashType: hashMurmur3, Fanout: uint64(s.fanout), Links: make([]Link, len(links))}
 	field := make([]byte, s.fanout/8)
@@ -138,7 +138,7 @@ func (s hamtShape) makeNode(links []shardLink, a attributes) *Node {
 	return n
 }
 
-// trimZeros drops leading zero bytes, as the field is written.
+// trimZeros drops leading zero bytes, as a bit field is written.
 func trimZeros(field []byte) []byte {
 	for len(field) > 0 && field[0] == 0 {
 		field = field[1:]

@@ -10,27 +10,27 @@ import (
 )
 
 const (
-	// maxIgnoreFile bounds an ignore file, in bytes, and maxPatterns how many
-	// patterns apply at one place: each entry is held against each.
+	// maxIgnoreFile bounds an ignore file, in bytes, and maxPatterns the
+	// patterns that apply in a directory: each is compared with each entry.
 	maxIgnoreFile = 1 << 20
 	maxPatterns   = 10_000
 )
 
-// A pattern is one line in the manner of gitignore.
+// A pattern is one line in the syntax of gitignore.
 type pattern struct {
-	// segments are what stands between slashes; "**" is any number of names.
+	// segments are the parts between slashes; "**" matches any number of names.
 	segments []string
 	negated  bool
 	dirOnly  bool
 }
 
-// parsePattern reads a line. ok is false for one that says nothing.
+// parsePattern parses a line. ok is false for a blank line or a comment.
 func parsePattern(line string) (p pattern, ok bool, err error) {
 	text := strings.TrimSuffix(line, "\r")
 	if strings.HasPrefix(text, "#") {
 		return pattern{}, false, nil
 	}
-	// Spaces at the end count only behind a backslash.
+	// A trailing space counts only after a backslash.
 	for strings.HasSuffix(text, " ") && !strings.HasSuffix(text, `\ `) {
 		text = text[:len(text)-1]
 	}
@@ -51,7 +51,7 @@ func parsePattern(line string) (p pattern, ok bool, err error) {
 	for segment := range strings.SplitSeq(text, "/") {
 		segment = strings.ReplaceAll(segment, "[!", "[^")
 		if _, err := path.Match(segment, ""); err != nil || segment == "" {
-			return pattern{}, false, fmt.Errorf("the pattern %q can't be read", line)
+			return pattern{}, false, fmt.Errorf("invalid pattern %q", line)
 		}
 		if segment == "**" && len(p.segments) > 0 && p.segments[len(p.segments)-1] == "**" {
 			continue
@@ -59,7 +59,7 @@ func parsePattern(line string) (p pattern, ok bool, err error) {
 		p.segments = append(p.segments, segment)
 	}
 	if p.segments[len(p.segments)-1] == "**" {
-		// What lies below, not the directory itself.
+		// It matches the contents of a directory, not the directory.
 		p.segments = append(p.segments, "*")
 	}
 	return p, true, nil
@@ -77,14 +77,14 @@ func parsePatterns(lines []string) ([]pattern, error) {
 		}
 	}
 	if len(patterns) > maxPatterns {
-		return nil, fmt.Errorf("%d patterns (the limit is %d)", len(patterns), maxPatterns)
+		return nil, fmt.Errorf("%d patterns, want %d at most", len(patterns), maxPatterns)
 	}
 	return patterns, nil
 }
 
-// matches tells whether the pattern names what lies at the end of the names.
-// Its steps are at most the product of names and segments: after a mismatch
-// only the last "**" takes one name more.
+// matches reports whether the pattern matches a path, given as its names. Its
+// steps are at most the product of names and segments: after a mismatch it
+// extends only the last "**" by one name.
 func (p *pattern) matches(names []string) bool {
 	s, n := 0, 0
 	star, from := -1, 0
@@ -105,20 +105,20 @@ func (p *pattern) matches(names []string) bool {
 	return s == len(p.segments)
 }
 
-// matchName is path.Match of a pattern that is known to be right.
+// matchName is path.Match for a valid pattern.
 func matchName(segment, name string) bool {
 	ok, err := path.Match(segment, name)
 	return ok && err == nil
 }
 
-// An ignoreSet is patterns that apply below a directory, which lies under so
-// many names.
+// An ignoreSet is a list of patterns that apply below a directory, whose path
+// has depth names.
 type ignoreSet struct {
 	patterns []pattern
 	depth    int
 }
 
-// decides tells whether a set says anything of names, and what.
+// decide returns the verdict of the last pattern that matches, if any does.
 func (s ignoreSet) decide(names []string, dir bool) (ignored, decided bool) {
 	for i := len(s.patterns) - 1; i >= 0; i-- {
 		p := &s.patterns[i]
@@ -129,20 +129,21 @@ func (s ignoreSet) decide(names []string, dir bool) (ignored, decided bool) {
 	return false, false
 }
 
-// A filter says what of a tree an import takes. It follows the walker.
+// A filter decides which entries of a tree are imported. It keeps the walker's
+// position.
 type filter struct {
 	exclude ignoreSet
 	include []pattern
 	files   []string
 	// sets are those of ignore files, the outermost first.
 	sets []ignoreSet
-	// names lead to where the walker is; the first included of them to a
-	// directory that is included whole, -1 for none.
+	// names are the walker's path. The first included of them are the path of a
+	// directory that is included with all its contents; -1: none.
 	names    []string
 	included int
 }
 
-// checkPatterns tells what is wrong with an import's patterns.
+// checkPatterns checks the patterns of options.
 func (o Options) checkPatterns() error {
 	for _, lines := range [][]string{o.Exclude, o.Include} {
 		if _, err := parsePatterns(lines); err != nil {
@@ -152,7 +153,7 @@ func (o Options) checkPatterns() error {
 	return nil
 }
 
-// newFilter makes a filter of options whose patterns have been checked.
+// newFilter makes a filter from checked options.
 func newFilter(o Options) *filter {
 	f := &filter{files: o.IgnoreFiles, included: -1}
 	for _, p := range []struct {
@@ -166,11 +167,11 @@ func newFilter(o Options) *filter {
 	return f
 }
 
-// including tells whether only what is named is taken.
+// including reports whether only included entries are imported.
 func (f *filter) including() bool { return len(f.include) > 0 }
 
-// enter reads the ignore files of a directory that the walker enters. The
-// caller must call leave when it leaves it.
+// enter reads the ignore files of a directory that the walker enters. The caller
+// must call leave at its end.
 func (f *filter) enter(d dirSource, entries []fs.DirEntry) (leave func(), err error) {
 	before := len(f.sets)
 	for _, name := range f.files {
@@ -189,7 +190,7 @@ func (f *filter) enter(d dirSource, entries []fs.DirEntry) (leave func(), err er
 		total += len(s.patterns)
 	}
 	if total > maxPatterns {
-		return nil, fmt.Errorf("ignore files hold %d patterns together (the limit is %d)", total, maxPatterns)
+		return nil, fmt.Errorf("the ignore files have %d patterns together, want %d at most", total, maxPatterns)
 	}
 	return func() { f.sets = f.sets[:before] }, nil
 }
@@ -205,12 +206,12 @@ func readIgnoreFile(d dirSource, name string) ([]pattern, error) {
 		return nil, err
 	}
 	if len(text) > maxIgnoreFile {
-		return nil, fmt.Errorf("an ignore file of more than %d bytes", maxIgnoreFile)
+		return nil, fmt.Errorf("the ignore file has more than %d bytes", maxIgnoreFile)
 	}
 	return parsePatterns(strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n"))
 }
 
-// takes tells whether an entry of the directory the walker is in is imported.
+// accepts reports whether an entry of the walker's directory is imported.
 func (f *filter) accepts(e fs.DirEntry) bool {
 	if len(f.exclude.patterns) == 0 && len(f.sets) == 0 && len(f.include) == 0 {
 		return true
@@ -233,13 +234,13 @@ func (f *filter) accepts(e fs.DirEntry) bool {
 	return e.IsDir() || !f.including() || f.included >= 0 || f.includes(names, false)
 }
 
-// includes tells whether one of the patterns to include names this.
+// includes reports whether the include patterns match a path.
 func (f *filter) includes(names []string, dir bool) bool {
 	named, decided := ignoreSet{patterns: f.include}.decide(names, dir)
 	return named && decided
 }
 
-// push is called before the walker goes on to an entry, and pop after it.
+// push is called before the walker visits an entry, and pop after it.
 func (f *filter) push(e fs.DirEntry) {
 	f.names = append(f.names, e.Name())
 	if e.IsDir() && f.included < 0 && f.including() && f.includes(f.names, true) {

@@ -139,12 +139,12 @@ func TestImportFilters(t *testing.T) {
 		o    Options
 		want string
 	}{
-		"a bad pattern":             {tree, Options{Exclude: []string{"["}}, `the pattern "["`},
-		"a bad pattern to include":  {tree, Options{Include: []string{"["}}, `the pattern "["`},
-		"a bad pattern in a file":   {fstest.MapFS{"d/.i": {Data: []byte("x\n[\n")}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: the pattern "["`},
-		"a file without end":        {fstest.MapFS{"d/.i": {Data: make([]byte, maxIgnoreFile+1)}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: an ignore file of more`},
+		"a bad pattern":             {tree, Options{Exclude: []string{"["}}, `invalid pattern "["`},
+		"a bad pattern to include":  {tree, Options{Include: []string{"["}}, `invalid pattern "["`},
+		"a bad pattern in a file":   {fstest.MapFS{"d/.i": {Data: []byte("x\n[\n")}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: invalid pattern "["`},
+		"a large ignore file":       {fstest.MapFS{"d/.i": {Data: make([]byte, maxIgnoreFile+1)}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: the ignore file has more`},
 		"too many patterns":         {tree, Options{Exclude: strings.Split(many+many, "\n")}, "10002 patterns"},
-		"too many in several files": {fstest.MapFS{".i": {Data: []byte(many)}, "d/.i": {Data: []byte(many)}}, Options{IgnoreFiles: []string{".i"}}, "d: ignore files hold 10002"},
+		"too many in several files": {fstest.MapFS{".i": {Data: []byte(many)}, "d/.i": {Data: []byte(many)}}, Options{IgnoreFiles: []string{".i"}}, "d: the ignore files have 10002"},
 	} {
 		if _, err := ImportFS(t.Context(), discardPutter{}, tt.tree, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", what, err, tt.want)

@@ -16,93 +16,88 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Options say how to import. The zero value imports by V1Profile on all cores.
+// Options configure an import. The zero value imports by V1Profile on all cores.
 type Options struct {
 	// Profile decides the CIDs; the zero Profile means V1Profile.
 	Profile Profile
-	// Workers is how many goroutines read and hash; 0 means as many as cores,
-	// 4 at least, as reading waits for the disk.
+	// Workers is the number of goroutines that read and hash. 0: the number of
+	// cores, at least 4, as reading waits for the disk.
 	Workers int
-	// Wrap, if not empty, puts what is imported into a directory, under this
-	// name.
+	// Wrap, if not empty, puts the imported item into a new directory, under
+	// this name.
 	Wrap string
-	// SkipHidden leaves out of directories what has a name that begins with a
-	// dot.
+	// SkipHidden skips entries whose names begin with a dot.
 	SkipHidden bool
-	// Exclude leaves out what matches one of these patterns, in the manner of
+	// Exclude skips entries that match one of these patterns, in the syntax of
 	// gitignore: relative to the imported root, "*" within a name, "**" across
-	// directories, a slash at the end for directories alone, "!" to take back
-	// an earlier one; without a slash before the end, at any depth.
+	// directories, a slash at the end for directories only, "!" to undo an
+	// earlier pattern; without a slash before the end, at any depth.
 	Exclude []string
-	// Include, if not empty, leaves out every file and symlink that matches
-	// none of these patterns and lies below no directory that does, and
-	// directories in which nothing remains.
+	// Include, if not empty, selects files, symlinks and directories with their
+	// contents by patterns. All others are skipped, and so are directories
+	// without selected contents.
 	Include []string
-	// IgnoreFiles are names of files (such as ".ipfsignore") that hold, in any
-	// directory of the tree, patterns of what to leave out below it. They are
-	// imported themselves like all others.
+	// IgnoreFiles are names of files (such as ".ipfsignore") with patterns to
+	// exclude below their directory. The files themselves are imported.
 	IgnoreFiles []string
 	// KeepMode and KeepTimes keep the permissions and the modification times
 	// of files and directories (not of symlinks), which changes the CIDs.
 	KeepMode, KeepTimes bool
-	// Remembers, if not nil, is asked of each file of a tree whether it is as
-	// it was, and told of those that were read.
+	// StatCache, if not nil, is queried for each file of a tree, and updated
+	// with those that were read.
 	StatCache StatCache
-	// Leaf, if not nil, is offered the raw leaves of the files of a tree, with
-	// where in which file their bytes lie. Those that it takes are not handed
-	// to the Putter. It is called on the goroutine of the import, and must not
-	// keep the block.
+	// OfferLeaf, if not nil, is called with each raw leaf of a tree's files, and
+	// the file and offset of its bytes. A leaf that it takes is not put. It is
+	// called on the import's goroutine, and must not keep the block.
 	OfferLeaf func(ctx context.Context, leaf block.Block, path string, offset int64) (taken bool, err error)
-	// Progress, if not nil, is counted up as the import goes.
+	// Progress, if not nil, is updated during the import.
 	Progress *Progress
-	// Added, if not nil, is told of each file, symlink and directory in the
-	// order in which it is complete. It is called on the goroutine of the
-	// import, which waits for it.
+	// OnItem, if not nil, is called with each file, symlink and directory once
+	// it is complete. It is called on the import's goroutine, which waits for
+	// it.
 	OnItem func(ImportItem)
 }
 
-// Progress counts what an import or an export has done so far. It may be read
-// at any time.
+// Progress counts what an import or an export has done. It is safe for
+// concurrent use.
 type Progress struct {
-	// Bytes are those of file contents, Files whole files.
+	// Bytes counts bytes of file contents, Files complete files.
 	Bytes, Files atomic.Int64
 }
 
-// Added tells of one thing imported.
+// An ImportItem is one imported file, directory or symlink.
 type ImportItem struct {
 	// Path is relative to the imported root, with slashes; "." is the root
 	// itself.
 	Path string
-	// CID names it; Type is TypeFile, TypeDirectory or TypeSymlink (a sharded
-	// directory is a directory); Size is the bytes of a file's content, or of
-	// those of all files in a directory.
+	// CID is the item's. Type is TypeFile, TypeDirectory (sharded or not) or
+	// TypeSymlink. Size is the bytes of a file's content, or of all files in a
+	// directory.
 	CID  cid.Cid
 	Type Type
 	Size uint64
 }
 
-// A Result is what an import made.
+// A Result is the result of an import.
 type Result struct {
-	// CID names the root.
+	// CID is the root's.
 	CID cid.Cid
-	// Size is the bytes of all files' contents, DAGSize that of all blocks
-	// (those that occur twice counted twice), Hashed the bytes of those files
-	// that were read, and not known already.
+	// Size is the bytes of all files' contents. DAGSize is the bytes of all
+	// blocks; repeated ones count each time. Hashed is the bytes of the files
+	// that were read and not found in the StatCache.
 	Size, DAGSize, Hashed uint64
-	// Blocks counts what was handed to the Putter; Files, Dirs and Symlinks
-	// what was imported.
+	// Blocks counts the blocks put; Files, Dirs and Symlinks the imported items.
 	Blocks, Files, Dirs, Symlinks int
 }
 
-// Import makes a file of what r holds, from where it stands to its end, and
-// hands its blocks to put.
+// Import makes a file of the content of r, from its offset to its end, and puts
+// its blocks.
 //
-// Where r is also an io.ReaderAt and an io.Seeker (an *os.File, a
-// bytes.Reader), it is read at several places at once, up to the end that it
-// has when Import begins, and left standing there.
+// If r is also an io.ReaderAt and an io.Seeker (an *os.File, a bytes.Reader), it
+// is read at several offsets at once, up to its end when Import begins, and its
+// offset is set to that end.
 //
-// Errors of r and put are wrapped; on an error, blocks already handed to put
-// stay there.
+// Errors of r and put are wrapped. After an error, blocks already put stay.
 func Import(ctx context.Context, put block.Putter, r io.Reader, o Options) (Result, error) {
 	return runImport(ctx, put, o, "", func(w *walker) error {
 		if at, start, size, ok := readerAtOf(r); ok {
@@ -116,15 +111,14 @@ func Import(ctx context.Context, put block.Putter, r io.Reader, o Options) (Resu
 	})
 }
 
-// sized returns r as one that is read at any place, with where it stands and
-// how much follows.
+// readerAtOf returns r as an io.ReaderAt, with its offset and remaining size.
 func readerAtOf(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
 	at, isAt := r.(io.ReaderAt)
 	seeker, isSeeker := r.(io.Seeker)
 	if !isAt || !isSeeker {
 		return nil, 0, 0, false
 	}
-	// Devices and the files of /proc seek, but have no size to speak of.
+	// Devices and files of /proc can seek, but have no meaningful size.
 	if f, isFile := r.(*os.File); isFile {
 		info, err := f.Stat()
 		if err != nil || !info.Mode().IsRegular() || info.Size() == 0 {
@@ -145,22 +139,21 @@ func readerAtOf(r io.Reader) (at io.ReaderAt, start, size int64, ok bool) {
 	return at, start, max(end-start, 0), true
 }
 
-// ImportFS makes a directory of fsys, whole, and hands its blocks to put,
-// those of a directory after those of what is in it, names in byte order.
-// Files are opened by several goroutines at once, which fsys must allow.
-// Symlinks are kept as such, never followed; fsys must then be an
-// fs.ReadLinkFS. What is neither a file, a directory nor a symlink, and a file
-// that is not as long as fsys said, fails the import with an error that names
-// it.
+// ImportFS makes a directory of fsys, and puts its blocks: those of a directory
+// after those of its contents, names in byte order. Several goroutines open
+// files at once, which fsys must allow. Symlinks are imported as symlinks, and
+// never followed; fsys must then be an fs.ReadLinkFS. A special file, and a file
+// whose length differs from its FileInfo, fails the import with an error that
+// names it.
 func ImportFS(ctx context.Context, put block.Putter, fsys fs.FS, o Options) (Result, error) {
 	return runImport(ctx, put, o, "", func(w *walker) error {
 		return w.walkRoot(fsDir{fsys, "."})
 	})
 }
 
-// ImportPath makes a file, a symlink or a directory of what path names on
-// disk, as ImportFS does. Nothing is opened through a symlink that leads out
-// of its directory, even if it is put there during the import.
+// ImportPath imports a file, a symlink or a directory from disk, as ImportFS
+// does. It never follows a symlink out of its directory, even one that is made
+// during the import.
 func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (Result, error) {
 	now := time.Now()
 	info, err := os.Lstat(path)
@@ -185,7 +178,7 @@ func ImportPath(ctx context.Context, put block.Putter, path string, o Options) (
 	})
 }
 
-// root walks the directory that is imported.
+// walkRoot walks the imported directory.
 func (w *walker) walkRoot(source dirSource) error {
 	d := newOpenDir(source)
 	var info fs.FileInfo
@@ -199,8 +192,8 @@ func (w *walker) walkRoot(source dirSource) error {
 	return w.walkDir(d, w.rootPath(), info)
 }
 
-// run starts the pipeline over what produce walks, and returns when all of its
-// goroutines have ended. Its errors name what is imported.
+// runImport runs the pipeline with the walk of produce, and returns when all of
+// its goroutines have ended. Its errors contain what.
 func runImport(ctx context.Context, put block.Putter, o Options, what string, produce func(*walker) error) (Result, error) {
 	if o.Profile == (Profile{}) {
 		o.Profile = V1Profile()
@@ -238,8 +231,8 @@ func runImport(ctx context.Context, put block.Putter, o Options, what string, pr
 	return result, nil
 }
 
-// importError says why an import failed: its caller's context before what
-// followed from that.
+// wrapImportError wraps the error of an import, preferring the cause of the
+// caller's context to errors that follow from it.
 func wrapImportError(ctx context.Context, what string, err error) error {
 	if cause := context.Cause(ctx); cause != nil && !errors.Is(err, cause) {
 		err = cause

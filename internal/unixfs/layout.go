@@ -6,16 +6,15 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A part is a piece of a file that has its block: a leaf, or a node over
-// leaves.
+// A part is a finished subtree of a file or directory: a leaf, or a node.
 type part struct {
 	cid   cid.Cid
-	size  uint64 // bytes of the file in it
+	size  uint64 // bytes of file content
 	tsize uint64 // bytes of all its blocks
 }
 
-// attributes are what UnixFS keeps of a file or a directory besides what is in
-// it (UnixFS: mode, mtime). The zero value says nothing.
+// attributes are the metadata of a file or a directory (UnixFS: mode, mtime).
+// The zero value has none.
 type attributes struct {
 	mode     uint32
 	modified time.Time
@@ -26,12 +25,12 @@ func (a attributes) isZero() bool { return a.mode == 0 && a.modified.IsZero() }
 // set writes the attributes into a node.
 func (a attributes) set(n *Node) { n.Mode, n.Modified = a.mode, a.modified }
 
-// A layout arranges a file's leaves, which come in order, under a root.
+// A layout arranges a file's leaves, added in order, under a root.
 type layout interface {
-	// add takes the next leaf.
+	// add adds the next leaf.
 	add(leaf part) error
-	// finish returns the root, which has the attributes if it is no leaf, and
-	// makes the layout ready for another file.
+	// finish returns the root, with the attributes unless it is a leaf, and
+	// resets the layout for the next file.
 	finish(a attributes) (part, error)
 }
 
@@ -42,7 +41,7 @@ func newLayout(p Profile, emit func(*Node) (part, error)) layout {
 	return &balancedLayout{width: p.Width, emit: emit}
 }
 
-// nodeOver makes a node over parts of a file.
+// joinParts makes the parent node of parts of a file.
 func joinParts(parts []part, a attributes) *Node {
 	n := &Node{Type: TypeFile, BlockSizes: make([]uint64, len(parts)), Links: make([]Link, len(parts))}
 	for i, p := range parts {
@@ -54,13 +53,13 @@ func joinParts(parts []part, a attributes) *Node {
 	return n
 }
 
-// balanced is the layout of both profiles: all leaves at one depth, each node
-// full before the next begins (IPIP-499: balanced). It holds at most width
-// parts of each level. At least one leaf must have been added.
+// A balancedLayout is the layout of both profiles: all leaves at one depth, each
+// node full before the next begins (IPIP-499: balanced). It holds at most width
+// parts of each level. At least one leaf must be added before finish.
 type balancedLayout struct {
 	width int
 	emit  func(*Node) (part, error)
-	// levels holds, from the leaves up, the parts that wait for their node.
+	// levels holds, from the leaves up, the parts that have no parent yet.
 	levels [][]part
 }
 
@@ -68,8 +67,8 @@ var _ layout = (*balancedLayout)(nil)
 
 func (b *balancedLayout) add(leaf part) error { return b.addAt(0, leaf) }
 
-// addAt closes a full level only when one more part comes, so that a root of
-// exactly width parts gets nothing above it.
+// addAt closes a full level only when one more part comes: a root of exactly
+// width parts gets no parent.
 func (b *balancedLayout) addAt(level int, p part) error {
 	if level == len(b.levels) {
 		b.levels = append(b.levels, nil)
@@ -83,7 +82,7 @@ func (b *balancedLayout) addAt(level int, p part) error {
 	return nil
 }
 
-// close makes a node of a level's parts.
+// close makes the parent of a level's parts.
 func (b *balancedLayout) close(level int) error {
 	p, err := b.emit(joinParts(b.levels[level], attributes{}))
 	if err != nil {
@@ -112,7 +111,7 @@ func (b *balancedLayout) finish(a attributes) (part, error) {
 	}
 }
 
-// anyAbove tells whether a higher level holds parts.
+// anyAbove reports whether a higher level holds parts.
 func (b *balancedLayout) anyAbove(level int) bool {
 	for _, parts := range b.levels[level+1:] {
 		if len(parts) > 0 {
@@ -122,7 +121,7 @@ func (b *balancedLayout) anyAbove(level int) bool {
 	return false
 }
 
-// reset forgets the parts, and keeps the memory.
+// reset drops the parts, and keeps their memory.
 func (b *balancedLayout) reset() {
 	for level := range b.levels {
 		b.levels[level] = b.levels[level][:0]

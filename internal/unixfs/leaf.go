@@ -7,29 +7,28 @@ import (
 )
 
 const (
-	// maxLeafOverhead is the most bytes that wrapping adds to a chunk: tags,
+	// maxLeafOverhead bounds the bytes that wrapping adds to a chunk: tags,
 	// lengths and sizes of at most ten bytes each.
 	maxLeafOverhead = 64
-	// leafAlign is where chunks lie in memory: at multiples of a cache line,
-	// as the kernel copies to other places at a fifth of the speed.
+	// leafAlign aligns chunks in memory to cache lines: the kernel copies to
+	// unaligned memory at a fifth of the speed.
 	leafAlign = 64
 )
 
-// A Releaser is a Putter that may be done with blocks when Put returns: it has
-// written or copied their bytes, and neither it nor anybody else keeps the
-// blocks themselves. Where ReleasesBlocks is true, an import uses the memory
-// of chunks again, which spares a third of its time on large files: fresh
-// memory is cleared, and cold.
+// A Releaser is a Putter that may release blocks when Put returns: it has
+// written or copied their bytes, and holds no reference to the blocks. If
+// ReleasesBlocks is true, an import reuses the memory of chunks. That saves a
+// third of the time for large files, as new memory is cleared first, and cold.
 type Releaser interface {
 	block.Putter
 	ReleasesBlocks() bool
 }
 
-// A leafPool makes memory for leaves of one profile, from what was released
-// where the Putter releases it.
+// A leafPool allocates memory for leaves of one profile. It reuses released
+// memory if the Putter is a Releaser.
 type leafPool struct {
 	profile Profile
-	// free holds memory of full chunks, to be used again; nil for none.
+	// free holds memory of full chunks for reuse; nil: no reuse.
 	free chan []byte
 }
 
@@ -42,20 +41,19 @@ func newLeafPool(p Profile, put block.Putter, keep int) *leafPool {
 	return pool
 }
 
-// A leafBuffer is memory for one leaf of a file: the chunk is read straight
-// into it, at the place where the finished block has it, so no byte of a file
-// is copied on its way.
+// A leafBuffer is memory for one leaf of a file. The chunk is read directly into
+// its position in the finished block, so no byte of a file is copied.
 type leafBuffer struct {
-	memory []byte // to be released, nil if it can't be
-	whole  []byte // of the block
-	head   int    // where the chunk begins in it
-	size   int    // of the chunk
+	memory []byte // to release; nil: not reusable
+	whole  []byte // the block
+	head   int    // the chunk's offset in whole
+	size   int    // the chunk's size
 }
 
-// leaf returns memory for a chunk of size bytes.
+// get returns memory for a chunk of size bytes.
 func (l *leafPool) get(size int) leafBuffer {
-	// Small files get what they need: they are many, and one chunk holds a
-	// step of them.
+	// Small files get only what they need: there are many, and a step holds up
+	// to a chunk of them.
 	if l.free == nil || size <= l.profile.ChunkSize/2 {
 		return l.layOut(make([]byte, l.bufferSize(size)), size)
 	}
@@ -70,7 +68,7 @@ func (l *leafPool) get(size int) leafBuffer {
 	return b
 }
 
-// release takes memory back that no block needs any more.
+// release returns memory that no block uses any more.
 func (l *leafPool) release(memory []byte) {
 	select {
 	case l.free <- memory:
@@ -78,7 +76,7 @@ func (l *leafPool) release(memory []byte) {
 	}
 }
 
-// need is how much memory a chunk takes with what stands around it.
+// bufferSize returns the memory of a chunk with its wrapping.
 func (l *leafPool) bufferSize(size int) int {
 	if l.profile.RawLeaves {
 		return size
@@ -87,7 +85,7 @@ func (l *leafPool) bufferSize(size int) int {
 	return leafAlign + size + tail
 }
 
-// place lays a chunk of size bytes out in memory.
+// layOut makes a leafBuffer for a chunk of size bytes in memory.
 func (l *leafPool) layOut(memory []byte, size int) leafBuffer {
 	if l.profile.RawLeaves {
 		return leafBuffer{whole: memory[:size:size], size: size}
@@ -97,8 +95,8 @@ func (l *leafPool) layOut(memory []byte, size int) leafBuffer {
 	return leafBuffer{whole: memory[start:end:end], head: head, size: size}
 }
 
-// shrink makes the leaf one of only the first size bytes of its chunk, and
-// gives memory back if most would be wasted.
+// shrink cuts the leaf's chunk to its first size bytes. It moves it to smaller
+// memory if most would be wasted.
 func (l *leafPool) shrink(b leafBuffer, size int) leafBuffer {
 	if size == b.size {
 		return b
@@ -115,8 +113,8 @@ func (l *leafPool) shrink(b leafBuffer, size int) leafBuffer {
 	return smaller
 }
 
-// leafFrame returns how many bytes stand before and after a wrapped chunk, and
-// how many the UnixFS message has.
+// leafFrame returns the bytes before and after a wrapped chunk, and the length of
+// its UnixFS message.
 func leafFrame(size int) (head, inner, tail int) {
 	tail = 1 + varintLen(uint64(size)) // file size
 	inner = 2 + tail                   // type
@@ -130,10 +128,11 @@ func leafFrame(size int) (head, inner, tail int) {
 	return head, inner, tail
 }
 
-// chunk is where the file's bytes go.
+// chunk returns the memory for the file's bytes.
 func (b leafBuffer) chunk() []byte { return b.whole[b.head : b.head+b.size] }
 
-// block hashes the leaf. Nothing may write to its chunk until it is released.
+// makeBlock hashes the leaf. Its memory must not be written until the block is
+// released.
 func (l *leafPool) makeBlock(b leafBuffer) (block.Block, error) {
 	if l.profile.RawLeaves {
 		return block.NewWithPrefix(l.profile.prefix(block.Raw, len(b.whole)), b.whole)

@@ -11,15 +11,15 @@ import (
 	"github.com/multiformats/go-multicodec"
 )
 
-// What a CID names, when it is not what was asked for.
+// The errors for a CID of the wrong type.
 var (
-	// ErrNotFile: a directory, a symlink, or nothing of UnixFS.
+	// ErrNotFile: it is a directory, a symlink, or not UnixFS.
 	ErrNotFile = errors.New("not a file")
-	// ErrNotDirectory: a file, a symlink, or nothing of UnixFS.
+	// ErrNotDirectory: it is a file, a symlink, or not UnixFS.
 	ErrNotDirectory = errors.New("not a directory")
 )
 
-// getBlock gets a block that may be inlined in its CID.
+// getBlock gets a block, or decodes it from its CID.
 func getBlock(ctx context.Context, get block.Getter, c cid.Cid) (block.Block, error) {
 	if err := block.CheckCID(c); err != nil {
 		return block.Block{}, err
@@ -30,7 +30,7 @@ func getBlock(ctx context.Context, get block.Getter, c cid.Cid) (block.Block, er
 	return get.Get(ctx, c)
 }
 
-// load gets a node. A raw block is a file of one leaf.
+// load gets and decodes a node. A raw block is a file of one leaf.
 func load(ctx context.Context, get block.Getter, c cid.Cid) (Node, error) {
 	b, err := getBlock(ctx, get, c)
 	if err != nil {
@@ -39,7 +39,7 @@ func load(ctx context.Context, get block.Getter, c cid.Cid) (Node, error) {
 	return decodeBlock(b)
 }
 
-// nodeOf reads a block of UnixFS.
+// decodeBlock decodes a block of UnixFS.
 func decodeBlock(b block.Block) (Node, error) {
 	switch codec := b.CID().Type(); codec {
 	case block.Raw:
@@ -51,27 +51,27 @@ func decodeBlock(b block.Block) (Node, error) {
 		}
 		return n, nil
 	default:
-		return Node{}, fmt.Errorf("%s: %w: %s holds no files", b.CID(), block.ErrUnknownCodec, multicodec.Code(codec))
+		return Node{}, fmt.Errorf("%s: %w: %s, want raw or dag-pb", b.CID(), block.ErrUnknownCodec, multicodec.Code(codec))
 	}
 }
 
-// Info is what a root says of itself.
+// Info is the metadata in a file's, directory's or symlink's root.
 type Info struct {
 	// Type is TypeFile, TypeDirectory (sharded or not) or TypeSymlink.
 	Type Type
 	// Size is the bytes of a file's content, or of a symlink's target; 0 for a
 	// directory.
 	Size int64
-	// Target is a symlink's.
+	// Target is a symlink's target.
 	Target string
-	// Mode holds Unix permission bits, 0 where not said; Modified is the zero
-	// time where not said.
+	// Mode holds Unix permission bits, 0 if missing; Modified is the zero time
+	// if missing.
 	Mode     uint32
 	Modified time.Time
 }
 
-// Stat tells what c names. It gets one block. Errors: those of get;
-// block.ErrMalformed; block.ErrUnknownCodec if it is nothing of UnixFS.
+// Stat returns the Info of c. It gets one block. Errors: those of get;
+// block.ErrMalformed; block.ErrUnknownCodec.
 func Stat(ctx context.Context, get block.Getter, c cid.Cid) (Info, error) {
 	n, err := load(ctx, get, c)
 	if err != nil {
@@ -98,20 +98,19 @@ func newInfo(c cid.Cid, n Node) (Info, error) {
 	case TypeSymlink:
 		i.Target, i.Size = string(n.Data), int64(len(n.Data))
 	default:
-		return Info{}, fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+		return Info{}, fmt.Errorf("%s: %w: unexpected node of type %s", c, block.ErrMalformed, n.Type)
 	}
 	return i, nil
 }
 
-// Readlink returns the target of the symlink that c names, which may say
-// anything.
+// Readlink returns the target of the symlink c. It is unchecked.
 func Readlink(ctx context.Context, get block.Getter, c cid.Cid) (string, error) {
 	n, err := load(ctx, get, c)
 	if err != nil {
 		return "", fmt.Errorf("unixfs: read link: %w", err)
 	}
 	if n.Type != TypeSymlink {
-		return "", fmt.Errorf("unixfs: read link: %s is a %s, no symlink", c, n.Type)
+		return "", fmt.Errorf("unixfs: read link: %s is a %s, want a Symlink", c, n.Type)
 	}
 	return string(n.Data), nil
 }

@@ -9,14 +9,14 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A Type says what a node is (UnixFS: Data.Type).
+// A Type is the type of a node (UnixFS: Data.Type).
 type Type uint8
 
 const (
-	TypeRaw       Type = 0 // a leaf of a file, as old tools wrote it
+	TypeRaw       Type = 0 // a leaf of a file, written by old tools
 	TypeDirectory Type = 1
 	TypeFile      Type = 2
-	TypeMetadata  Type = 3 // reserved; refused where met
+	TypeMetadata  Type = 3 // reserved; refused
 	TypeSymlink   Type = 4
 	TypeHAMTShard Type = 5
 )
@@ -30,47 +30,47 @@ func (t Type) String() string {
 	return fmt.Sprintf("Type(%d)", uint8(t))
 }
 
-// maxLinks bounds the links of one node, so that a hostile one costs a small
-// multiple of its bytes: no block of 2 MiB whose CIDs are hashes holds more (a
-// link takes over 40 bytes).
+// maxLinks bounds the links of one node, so that a hostile node needs only a
+// small multiple of its bytes in memory. No block of 2 MiB whose CIDs are hashes
+// has more: a link takes over 40 bytes.
 const maxLinks = 1 << 16
 
 // A Link is one link of a node.
 type Link struct {
 	// CID names the child.
 	CID cid.Cid
-	// Name is an entry's name in a directory (in a HAMT shard, behind its
+	// Name is an entry's name in a directory (in a HAMT shard, after its
 	// bucket's prefix), empty in a file.
 	Name string
-	// Tsize is the sum of the sizes of all blocks below and including the
-	// child, as the node's maker said: a hint, never to be relied on.
+	// Tsize is the declared size of the child's block and all blocks below: a
+	// hint, not verified.
 	Tsize uint64
 }
 
-// A Node is one block of codec dag-pb with UnixFS in it.
+// A Node is a dag-pb block with UnixFS data, decoded.
 type Node struct {
 	Type Type
 	// Data is a file's own bytes (before those of its children), a symlink's
 	// target, or a HAMT shard's bit field. Decoded, it shares the block's
 	// memory.
 	Data []byte
-	// FileSize is, of a file, the bytes of Data and all children together.
+	// FileSize is the size of a file: the bytes of Data and all children.
 	FileSize uint64
-	// BlockSizes holds, of a file, how many of its bytes each link leads to.
+	// BlockSizes holds the bytes of a file below each link.
 	BlockSizes []uint64
 	// HashType and Fanout are a HAMT's.
 	HashType, Fanout uint64
-	// Mode holds Unix permission bits, 0 where not said; Modified is the zero
-	// time where not said.
+	// Mode holds Unix permission bits, 0 if missing; Modified is the zero time
+	// if missing.
 	Mode     uint32
 	Modified time.Time
 	Links    []Link
 }
 
-// DecodeNode reads a dag-pb block. It follows the dag-pb specification, but
-// takes links and data in either order, and the UnixFS message in any form
-// that protobuf allows, as other tools wrote them. Data shares p's memory.
-// What is wrong is an error that wraps block.ErrMalformed.
+// DecodeNode decodes a dag-pb block. It follows the dag-pb specification, but
+// accepts links and data in either order, and the UnixFS message in any form of
+// protobuf, as other tools wrote them. Data shares p's memory. Errors wrap
+// block.ErrMalformed.
 func DecodeNode(p []byte) (Node, error) {
 	count, err := countLinks(p)
 	if err != nil {
@@ -88,7 +88,7 @@ func DecodeNode(p []byte) (Node, error) {
 		switch number {
 		case 1:
 			if seenData {
-				r.fail("data twice in a node")
+				r.fail("a node has two data fields")
 			}
 			seenData = true
 			data = r.bytes(wire)
@@ -105,7 +105,7 @@ func DecodeNode(p []byte) (Node, error) {
 	if err := r.err(); err != nil {
 		return Node{}, err
 	}
-	// The first tools wrote directories with no data at all.
+	// The first tools wrote directories without data.
 	if len(data) == 0 {
 		n.Type = TypeDirectory
 		return n, nil
@@ -113,8 +113,8 @@ func DecodeNode(p []byte) (Node, error) {
 	return n, n.decodeData(data)
 }
 
-// countLinks checks a node's outline and counts its links, so that they are
-// allocated once.
+// countLinks checks a node's fields and counts its links, to allocate them at
+// once.
 func countLinks(p []byte) (int, error) {
 	r := wireReader{p: p}
 	count := 0
@@ -126,7 +126,7 @@ func countLinks(p []byte) (int, error) {
 		r.skip(wire)
 	}
 	if count > maxLinks {
-		return 0, fmt.Errorf("%w: %d links in a node (the limit is %d)", block.ErrMalformed, count, maxLinks)
+		return 0, fmt.Errorf("%w: %d links in a node, want %d at most", block.ErrMalformed, count, maxLinks)
 	}
 	return count, r.err()
 }
@@ -139,7 +139,7 @@ func decodeLink(p []byte) (Link, error) {
 		number, wire := r.field()
 		if number < uint64(len(seen)) {
 			if seen[number] {
-				r.fail("a field twice in a link")
+				r.fail("a link has a field twice")
 			}
 			seen[number] = true
 		}
@@ -154,7 +154,7 @@ func decodeLink(p []byte) (Link, error) {
 				return Link{}, err
 			}
 			if size != len(hash) {
-				r.fail("bytes behind a CID")
+				r.fail("bytes after a CID")
 			}
 			l.CID = c
 		case 2:
@@ -171,7 +171,7 @@ func decodeLink(p []byte) (Link, error) {
 	return l, r.err()
 }
 
-// decodeData reads the UnixFS message.
+// decodeData decodes the UnixFS message.
 func (n *Node) decodeData(p []byte) error {
 	seenType := false
 	r := wireReader{p: p}
@@ -206,12 +206,12 @@ func (n *Node) decodeData(p []byte) error {
 		}
 	}
 	if !seenType {
-		r.fail("no UnixFS type")
+		r.fail("the UnixFS type is missing")
 	}
 	return r.err()
 }
 
-// decodeBlockSizes adds one block size or, packed, several.
+// decodeBlockSizes appends one block size, or several packed ones.
 func (n *Node) decodeBlockSizes(r *wireReader, wire int) {
 	if n.BlockSizes == nil {
 		n.BlockSizes = make([]uint64, 0, len(n.Links))
@@ -248,12 +248,13 @@ func decodeTime(p []byte) (time.Time, error) {
 		}
 	}
 	if nanos > 999_999_999 {
-		r.fail("a second and more of nanoseconds")
+		r.fail("nanoseconds of a second or more")
 	}
 	return time.Unix(seconds, int64(nanos)).UTC(), r.err()
 }
 
-// sumSizes adds up sizes, and tells whether the sum is one a file can have.
+// sumSizes adds sizes to total. It returns false if the sum exceeds a file's
+// maximum.
 func sumSizes(total uint64, sizes []uint64) (uint64, bool) {
 	for _, s := range sizes {
 		if s > math.MaxInt64 || total > math.MaxInt64-s {

@@ -19,29 +19,30 @@ const (
 	opFile                   // a file of one leaf
 	opChunk                  // one leaf of a larger file
 	opFileEnd                // the larger file is complete
-	opCached                 // a file that is as it was when it was remembered
+	opCached                 // an unchanged file, found in the StatCache
 	opSymlink
 )
 
-// An op is one operation of an import. A worker runs it, which fills in blk
-// and err; the builder then takes it in order.
+// An op is one operation of an import. A worker runs it, which sets blk and err.
+// Then the builder takes it in order.
 type op struct {
 	kind opKind
 	path string // of the entry, from the imported root
-	name string // by which dir opens it
-	// dir is where a file or symlink is opened; size what it should have.
+	name string // in dir
+	// dir is the directory to open a file or symlink in; size is a file's or
+	// chunk's expected size.
 	dir  *openDir
 	size int
-	// about is what was seen of a file or a directory; nil of what no file
-	// system told of.
+	// state is the file's or directory's state before the import read it; nil
+	// if it is from no file system.
 	state *fileState
-	// A chunk was read already (leaf, filled), or is to be read from at. The
-	// end of a larger file has at, too, to look at it once more.
+	// A chunk was read (leaf, filled), or is to be read from at. The end of a
+	// larger file has at, too, to check the file once more.
 	leaf   leafBuffer
 	filled bool
 	at     *sharedReader
 	offset int64
-	// probe: the chunk is the file's last, nothing may follow it.
+	// probe: the chunk is the file's last; the end of the file must follow.
 	probe  bool
 	cached CachedResult
 
@@ -49,17 +50,17 @@ type op struct {
 	err error
 }
 
-// about is what an import saw of a file or directory before it read it.
+// A fileState is the state of a file or directory before the import read it.
 type fileState struct {
 	attributes attributes
 	stat       FileStat
-	// racy: the file is too fresh to be remembered.
+	// racy: the file is too new to be cached.
 	racy bool
-	// rooted: blk of a file of one leaf has the attributes itself.
+	// attributesInBlock: the block of a file of one leaf has the attributes.
 	attributesInBlock bool
 }
 
-// attributes returns what is to be kept of an operation's file or directory.
+// attributes returns the attributes of an operation's file or directory.
 func (o *op) attributes() attributes {
 	if o.state == nil {
 		return attributes{}
@@ -67,7 +68,7 @@ func (o *op) attributes() attributes {
 	return o.state.attributes
 }
 
-// run does the operation's share of the work that needs no order.
+// run does the part of the operation that needs no order: reading and hashing.
 func (o *op) run(ctx context.Context, pool *leafPool) {
 	var err error
 	switch o.kind {
@@ -97,14 +98,14 @@ func (o *op) run(ctx context.Context, pool *leafPool) {
 	}
 }
 
-// drop lets go of what an operation that was run holds for the builder.
+// release releases what an operation holds for the builder after run.
 func (o *op) release() {
 	if o.kind == opFileEnd && o.at != nil {
 		o.at.release()
 	}
 }
 
-// named puts the path of an entry before an error. The root needs none.
+// addPath prefixes an error with an entry's path, except the root's.
 func addPath(path string, err error) error {
 	if path == "." || err == nil {
 		return err
@@ -113,8 +114,8 @@ func addPath(path string, err error) error {
 }
 
 var (
-	errShrank  = errors.New("shorter than when the import looked at it: it is being changed, or its size is not what it seems")
-	errGrew    = errors.New("longer than when the import looked at it: it is being changed, or its size is not what it seems")
+	errShrank  = errors.New("shorter than its size: it is being changed, or the file system reports a wrong size")
+	errGrew    = errors.New("longer than its size: it is being changed, or the file system reports a wrong size")
 	errChanged = errors.New("changed while it was read: add it again when nothing writes to it")
 )
 
@@ -146,7 +147,7 @@ func (o *op) readFile(pool *leafPool) error {
 	return err
 }
 
-// unchanged fails if a file is not what it was when it was seen.
+// checkUnchanged fails if a file's state has changed.
 func (a *fileState) checkUnchanged(f interface{ Stat() (fs.FileInfo, error) }) error {
 	if a == nil {
 		return nil
@@ -161,7 +162,7 @@ func (a *fileState) checkUnchanged(f interface{ Stat() (fs.FileInfo, error) }) e
 	return nil
 }
 
-// readChunk reads a chunk of a larger file from its place.
+// readChunk reads a chunk of a larger file at its offset.
 func (o *op) readChunk(pool *leafPool) error {
 	o.leaf = pool.get(o.size)
 	n, err := o.at.ReadAt(o.leaf.chunk(), o.offset)
@@ -174,7 +175,7 @@ func (o *op) readChunk(pool *leafPool) error {
 	return probeEnd(io.NewSectionReader(o.at, o.offset+int64(o.size), 1))
 }
 
-// cutShort says of an early end what it means.
+// explainEOF replaces an early end of a file by errShrank.
 func explainEOF(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errShrank
@@ -206,7 +207,7 @@ func (o *op) readLink(p Profile) error {
 
 func symlinkBlock(target string, p Profile) (block.Block, error) {
 	if !utf8.ValidString(target) {
-		return block.Block{}, fmt.Errorf("the symlink's target %q is not UTF-8", target)
+		return block.Block{}, fmt.Errorf("invalid symlink target %q: want UTF-8", target)
 	}
 	n := Node{Type: TypeSymlink, Data: []byte(target)}
 	return n.block(p)

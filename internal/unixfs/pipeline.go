@@ -7,43 +7,42 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// The window and the step bound an import's memory: at most window steps are
-// under way, each of at most one chunk (or one larger file's chunk), besides
-// one batch on its way to the Putter.
+// The window and the step bound an import's memory: at most window steps are in
+// progress, each of at most one chunk, besides one batch for the Putter.
 const (
-	// windowPerWorker: one step being worked on, one waiting to be put.
+	// windowPerWorker: one step being run, one waiting to be put.
 	windowPerWorker = 2
-	// windowExtra keeps workers busy while a slow step holds up the order.
+	// windowExtra keeps workers busy while a slow step delays the order.
 	windowExtra = 4
-	// stepOps is the most operations in one step: enough that handing over a
-	// step costs nothing beside small files, few enough that a step's open
-	// directories do not exhaust a process's file descriptors.
+	// stepOps bounds the operations in one step: enough that handing over a step
+	// costs little beside its small files, few enough that the open directories
+	// of steps don't exhaust a process's file descriptors.
 	stepOps = 32
 )
 
-// A step is what is handed from the walker to a worker and on to the builder:
-// a few operations in the order of the tree, of at most one chunk together.
+// A step goes from the walker to a worker and on to the builder: a few
+// operations in the order of the tree, of at most one chunk together.
 type step struct {
 	ops   []op
 	bytes int
-	err   error         // the walker's, which ends the stream
+	err   error         // the walker's error, in the last step
 	done  chan struct{} // closed by the worker
 }
 
-// drop lets go of what the operations from the given one on hold.
+// release releases what the operations from the given one on hold.
 func (s *step) release(from int) {
 	for i := from; i < len(s.ops); i++ {
 		s.ops[i].release()
 	}
 }
 
-// A pipeline carries steps: produced by one goroutine, worked on by several,
-// consumed in order by the caller.
+// A pipeline carries steps: one goroutine produces them, several run them, and
+// the caller consumes them in order.
 type pipeline struct {
 	ctx     context.Context // of this import only; it ends with it
 	cancel  context.CancelFunc
 	pool    *leafPool
-	slots   chan struct{} // one token for each step under way
+	slots   chan struct{} // one token for each step in progress
 	work    chan *step
 	ordered chan *step
 	workers sync.WaitGroup
@@ -85,7 +84,7 @@ func (p *pipeline) produce(o Options, walk func(*walker) error) {
 	close(p.ordered)
 }
 
-// acquire waits for room in the window, and tells whether to go on.
+// acquire waits for room in the window. It returns false if the import ended.
 func (p *pipeline) acquire() bool {
 	if p.ctx.Err() != nil {
 		return false
@@ -101,7 +100,7 @@ func (p *pipeline) acquire() bool {
 // release makes room in the window.
 func (p *pipeline) release() { <-p.slots }
 
-// send hands a step on. It never waits: the channels hold a window of steps.
+// send hands a step over. It never blocks: the channels hold a window of steps.
 func (p *pipeline) send(s *step) {
 	p.work <- s
 	p.ordered <- s

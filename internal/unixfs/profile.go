@@ -7,8 +7,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A SizeRule says how a directory's size is reckoned when it is compared with
-// the profile's ShardThreshold.
+// A SizeRule is how a directory's size is computed for the comparison with the
+// profile's ShardThreshold.
 type SizeRule int
 
 const (
@@ -20,62 +20,63 @@ const (
 	LinkBytes
 )
 
-// A Layout says how a file's leaves are arranged under its root.
+// A Layout is how a file's leaves are arranged under its root.
 type Layout int
 
 const (
-	// Balanced: all leaves lie at one depth (IPIP-499: balanced).
+	// Balanced: all leaves are at one depth (IPIP-499: balanced).
 	Balanced Layout = iota
-	// Trickle: leaves come first, then subtrees that grow deeper one by one,
-	// so that a reader of the file's beginning needs few nodes (Kubo's
-	// --trickle). Even a file of one leaf has a node above it.
+	// Trickle: leaves come first, then ever deeper subtrees, so a reader of the
+	// file's beginning needs few nodes (Kubo's --trickle). Even a file of one
+	// leaf has a parent node.
 	Trickle
 )
 
-// A Profile holds all that decides which CID an input gets (IPIP-499).
+// A Profile has all options that decide an input's CID (IPIP-499).
 type Profile struct {
-	// Name is the profile's name in IPIP-499, empty for one's own.
+	// Name is the profile's name in IPIP-499, empty for a custom one.
 	Name string
 	// CIDVersion is 0 or 1.
 	CIDVersion uint64
-	// Hash is the multihash code that names every block.
+	// Hash is the multihash code of every CID.
 	Hash uint64
-	// RawLeaves: file contents are raw blocks; else each is wrapped in dag-pb.
-	// Version 0 has none.
+	// RawLeaves: leaves are raw blocks; else they are wrapped in dag-pb. CIDv0
+	// has no raw leaves.
 	RawLeaves bool
-	// ChunkSize is how many bytes of a file one leaf holds, 1 to MaxChunkSize;
-	// the most, where Chunker is not Fixed.
+	// ChunkSize is the bytes of a file in one leaf, 1 to MaxChunkSize; the
+	// maximum if Chunker is not Fixed.
 	ChunkSize int
-	// Chunker says how a file is cut; SetChunker reads it from a string.
+	// Chunker cuts files into leaves; SetChunker parses it from a string.
 	Chunker Chunker
-	// MinChunk and AvgChunk are Rabin's, in bytes; 0 for the others.
+	// MinChunk and AvgChunk are the minimum and average for Rabin, in bytes; 0
+	// for others.
 	MinChunk, AvgChunk int
-	// Layout says how leaves are arranged.
+	// Layout arranges the leaves of a file.
 	Layout Layout
-	// Width is the most links in a node of a file, 2 to MaxWidth (in a
-	// trickle node, the most leaves).
+	// Width bounds the links in a node of a file (in a trickle node, the
+	// leaves), 2 to MaxWidth.
 	Width int
-	// Inline: blocks of at most that many bytes are carried in their CID
-	// itself, by the identity hash, and not stored; 0 for none, up to
-	// block.MaxIdentity.
+	// Inline: blocks of at most Inline bytes are contained in their CIDs, by the
+	// identity hash, and not put. 0: none; block.MaxIdentity at most.
 	Inline int
-	// ShardThreshold is the size, by ShardRule, above which a directory
-	// becomes a HAMT. 0: never (it then fails when it outgrows a block).
+	// ShardThreshold is the size, by ShardRule, above which a directory becomes
+	// a HAMT. 0: never; a directory larger than a block then fails.
 	ShardThreshold int
-	// ShardRule says what is compared with ShardThreshold.
+	// ShardRule computes the size to compare with ShardThreshold.
 	ShardRule SizeRule
 	// ShardFanout is the width of a HAMT's nodes: a power of two, 8 to
 	// MaxFanout.
 	ShardFanout int
 }
 
-// Bounds of what a profile may say.
+// Bounds of a profile's fields.
 const (
 	// MaxChunkSize leaves room in a block for the dag-pb wrapping of a leaf.
 	MaxChunkSize = block.MaxSize - maxLeafOverhead
-	// MaxWidth keeps nodes of files well below a block: a link takes 60 bytes.
+	// MaxWidth keeps nodes of files well below the block limit: a link takes 60
+	// bytes.
 	MaxWidth = 1 << 14
-	// MaxFanout is the widest HAMT the UnixFS specification allows.
+	// MaxFanout is the largest fanout of the UnixFS specification.
 	MaxFanout = 1024
 )
 
@@ -89,8 +90,8 @@ func V1Profile() Profile {
 	}
 }
 
-// V0Profile is unixfs-v0-2015, what Kubo did by default up to version 0.39:
-// CIDv0, wrapped leaves of 256 KiB, 174 links a node.
+// V0Profile is unixfs-v0-2015, Kubo's default up to version 0.39: CIDv0, wrapped
+// leaves of 256 KiB, 174 links a node.
 func V0Profile() Profile {
 	return Profile{
 		Name: "unixfs-v0-2015", CIDVersion: 0, Hash: block.SHA2_256,
@@ -99,46 +100,46 @@ func V0Profile() Profile {
 	}
 }
 
-// ProfileByName returns the profile IPIP-499 gives that name, or an error that
-// lists those there are.
+// ProfileByName returns a profile by its name in IPIP-499. Its error lists the
+// names.
 func ProfileByName(name string) (Profile, error) {
 	for _, p := range []Profile{V1Profile(), V0Profile()} {
 		if p.Name == name {
 			return p, nil
 		}
 	}
-	return Profile{}, fmt.Errorf("unixfs: no profile %q: there are %s and %s", name, V1Profile().Name, V0Profile().Name)
+	return Profile{}, fmt.Errorf("unixfs: unknown profile %q: want %s or %s", name, V1Profile().Name, V0Profile().Name)
 }
 
-// check tells what is wrong with p.
+// check checks the fields.
 func (p Profile) check() error {
 	bad := func(format string, args ...any) error {
 		return fmt.Errorf("unixfs: profile: "+format, args...)
 	}
 	switch {
 	case p.CIDVersion > 1:
-		return bad("CID version %d: it is 0 or 1", p.CIDVersion)
+		return bad("invalid CID version %d: want 0 or 1", p.CIDVersion)
 	case p.CIDVersion == 0 && (p.RawLeaves || p.Hash != block.SHA2_256):
-		return bad("CIDv0 has no raw leaves and no hash but sha2-256")
+		return bad("CIDv0 needs wrapped leaves and sha2-256")
 	case p.ChunkSize < 1 || p.ChunkSize > MaxChunkSize:
-		return bad("chunks of %d bytes: they are 1 to %d", p.ChunkSize, MaxChunkSize)
+		return bad("invalid chunk size %d: want 1 to %d", p.ChunkSize, MaxChunkSize)
 	case p.Layout != Balanced && p.Layout != Trickle:
-		return bad("layout %d", p.Layout)
+		return bad("invalid layout %d", p.Layout)
 	case p.Inline < 0 || p.Inline > block.MaxIdentity:
-		return bad("blocks of %d bytes inlined: the most is %d", p.Inline, block.MaxIdentity)
+		return bad("invalid inline limit %d: want 0 to %d", p.Inline, block.MaxIdentity)
 	case p.Width < 2 || p.Width > MaxWidth:
-		return bad("%d links a node: it is 2 to %d", p.Width, MaxWidth)
+		return bad("invalid width %d: want 2 to %d", p.Width, MaxWidth)
 	case p.ShardThreshold < 0:
-		return bad("a HAMT threshold of %d bytes", p.ShardThreshold)
+		return bad("invalid HAMT threshold %d: want 0 or more", p.ShardThreshold)
 	case p.ShardRule != BlockBytes && p.ShardRule != LinkBytes:
-		return bad("HAMT rule %d", p.ShardRule)
+		return bad("invalid HAMT rule %d", p.ShardRule)
 	case p.ShardThreshold > 0 && !validFanout(uint64(p.ShardFanout)):
-		return bad("a HAMT of fanout %d: it is a power of two, 8 to %d", p.ShardFanout, MaxFanout)
+		return bad("invalid HAMT fanout %d: want a power of two, 8 to %d", p.ShardFanout, MaxFanout)
 	}
 	return p.checkChunker()
 }
 
-// prefix says how a block of that codec and size is named.
+// prefix returns the CID prefix of a block of that codec and size.
 func (p Profile) prefix(codec uint64, size int) cid.Prefix {
 	if size <= p.Inline && p.Inline > 0 {
 		return cid.Prefix{Version: 1, Codec: codec, MhType: block.Identity, MhLength: -1}

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// find looks for an entry in the HAMT whose root is n.
+// find looks up an entry in the HAMT whose root is n.
 func (c *committer) find(at cid.Cid, n Node, name string) (Link, bool, error) {
 	e, err := lookupShard(c.ctx, c.tree.get, at, n, name)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -19,8 +19,8 @@ func (c *committer) find(at cid.Cid, n Node, name string) (Link, bool, error) {
 	return Link{CID: e.CID, Name: name, Tsize: e.Tsize}, err == nil, err
 }
 
-// reshard makes a HAMT of the one whose root is base with changes: it gets and
-// makes the shards in which something changes. Its fanout stays.
+// reshard applies changes to the HAMT whose root is base. It gets and makes only
+// the shards that change, and keeps the fanout.
 func (c *committer) reshard(at cid.Cid, base Node, changes []dirChange) (part, error) {
 	shape, err := newShape(base.Fanout)
 	if err != nil {
@@ -37,7 +37,8 @@ func (c *committer) reshard(at cid.Cid, base Node, changes []dirChange) (part, e
 	return c.emit(shape.makeNode(links, attributes{base.Mode, base.Modified}))
 }
 
-// shard returns the links of a shard with changes, which are sorted by hash.
+// changeShard returns the links of a shard with changes, which are sorted by
+// hash.
 func (c *committer) changeShard(place shardPlace, at cid.Cid, n Node, changes []dirChange) ([]shardLink, error) {
 	old, err := place.check(at, n)
 	if err != nil {
@@ -72,8 +73,7 @@ func (c *committer) changeShard(place shardPlace, at cid.Cid, n Node, changes []
 	return links, nil
 }
 
-// bucket returns what a bucket of a shard holds after changes, nil for
-// nothing.
+// changeBucket returns the link of a bucket after changes; nil: empty.
 func (c *committer) changeBucket(place shardPlace, bucket int, was *shardLink, changes []dirChange) (*shardLink, error) {
 	if len(changes) == 0 {
 		return was, nil
@@ -91,7 +91,7 @@ func (c *committer) changeBucket(place shardPlace, bucket int, was *shardLink, c
 		case len(links) == 0:
 			return nil, nil
 		case len(links) == 1 && links[0].name != "":
-			// One entry alone needs no shard.
+			// A single entry needs no shard.
 			links[0].bucket = bucket
 			return &links[0], nil
 		}

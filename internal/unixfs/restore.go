@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// restore gives a file or directory the permissions and the modification time
-// that its node says, if any.
+// restore sets the permissions and the modification time of a file or directory,
+// if its node has them.
 func restore(dir *os.Root, name string, n Node) error {
 	if n.Mode != 0 {
 		if err := dir.Chmod(name, fs.FileMode(n.Mode&0o777)); err != nil {
@@ -25,7 +25,7 @@ func restore(dir *os.Root, name string, n Node) error {
 	return dir.Chtimes(name, n.Modified, n.Modified)
 }
 
-// bounds count what an export still may write.
+// bounds are the bytes and entries that an export still may write.
 type bounds struct{ bytes, entries int64 }
 
 // unbounded is more than any export writes.
@@ -42,20 +42,20 @@ func (o ExportOptions) bounds() bounds {
 	return b
 }
 
-// take counts one entry of so many bytes.
+// count subtracts one entry of size bytes.
 func (b *bounds) count(size uint64) error {
 	if b.entries == 0 {
-		return fmt.Errorf("%w: more entries than may be exported", block.ErrTooLarge)
+		return fmt.Errorf("%w: more entries than the export's bound", block.ErrTooLarge)
 	}
 	if size > uint64(b.bytes) {
-		return fmt.Errorf("%w: more bytes than may be exported", block.ErrTooLarge)
+		return fmt.Errorf("%w: more bytes than the export's bound", block.ErrTooLarge)
 	}
 	b.entries--
 	b.bytes -= int64(size)
 	return nil
 }
 
-// fileBytes is how many bytes a file says it has, 0 for all else.
+// fileBytes returns the declared size of a file, 0 for other nodes.
 func (n *Node) fileBytes() uint64 {
 	if n.Type == TypeFile || n.Type == TypeRaw {
 		return n.FileSize
@@ -63,15 +63,15 @@ func (n *Node) fileBytes() uint64 {
 	return 0
 }
 
-// errClash: two entries of a directory would be one file.
-var errClash = errors.New("the name clashes with that of another entry: the file system takes the two for one; export to one that tells them apart")
+// errClash: two entries of a directory would become one file.
+var errClash = errors.New("the name clashes with another entry's: the file system treats the two as one; export to one that distinguishes them")
 
-// foldedNames are those of the entries of a directory, in one case; nil where
-// the file system tells cases apart.
+// foldedNames maps folded names of a directory's entries to the names; nil if
+// the file system is case-sensitive.
 type foldedNames map[string]string
 
-// foldedNames prepares for the entries of a directory that was there before:
-// of a fresh one, the file system itself tells what clashes.
+// newFoldedNames makes the foldedNames of an existing directory. A fresh one
+// needs none: there lstat detects clashes.
 func (e *exporter) newFoldedNames(dir *os.Root) (foldedNames, error) {
 	folds, err := e.folds(dir)
 	if err != nil || !folds {
@@ -80,7 +80,7 @@ func (e *exporter) newFoldedNames(dir *os.Root) (foldedNames, error) {
 	return foldedNames{}, nil
 }
 
-// add fails if the name is, but for its case, one that was added before.
+// add fails if an added name differs from this one only in case.
 func (f foldedNames) add(name string) error {
 	if f == nil {
 		return nil
@@ -93,7 +93,7 @@ func (f foldedNames) add(name string) error {
 	return nil
 }
 
-// fold returns the least rune that differs from r in case alone.
+// fold returns the least rune that differs from r only in case.
 func fold(r rune) rune {
 	least := r
 	for next := unicode.SimpleFold(r); next != r; next = unicode.SimpleFold(next) {
@@ -102,8 +102,7 @@ func fold(r rune) rune {
 	return least
 }
 
-// foldsNames tells whether a file system takes names of different case for
-// one. It tries.
+// foldsNames reports whether a file system ignores case, by making a file.
 func foldsNames(dir *os.Root) (bool, error) {
 	name := tempName()
 	f, err := dir.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)

@@ -12,44 +12,44 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// shardsAhead is the most shards of one directory that are asked for at once.
+// shardsAhead bounds the shards of a directory that are requested at once.
 const shardsAhead = 8
 
-// A shardLink is one link of a HAMT shard, taken apart: an entry, or a shard
-// below, which has no name.
+// A shardLink is one parsed link of a HAMT shard: an entry, or a shard below,
+// which has no name.
 type shardLink struct {
 	bucket int
 	name   string
 	link   Link
 }
 
-// A shardPlace says where in a HAMT a shard lies.
+// A shardPlace is the position of a shard in a HAMT.
 type shardPlace struct {
 	shape hamtShape
 	level int
-	path  uint64 // the bits of the buckets that lead to it, the lowest its own
+	path  uint64 // the bits of the buckets from the root, its own the lowest
 }
 
-// check takes a shard apart and checks it against its place. A name must lie
-// where its hash says: so no shard can be used twice, and a tree of shards made
-// to have no end is none.
+// check parses a shard's links and checks them against its place. A name must be
+// in the bucket of its hash. So no shard occurs twice in a valid HAMT, and a few
+// shards can't describe a HAMT without end.
 func (p shardPlace) check(c cid.Cid, n Node) ([]shardLink, error) {
 	bad := func(format string, args ...any) ([]shardLink, error) {
 		return nil, fmt.Errorf("%s: %w: %s", c, block.ErrMalformed, fmt.Sprintf(format, args...))
 	}
 	switch {
 	case n.Type != TypeHAMTShard:
-		return bad("a %s below a HAMT", n.Type)
+		return bad("a %s below a HAMT, want a HAMTShard", n.Type)
 	case n.HashType != hashMurmur3:
-		return bad("a HAMT hashed with 0x%x, not murmur3-x64-64", n.HashType)
+		return bad("HAMT hash 0x%x, want murmur3-x64-64", n.HashType)
 	case n.Fanout != uint64(p.shape.fanout):
-		return bad("a shard of fanout %d in a HAMT of %d", n.Fanout, p.shape.fanout)
+		return bad("shard of fanout %d in a HAMT of fanout %d", n.Fanout, p.shape.fanout)
 	case len(n.Links) == 0 && p.level > 0:
-		return bad("an empty shard")
+		return bad("empty shard")
 	}
 	field := trimZeros(n.Data)
 	if len(field) > p.shape.fanout/8 {
-		return bad("a bit field of %d bytes for a fanout of %d", len(field), p.shape.fanout)
+		return bad("bit field of %d bytes for fanout %d", len(field), p.shape.fanout)
 	}
 	set := 0
 	for _, b := range field {
@@ -67,23 +67,23 @@ func (p shardPlace) check(c cid.Cid, n Node) ([]shardLink, error) {
 		case i > 0 && bucket <= links[i-1].bucket:
 			return bad("buckets out of order")
 		case bucket/8 >= len(field) || field[len(field)-1-bucket/8]&(1<<(bucket%8)) == 0:
-			return bad("a link in bucket %d, whose bit is not set", bucket)
+			return bad("link in bucket %d, whose bit is not set", bucket)
 		case name != "" && nameHash(name)>>(64-(p.level+1)*p.shape.bits) != p.path<<p.shape.bits|uint64(bucket):
-			return bad("the name %q, which belongs elsewhere", name)
+			return bad("the name %q is in the wrong bucket", name)
 		case name == "" && p.level+1 >= p.shape.depth():
-			return bad("shards deeper than their hash")
+			return bad("shards are nested deeper than the hash has bits")
 		}
 		links[i] = shardLink{bucket, name, l}
 	}
 	return links, nil
 }
 
-// below is the place of the shard in a bucket.
+// below returns the place of the shard in a bucket.
 func (p shardPlace) below(bucket int) shardPlace {
 	return shardPlace{p.shape, p.level + 1, p.path<<p.shape.bits | uint64(bucket)}
 }
 
-// shardLookup looks for a name in the HAMT whose root is n.
+// lookupShard looks up a name in the HAMT whose root is n.
 func lookupShard(ctx context.Context, get block.Getter, c cid.Cid, n Node, name string) (Entry, error) {
 	shape, err := newShape(n.Fanout)
 	if err != nil {
@@ -115,16 +115,16 @@ func lookupShard(ctx context.Context, get block.Getter, c cid.Cid, n Node, name 
 	}
 }
 
-// A shardWalk lists a HAMT, shards in order, and asks for some ahead of time.
+// A shardWalker lists a HAMT, shards in order, and requests some ahead.
 type shardWalker struct {
 	ctx     context.Context // of this listing only
 	get     block.Getter
 	yield   func(Entry, error) bool
-	asked   int // for, and not yet taken
+	asked   int // shards requested, and not received yet
 	waiting sync.WaitGroup
 }
 
-// A shardFetch is a shard on its way.
+// A shardFetch is a requested shard.
 type shardFetch struct {
 	done chan struct{}
 	node Node
@@ -146,7 +146,8 @@ func shardEntries(ctx context.Context, get block.Getter, c cid.Cid, n Node) iter
 	}
 }
 
-// walk yields what is in a shard and below, and tells whether to go on.
+// walk yields the entries of a shard and of those below. It returns false to
+// stop.
 func (w *shardWalker) walk(place shardPlace, c cid.Cid, n Node) bool {
 	links, err := place.check(c, n)
 	if err != nil {
@@ -154,7 +155,7 @@ func (w *shardWalker) walk(place shardPlace, c cid.Cid, n Node) bool {
 		return false
 	}
 	fetches := make(map[int]*shardFetch) // by link
-	next := 0                            // link to ask for
+	next := 0                            // the next link to request
 	for i, l := range links {
 		if l.name != "" {
 			if !w.yield(Entry{Name: l.name, CID: l.link.CID, Tsize: l.link.Tsize}, nil) {

@@ -13,10 +13,10 @@ import (
 	"unicode/utf8"
 )
 
-// A dirSource is one directory that is imported. Its methods may be called by
-// several goroutines at once; names are those of entries.
+// A dirSource is a directory to import. Names are those of its entries. It is
+// safe for concurrent use.
 type dirSource interface {
-	// entries returns what is in it, sorted by name.
+	// entries returns the directory's entries, sorted by name.
 	entries() ([]fs.DirEntry, error)
 	stat() (fs.FileInfo, error)
 	open(name string) (fs.File, error)
@@ -25,7 +25,7 @@ type dirSource interface {
 	io.Closer
 }
 
-// fsDir is a directory of any fs.FS.
+// An fsDir is a directory of an fs.FS.
 type fsDir struct {
 	fsys fs.FS
 	path string
@@ -44,8 +44,8 @@ func (d fsDir) sub(name string) (dirSource, error) {
 }
 func (d fsDir) Close() error { return nil }
 
-// rootDir is a directory on disk, held open: what is opened in it costs one
-// short look-up, and never lies outside of it, whatever becomes of its path.
+// A rootDir is an open directory on disk. Opening a file in it costs one short
+// lookup, and never opens one outside, even if the directory's path changes.
 type rootDir struct{ root *os.Root }
 
 var _ dirSource = rootDir{}
@@ -74,8 +74,8 @@ func (d rootDir) sub(name string) (dirSource, error) {
 	return rootDir{root}, nil
 }
 
-// An openDir is a dirSource that stays open until the walker and all
-// operations in it are done.
+// An openDir is a dirSource that stays open until the walker and all operations
+// in it have released it.
 type openDir struct {
 	source dirSource
 	refs   atomic.Int32
@@ -93,19 +93,18 @@ func (d *openDir) retain() *openDir {
 	return d
 }
 
-// release closes the directory when nobody needs it any more. It was only
-// read, so that closing it can lose nothing.
+// release closes the directory at the last reference. An error of closing is
+// ignored, as the directory was only read.
 func (d *openDir) release() {
 	if d.refs.Add(-1) == 0 {
 		_ = d.source.Close()
 	}
 }
 
-// A sharedReader is a file that several operations read, closed after the
-// last.
+// A sharedReader is a file that several operations read. The last one closes it.
 type sharedReader struct {
 	io.ReaderAt
-	file fs.File // the same; nil if it is the caller's
+	file fs.File // the same file, to be closed; nil: the caller of Import closes it
 	refs atomic.Int32
 }
 
@@ -127,14 +126,14 @@ func (s *sharedReader) release() {
 	}
 }
 
-// Stat tells of a file that is not the caller's.
+// Stat returns the FileInfo of file, which must not be nil.
 func (s *sharedReader) Stat() (fs.FileInfo, error) { return s.file.Stat() }
 
-// errName: a name that no entry of a directory may have.
-var errInvalidEntryName = errors.New("not a name that a UnixFS directory can hold")
+// errInvalidEntryName: no entry of a UnixFS directory may have the name.
+var errInvalidEntryName = errors.New("invalid name for a UnixFS directory")
 
-// checkName refuses names that mean something else in a path, or cannot be
-// written in one (UnixFS: restricted names).
+// checkName refuses names that are special or impossible in a path (UnixFS:
+// restricted names).
 func checkName(name string) error {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -142,7 +141,7 @@ func checkName(name string) error {
 	case strings.ContainsAny(name, "/\x00"):
 		return fmt.Errorf("%q: %w", name, errInvalidEntryName)
 	case !utf8.ValidString(name):
-		return fmt.Errorf("%q is not UTF-8: %w; rename it", name, errInvalidEntryName)
+		return fmt.Errorf("%q: %w: want UTF-8; rename it", name, errInvalidEntryName)
 	}
 	return nil
 }

@@ -7,5 +7,5 @@ import (
 	"time"
 )
 
-// inodeOf returns nothing: this system tells neither.
+// inodeOf returns zero values: this system has neither.
 func inodeOf(fs.FileInfo) (changed time.Time, inode uint64) { return time.Time{}, 0 }

@@ -11,61 +11,58 @@ import (
 )
 
 const (
-	// readAhead is the most blocks of a file that are asked for at once,
-	// 16 MiB where blocks are as large as may be.
+	// readAhead bounds the blocks of a file that are requested at once: 16 MiB
+	// of the largest blocks.
 	readAhead = 8
-	// firstAhead is where reading on from a place begins: a reader that only
-	// wants a few bytes there asks for no more than one block too many. Each
-	// block read doubles it.
+	// firstAhead is the first window of a stream: a reader of a few bytes
+	// requests only one block too many. Each block read doubles the window.
 	firstAhead = 2
 )
 
-// A leafStream yields a file's bytes from one place to another, in pieces as
-// they lie in blocks, and asks for blocks ahead of time. It has one goroutine,
-// besides those that wait for blocks.
+// A leafStream returns a range of a file's bytes, block by block, and requests
+// blocks ahead. It has one goroutine, besides those that wait for blocks.
 type leafStream struct {
-	ctx    context.Context // the stream's own; it ends with it
+	ctx    context.Context // of this stream; close ends it
 	cancel context.CancelFunc
 	loader *fileLoader
-	// pos is the next byte to yield, end the one behind the last.
+	// pos is the offset of the next byte, end that after the last.
 	pos, end uint64
-	// window is how many blocks may be asked for now; asked counts those that
-	// are and have not been taken.
+	// window bounds the requested blocks; asked counts those not received yet.
 	window, asked int
-	// frames are the nodes being walked, the root first; ahead, the children
-	// to come next, in order.
+	// frames are the nodes being walked, the root first; ahead are the next
+	// children, in order.
 	frames  []streamFrame
 	ahead   []*piece
 	waiting sync.WaitGroup
-	// into is set where leaves may be read into memory that is used again: free
-	// is that which waits for it, using holds what next returned last.
+	// into is set if leaves are read into reused memory: idle is free memory,
+	// inUse is the memory that next returned last.
 	into  intoGetter
 	idle  [][]byte
 	inUse []byte
 }
 
-// An intoGetter is a Getter that can read a block into memory of the caller's,
-// if that is long enough. The block is one until the memory is used again.
+// An intoGetter is a Getter that can read a block into the caller's memory, if
+// that is large enough. The block is valid until the memory is reused.
 type intoGetter interface {
 	GetInto(ctx context.Context, c cid.Cid, memory []byte) (block.Block, error)
 }
 
-// A piece is a child that has its turn soon.
+// A piece is one of the next children of a stream.
 type piece struct {
 	cid   cid.Cid
 	begin uint64 // in the file
 	size  uint64
 	depth int
-	// memory is where it may be read into, if it isn't nil.
+	// memory, if not nil, is where it may be read into.
 	memory []byte
-	// done is closed once node and err are there; nil if nobody asked yet.
+	// done is closed when node and err are set; nil: not requested yet.
 	done chan struct{}
 	node *fileNode
 	err  error
 }
 
-// A streamFrame is a node whose children from next on are still to come, or
-// pieces that must wait for those of a frame above it.
+// A streamFrame is a node whose children from next on are to be read, or pieces
+// that wait for the frames after it.
 type streamFrame struct {
 	node    *fileNode
 	next    int
@@ -74,7 +71,8 @@ type streamFrame struct {
 	pending []*piece
 }
 
-// newLeafStream yields the bytes of root from pos to end. It must be closed.
+// newLeafStream returns a stream of the bytes of root from pos to end. It must be
+// closed.
 func newLeafStream(ctx context.Context, l *fileLoader, root *fileNode, pos, end uint64, window int) *leafStream {
 	s := &leafStream{loader: l, pos: pos, end: min(end, root.size), window: window}
 	s.ctx, s.cancel = context.WithCancel(ctx)
@@ -82,20 +80,20 @@ func newLeafStream(ctx context.Context, l *fileLoader, root *fileNode, pos, end 
 	return s
 }
 
-// close ends all that the stream began.
+// close cancels all requests, and waits for them.
 func (s *leafStream) close() {
 	s.cancel()
 	s.waiting.Wait()
 }
 
-// next returns the next bytes, which belong to a block, or io.EOF at the end. If
-// into is set, they are there until the next call.
+// next returns the next bytes, which are a block's memory, or io.EOF at the end.
+// If into is set, they are valid until the next call.
 func (s *leafStream) next() ([]byte, error) {
 	if s.inUse != nil {
 		s.idle = append(s.idle, s.inUse)
 		s.inUse = nil
 	}
-	// The root is there already, with what it holds itself.
+	// The root is loaded already; its own data comes first.
 	if root := s.frames[0]; s.pos < s.end && s.pos < uint64(len(root.node.data)) {
 		return s.takeOwn(root.node, 0), nil
 	}
@@ -110,9 +108,9 @@ func (s *leafStream) next() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		s.inUse = p.memory // of a leaf, whose bytes are all that comes of it
+		s.inUse = p.memory // nil unless the node is a leaf
 		if node.size != p.size {
-			return nil, fmt.Errorf("%s: %w: %d bytes of a file, but its parent says %d", p.cid, block.ErrMalformed, node.size, p.size)
+			return nil, fmt.Errorf("%s: %w: %d bytes of a file, but its parent declares %d", p.cid, block.ErrMalformed, node.size, p.size)
 		}
 		if len(node.links) > 0 {
 			if err := s.descend(node, p); err != nil {
@@ -127,7 +125,7 @@ func (s *leafStream) next() ([]byte, error) {
 	return nil, io.EOF
 }
 
-// own returns what a node itself has of the bytes to come.
+// takeOwn returns the next bytes in the node's own data, if any, and advances pos.
 func (s *leafStream) takeOwn(n *fileNode, begin uint64) []byte {
 	data := n.data
 	if s.pos >= begin+uint64(len(data)) {
@@ -139,10 +137,10 @@ func (s *leafStream) takeOwn(n *fileNode, begin uint64) []byte {
 	return data
 }
 
-// enter makes a node's children come next, before what was ahead.
+// descend puts a node's children before the pieces ahead.
 func (s *leafStream) descend(n *fileNode, p *piece) error {
 	if p.depth >= maxFileDepth {
-		return fmt.Errorf("%s: %w: a file of more than %d levels", p.cid, block.ErrMalformed, maxFileDepth)
+		return fmt.Errorf("%s: %w: the file has more than %d levels", p.cid, block.ErrMalformed, maxFileDepth)
 	}
 	if len(s.ahead) > 0 {
 		s.frames = append(s.frames, streamFrame{pending: s.ahead})
@@ -152,8 +150,8 @@ func (s *leafStream) descend(n *fileNode, p *piece) error {
 	return nil
 }
 
-// look fills ahead, and asks for what is in it, but for the first piece: the
-// caller gets that itself if nobody asked for it before.
+// requestAhead fills ahead, and requests its pieces except the first, which await
+// gets itself unless it was requested before.
 func (s *leafStream) requestAhead() {
 	for len(s.ahead) < s.window {
 		p := s.nextPiece()
@@ -179,7 +177,7 @@ func (s *leafStream) requestAhead() {
 	}
 }
 
-// following returns the next piece in the order of the file, or nil.
+// nextPiece returns the next piece in the order of the file, or nil.
 func (s *leafStream) nextPiece() *piece {
 	for len(s.frames) > 0 {
 		f := &s.frames[len(s.frames)-1]
@@ -195,8 +193,7 @@ func (s *leafStream) nextPiece() *piece {
 				break
 			}
 			f.next++
-			// This also passes over children of no bytes, which have nothing
-			// to say and could be many.
+			// This also skips empty children, of which there could be many.
 			if end <= s.pos {
 				continue
 			}
@@ -210,7 +207,7 @@ func (s *leafStream) nextPiece() *piece {
 	return nil
 }
 
-// take waits for a piece.
+// await gets a piece, or waits for it.
 func (s *leafStream) await(p *piece) (*fileNode, error) {
 	if p.done == nil {
 		p.memory = s.memoryFor(p)
@@ -221,7 +218,7 @@ func (s *leafStream) await(p *piece) (*fileNode, error) {
 	return p.node, p.err
 }
 
-// memory is where a piece may be read into. Its size is what its parent says.
+// memoryFor returns memory for a piece, of the size that its parent declares.
 func (s *leafStream) memoryFor(p *piece) []byte {
 	if s.into == nil || p.cid.Type() != block.Raw || p.size > block.MaxSize {
 		return nil
@@ -237,7 +234,7 @@ func (s *leafStream) memoryFor(p *piece) []byte {
 	return make([]byte, p.size)
 }
 
-// load gets a piece. What lies in its memory nobody else remembers.
+// load gets a piece. A block in reused memory isn't cached.
 func (s *leafStream) load(p *piece) (*fileNode, error) {
 	if p.memory == nil {
 		return s.loader.load(s.ctx, p.cid)
@@ -249,7 +246,7 @@ func (s *leafStream) load(p *piece) (*fileNode, error) {
 	return newFileNode(p.cid, n)
 }
 
-// A lender gets a block into memory.
+// A memoryGetter is a Getter that reads a block into memory.
 type memoryGetter struct {
 	into   intoGetter
 	memory []byte

@@ -11,15 +11,15 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// ExportTar writes what c names to w as a tar archive (POSIX.1-2001), with
-// name for the root: a file, a symlink, or a directory with all below it.
-// Entries come in the order in which the directories have them; permissions
-// that the tree does not say are 0644 and 0755, times 1970. So equal trees give
-// equal archives. Overwrite means nothing here.
+// ExportTar writes c to w as a tar archive (POSIX.1-2001), with name for the
+// root: a file, a symlink, or a directory with all its contents. Entries are in
+// the order of their directories. Defaults for attributes that the tree lacks:
+// permissions 0644 and 0755, time 1970. So equal trees give equal archives.
+// Overwrite is ignored.
 //
-// Names that mean something else in a path fail the export; symlinks are
-// written as they are, and nothing lies below one. After an error the archive
-// is cut short, without the end that a tar has. Errors are as of [Export].
+// An invalid entry name fails the export. Symlinks are written unchanged, and no
+// entry is below one. After an error the archive lacks the end of a tar. Errors
+// are as of [Export].
 func ExportTar(ctx context.Context, get block.Getter, c cid.Cid, name string, w io.Writer, o ExportOptions) error {
 	if err := checkName(name); err != nil {
 		return fmt.Errorf("unixfs: export %s as tar: %w", c, err)
@@ -62,7 +62,7 @@ func (t *tarExporter) writeEntry(path string, c cid.Cid, depth int) error {
 	case TypeDirectory, TypeHAMTShard:
 		return t.writeDir(path, c, n, depth)
 	default:
-		err = fmt.Errorf("%s: %w: a node of type %s", c, block.ErrMalformed, n.Type)
+		err = fmt.Errorf("%s: %w: unexpected node of type %s", c, block.ErrMalformed, n.Type)
 	}
 	return addPath(path, err)
 }
@@ -80,14 +80,14 @@ func newTarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
 
 func (t *tarExporter) writeDir(path string, c cid.Cid, n Node, depth int) error {
 	if depth == MaxDepth {
-		return fmt.Errorf("%s: %w: directories lie more than %d deep", path, block.ErrMalformed, MaxDepth)
+		return fmt.Errorf("%s: %w: directories are nested more than %d deep", path, block.ErrMalformed, MaxDepth)
 	}
 	if err := t.to.WriteHeader(newTarHeader(path+"/", n, tar.TypeDir, 0o755)); err != nil {
 		return addPath(path, err)
 	}
 	for e, err := range entriesOf(t.ctx, t.get, c, n) {
 		if err == nil && checkName(e.Name) != nil {
-			err = fmt.Errorf("an entry named %q, which can be no file: %w", e.Name, block.ErrMalformed)
+			err = fmt.Errorf("invalid entry name %q: %w", e.Name, block.ErrMalformed)
 		}
 		if err != nil {
 			return addPath(path, err)

@@ -1,16 +1,14 @@
 package unixfs
 
-// trickleRepeat is how many subtrees of one depth follow each other before
-// they grow deeper, as in Kubo.
+// trickleRepeat is the number of subtrees of each depth, as in Kubo.
 const trickleRepeat = 4
 
-// trickle arranges leaves as Kubo's trickle layout does: a node holds width
-// leaves first, then trickleRepeat subtrees of depth 1, as many of depth 2, and
-// so on without end in the root, and up to its own depth in a subtree. A
-// subtree of depth 1 holds leaves alone.
+// A trickleLayout is Kubo's trickle layout. A node holds width leaves first, then
+// trickleRepeat subtrees of depth 1, as many of depth 2, and so on: without end
+// in the root, and up to its own depth in a subtree. A subtree of depth 1 holds
+// only leaves.
 //
-// It holds the nodes on the way to the place where the next leaf goes, which
-// are at most as many as the file is deep.
+// It holds the nodes from the root to the position of the next leaf.
 type trickleLayout struct {
 	width int
 	emit  func(*Node) (part, error)
@@ -20,14 +18,13 @@ type trickleLayout struct {
 
 type trickleNode struct {
 	parts []part
-	// depth is that of the node as a subtree; 0 for the root, which has no
-	// bound.
+	// depth is the depth of the subtree; 0 for the root, which is unbounded.
 	depth int
 }
 
 var _ layout = (*trickleLayout)(nil)
 
-// full tells whether a node takes nothing more.
+// full reports whether a node is full.
 func (t *trickleLayout) full(n *trickleNode) bool {
 	if n.depth == 0 {
 		return false
@@ -54,15 +51,15 @@ func (t *trickleLayout) add(leaf part) error {
 	}
 }
 
-// close makes a node of the innermost open one, in the one around it.
+// close makes the innermost open node, and adds it to its parent.
 func (t *trickleLayout) close() error {
 	p, err := t.emit(joinParts(t.open[len(t.open)-1].parts, attributes{}))
 	if err != nil {
 		return err
 	}
 	t.open = t.open[:len(t.open)-1]
-	around := &t.open[len(t.open)-1]
-	around.parts = append(around.parts, p)
+	parent := &t.open[len(t.open)-1]
+	parent.parts = append(parent.parts, p)
 	return nil
 }
 

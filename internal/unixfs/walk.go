@@ -11,9 +11,9 @@ import (
 	"time"
 )
 
-// MaxDepth is how deeply directories may lie in one another, on the way in
-// and on the way out: deeper than any real tree, and few enough that a tree
-// made to hurt does not use up file descriptors.
+// MaxDepth bounds the nesting of directories in an import and an export: deeper
+// than any real tree, and few enough that a hostile tree does not exhaust file
+// descriptors.
 const MaxDepth = 256
 
 // A walker cuts an import's input into steps. It has one goroutine.
@@ -22,13 +22,13 @@ type walker struct {
 	options  Options
 	filter   *filter
 	current  *step
-	// entering are the directories that have begun and hold nothing yet that
-	// is included; only where Include is set.
+	// pendingDirs are the open directories without an included item so far; only
+	// if Include is set.
 	pendingDirs []op
 	depth       int
 }
 
-// run walks, and wraps what is walked into a directory if that is wished.
+// run walks, and wraps the result into a directory if Wrap is set.
 func (w *walker) run(walk func(*walker) error) error {
 	if w.options.Wrap != "" {
 		if err := w.emit(op{kind: opBeginDir, path: "."}); err != nil {
@@ -39,14 +39,14 @@ func (w *walker) run(walk func(*walker) error) error {
 	if err == nil && w.options.Wrap != "" {
 		err = w.emit(op{kind: opEndDir, path: "."})
 	}
-	// What came before an error is sent all the same: its operations hold
+	// Also after an error, the step must be sent: its operations hold
 	// directories open.
 	w.flush()
 	return err
 }
 
-// emit adds an operation to the current step. The operation's references are
-// dropped if it cannot be sent.
+// emit adds an operation to the current step. If it fails, it releases the
+// operation.
 func (w *walker) emit(o op) error {
 	if len(w.pendingDirs) > 0 {
 		entering := w.pendingDirs
@@ -82,8 +82,8 @@ func (w *walker) flush() {
 	}
 }
 
-// enter and leave stand around what is in a directory. One that turns out to
-// hold nothing that is included is left out, but for the root.
+// beginDir and endDir enclose the contents of a directory. They skip one without
+// included items, except the root.
 func (w *walker) beginDir(path string, info fs.FileInfo) error {
 	o := op{kind: opBeginDir, path: path, state: w.newState(info)}
 	if w.filter.including() && w.filter.included < 0 && w.depth > 1 {
@@ -108,16 +108,16 @@ func (w *walker) endDir(path string) error {
 	return w.emit(op{kind: opEndDir, path: path})
 }
 
-// directory walks d, which it releases.
+// walkDir walks d, and releases it.
 func (w *walker) walkDir(d *openDir, path string, info fs.FileInfo) error {
 	defer d.release()
 	if w.depth == MaxDepth {
-		return fmt.Errorf("%s: directories lie more than %d deep", path, MaxDepth)
+		return fmt.Errorf("%s: directories are nested more than %d deep", path, MaxDepth)
 	}
 	w.depth++
 	defer func() { w.depth-- }()
-	// Before anything in it is looked at: what is as fresh as that may change
-	// again without a trace.
+	// The time before the first stat: a file as new as that may change again
+	// with the same times.
 	now := time.Now()
 	entries, err := d.source.entries()
 	if err != nil {
@@ -154,7 +154,8 @@ func (w *walker) walkDir(d *openDir, path string, info fs.FileInfo) error {
 	return w.endDir(path)
 }
 
-// inOrder returns entries sorted by name, each name once. They mostly are.
+// sortEntries returns the entries sorted by name; mostly they are already. It
+// fails for a repeated name.
 func sortEntries(entries []fs.DirEntry) ([]fs.DirEntry, error) {
 	byName := func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) }
 	if !slices.IsSortedFunc(entries, byName) {
@@ -168,7 +169,7 @@ func sortEntries(entries []fs.DirEntry) ([]fs.DirEntry, error) {
 	return entries, nil
 }
 
-// join is path.Join for an entry whose name is clean.
+// joinPath is path.Join for an entry whose name is clean.
 func joinPath(dir, name string) string {
 	if dir == "." {
 		return name
@@ -176,7 +177,7 @@ func joinPath(dir, name string) string {
 	return dir + "/" + name
 }
 
-// entry walks one entry of d, which was listed not before now.
+// walkEntry walks one entry of d, which was listed after now.
 func (w *walker) walkEntry(d *openDir, e fs.DirEntry, path string, now time.Time) error {
 	name := e.Name()
 	switch e.Type() {
@@ -205,7 +206,7 @@ func (w *walker) walkEntry(d *openDir, e fs.DirEntry, path string, now time.Time
 	return fmt.Errorf("%s: a %s can't be imported, only files, directories and symlinks", path, describeKind(e.Type()))
 }
 
-// about notes what an import keeps in mind of a file or directory.
+// newState returns the state of a file or directory; nil without a FileInfo.
 func (w *walker) newState(info fs.FileInfo) *fileState {
 	if info == nil {
 		return nil
@@ -220,7 +221,7 @@ func (w *walker) newState(info fs.FileInfo) *fileState {
 	return a
 }
 
-// kindOf says what sort of special file it is.
+// describeKind returns the kind of a special file.
 func describeKind(mode fs.FileMode) string {
 	switch {
 	case mode&fs.ModeNamedPipe != 0:
@@ -233,7 +234,7 @@ func describeKind(mode fs.FileMode) string {
 	return "special file"
 }
 
-// file walks a file of d.
+// walkFile walks a file of d.
 func (w *walker) walkFile(d *openDir, name, path string, info fs.FileInfo, now time.Time) error {
 	a := w.newState(info)
 	if r := w.options.StatCache; r != nil {
@@ -263,7 +264,7 @@ func (w *walker) walkFile(d *openDir, name, path string, info fs.FileInfo, now t
 	return w.cutSerially(&sizedReader{r: f, left: size, state: a}, a, path)
 }
 
-// fileAt cuts a file given by the caller of Import.
+// cutReaderAt cuts the reader of Import.
 func (w *walker) cutReaderAt(at io.ReaderAt, start, size int64) error {
 	if size > 0 && w.options.Profile.Chunker == Fixed {
 		shared := newSharedReader(at, nil)
@@ -273,10 +274,10 @@ func (w *walker) cutReaderAt(at io.ReaderAt, start, size int64) error {
 	return w.cutStream(io.NewSectionReader(at, start, size))
 }
 
-// stream cuts what a reader of unknown length gives.
+// cutStream cuts a reader of unknown length.
 func (w *walker) cutStream(r io.Reader) error { return w.cutSerially(r, nil, w.rootPath()) }
 
-// rootPath is where in the result lies what is imported.
+// rootPath returns the path of the imported item in the result.
 func (w *walker) rootPath() string {
 	if w.options.Wrap != "" {
 		return w.options.Wrap
@@ -284,8 +285,8 @@ func (w *walker) rootPath() string {
 	return "."
 }
 
-// chunks cuts what can be read at any place: workers read it. What a file
-// system told of (a) is looked at once more in the end.
+// cutChunks cuts a file that workers read at any offset. If it has a state, that
+// is checked once more at the end.
 func (w *walker) cutChunks(r *sharedReader, start, size int64, a *fileState, path string) error {
 	chunk := int64(w.options.Profile.ChunkSize)
 	for offset := int64(0); offset < size; offset += chunk {
@@ -302,11 +303,11 @@ func (w *walker) cutChunks(r *sharedReader, start, size int64, a *fileState, pat
 	return w.emit(end)
 }
 
-// serial cuts what must be read from front to back.
+// cutSerially cuts a file that must be read from front to back.
 func (w *walker) cutSerially(r io.Reader, a *fileState, path string) error {
 	c := newCutter(r, w.pipeline.pool)
 	for first := true; ; first = false {
-		// Memory counts from the moment of reading.
+		// A leaf takes its place in the window before it is read.
 		w.flush()
 		if !w.pipeline.acquire() {
 			return context.Cause(w.pipeline.ctx)
@@ -327,8 +328,7 @@ func (w *walker) cutSerially(r io.Reader, a *fileState, path string) error {
 	}
 }
 
-// An exactReader fails unless r ends after left bytes, and is then what it was
-// when it was seen.
+// A sizedReader fails unless r ends after left bytes with its state unchanged.
 type sizedReader struct {
 	r     fs.File
 	left  int64
@@ -351,7 +351,7 @@ func (e *sizedReader) Read(p []byte) (int, error) {
 		err = errShrank
 	}
 	if err == io.EOF {
-		err = nil // the next Read probes
+		err = nil // the next Read checks the end
 	}
 	return n, err
 }

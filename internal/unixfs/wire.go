@@ -16,13 +16,13 @@ const (
 	wireFixed32 = 5
 )
 
-// tag is the byte that starts a field with a number below 16.
+// tag returns the byte that starts a field with a number below 16.
 func tag(field, wire int) byte { return byte(field<<3 | wire) }
 
-// varintLen is the number of bytes v takes as a varint.
+// varintLen returns the number of bytes of v as a varint.
 func varintLen(v uint64) int { return (bits.Len64(v|1) + 6) / 7 }
 
-// fieldLen is the number of bytes a field of n bytes takes with its tag.
+// fieldLen returns the number of bytes of a field of n bytes with its tag.
 func fieldLen(n int) int { return 1 + varintLen(uint64(n)) + n }
 
 func appendField(dst []byte, field int, p []byte) []byte {
@@ -35,11 +35,11 @@ func appendVarintField(dst []byte, field int, v uint64) []byte {
 	return binary.AppendUvarint(append(dst, tag(field, wireVarint)), v)
 }
 
-// A wireReader takes a protobuf message apart, without copying. After a
-// failure it stays failed, so that callers may ask once, at the end.
+// A wireReader parses a protobuf message, without copying. After a failure it
+// stays failed, so that callers may check once, at the end.
 type wireReader struct {
 	p   []byte
-	bad string // what was wrong, if anything
+	bad string // the first failure
 }
 
 func (r *wireReader) fail(what string) {
@@ -56,7 +56,7 @@ func (r *wireReader) err() error {
 	return fmt.Errorf("%w: protobuf: %s", block.ErrMalformed, r.bad)
 }
 
-// more tells whether a field follows.
+// more reports whether a field follows.
 func (r *wireReader) more() bool { return len(r.p) > 0 }
 
 func (r *wireReader) varint() uint64 {
@@ -85,7 +85,7 @@ func (r *wireReader) field() (number uint64, wire int) {
 
 func (r *wireReader) take(n uint64) []byte {
 	if n > uint64(len(r.p)) {
-		r.fail("cut short")
+		r.fail("truncated")
 		return nil
 	}
 	p := r.p[:n:n]
@@ -96,7 +96,7 @@ func (r *wireReader) take(n uint64) []byte {
 // bytes reads a field of bytes, whose memory it shares.
 func (r *wireReader) bytes(wire int) []byte {
 	if wire != wireBytes {
-		r.fail("bytes in a field of another type")
+		r.fail("unexpected field type, want bytes")
 		return nil
 	}
 	return r.take(r.varint())
@@ -105,7 +105,7 @@ func (r *wireReader) bytes(wire int) []byte {
 // number reads a varint field.
 func (r *wireReader) number(wire int) uint64 {
 	if wire != wireVarint {
-		r.fail("a number in a field of another type")
+		r.fail("unexpected field type, want a varint")
 		return 0
 	}
 	return r.varint()
@@ -114,7 +114,7 @@ func (r *wireReader) number(wire int) uint64 {
 // fixed32 reads a field of four bytes.
 func (r *wireReader) fixed32(wire int) uint32 {
 	if wire != wireFixed32 {
-		r.fail("a fixed32 in a field of another type")
+		r.fail("unexpected field type, want a fixed32")
 		return 0
 	}
 	if p := r.take(4); p != nil {
@@ -123,7 +123,7 @@ func (r *wireReader) fixed32(wire int) uint32 {
 	return 0
 }
 
-// skip passes over a field that means nothing here.
+// skip skips an unknown field.
 func (r *wireReader) skip(wire int) {
 	switch wire {
 	case wireVarint:
