@@ -14,7 +14,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// add takes path into the store as the command does: durable when it returns.
+// add adds path to the store as the command does: it is durable on return.
 func (s *stage) add(st *store.Store, path string) cid.Cid {
 	s.Helper()
 	batch := st.Batch()
@@ -25,34 +25,34 @@ func (s *stage) add(st *store.Store, path string) cid.Cid {
 	return r.CID
 }
 
-// addBeside times add into a new store beside a yardstick that writes a file.
-func (s *stage) addBeside(path string, yardstick func(from, to string) error) (best, beside float64) {
-	return s.turns(func() (d time.Duration) {
+// compareAdd times add into a new store beside a yardstick that writes a file.
+func (s *stage) compareAdd(path string, yardstick func(from, to string) error) (best, beside float64) {
+	return s.alternate(func() (d time.Duration) {
 		s.scratch(func(dir string) {
 			st := s.open(dir)
-			d = timed(func() { s.add(st, path) })
+			d = timeOf(func() { s.add(st, path) })
 			s.check(st.Close())
 		})
 		return d
 	}, func() (d time.Duration) {
 		s.scratch(func(dir string) {
-			d = timed(func() { s.check(yardstick(path, filepath.Join(dir, "out"))) })
+			d = timeOf(func() { s.check(yardstick(path, filepath.Join(dir, "out"))) })
 		})
 		return d
 	})
 }
 
-func addFile(s *stage) []row {
+func measureAddFile(s *stage) []row {
 	r := row{
-		work: "add one random file of " + binarySize(s.file) + ", chunks of 1 MiB, durable",
+		work: "add one random file of " + formatBytes(s.file) + ", chunks of 1 MiB, durable",
 		kubo: "5.6 s", yardstick: "plain loop: read, SHA-256, write, fsync",
 		unit: "s", goal: goal{ratio: 1.25},
 	}
-	r.cairn, r.beside = s.addBeside(s.randomFile(s.file), plainLoop)
+	r.cairn, r.beside = s.compareAdd(s.randomFile(s.file), plainLoop)
 	return []row{r}
 }
 
-func addTree(s *stage) []row {
+func measureAddTree(s *stage) []row {
 	root := s.goTree()
 	files, size := 0, int64(0)
 	s.check(filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
@@ -65,28 +65,28 @@ func addTree(s *stage) []row {
 		return err
 	}))
 	r := row{
-		work: fmt.Sprintf("add a source tree (%d files, %s), durable", files, binarySize(size)),
+		work: fmt.Sprintf("add a source tree (%d files, %s), durable", files, formatBytes(size)),
 		kubo: "4.5 s", yardstick: "plain loop over the files: read, SHA-256, append to one file, fsync",
 		unit: "s", goal: goal{ratio: 1.5},
 	}
-	r.cairn, r.beside = s.addBeside(root, plainTree)
+	r.cairn, r.beside = s.compareAdd(root, plainTree)
 	return []row{r}
 }
 
-// catFile reads a file back through a loopback socket.
-func catFile(s *stage) []row {
+// measureCat measures reading a file back through a loopback socket.
+func measureCat(s *stage) []row {
 	name := s.randomFile(s.file)
 	r := row{
-		work: "read a file of " + binarySize(s.file) + " back, through a socket",
+		work: "read a file of " + formatBytes(s.file) + " back, through a socket",
 		kubo: "3.3 s", yardstick: "the file itself, copied through the same socket",
 		unit: "s", goal: goal{ratio: 1.3},
 	}
 	s.scratch(func(dir string) {
 		st := s.open(dir)
 		root := s.add(st, name)
-		r.cairn, r.beside = s.turns(func() time.Duration {
-			return timed(func() {
-				s.through(func(to io.Writer) (int64, error) {
+		r.cairn, r.beside = s.alternate(func() time.Duration {
+			return timeOf(func() {
+				s.sendThroughSocket(func(to io.Writer) (int64, error) {
 					f, err := unixfs.Open(s.Context(), store.Internal(access.Key{}).Reader(st), root)
 					if err != nil {
 						return 0, err
@@ -96,8 +96,8 @@ func catFile(s *stage) []row {
 				})
 			})
 		}, func() time.Duration {
-			return timed(func() {
-				s.through(func(to io.Writer) (int64, error) {
+			return timeOf(func() {
+				s.sendThroughSocket(func(to io.Writer) (int64, error) {
 					f, err := os.Open(name)
 					if err != nil {
 						return 0, err
@@ -112,9 +112,9 @@ func catFile(s *stage) []row {
 	return []row{r}
 }
 
-// through has send write a file to one end of a loopback socket, and reads it
-// from the other.
-func (s *stage) through(send func(io.Writer) (int64, error)) {
+// sendThroughSocket calls send with one end of a loopback socket, and reads the
+// other end.
+func (s *stage) sendThroughSocket(send func(io.Writer) (int64, error)) {
 	s.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	s.check(err)
@@ -146,8 +146,8 @@ func (s *stage) through(send func(io.Writer) (int64, error)) {
 	}
 }
 
-// binarySize writes a number of bytes as people read it.
-func binarySize(n int64) string {
+// formatBytes formats a number of bytes with a binary unit.
+func formatBytes(n int64) string {
 	units := []string{"B", "KiB", "MiB", "GiB"}
 	v := float64(n)
 	i := 0

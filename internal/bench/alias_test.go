@@ -10,16 +10,17 @@ import (
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// aliasAgain aliases a root that is live already, beside one sync of 4 KiB.
-func aliasAgain(s *stage) []row {
+// measureAlias measures aliasing a root that is already live, beside one sync of
+// 4 KiB.
+func measureAlias(s *stage) []row {
 	r := row{
-		work: fmt.Sprintf("alias a root that is live already (%d blocks), durable, median", s.live),
-		kubo: "walks all of it again", yardstick: "append 4 KiB to a file, fsync",
+		work: fmt.Sprintf("alias a root that is already live (%d blocks), durable, median", s.live),
+		kubo: "walks the whole DAG again", yardstick: "append 4 KiB to a file, fsync",
 		unit: "ms", goal: goal{atMost: 5},
 	}
 	s.scratch(func(dir string) {
 		st := s.open(dir)
-		f := s.filling(st)
+		f := s.newFiller(st)
 		for i := range s.live {
 			f.keep(s.numbered(0, uint64(i), 100))
 		}
@@ -51,7 +52,7 @@ func milliseconds(f func()) float64 {
 	return float64(time.Since(start)) / float64(time.Millisecond)
 }
 
-// quantile returns the value below which that part of values lies.
+// quantile returns the value below which the given part of the values lies.
 func quantile(values []float64, part float64) float64 {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[min(int(part*float64(len(sorted))), len(sorted)-1)]

@@ -10,16 +10,16 @@ import (
 )
 
 const (
-	// tinySize is that of blocks that are many: what counts is their number.
+	// tinySize is the size of blocks, in bytes, if only their number counts.
 	tinySize = 16
-	// fanout is how many links a link block has.
+	// fanout is the number of links of a link block.
 	fanout = 1000
-	// perBatch is how many blocks are put in one batch.
+	// perBatch is the number of blocks put in one batch.
 	perBatch = 20_000
 )
 
-// numbered returns the n-th raw block of a series. All that have the same
-// arguments are the same.
+// numbered returns the n-th raw block of a series. Equal arguments give equal
+// blocks.
 func (s *stage) numbered(series, n uint64, size int) block.Block {
 	data := make([]byte, size)
 	binary.BigEndian.PutUint64(data, series)
@@ -32,8 +32,8 @@ func (s *stage) numbered(series, n uint64, size int) block.Block {
 	return b
 }
 
-// linking returns a dag-cbor block that lists links.
-func (s *stage) linking(links []cid.Cid) block.Block {
+// linkBlock returns a dag-cbor block that lists links.
+func (s *stage) linkBlock(links []cid.Cid) block.Block {
 	data := make([]byte, 0, 8+45*len(links))
 	data = binary.BigEndian.AppendUint32(append(data, 0x9a), uint32(len(links))) // an array
 	for _, c := range links {
@@ -45,22 +45,22 @@ func (s *stage) linking(links []cid.Cid) block.Block {
 	return b
 }
 
-// A filling puts blocks into a store, many to a batch, and gathers roots above
-// those that are to be kept.
-type filling struct {
+// A filler puts blocks into a store, many in each batch, and builds link blocks above
+// those to keep alive.
+type filler struct {
 	*stage
 	st     *store.Store
 	batch  *store.Batch
 	put    int
-	levels [][]cid.Cid // of links that have no link block yet, leaves first
+	levels [][]cid.Cid // links that are in no link block yet, those of leaves first
 }
 
-func (s *stage) filling(st *store.Store) *filling {
-	return &filling{stage: s, st: st, batch: st.Batch()}
+func (s *stage) newFiller(st *store.Store) *filler {
+	return &filler{stage: s, st: st, batch: st.Batch()}
 }
 
 // add puts a block.
-func (f *filling) add(b block.Block) {
+func (f *filler) add(b block.Block) {
 	f.check(f.batch.Put(f.Context(), b))
 	if f.put++; f.put%perBatch == 0 {
 		f.check(f.batch.Commit(f.Context()))
@@ -68,13 +68,13 @@ func (f *filling) add(b block.Block) {
 	}
 }
 
-// keep puts a block, which alias will keep alive.
-func (f *filling) keep(b block.Block) {
+// keep puts a block that alias will keep alive.
+func (f *filler) keep(b block.Block) {
 	f.add(b)
 	f.link(0, b.CID())
 }
 
-func (f *filling) link(level int, c cid.Cid) {
+func (f *filler) link(level int, c cid.Cid) {
 	if level == len(f.levels) {
 		f.levels = append(f.levels, nil)
 	}
@@ -85,16 +85,16 @@ func (f *filling) link(level int, c cid.Cid) {
 }
 
 // close puts a link block above the links of one level.
-func (f *filling) close(level int) {
-	b := f.linking(f.levels[level])
+func (f *filler) close(level int) {
+	b := f.linkBlock(f.levels[level])
 	f.levels[level] = nil
 	f.add(b)
 	f.link(level+1, b.CID())
 }
 
-// alias gives what was kept a root and a name, and returns the root when all
-// of it is counted as live.
-func (f *filling) alias(name string) cid.Cid {
+// alias makes a root above the blocks of keep, and aliases it. It returns the root
+// when all of its blocks are counted as live.
+func (f *filler) alias(name string) cid.Cid {
 	top := 0
 	for ; top < len(f.levels)-1 || len(f.levels[top]) != 1; top++ {
 		if len(f.levels[top]) > 0 {
@@ -110,5 +110,5 @@ func (f *filling) alias(name string) cid.Cid {
 	return root
 }
 
-// commit ends the filling.
-func (f *filling) commit() { f.check(f.batch.Commit(f.Context())) }
+// commit commits the last batch.
+func (f *filler) commit() { f.check(f.batch.Commit(f.Context())) }

@@ -5,9 +5,9 @@ import (
 	"os/exec"
 )
 
-// command measures the command as it is shipped.
-func command(s *stage) []row {
-	name := s.built()
+// measureCommand measures the stripped command.
+func measureCommand(s *stage) []row {
+	name := s.buildCommand()
 	if name == "" {
 		return nil
 	}

@@ -18,8 +18,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// built is the command as it is shipped, or empty where it isn't measured.
-func (s *stage) built() string {
+// buildCommand builds the stripped command and returns its path, or nothing if the
+// run does not measure it.
+func (s *stage) buildCommand() string {
 	s.Helper()
 	if !s.command {
 		return ""
@@ -32,47 +33,48 @@ func (s *stage) built() string {
 	return name
 }
 
-// A daemon is a running "cairn serve", alone at its socket.
+// A daemon is a running "cairn serve" that answers only on its socket.
 type daemon struct {
 	process *exec.Cmd
-	api     string // as --daemon takes it
-	begun   time.Time
+	api     string // for --daemon
+	started time.Time
 }
 
-// launch starts a daemon, and waits until it says that it's ready.
-func (s *stage) launch(command, dir string, args ...string) *daemon {
+// startDaemon starts a daemon, and waits until it reports that it is ready.
+func (s *stage) startDaemon(command, dir string, args ...string) *daemon {
 	s.Helper()
 	args = append([]string{"serve", "--json", "--repo", dir, "--api", "off", "--gateway", "off"}, args...)
 	d := &daemon{process: exec.Command(command, args...)}
 	d.process.Stderr = os.Stderr
 	out, err := d.process.StdoutPipe()
 	s.check(err)
-	d.begun = time.Now()
+	d.started = time.Now()
 	s.check(d.process.Start())
 	line, err := bufio.NewReader(out).ReadBytes('\n')
 	s.check(err)
-	var said struct{ API []string }
-	s.check(json.Unmarshal(line, &said))
-	d.api = said.API[0]
+	var report struct{ API []string }
+	s.check(json.Unmarshal(line, &report))
+	d.api = report.API[0]
 	return d
 }
 
-// end ends it, and waits.
-func (s *stage) end(d *daemon) {
+// stopDaemon stops a daemon, and waits for its end.
+func (s *stage) stopDaemon(d *daemon) {
 	s.Helper()
 	s.check(d.process.Process.Signal(os.Interrupt))
 	s.check(d.process.Wait())
 }
 
-// catDaemon reads a file back by the command line, through a daemon.
-func catDaemon(s *stage) []row {
-	command := s.built()
+// measureCatDaemon measures reading a file back with the command line, through a
+// daemon.
+func measureCatDaemon(s *stage) []row {
+	command := s.buildCommand()
 	if command == "" {
 		return nil
 	}
 	name := s.randomFile(s.file)
 	r := row{
-		work: "read a file of " + binarySize(s.file) + " back, by the command line through the daemon (`cat`)",
+		work: "read a file of " + formatBytes(s.file) + " back, with the command line through the daemon (`cat`)",
 		kubo: "3.3 s", yardstick: "the same file by `http.ServeFile` over a Unix socket, to a client that copies",
 		unit: "s", goal: goal{ratio: 1.3},
 	}
@@ -81,16 +83,16 @@ func catDaemon(s *stage) []row {
 		st := s.open(repo)
 		root := s.add(st, name)
 		s.check(st.Close())
-		d := s.launch(command, repo, "--listen", "off")
+		d := s.startDaemon(command, repo, "--listen", "off")
 		socket, stop := s.serveFile(name, dir)
 		null, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
 		s.check(err)
-		r.cairn, r.beside = s.turns(func() time.Duration {
-			return timed(func() { s.cat(command, d.api, root, null) })
+		r.cairn, r.beside = s.alternate(func() time.Duration {
+			return timeOf(func() { s.cat(command, d.api, root, null) })
 		}, func() time.Duration {
-			return timed(func() { s.copyFrom(socket, null) })
+			return timeOf(func() { s.copyFrom(socket, null) })
 		})
-		// What it writes is the file.
+		// It writes the whole file.
 		out, err := os.Create(filepath.Join(dir, "out"))
 		s.check(err)
 		s.cat(command, d.api, root, out)
@@ -101,7 +103,7 @@ func catDaemon(s *stage) []row {
 		}
 		s.check(errors.Join(out.Close(), null.Close()))
 		stop()
-		s.end(d)
+		s.stopDaemon(d)
 	})
 	return []row{r}
 }
@@ -113,7 +115,7 @@ func (s *stage) cat(command, api string, root cid.Cid, to *os.File) {
 	s.check(c.Run())
 }
 
-// serveFile serves a file, whatever is asked for, at a socket in dir.
+// serveFile serves one file at every path, on a socket in dir.
 func (s *stage) serveFile(name, dir string) (socket string, stop func()) {
 	s.Helper()
 	socket = filepath.Join(dir, "file.sock")
@@ -128,7 +130,7 @@ func (s *stage) serveFile(name, dir string) (socket string, stop func()) {
 	}
 }
 
-// copyFrom is a client that copies what it is sent, with a buffer of 1 MiB.
+// copyFrom is a client that copies a response, with a buffer of 1 MiB.
 func (s *stage) copyFrom(socket string, to *os.File) {
 	s.Helper()
 	transport := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -145,41 +147,41 @@ func (s *stage) copyFrom(socket string, to *os.File) {
 	}
 }
 
-// ready measures how long it takes from the start of a daemon's process to its
-// first answer.
-func ready(s *stage) (rows []row) {
-	command := s.built()
+// measureReady measures the time from the start of a daemon's process to its first
+// answer.
+func measureReady(s *stage) (rows []row) {
+	command := s.buildCommand()
 	if command == "" {
 		return nil
 	}
-	until := func(dir string, args ...string) row {
+	measure := func(dir string, args ...string) row {
 		var times []float64
 		for range max(s.rounds, min(s.calls, 20)) {
-			d := s.launch(command, dir, args...)
+			d := s.startDaemon(command, dir, args...)
 			c, err := control.Dial(d.api)
 			s.check(err)
 			_, err = control.Identify.Do(s.Context(), c, struct{}{})
 			s.check(err)
-			times = append(times, time.Since(d.begun).Seconds()*1000)
+			times = append(times, time.Since(d.started).Seconds()*1000)
 			c.Close()
-			s.end(d)
+			s.stopDaemon(d)
 		}
 		return row{kubo: "0.1 s", cairn: quantile(times, 0.5), unit: "ms", goal: goal{atMost: 100}}
 	}
 	s.scratch(func(dir string) {
-		r := until(filepath.Join(dir, "repo"), "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+		r := measure(filepath.Join(dir, "repo"), "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
 		r.work = "daemon ready to answer, empty repository, median"
 		rows = append(rows, r)
 	})
 	s.scratch(func(dir string) {
 		st := s.open(dir)
-		f, n := s.filling(st), s.blocks/4
+		f, n := s.newFiller(st), s.blocks/4
 		for i := range n {
 			f.add(s.numbered(1, uint64(i), tinySize))
 		}
 		f.commit()
 		s.check(st.Close())
-		r := until(dir, "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
+		r := measure(dir, "--listen", "/ip4/127.0.0.1/tcp/0", "--listen", "/ip4/127.0.0.1/udp/0/quic-v1")
 		r.work, r.kubo = fmt.Sprintf("the same with a repository of %d blocks", n), ""
 		rows = append(rows, r)
 	})

@@ -8,20 +8,20 @@ import (
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// evictedSize is the size of the blocks that are evicted beside puts.
+// evictedSize is the size of the blocks that are evicted while others are put.
 const evictedSize = 16 << 10
 
-// putWhileEvicting measures how long who puts a block waits while garbage is
-// evicted, beside the same without eviction. The garbage lies between live
-// blocks, which have to be moved: the harder case.
-func putWhileEvicting(s *stage) []row {
+// measurePutWhileEvicting measures how long puts take while garbage is evicted,
+// beside puts without eviction. The garbage lies between live blocks, which have to
+// be moved: the harder case.
+func measurePutWhileEvicting(s *stage) []row {
 	quiet, busy := latencies{}, latencies{}
 	first := true
 	for round := range s.rounds {
 		var q, e latencies
 		s.scratch(func(dir string) {
 			st := s.open(dir)
-			f := s.filling(st)
+			f := s.newFiller(st)
 			n := uint64(s.garbage / evictedSize)
 			for i := range n {
 				f.keep(s.numbered(1, i, evictedSize))
@@ -30,7 +30,7 @@ func putWhileEvicting(s *stage) []row {
 			f.alias("live")
 			s.check(st.Flush(s.Context()))
 			p := &putter{stage: s, st: st, series: 3}
-			p.puts(&q, func() bool { return len(q.commit) < 5*s.calls })
+			p.put(&q, func() bool { return len(q.commit) < 5*s.calls })
 			evicted := make(chan error, 1)
 			start := time.Now()
 			go func() {
@@ -38,7 +38,7 @@ func putWhileEvicting(s *stage) []row {
 				evicted <- err
 			}()
 			over := false
-			p.puts(&e, func() bool {
+			p.put(&e, func() bool {
 				select {
 				case err := <-evicted:
 					s.check(err)
@@ -80,8 +80,8 @@ func putWhileEvicting(s *stage) []row {
 			goal goal
 		}{{"p50", 0.5, goal{}}, {"p99", 0.99, goal{ratio: 2}}} {
 			rows = append(rows, row{
-				work: fmt.Sprintf("%s while %s of garbage is evicted, %s", side.what, binarySize(s.garbage), q.name),
-				kubo: "waits for all of it", yardstick: "the same without eviction",
+				work: fmt.Sprintf("%s while %s of garbage is evicted, %s", side.what, formatBytes(s.garbage), q.name),
+				kubo: "waits for the whole collection", yardstick: "the same without eviction",
 				beside: quantile(side.quiet, q.part), cairn: quantile(side.busy, q.part), unit: "ms", goal: q.goal,
 			})
 		}
@@ -89,7 +89,7 @@ func putWhileEvicting(s *stage) []row {
 	return rows
 }
 
-// latencies are those of puts, in milliseconds.
+// latencies are the times of commits and puts, in milliseconds.
 type latencies struct{ commit, put []float64 }
 
 // A putter puts one block after another.
@@ -100,8 +100,8 @@ type putter struct {
 	n      uint64
 }
 
-// puts measures as long as more says so, and once at least.
-func (p *putter) puts(l *latencies, more func() bool) {
+// put measures as long as more returns true, and at least once.
+func (p *putter) put(l *latencies, more func() bool) {
 	for again := true; again; again = more() {
 		b := p.numbered(p.series, p.n, 4<<10)
 		l.commit = append(l.commit, milliseconds(func() {
@@ -115,13 +115,13 @@ func (p *putter) puts(l *latencies, more func() bool) {
 	}
 }
 
-// collect measures how long it takes until the space of an alias that was
-// removed is given back, by how much it is, and where it lies.
-func collect(s *stage) []row {
+// measureCollect measures how long it takes to free the space of a removed alias,
+// by its size and by where its blocks lie.
+func measureCollect(s *stage) []row {
 	tenth, whole, mixed := math.Inf(1), math.Inf(1), math.Inf(1)
 	s.scratch(func(dir string) {
 		st := s.open(dir)
-		f := s.filling(st)
+		f := s.newFiller(st)
 		for i := range s.beside {
 			f.keep(s.numbered(1, uint64(i), tinySize))
 		}
@@ -131,12 +131,12 @@ func collect(s *stage) []row {
 				blocks int
 				best   *float64
 			}{{s.beside / 10, &tenth}, {s.beside, &whole}} {
-				f := s.filling(st)
+				f := s.newFiller(st)
 				for i := range n.blocks {
 					f.keep(s.numbered(uint64(2+round), uint64(i), tinySize))
 				}
 				f.alias("garbage")
-				*n.best = min(*n.best, s.collected(st, n.blocks))
+				*n.best = min(*n.best, s.collect(st, n.blocks))
 			}
 		}
 		s.check(st.Close())
@@ -144,14 +144,14 @@ func collect(s *stage) []row {
 	for range s.rounds {
 		s.scratch(func(dir string) {
 			st := s.open(dir)
-			live, garbage := s.filling(st), s.filling(st)
+			live, garbage := s.newFiller(st), s.newFiller(st)
 			for i := range s.beside {
 				live.keep(s.numbered(1, uint64(i), tinySize))
 				garbage.keep(s.numbered(2, uint64(i), tinySize))
 			}
 			live.alias("live")
 			garbage.alias("garbage")
-			mixed = min(mixed, s.collected(st, s.beside))
+			mixed = min(mixed, s.collect(st, s.beside))
 			s.check(st.Close())
 		})
 	}
@@ -159,22 +159,22 @@ func collect(s *stage) []row {
 		{work: fmt.Sprintf("collect %d blocks of garbage beside %d live ones", s.beside/10, s.beside), cairn: tenth, unit: "s"},
 		{work: fmt.Sprintf("collect %d blocks of garbage beside %d live ones", s.beside, s.beside),
 			yardstick: "ten times that for a tenth", beside: 10 * tenth, cairn: whole, unit: "s", goal: goal{ratio: 1.5}},
-		{work: "the same where garbage and live blocks lie in turns",
-			yardstick: "apart", beside: whole, cairn: mixed, unit: "s"},
+		{work: "the same if garbage and live blocks alternate in the packs",
+			yardstick: "if they are separate", beside: whole, cairn: mixed, unit: "s"},
 	}
 }
 
-// collected removes the alias "garbage" and evicts all that it kept, in
-// seconds.
-func (s *stage) collected(st *store.Store, want int) float64 {
+// collect removes the alias "garbage", evicts its blocks, and returns the seconds
+// that this took.
+func (s *stage) collect(st *store.Store, want int) float64 {
 	var got store.Evicted
-	d := timed(func() {
+	d := timeOf(func() {
 		s.check(st.RemoveAlias(s.Context(), "garbage"))
 		var err error
 		got, err = st.Evict(s.Context(), store.EvictOptions{})
 		s.check(err)
 	})
-	s.Logf("evicted %d blocks, %d packs, %s in %.2f s", got.Blocks, got.Packs, binarySize(got.Bytes), d.Seconds())
+	s.Logf("evicted %d blocks, %d packs, %s in %.2f s", got.Blocks, got.Packs, formatBytes(got.Bytes), d.Seconds())
 	if got.Blocks < int64(want) {
 		s.Errorf("got %d blocks evicted, want %d", got.Blocks, want)
 	}

@@ -16,28 +16,28 @@ import (
 var (
 	fullFlag   = flag.Bool("full", false, "measure at full size")
 	reportFlag = flag.String("report", "", "write the table to this `file`")
-	fileFlag   = flag.Int64("file", 0, "`bytes` of the large file (0: as the size of the run has it)")
-	roundsFlag = flag.Int("rounds", 0, "`number` of times that each side is measured, of which the best counts (0: as the size of the run has it)")
-	blocksFlag = flag.Int("blocks", 0, "`number` of blocks in the large store (0: as the size of the run has it)")
+	fileFlag   = flag.Int64("file", 0, "`bytes` of the large file (0: the default of the run's size)")
+	roundsFlag = flag.Int("rounds", 0, "`number` of rounds for each side, of which the best counts (0: the default of the run's size)")
+	blocksFlag = flag.Int("blocks", 0, "`number` of blocks in the large store (0: the default of the run's size)")
 )
 
-// Sizes of what is measured.
+// sizes are the sizes of a run.
 type sizes struct {
 	rounds  int
 	file    int64         // bytes of the large file
-	tree    string        // below GOROOT: the source tree
+	tree    string        // the source tree, below GOROOT
 	live    int           // blocks of the DAG that is aliased again
-	garbage int64         // bytes that are evicted beside puts
+	garbage int64         // bytes that are evicted while blocks are put
 	beside  int           // live blocks, and garbage, of a collection
 	blocks  int           // blocks of the large store
 	fresh   int           // blocks put before a crash
-	asked   int           // questions for absent blocks
-	calls   int           // how often what is short is timed
+	asked   int           // absent blocks that are asked for
+	calls   int           // repetitions of short operations
 	entries int           // of the large directory
 	chained int           // blocks of the long chain
 	wan     int64         // bytes of the file that is sent over a slow line
-	idle    time.Duration // for which two connected nodes are watched; 0: they are not
-	command bool          // whether the command is built and run
+	idle    time.Duration // for which two idle nodes are watched; 0: not measured
+	command bool          // build and run the command
 }
 
 var (
@@ -55,7 +55,8 @@ var (
 	}
 )
 
-func (s sizes) flagged() sizes {
+// withFlags returns the sizes with those that flags set.
+func (s sizes) withFlags() sizes {
 	if *roundsFlag > 0 {
 		s.rounds = *roundsFlag
 	}
@@ -68,34 +69,34 @@ func (s sizes) flagged() sizes {
 	return s
 }
 
-// A figure is a piece of work that is measured.
+// A figure measures one operation.
 type figure struct {
 	name    string
 	measure func(*stage) []row
 }
 
 var figures = []figure{
-	{"add-file", addFile},
-	{"add-tree", addTree},
-	{"add-again", addAgain},
-	{"cat", catFile},
-	{"cat-daemon", catDaemon},
-	{"list", listMany},
-	{"alias", aliasAgain},
-	{"put-while-evicting", putWhileEvicting},
-	{"collect", collect},
-	{"many-blocks", manyBlocks},
-	{"sync", syncing},
-	{"far", farAway},
-	{"fan", fan},
-	{"names", naming},
-	{"rest", atRest},
-	{"idle", idle},
-	{"ready", ready},
-	{"command", command},
+	{"add-file", measureAddFile},
+	{"add-tree", measureAddTree},
+	{"add-again", measureAddAgain},
+	{"cat", measureCat},
+	{"cat-daemon", measureCatDaemon},
+	{"list", measureList},
+	{"alias", measureAlias},
+	{"put-while-evicting", measurePutWhileEvicting},
+	{"collect", measureCollect},
+	{"many-blocks", measureManyBlocks},
+	{"sync", measureSync},
+	{"far", measureFar},
+	{"fan", measureFan},
+	{"names", measureNames},
+	{"rest", measureRest},
+	{"idle", measureIdle},
+	{"ready", measureReady},
+	{"command", measureCommand},
 }
 
-// TestFigures runs every figure, tiny unless flags say otherwise.
+// TestFigures runs every figure, at the tiny size unless flags say otherwise.
 func TestFigures(t *testing.T) {
 	size := tiny
 	if *fullFlag {
@@ -104,7 +105,7 @@ func TestFigures(t *testing.T) {
 	var rows []row
 	for _, f := range figures {
 		t.Run(f.name, func(t *testing.T) {
-			got := f.measure(&stage{TB: t, sizes: size.flagged()})
+			got := f.measure(&stage{TB: t, sizes: size.withFlags()})
 			for _, r := range got {
 				t.Log(r)
 				if r.cairn <= 0 || (r.yardstick != "") != (r.beside > 0) {
@@ -115,23 +116,23 @@ func TestFigures(t *testing.T) {
 		})
 	}
 	if *fullFlag && !t.Failed() {
-		fmt.Print("\n", report(rows))
+		fmt.Print("\n", formatReport(rows))
 	}
 	if *reportFlag != "" && !t.Failed() {
-		if err := os.WriteFile(*reportFlag, []byte(report(rows)+networks(*reportFlag)), 0o644); err != nil {
+		if err := os.WriteFile(*reportFlag, []byte(formatReport(rows)+lookupSection(*reportFlag)), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-// BenchmarkFigures runs every figure at a small size. What it takes to set one
-// up says nothing, so that the time of an iteration isn't reported.
+// BenchmarkFigures runs every figure at the small size. It does not report the time
+// of an iteration, which includes the setup.
 func BenchmarkFigures(b *testing.B) {
 	for _, f := range figures {
 		b.Run(f.name, func(b *testing.B) {
 			var rows []row
 			for b.Loop() {
-				rows = f.measure(&stage{TB: b, sizes: small.flagged()})
+				rows = f.measure(&stage{TB: b, sizes: small.withFlags()})
 			}
 			b.ReportMetric(0, "ns/op")
 			for _, r := range rows {
@@ -141,7 +142,7 @@ func BenchmarkFigures(b *testing.B) {
 	}
 }
 
-// A stage is what a figure is measured on.
+// A stage has what a figure needs: the test and the sizes.
 type stage struct {
 	testing.TB
 	sizes
@@ -163,7 +164,7 @@ func (s *stage) open(dir string) *store.Store {
 	return st
 }
 
-// scratch calls f with a folder that is gone afterwards.
+// scratch calls f with a temporary folder, and removes it.
 func (s *stage) scratch(f func(dir string)) {
 	s.Helper()
 	dir, err := os.MkdirTemp(s.TempDir(), "")
@@ -172,8 +173,8 @@ func (s *stage) scratch(f func(dir string)) {
 	s.check(os.RemoveAll(dir))
 }
 
-// timed measures one call, without the garbage of those before.
-func timed(f func()) time.Duration {
+// timeOf returns the time of one call, after a garbage collection.
+func timeOf(f func()) time.Duration {
 	runtime.GC()
 	debug.FreeOSMemory()
 	start := time.Now()
@@ -181,9 +182,9 @@ func timed(f func()) time.Duration {
 	return time.Since(start)
 }
 
-// turns calls both sides in turns, rounds times, and returns the best of each
-// in seconds.
-func (s *stage) turns(cairn, yardstick func() time.Duration) (best, beside float64) {
+// alternate calls both sides in turns, rounds times, and returns the best time of
+// each in seconds.
+func (s *stage) alternate(cairn, yardstick func() time.Duration) (best, beside float64) {
 	for i := range s.rounds {
 		c, y := cairn().Seconds(), yardstick().Seconds()
 		s.Logf("round %d: %.3f s, yardstick %.3f s", i+1, c, y)
@@ -197,7 +198,7 @@ func (s *stage) turns(cairn, yardstick func() time.Duration) (best, beside float
 	return best, beside
 }
 
-// bytesBelow is the size of all files below dir.
+// bytesBelow returns the size of all files below dir.
 func (s *stage) bytesBelow(dir string) (total int64) {
 	s.Helper()
 	s.check(filepath.WalkDir(dir, func(_ string, d os.DirEntry, err error) error {

@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-ipfs/cairn"
 )
 
-// goTree is the source tree that is added.
+// goTree returns the path of the source tree.
 func (s *stage) goTree() string {
 	s.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()
@@ -35,9 +35,9 @@ func (s *stage) node(dir string) *cairn.Node {
 	return n
 }
 
-// addAgain measures adding a tree that was added before: unchanged, and with 1 %
-// of its files changed.
-func addAgain(s *stage) (rows []row) {
+// measureAddAgain measures adding a tree a second time: unchanged, and with 1 % of
+// its files changed.
+func measureAddAgain(s *stage) (rows []row) {
 	s.scratch(func(dir string) {
 		tree := filepath.Join(dir, "tree")
 		s.check(os.CopyFS(tree, os.DirFS(s.goTree())))
@@ -65,16 +65,16 @@ func addAgain(s *stage) (rows []row) {
 		}
 		walk(nil)
 		all := slices.Clone(files)
-		// Until no file is too fresh to be trusted.
+		// Until the stat cache trusts every file.
 		for add().HashedBytes > 0 {
 		}
 		unchanged := row{
 			work: fmt.Sprintf("add a tree again, unchanged (%d files), durable", len(all)),
-			kubo: "as the first time", yardstick: "stat of every file", unit: "s", goal: goal{ratio: 2},
+			kubo: "like the first time", yardstick: "stat of every file", unit: "s", goal: goal{ratio: 2},
 		}
-		unchanged.cairn, unchanged.beside = s.turns(
-			func() time.Duration { return timed(func() { add() }) },
-			func() time.Duration { return timed(func() { walk(nil) }) })
+		unchanged.cairn, unchanged.beside = s.alternate(
+			func() time.Duration { return timeOf(func() { add() }) },
+			func() time.Duration { return timeOf(func() { walk(nil) }) })
 		var some []string
 		for i := 0; i < len(all); i += 100 {
 			some = append(some, all[i])
@@ -82,29 +82,29 @@ func addAgain(s *stage) (rows []row) {
 		round := 0
 		changed := row{
 			work: fmt.Sprintf("the same with %d files changed", len(some)),
-			kubo: "as the first time", yardstick: "stat of every file, and reading those", unit: "s", goal: goal{ratio: 2},
+			kubo: "like the first time", yardstick: "stat of every file, and reading the changed ones", unit: "s", goal: goal{ratio: 2},
 		}
-		changed.cairn, changed.beside = s.turns(
+		changed.cairn, changed.beside = s.alternate(
 			func() time.Duration {
 				round++
 				for _, path := range some {
 					s.check(os.WriteFile(path, fmt.Appendf(nil, "changed for the time %d\n", round), 0o644))
 				}
-				return timed(func() { add() })
+				return timeOf(func() { add() })
 			},
-			func() time.Duration { return timed(func() { walk(some) }) })
+			func() time.Duration { return timeOf(func() { walk(some) }) })
 		s.check(n.Close())
 		rows = []row{unchanged, changed}
 	})
 	return rows
 }
 
-// manyFiles is a directory of so many empty files.
+// manyFiles is a directory with that number of empty files.
 type manyFiles int
 
 func (m manyFiles) Open(name string) (fs.File, error) {
 	if name == "." {
-		return nil, errors.New("it is listed as a whole")
+		return nil, errors.New("use ReadDir")
 	}
 	return emptyFile{manyEntry(name)}, nil
 }
@@ -134,8 +134,8 @@ func (f emptyFile) Stat() (fs.FileInfo, error) { return f.manyEntry, nil }
 func (f emptyFile) Read([]byte) (int, error)   { return 0, io.EOF }
 func (f emptyFile) Close() error               { return nil }
 
-// listMany lists a directory of many entries.
-func listMany(s *stage) []row {
+// measureList measures listing a directory of many entries.
+func measureList(s *stage) []row {
 	first, peak := 0.0, 0.0
 	s.scratch(func(dir string) {
 		n := s.node(dir)
@@ -144,19 +144,19 @@ func listMany(s *stage) []row {
 		s.check(n.Close())
 		n = s.node(dir)
 		for range s.rounds {
-			took, most := s.list(n.FS(s.Context(), added.CID))
-			first, peak = max(first, took), max(peak, most)
+			took, grew := s.list(n.FS(s.Context(), added.CID))
+			first, peak = max(first, took), max(peak, grew)
 		}
 		s.check(n.Close())
 	})
 	return []row{
-		{work: fmt.Sprintf("list a directory of %d entries: until the first", s.entries), cairn: first, unit: "ms", goal: goal{atMost: 10}},
-		{work: "the same: memory for all of them, one after another", cairn: peak, unit: "MiB", goal: goal{atMost: 32}},
+		{work: fmt.Sprintf("list a directory of %d entries: time until the first", s.entries), cairn: first, unit: "ms", goal: goal{atMost: 10}},
+		{work: "the same: memory for listing all of them", cairn: peak, unit: "MiB", goal: goal{atMost: 32}},
 	}
 }
 
-// list lists a directory. It returns after how many milliseconds the first
-// entry came, and how many MiB the heap grew.
+// list lists a directory. It returns the milliseconds until the first entry, and the
+// growth of the heap in MiB.
 func (s *stage) list(fsys fs.FS) (first, peak float64) {
 	s.Helper()
 	heap := func() float64 {
@@ -171,7 +171,7 @@ func (s *stage) list(fsys fs.FS) (first, peak float64) {
 	defer f.Close()
 	dir, ok := f.(fs.ReadDirFile)
 	if !ok {
-		s.Fatalf("a directory is a %T", f)
+		s.Fatalf("got a %T, want a directory", f)
 	}
 	seen := 0
 	for size := 1; ; size = 1000 {
@@ -189,18 +189,18 @@ func (s *stage) list(fsys fs.FS) (first, peak float64) {
 	if seen != s.entries {
 		s.Errorf("listed %d entries, want %d", seen, s.entries)
 	}
-	// What is nothing must not look as if it hadn't been measured.
+	// 0 would look as if it had not been measured.
 	return first, max(peak, 0.01)
 }
 
-// restVariable makes the test program a node at rest, in the folder it names.
+// restVariable names the folder of an idle node, which the test program then is.
 const restVariable = "CAIRN_BENCH_REST"
 
-// TestRest is that node. It runs until its stdin ends.
-func TestRest(t *testing.T) {
+// TestRestNode is that node. It runs until its stdin ends.
+func TestRestNode(t *testing.T) {
 	dir := os.Getenv(restVariable)
 	if dir == "" {
-		t.Skip("it's a part of the figure of memory at rest")
+		t.Skip("only measureRest runs it, as a process of its own")
 	}
 	n, err := cairn.Open(context.Background(), cairn.Config{Dir: dir, Local: true, Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}})
 	if err != nil {
@@ -215,8 +215,8 @@ func TestRest(t *testing.T) {
 	}
 }
 
-// atRest measures the memory of a process that has a node open.
-func atRest(s *stage) []row {
+// measureRest measures the memory of a process that has a node open.
+func measureRest(s *stage) []row {
 	if runtime.GOOS != "linux" {
 		return nil
 	}
@@ -224,7 +224,7 @@ func atRest(s *stage) []row {
 	s.scratch(func(dir string) {
 		program, err := os.Executable()
 		s.check(err)
-		cmd := exec.Command(program, "-test.run", "^TestRest$")
+		cmd := exec.Command(program, "-test.run", "^TestRestNode$")
 		cmd.Env = append(os.Environ(), restVariable+"="+dir)
 		in, err := cmd.StdinPipe()
 		s.check(err)
@@ -239,10 +239,10 @@ func atRest(s *stage) []row {
 		s.check(err)
 		s.check(cmd.Wait())
 	})
-	return []row{{work: "memory of a process with a node that listens, at rest, empty", kubo: "67 MB", cairn: size, unit: "MB", goal: goal{atMost: 50}}}
+	return []row{{work: "memory of a process with an empty idle node that listens", kubo: "67 MB", cairn: size, unit: "MB", goal: goal{atMost: 50}}}
 }
 
-// resident is the memory of a process in MB.
+// resident returns the resident memory of a process in MB.
 func (s *stage) resident(pid int) float64 {
 	s.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
@@ -254,6 +254,6 @@ func (s *stage) resident(pid int) float64 {
 			return n * 1024 / 1e6
 		}
 	}
-	s.Fatal("the system doesn't tell")
+	s.Fatal("the process status has no VmRSS")
 	return 0
 }

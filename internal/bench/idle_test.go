@@ -7,11 +7,11 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 )
 
-// connections is how many a node has by default.
+// connections is a node's default limit of connections.
 const connections = 96
 
-// idle measures what passes between two nodes that want nothing of each other.
-func idle(s *stage) []row {
+// measureIdle measures the traffic between two idle nodes.
+func measureIdle(s *stage) []row {
 	if s.idle == 0 {
 		return nil
 	}
@@ -24,10 +24,10 @@ func idle(s *stage) []row {
 	ours := open("/ip4/127.0.0.1/tcp/0")
 	addrs, err := theirs.Addrs(s.Context())
 	s.check(err)
-	line, near := s.behind(addrs[0].String(), simnet.Link{})
+	line, near := s.newLine(addrs[0].String(), simnet.Link{})
 	_, err = ours.Connect(s.Context(), near)
 	s.check(err)
-	time.Sleep(s.idle / 4) // for what is said when one meets
+	time.Sleep(s.idle / 4) // so that the messages of a new connection don't count
 	upBefore, downBefore := line.Bytes()
 	began := time.Now()
 	time.Sleep(s.idle)

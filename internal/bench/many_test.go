@@ -19,13 +19,13 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// manyBlocks measures what must not grow with the number of blocks.
-func manyBlocks(s *stage) []row {
+// measureManyBlocks measures what must not grow with the number of blocks.
+func measureManyBlocks(s *stage) []row {
 	var rows []row
 	s.scratch(func(dir string) {
 		st := s.open(dir)
-		f := s.filling(st)
-		d := timed(func() {
+		f := s.newFiller(st)
+		d := timeOf(func() {
 			for i := range s.blocks {
 				f.add(s.numbered(1, uint64(i), tinySize))
 			}
@@ -34,15 +34,15 @@ func manyBlocks(s *stage) []row {
 		s.check(st.Close())
 		s.Logf("put %d blocks in %.1f s", s.blocks, d.Seconds())
 		rows = append(rows, row{
-			work:  fmt.Sprintf("index, a block, with %d raw leaves", s.blocks),
+			work:  fmt.Sprintf("index size per block, with %d raw leaves", s.blocks),
 			cairn: float64(s.bytesBelow(filepath.Join(dir, "index"))) / float64(s.blocks), unit: "B",
 		})
-		rows = append(rows, s.absent(dir))
-		rows = append(rows, s.openings(dir)...)
+		rows = append(rows, s.measureAbsent(dir))
+		rows = append(rows, s.measureOpen(dir)...)
 	})
 	s.scratch(func(dir string) {
 		st := s.open(dir)
-		f := s.filling(st)
+		f := s.newFiller(st)
 		n := s.blocks / 4
 		for i := range n {
 			f.keep(s.numbered(1, uint64(i), tinySize))
@@ -50,16 +50,16 @@ func manyBlocks(s *stage) []row {
 		f.alias("live")
 		s.check(st.Close())
 		rows = append(rows, row{
-			work:  fmt.Sprintf("index, a block, with %d live leaves below link blocks", n),
+			work:  fmt.Sprintf("index size per block, with %d live leaves below link blocks", n),
 			cairn: float64(s.bytesBelow(filepath.Join(dir, "index"))) / float64(f.put), unit: "B",
 		})
 	})
 	return rows
 }
 
-// absent asks for blocks that aren't there, on one goroutine, beside plain Gets
-// of the same keys from the same index, without the store around it.
-func (s *stage) absent(dir string) row {
+// measureAbsent measures Has for absent blocks, on one goroutine, beside Pebble's
+// plain Get of the same keys from the same index.
+func (s *stage) measureAbsent(dir string) row {
 	asked := make([]cid.Cid, s.asked)
 	for i := range asked {
 		var digest [32]byte
@@ -69,13 +69,13 @@ func (s *stage) absent(dir string) row {
 		asked[i] = cid.NewCidV1(block.Raw, mh)
 	}
 	r := row{
-		work: fmt.Sprintf("“do you have it?”, absent block, %d blocks here, one core", s.blocks),
-		kubo: "1 look-up each", yardstick: "Pebble's plain Get in the same index",
+		work: fmt.Sprintf("ask for an absent block, among %d blocks, one core", s.blocks),
+		kubo: "1 lookup each", yardstick: "Pebble's plain Get in the same index",
 		unit: "/s", goal: goal{atLeast: 500_000},
 	}
 	st := s.open(dir)
 	for round := range s.rounds {
-		d := timed(func() {
+		d := timeOf(func() {
 			for _, c := range asked {
 				if has, err := st.Has(s.Context(), c); has || err != nil {
 					s.Fatalf("has %s: got %v, %v, want false", c, has, err)
@@ -89,14 +89,14 @@ func (s *stage) absent(dir string) row {
 
 	cache := pebble.NewCache(32 << 20)
 	defer cache.Unref()
-	o := &pebble.Options{ReadOnly: true, Cache: cache, Logger: silence{}}
+	o := &pebble.Options{ReadOnly: true, Cache: cache, Logger: discardLogger{}}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
 	db, err := pebble.Open(filepath.Join(dir, "index"), o)
 	s.check(err)
 	for range s.rounds {
-		d := timed(func() {
+		d := timeOf(func() {
 			for _, c := range asked {
 				if _, _, err := db.Get(append([]byte{'b'}, c.Hash()...)); err != pebble.ErrNotFound {
 					s.Fatalf("get %s: got %v, want %v", c, err, pebble.ErrNotFound)
@@ -109,19 +109,19 @@ func (s *stage) absent(dir string) row {
 	return r
 }
 
-// silence is Pebble's logger for who doesn't want to know.
-type silence struct{ pebble.Logger }
+// A discardLogger discards Pebble's messages.
+type discardLogger struct{ pebble.Logger }
 
-func (silence) Infof(string, ...any)  {}
-func (silence) Errorf(string, ...any) {}
+func (discardLogger) Infof(string, ...any)  {}
+func (discardLogger) Errorf(string, ...any) {}
 
-// openings opens the store at dir until it has answered a question, after it
-// was closed, and after its process was killed.
-func (s *stage) openings(dir string) []row {
+// measureOpen measures opening the store at dir until its first answer: after it was
+// closed, and after its process was killed.
+func (s *stage) measureOpen(dir string) []row {
 	clean := row{work: fmt.Sprintf("open a store of %d blocks", s.blocks), kubo: "0.1 s, empty", unit: "ms", goal: goal{atMost: 100}}
-	crashed := row{work: fmt.Sprintf("the same after its process was killed, %d blocks after it began", s.fresh), unit: "ms", goal: goal{atMost: 100}}
+	crashed := row{work: fmt.Sprintf("the same after its process put %d blocks and was killed", s.fresh), unit: "ms", goal: goal{atMost: 100}}
 	here := s.numbered(1, 0, tinySize).CID()
-	opened := func(r *row) {
+	measure := func(r *row) {
 		var st *store.Store
 		ms := milliseconds(func() {
 			st = s.open(dir)
@@ -136,17 +136,17 @@ func (s *stage) openings(dir string) []row {
 		s.check(st.Close())
 	}
 	for round := range s.rounds {
-		opened(&clean)
+		measure(&clean)
 		s.crash(dir, round)
-		opened(&crashed)
+		measure(&crashed)
 	}
 	return []row{clean, crashed}
 }
 
-// Who is started with this in the environment is to be killed: see crash.
+// victim is set in the environment of a process that crash will kill.
 const victim = "CAIRN_BENCH_VICTIM"
 
-// crash has another process put blocks into the store, and kills it.
+// crash starts another process that puts blocks into the store, and kills it.
 func (s *stage) crash(dir string, round int) {
 	name, err := os.Executable()
 	s.check(err)
@@ -160,22 +160,21 @@ func (s *stage) crash(dir string, round int) {
 		s.Errorf("got %q (%v) from the process to be killed, want %q", line, err, "ready\n")
 	}
 	s.check(c.Process.Kill())
-	c.Wait() // says that it was killed
+	c.Wait() // returns that it was killed
 }
 
 func TestMain(m *testing.M) {
 	if os.Getenv(victim) == "" {
 		os.Exit(m.Run())
 	}
-	if err := live(os.Args[1], os.Args[2], os.Args[3]); err != nil {
+	if err := runVictim(os.Args[1], os.Args[2], os.Args[3]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-// live is the life of the process that is killed: it puts blocks, durably, and
-// waits.
-func live(dir, number, series string) error {
+// runVictim runs in the process that is killed: it puts blocks, durably, and waits.
+func runVictim(dir, number, series string) error {
 	ctx := context.Background()
 	n, err := strconv.ParseUint(number, 10, 64)
 	if err != nil {

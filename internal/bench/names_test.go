@@ -8,9 +8,9 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/simnet"
 )
 
-// naming measures how long it takes to resolve names: one that is known here, and
-// those whose publisher is connected over a line of 50 ms.
-func naming(s *stage) []row {
+// measureNames measures resolving names: one that is known here, and names whose
+// publisher is connected over a line of 50 ms.
+func measureNames(s *stage) []row {
 	const rtt = 50 * time.Millisecond
 	ctx := s.Context()
 	theirs, err := cairn.Open(ctx, cairn.Config{Local: true, Listen: []string{"/ip4/127.0.0.1/tcp/0"}})
@@ -18,7 +18,7 @@ func naming(s *stage) []row {
 	defer func() { s.check(theirs.Close()) }()
 	keys, err := theirs.Keys()
 	s.check(err)
-	// Nobody knows a name before it's resolved for the first time.
+	// Each name is unknown to our node until it is resolved for the first time.
 	const names = 10
 	var published []string
 	for i := range names {
@@ -37,7 +37,7 @@ func naming(s *stage) []row {
 	s.scratch(func(dir string) {
 		ours, err := cairn.Open(ctx, cairn.Config{Dir: dir, Local: true})
 		s.check(err)
-		_, near := s.behind(addrs[0].String(), simnet.Link{RTT: rtt})
+		_, near := s.newLine(addrs[0].String(), simnet.Link{RTT: rtt})
 		_, err = ours.Connect(ctx, near)
 		s.check(err)
 		resolve := func(name string) float64 {
@@ -45,7 +45,7 @@ func naming(s *stage) []row {
 				r, err := ours.ResolveName(ctx, "/ipns/"+name, cairn.ResolveOptions{})
 				s.check(err)
 				if r.Path != "/ipfs/bafkqabtimvwgy3yk" {
-					s.Fatalf("resolve: got %+v", r)
+					s.Fatalf("resolve: got %+v, want the path that was published", r)
 				}
 			})
 		}
@@ -58,7 +58,7 @@ func naming(s *stage) []row {
 		s.check(ours.Close())
 	})
 	return []row{
-		{work: "resolve a name that is known here, median", cairn: quantile(here, 0.5), unit: "ms", goal: goal{atMost: 1}},
+		{work: "resolve a name that is known locally, median", cairn: quantile(here, 0.5), unit: "ms", goal: goal{atMost: 1}},
 		{
 			work: "resolve a name whose publisher is connected, at 50 ms, median", yardstick: "a round trip",
 			beside: float64(rtt.Milliseconds()), cairn: quantile(far, 0.5), unit: "ms", goal: goal{ratio: 2},

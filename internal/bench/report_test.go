@@ -13,23 +13,23 @@ import (
 // A row is one line of the table.
 type row struct {
 	work      string
-	kubo      string // what Kubo needs, where that's known
-	yardstick string // what it is measured beside; empty for nothing
-	beside    float64
-	cairn     float64
-	unit      string // of both
+	kubo      string  // Kubo's figure, if known
+	yardstick string  // its name; empty: none
+	beside    float64 // the yardstick's figure
+	cairn     float64 // Cairn's figure
+	unit      string  // of both
 	goal      goal
 }
 
-// A goal is a bound for the ratio of Cairn to the yardstick, or for Cairn's
-// figure itself. One of the fields is set, or none.
+// A goal bounds the ratio of Cairn to the yardstick, or Cairn's figure itself. At
+// most one of the fields is set.
 type goal struct {
 	ratio, atMost, atLeast float64
 }
 
 func (r row) ratio() float64 { return r.cairn / r.beside }
 
-// met tells whether the goal is met, by a word; empty where there is none.
+// met returns yes or no, or nothing if there is no goal.
 func (r row) met() string {
 	var met bool
 	switch g := r.goal; {
@@ -48,15 +48,15 @@ func (r row) met() string {
 	return "**no**"
 }
 
-// goalText is the goal as the table has it.
+// goalText returns the goal as text for the table.
 func (r row) goalText() string {
 	switch g := r.goal; {
 	case g.ratio > 0:
 		return fmt.Sprintf("≤ %.4g ×", g.ratio)
 	case g.atMost > 0:
-		return "≤ " + quantity(g.atMost, r.unit)
+		return "≤ " + formatQuantity(g.atMost, r.unit)
 	case g.atLeast > 0:
-		return "≥ " + quantity(g.atLeast, r.unit)
+		return "≥ " + formatQuantity(g.atLeast, r.unit)
 	}
 	return ""
 }
@@ -65,7 +65,7 @@ func (r row) besideText() string {
 	if r.yardstick == "" {
 		return ""
 	}
-	return quantity(r.beside, r.unit)
+	return formatQuantity(r.beside, r.unit)
 }
 
 func (r row) ratioText() string {
@@ -75,9 +75,9 @@ func (r row) ratioText() string {
 	return fmt.Sprintf("%.2f", r.ratio())
 }
 
-// String is the row on one line, for who watches.
+// String returns the row as one line of a log.
 func (r row) String() string {
-	s := r.work + ": " + quantity(r.cairn, r.unit)
+	s := r.work + ": " + formatQuantity(r.cairn, r.unit)
 	if r.yardstick != "" {
 		s += fmt.Sprintf("; %s: %s; ratio %s", r.yardstick, r.besideText(), r.ratioText())
 	}
@@ -87,8 +87,8 @@ func (r row) String() string {
 	return s
 }
 
-// quantity writes three digits, or all of those before the point.
-func quantity(v float64, unit string) string {
+// formatQuantity formats a number with three digits, or all those before the point.
+func formatQuantity(v float64, unit string) string {
 	digits := 2
 	for n := v; n >= 10 && digits > 0; n /= 10 {
 		digits--
@@ -103,13 +103,13 @@ func quantity(v float64, unit string) string {
 	return text + " " + unit
 }
 
-// networks is the section at the end of the page that is there, which package
+// lookupSection returns the last section of the present page, which package
 // internal/routing writes.
-func networks(path string) string {
-	const heading = "## Networks of many\n"
+func lookupSection(path string) string {
+	const heading = "## Lookups in a large network\n"
 	page, err := os.ReadFile(path)
 	if err != nil {
-		return "" // there's no page yet
+		return "" // there is no page yet
 	}
 	_, tail, found := strings.Cut(string(page), heading)
 	if !found {
@@ -118,15 +118,15 @@ func networks(path string) string {
 	return "\n" + heading + tail
 }
 
-// report is docs/performance.md, but for what networks returns.
-func report(rows []row) string {
+// formatReport returns docs/performance.md without its lookupSection.
+func formatReport(rows []row) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, `# How fast it is
+	fmt.Fprintf(&b, `# Performance
 
-Written by `+"`make bench`"+`; package `+"`internal/bench`"+` says how each figure is taken.
-Ratios within one run hold on other machines, times do not. Kubo's figures were measured apart, in July 2026, on a
-machine like this one (0.44-dev, two daemons on loopback, its default store, which does not sync what it writes).
-Boxo's client and server run on go-libp2p's host with the settings that it comes with, as Kubo's do.
+`+"`make bench`"+` writes this page; package `+"`internal/bench`"+` says how each figure is measured.
+Ratios within one run hold on other machines, times do not. Kubo was measured separately, in July 2026, on a machine
+like this one (0.44-dev, two daemons on loopback, its default store, which does not sync its writes).
+Boxo's client and server run on go-libp2p's host with its default settings, as in Kubo.
 
 | | |
 |---|---|
@@ -138,15 +138,15 @@ Boxo's client and server run on go-libp2p's host with the settings that it comes
 
 | work | Kubo | yardstick | measured | Cairn | ratio | goal | met |
 |---|---|---|---|---|---|---|---|
-`, time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpuModel(), kernel(), runtime.Version())
+`, time.Now().UTC().Format(time.DateOnly), runtime.NumCPU(), cpuModel(), kernelName(), runtime.Version())
 	for _, r := range rows {
 		fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %s | %s | %s |\n",
-			r.work, r.kubo, r.yardstick, r.besideText(), quantity(r.cairn, r.unit), r.ratioText(), r.goalText(), r.met())
+			r.work, r.kubo, r.yardstick, r.besideText(), formatQuantity(r.cairn, r.unit), r.ratioText(), r.goalText(), r.met())
 	}
 	return b.String()
 }
 
-// cpuModel is the processor's name, where the system tells.
+// cpuModel returns the processor's name, if the system has it.
 func cpuModel() string {
 	info, err := os.ReadFile("/proc/cpuinfo")
 	if err != nil {
@@ -160,8 +160,8 @@ func cpuModel() string {
 	return runtime.GOARCH
 }
 
-// kernel is the system and, where it tells, its release.
-func kernel() string {
+// kernelName returns the operating system and, if known, its release.
+func kernelName() string {
 	release, err := os.ReadFile("/proc/sys/kernel/osrelease")
 	if err != nil {
 		return runtime.GOOS

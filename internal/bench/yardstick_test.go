@@ -14,7 +14,7 @@ import (
 	"testing"
 )
 
-// randomFile makes a file of random bytes, which are in the page cache then.
+// randomFile makes a file of random bytes. Writing it leaves it in the page cache.
 func (s *stage) randomFile(size int64) string {
 	s.Helper()
 	f, err := os.Create(filepath.Join(s.TempDir(), "random"))
@@ -26,9 +26,9 @@ func (s *stage) randomFile(size int64) string {
 	return f.Name()
 }
 
-// plainLoop is the yardstick of whatever takes in a file: one goroutine reads
-// pieces of 1 MiB, as many as there are cores hash them, one appends them to a
-// new file, which is synced at the end.
+// plainLoop is the yardstick for adding a file: one goroutine reads pieces of 1 MiB,
+// one goroutine for each core hashes them, and one appends them to a new file, which
+// is synced at the end.
 func plainLoop(from, to string) (err error) {
 	in, err := os.Open(from)
 	if err != nil {
@@ -89,8 +89,8 @@ func plainLoop(from, to string) (err error) {
 	return errors.Join(readErr, writeErr, out.Sync())
 }
 
-// plainTree is the yardstick of whatever takes in a tree: each file in turn is
-// read, hashed and appended to one new file, which is synced at the end.
+// plainTree is the yardstick for adding a tree: it reads and hashes each file, and
+// appends it to one new file, which is synced at the end.
 func plainTree(root, to string) (err error) {
 	out, err := os.Create(to)
 	if err != nil {
@@ -112,7 +112,7 @@ func plainTree(root, to string) (err error) {
 	return errors.Join(err, out.Sync())
 }
 
-// TestYardsticks: they write what they read.
+// TestYardsticks: the yardsticks write the bytes that they read.
 func TestYardsticks(t *testing.T) {
 	dir := t.TempDir()
 	s := &stage{TB: t}
