@@ -14,40 +14,39 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// Errors of routing.
+// Errors of lookups.
 var (
-	// ErrNoRouting: in this mode (Config.Routing) there's nobody to ask, or to
+	// ErrNoRouting: with this Config.Routing there is nothing to query, or to
 	// announce to.
 	ErrNoRouting = routing.ErrNoSource
-	// ErrNoPeers: no peer of the DHT is known, so there's nobody to ask.
+	// ErrNoPeers: the node knows no peer of the DHT.
 	ErrNoPeers = routing.ErrNoPeers
-	// ErrNoAnswer: peers were asked, and none answered.
+	// ErrNoAnswer: peers were queried, and none answered.
 	ErrNoAnswer = routing.ErrNoAnswer
-	// ErrNoRecord: there's no such record.
+	// ErrNoRecord: no record was found under the key.
 	ErrNoRecord = routing.ErrNotFound
 )
 
-// A Provider is a peer that says it has something, or of whom somebody says so.
+// A Provider is a peer that announced that it has a block.
 type Provider struct {
 	peer.AddrInfo
-	// Source is who says so: "cache", "dht", "lan", "accelerated", the name of
-	// a Finder, the host of a delegated router.
+	// Source is where that was found: "cache", "dht", "lan", "accelerated", the
+	// name of a Finder, the host of a delegated router.
 	Source string
-	// Protocols are how it delivers, by the names of delegated routing
-	// ("transport-bitswap"). Empty: not known.
+	// Protocols are its transfer protocols, by the names of delegated routing
+	// ("transport-bitswap"). Empty: unknown.
 	Protocols []string
 }
 
-// A Finder is a further source of providers: a central database of one's own,
-// say. FindProviders yields whoever has c, or an error, and ends soon after its
-// context does; what it says of Source is replaced by its Name. It is called by
-// several goroutines.
+// A Finder is a further source of providers, such as a central database of your
+// own. FindProviders yields the providers of c, or an error, and ends soon after its
+// context. Name replaces the Source of what it yields. Several goroutines call it.
 type Finder interface {
 	Name() string
 	FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error]
 }
 
-// A finder is a Finder as the router has it.
+// A finder makes a Finder one of package routing.
 type finder struct{ Finder }
 
 var _ routing.Finder = finder{}
@@ -62,12 +61,11 @@ func (f finder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[routing.
 	}
 }
 
-// FindProviders asks everybody at once who has c, and yields each provider when
-// it is first told of; again, some times, if there's an address that is new.
-// What is remembered comes first. It ends when the caller stops ranging, with
-// the context, or after a minute. Nothing yielded and no error: nobody has it.
-// An error is the last thing yielded: ErrNoRouting, ErrNoPeers, ErrNoAnswer,
-// ErrOffline.
+// FindProviders looks up the providers of c in all sources at once, and yields each
+// as it is found; again, a few times, when it has new addresses. Cached ones come
+// first. It ends with the loop, with the context, or after a minute. If it yields
+// nothing, there is no provider. An error comes last: ErrNoRouting, ErrNoPeers,
+// ErrNoAnswer, ErrOffline.
 func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider, error] {
 	return func(yield func(Provider, error) bool) {
 		net, err := n.network(ctx)
@@ -83,15 +81,15 @@ func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider,
 	}
 }
 
-// A PeerAddrs is a peer's addresses and who told them: "connected" if the node
-// is connected to it, else as in Provider.
+// PeerAddrs are the addresses of a peer. Source is "connected" if the node is
+// connected to it, otherwise as in Provider.
 type PeerAddrs struct {
 	peer.AddrInfo
 	Source string
 }
 
-// FindPeer asks everybody for a peer's addresses, and yields them as they come;
-// only what brings something new. It ends as FindProviders does.
+// FindPeer looks up a peer's addresses in all sources at once, and yields what is
+// new as it is found. It ends as FindProviders does.
 func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, error] {
 	return func(yield func(PeerAddrs, error) bool) {
 		net, err := n.network(ctx)
@@ -107,9 +105,8 @@ func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, er
 	}
 }
 
-// ClosestPeers yields the peers of the DHT that are closest to a key, 20 of each
-// DHT. The key is a multihash: the bytes of Cid.Hash, or of a peer id. It ends
-// as FindProviders does.
+// ClosestPeers yields the peers closest to a key, 20 of each DHT. The key is a
+// multihash: the bytes of Cid.Hash, or of a peer id. It ends as FindProviders does.
 func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[PeerAddrs, error] {
 	return func(yield func(PeerAddrs, error) bool) {
 		net, err := n.network(ctx)
@@ -125,7 +122,7 @@ func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[PeerAddrs
 	}
 }
 
-// recordKey makes the DHT's key of one with a peer id as text.
+// recordKey converts a key with a peer id as text into the DHT's.
 func recordKey(key string) (string, error) {
 	for _, space := range []string{"/ipns/", "/pk/"} {
 		if name, ok := strings.CutPrefix(key, space); ok {
@@ -139,9 +136,9 @@ func recordKey(key string) (string, error) {
 	return "", fmt.Errorf("%w: a record's key is /ipns/ or /pk/ and a peer id: %s", ErrAddress, key)
 }
 
-// GetRecord returns the best record that is found under a key: /ipns/ or /pk/
-// and a peer id. It is valid. Errors: ErrNoRecord, ErrNoRouting, ErrNoPeers,
-// ErrNoAnswer, ErrAddress, ErrOffline.
+// GetRecord returns the best valid record found under a key: /ipns/ or /pk/ and a
+// peer id. Errors: ErrNoRecord, ErrNoRouting, ErrNoPeers, ErrNoAnswer, ErrAddress,
+// ErrOffline.
 func (n *Node) GetRecord(ctx context.Context, key string) ([]byte, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -158,8 +155,8 @@ func (n *Node) GetRecord(ctx context.Context, key string) ([]byte, error) {
 	return value, nil
 }
 
-// PutRecord publishes a record, which has to be valid. It says nothing of
-// whether anybody keeps it on: that is for who publishes. Errors: as GetRecord.
+// PutRecord sends a valid record once. Peers drop it after 48 hours; PublishName
+// keeps it alive. Errors: as GetRecord.
 func (n *Node) PutRecord(ctx context.Context, key string, value []byte) error {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -175,27 +172,26 @@ func (n *Node) PutRecord(ctx context.Context, key string, value []byte) error {
 	return nil
 }
 
-// A RoutingStatus is how finding is doing.
+// A RoutingStatus is the state of the node's routing.
 type RoutingStatus struct {
 	Mode RoutingMode `json:"mode"`
-	// Peers are those in the routing table of the internet's DHT, LocalPeers in
-	// the local network's, AllPeers in the accelerated table.
+	// Peers counts the routing table of the internet's DHT, LocalPeers that of
+	// the local network's, AllPeers the accelerated table.
 	Peers      int `json:"peers"`
 	LocalPeers int `json:"localPeers"`
 	AllPeers   int `json:"allPeers"`
-	// Server tells whether the node answers for the internet's DHT.
+	// Server: the node serves the internet's DHT.
 	Server bool `json:"server"`
-	// Ready tells whether the accelerated table answers.
+	// Ready: the accelerated table is filled.
 	Ready bool `json:"ready"`
-	// Cached is of how many CIDs providers are remembered.
+	// Cached is the number of CIDs with cached providers.
 	Cached int `json:"cached"`
 }
 
-// Bootstrap are the peers by which the node enters the network, as it was
-// configured.
+// Bootstrap returns the bootstrap peers of the Config.
 func (n *Node) Bootstrap() []string { return slices.Clone(n.config.Bootstrap) }
 
-// RoutingStatus says how finding is doing.
+// RoutingStatus returns the state of the node's routing.
 func (n *Node) RoutingStatus(ctx context.Context) (RoutingStatus, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -208,34 +204,34 @@ func (n *Node) RoutingStatus(ctx context.Context) (RoutingStatus, error) {
 	}, nil
 }
 
-// A TraceEvent is one question of a look-up, when it was answered or has failed.
+// A TraceEvent is one query of a lookup, after its answer or failure.
 type TraceEvent struct {
-	// Source is who asked: "dht", "lan", "accelerated"; or the host of a
-	// delegated router, which is no peer: then there's neither Hop nor distance.
+	// Source is "dht", "lan", "accelerated", or the host of a delegated router,
+	// which has no Peer, Hop and Distance.
 	Source string
-	// Hop counts from 1, the peers that were known when the look-up began. Whom
-	// one of hop n told of is of hop n+1.
+	// Hop is 1 for peers known when the lookup began. A peer that was learned from
+	// one of hop n has n+1.
 	Hop int
-	// Peer was asked.
+	// Peer is the peer queried.
 	Peer peer.ID
-	// Distance is the XOR of the SHA-256 of its id and that of the key; Prefix
-	// is how many zero bits it begins with.
+	// Distance is the SHA-256 of its id XOR that of the key; Prefix counts its
+	// leading zero bits.
 	Distance [sha256.Size]byte
 	Prefix   int
-	// Closer are the peers that it says are closer to the key, Providers those
-	// that it says have it; at most 256 each.
+	// Closer are peers in the answer that are closer to the key, Providers the
+	// providers in it, at most 256 each.
 	Closer, Providers []peer.AddrInfo
-	// Value tells that it sent a record.
+	// Value: the answer had a record.
 	Value bool
-	// Took is from asking to the answer, or until it was given up.
+	// Took is the time until the answer or failure.
 	Took time.Duration
-	// Err is why there's no answer.
+	// Err is the failure; nil: there was an answer.
 	Err error
 }
 
-// WithTrace returns a context with which FindProviders, FindPeer, ClosestPeers
-// and GetRecord tell f of each question. Calls of f don't overlap, and hold up
-// the look-up. A few may follow after it is over.
+// WithTrace returns a context with which FindProviders, FindPeer, ClosestPeers and
+// GetRecord call f for each query. Calls do not overlap, and delay the lookup. A few
+// may come after its end.
 func WithTrace(ctx context.Context, f func(TraceEvent)) context.Context {
 	return routing.WithTrace(ctx, func(e routing.TraceEvent) { f(TraceEvent(e)) })
 }

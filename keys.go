@@ -9,31 +9,31 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/names"
 )
 
-// Errors of keys; ErrNameNotFound says that there is no such key.
+// Errors of keys, besides ErrNameNotFound for a key that does not exist.
 var (
-	// ErrKeyExists: a key of that name is there, or that key under another name.
+	// ErrKeyExists: the name is taken, or the key exists under another name.
 	ErrKeyExists = names.ErrExists
-	// ErrPassphrase: the key is encrypted, and Config.KeyPassphrase is empty or
-	// another one.
+	// ErrPassphrase: the key is encrypted, and Config.KeyPassphrase does not
+	// decrypt it.
 	ErrPassphrase = names.ErrPassphrase
 )
 
 // SelfKey is the name of the node's identity among the keys.
 const SelfKey = names.SelfKey
 
-// A Key says what private key there is.
+// A Key describes a private key.
 type Key struct {
-	// Name is what the key is called here.
+	// Name is the key's local name.
 	Name string `json:"name"`
-	// ID is the IPNS name that belongs to the key: k51…
+	// ID is the IPNS name of the key: k51…
 	ID string `json:"id"`
-	// Encrypted: it takes the passphrase to use it.
+	// Encrypted: using the key needs Config.KeyPassphrase.
 	Encrypted bool `json:"encrypted"`
 }
 
 func newKey(k names.KeyInfo) Key { return Key{k.Name, k.ID.String(), k.Encrypted} }
 
-// A KeyFormat is how a private key is written outside of the repository.
+// A KeyFormat is a file format of exported keys.
 type KeyFormat int
 
 const (
@@ -43,13 +43,13 @@ const (
 	KeyPEM = KeyFormat(names.FormatPEM)
 )
 
-// Keys are the node's private keys, by which names are signed: files in the
-// folder keys of the repository, each for its owner alone, encrypted where
-// Config.KeyPassphrase says so. Those of a node in memory are in memory. A key
-// is named by what it is called here, or by its id.
+// Keys are the node's private keys, which sign names: files in the folder keys of
+// the repository, readable by their owner only, encrypted if Config.KeyPassphrase
+// is set. The keys of a node in memory are in memory. Methods take a key's local
+// name or its id.
 type Keys struct{ keys *names.Keys }
 
-// Keys opens the node's keys. The node's identity is the one called SelfKey.
+// Keys returns the node's keys. The identity is the one called SelfKey.
 func (n *Node) Keys() (*Keys, error) {
 	k, err := n.keyring()
 	if err != nil {
@@ -61,23 +61,24 @@ func (n *Node) Keys() (*Keys, error) {
 // Generate makes a key. Errors: ErrKeyExists, ErrNameInvalid.
 func (k *Keys) Generate(name string) (Key, error) { return keyOf(k.keys.Generate(name)) }
 
-// Import takes in a key that Export wrote, in either format. Errors:
+// Import adds a key that Export wrote, in either format. Errors:
 // ErrKeyExists, ErrNameInvalid.
 func (k *Keys) Import(name string, data []byte) (Key, error) { return keyOf(k.keys.Import(name, data)) }
 
-// Export writes a key, not encrypted. Errors: ErrNameNotFound, ErrPassphrase.
+// Export returns a private key, unencrypted. Errors: ErrNameNotFound,
+// ErrPassphrase.
 func (k *Keys) Export(nameOrID string, f KeyFormat) ([]byte, error) {
 	return k.keys.Export(nameOrID, names.Format(f))
 }
 
-// Info says what key has that name or id. Errors: ErrNameNotFound.
+// Info returns the key of that name or id. Errors: ErrNameNotFound.
 func (k *Keys) Info(nameOrID string) (Key, error) { return keyOf(k.keys.Info(nameOrID)) }
 
 // Rename gives a key another name. Errors: ErrNameNotFound, ErrKeyExists,
 // ErrNameInvalid.
 func (k *Keys) Rename(nameOrID, to string) (Key, error) { return keyOf(k.keys.Rename(nameOrID, to)) }
 
-// Remove removes a key for good. What it signed stays valid until it expires.
+// Remove deletes a key. The records that it signed stay valid until they expire.
 // Errors: ErrNameNotFound; ErrKeyExists for the node's identity, which stays.
 func (k *Keys) Remove(nameOrID string) (Key, error) { return keyOf(k.keys.Remove(nameOrID)) }
 
@@ -88,8 +89,8 @@ func keyOf(k names.KeyInfo, err error) (Key, error) {
 	return newKey(k), nil
 }
 
-// List lists the keys: SelfKey first, then the others by name. A file that
-// can't be read gives an error that names its key, and the list goes on.
+// List yields the keys: SelfKey first, then the others by name. For a file that it
+// cannot read it yields an error that names the key, and continues.
 func (k *Keys) List() iter.Seq2[Key, error] {
 	return func(yield func(Key, error) bool) {
 		for info, err := range k.keys.List() {
@@ -100,8 +101,7 @@ func (k *Keys) List() iter.Seq2[Key, error] {
 	}
 }
 
-// nameOf reads a name: in any form that names are written in, or as what a key
-// is called here.
+// nameOf parses a name in any of its forms, or takes the name of a key.
 func (n *Node) nameOf(s string) (names.Name, error) {
 	if name, err := names.ParseName(s); err == nil {
 		return name, nil

@@ -9,9 +9,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Provide announces c now, and keeps it announced until Unprovide; also when
-// the node is opened again. An error means that nobody took it yet, though it
-// will be tried again; ErrNoRouting and ErrOffline, that it won't be.
+// Provide announces c now, and again as long as Unprovide is not called, also after
+// a restart. After an error the node tries again later, except after ErrNoRouting
+// and ErrOffline.
 func (n *Node) Provide(ctx context.Context, c cid.Cid) error {
 	if err := block.CheckCID(c); err != nil {
 		return fmt.Errorf("provide: %w", err)
@@ -29,8 +29,8 @@ func (n *Node) Provide(ctx context.Context, c cid.Cid) error {
 	return net.routing.Provide(ctx, c)
 }
 
-// Unprovide ends announcing c, unless the strategy has it announced again.
-// Others forget it within 48 hours.
+// Unprovide stops announcing c, unless the strategy includes it. The network drops
+// the records within 48 hours.
 func (n *Node) Unprovide(ctx context.Context, c cid.Cid) error {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -42,31 +42,31 @@ func (n *Node) Unprovide(ctx context.Context, c cid.Cid) error {
 	return net.routing.Unprovide(ctx, c)
 }
 
-// ProvideStats are how announcing goes, in the internet's DHT if there is one.
+// ProvideStats describe the announcing, in the internet's DHT if there is one.
 type ProvideStats struct {
-	// Strategy is empty if the node has a list of its own.
+	// Strategy is empty with Config.ProvideList.
 	Strategy ProvideStrategy `json:"strategy"`
-	// Records is how many CIDs are kept announced. -1: not known just now.
+	// Records is the number of CIDs announced. -1: not known at the moment.
 	Records int64 `json:"records"`
-	// Online tells whether peers of the DHT can be reached.
+	// Online: peers of the DHT can be reached.
 	Online bool `json:"online"`
-	// Pending are CIDs that are to be announced at once, Late the regions of the
-	// DHT whose turn has passed.
+	// Pending counts CIDs to be announced at once, Late the regions of the DHT that
+	// are overdue.
 	Pending int64 `json:"pending"`
 	Late    int64 `json:"late"`
-	// Regions is into how many parts of the DHT the CIDs fall: each is one
-	// visit. Visited is how many had theirs within the last interval.
+	// Regions is the number of parts of the DHT that the CIDs fall into. A sweep
+	// visits each once. Visited counts those visited within the last Interval.
 	Regions int64 `json:"regions"`
 	Visited int64 `json:"visited"`
-	// SweepBegan is when the sweep under way began, Next when the next region
-	// is due. Zero: nothing is due.
+	// SweepBegan is the start of the current sweep, Next when the next region is
+	// due. Zero: nothing is due.
 	SweepBegan time.Time `json:"sweepBegan,omitzero"`
 	Next       time.Time `json:"next,omitzero"`
-	// SweepTakes is how long a whole sweep takes, going by what was visited
-	// within the last interval. Zero: not known.
+	// SweepTakes is the duration of a whole sweep, estimated from the regions
+	// visited within the last Interval. Zero: unknown.
 	SweepTakes time.Duration `json:"sweepTakes"`
-	// Interval is how long it may take, 22 hours, and Fits tells whether it
-	// does. While SweepTakes is not known, it's false, unless there's nothing
+	// Interval is the longest that a sweep may take, 22 hours. Fits: it takes no
+	// longer. While SweepTakes is unknown, Fits is false, unless there is nothing
 	// to announce.
 	Interval time.Duration `json:"interval"`
 	Fits     bool          `json:"fits"`
@@ -75,7 +75,7 @@ type ProvideStats struct {
 	Failed    int64 `json:"failed"`
 }
 
-// ProvideStats says how announcing goes. Errors: ErrNoRouting, ErrOffline.
+// ProvideStats describes the announcing. Errors: ErrNoRouting, ErrOffline.
 func (n *Node) ProvideStats(ctx context.Context) (ProvideStats, error) {
 	net, err := n.network(ctx)
 	if err != nil {

@@ -12,65 +12,52 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// contentPath returns a path, a URL of content or a CID in the form /ipfs/… or
-// /ipns/….
-func contentPath(s string) (string, error) {
-	p, err := ipld.ParsePath(s)
-	switch {
-	case err == nil:
-		return p.Text, nil
-	case strings.HasPrefix(s, "/"):
-		return s, nil // package names says what is wrong with it
-	}
-	return "", fmt.Errorf("invalid path %.200q: %w: want a CID, /ipfs/CID or /ipns/NAME: %w", s, ErrNameInvalid, err)
-}
-
-// ResolveOptions say how a name is resolved. The zero value is for reading: the
-// first valid record answers.
+// ResolveOptions configure the resolution of names. The zero value is for reading:
+// the first valid record answers.
 type ResolveOptions struct {
-	// Latest waits until all who may have a record have been heard, or the time
-	// for that is up: for who acts on the answer.
+	// Latest waits for the whole lookup, and takes the record with the highest
+	// sequence. It is for decisions that rest on the answer.
 	Latest bool `json:"latest,omitempty"`
-	// Offline asks nobody: what is known here has to do.
+	// Offline uses stored records only.
 	Offline bool `json:"offline,omitempty"`
 }
 
-// A Resolution is where a path leads.
+// A Resolution is the immutable path that another path leads to.
 type Resolution struct {
-	// Path doesn't change: /ipfs/CID or /ipld/CID, with or without more after it.
+	// Path begins with /ipfs/CID or /ipld/CID.
 	Path string `json:"path"`
-	// Root is the CID, Rest what is after it, without slashes at the ends.
+	// Root is the CID in it, Rest what follows, without slashes at the ends.
 	Root cid.Cid `json:"cid"`
 	Rest string  `json:"rest,omitempty"`
-	// TTL is how long that may be cached. Zero: it is out of date, and being
-	// asked for again.
+	// TTL is how long the resolution may be cached. Zero: it is stale, and a
+	// lookup is under way.
 	TTL time.Duration `json:"ttl"`
-	// Steps are the names on the way. None: the path had no name in it.
+	// Steps are the names on the way. Nil: the path was immutable.
 	Steps []NameStep `json:"steps"`
 }
 
-// A NameStep is a name on the way, and where it leads.
+// A NameStep is one name of a resolution.
 type NameStep struct {
-	// Name is the IPNS name, or the domain; Value the path that it leads to.
+	// Name is the IPNS name or the domain, Value the path that it leads to.
 	Name  string `json:"name"`
 	Value string `json:"value"`
-	// From says who had that: "here" (it was published here), "remembered" (from
-	// before the node was opened), "put", "peer ID", "pubsub ID", "dns",
+	// From is the source of the value: "here" (published here), "remembered"
+	// (stored before the node was opened), "put", "peer ID", "pubsub ID", "dns",
 	// "static", or a source of content routing.
 	From string `json:"from"`
-	// Heard is when that was; of a domain it's zero.
+	// Heard is when the value was last confirmed. Zero for a domain.
 	Heard time.Time `json:"heard,omitzero"`
 	// Record is the IPNS record; nil for a domain.
 	Record *NameRecord `json:"record,omitempty"`
 }
 
-// ResolveName follows a path, /ipns/NAME or /ipns/DOMAIN with or without more
-// after it, through names and domains to one that doesn't change. A name alone,
-// without /ipns/, or what a key is called here, will do. What is known here and
-// fresh answers at once; else connected peers and content routing are asked.
-// Errors: ErrNameNotFound, with why records were refused (ErrNameInvalid,
-// ErrNameExpired, ErrRollback), and with ErrOffline where nobody could be
-// asked; ErrNameLoop.
+// ResolveName follows a path, /ipns/NAME or /ipns/DOMAIN and what comes after,
+// through names and domains to an immutable path. It also takes a name without
+// /ipns/, and the name of a key. A stored record that is fresh answers at once;
+// otherwise connected peers and content routing are queried. Errors:
+// ErrNameNotFound, which also wraps why records were rejected (ErrNameInvalid,
+// ErrNameExpired, ErrRollback), and ErrOffline if nothing could be queried;
+// ErrNameLoop.
 func (n *Node) ResolveName(ctx context.Context, path string, o ResolveOptions) (Resolution, error) {
 	if rest, found := strings.CutPrefix(path, "ipns://"); found {
 		path = "/ipns/" + rest
@@ -101,13 +88,13 @@ func (n *Node) ResolveName(ctx context.Context, path string, o ResolveOptions) (
 	}
 	r, err := resolve(ctx, path)
 	if err != nil {
-		return Resolution{}, n.unasked(err)
+		return Resolution{}, n.explainNotFound(err)
 	}
 	return newResolution(r)
 }
 
-// unasked adds to what wasn't found that nobody could be asked.
-func (n *Node) unasked(err error) error {
+// explainNotFound adds ErrOffline to an ErrNameNotFound of a node that is offline.
+func (n *Node) explainNotFound(err error) error {
 	if n.config.Offline && errors.Is(err, ErrNameNotFound) && !errors.Is(err, ErrOffline) {
 		return fmt.Errorf("%w: %w", err, ErrOffline)
 	}
@@ -131,11 +118,11 @@ func newResolution(r names.Resolution) (Resolution, error) {
 	return out, nil
 }
 
-// ResolvePath returns the CID that a path leads to: a CID, /ipfs/CID,
-// /ipns/NAME, or their URLs (ipfs://, ipns://), with or without a path through
-// directories after it. Those have to be here; names are looked up. Errors:
-// those of ResolveName; block.ErrNotFound for a block on the way, fs.ErrNotExist
-// for an entry of a directory.
+// ResolvePath returns the CID that a path leads to: a CID, /ipfs/CID, /ipns/NAME
+// or their URLs (ipfs://, ipns://), and a path through links after it. It looks
+// names up, and reads the blocks on the way from the store only. Errors: those of
+// ResolveName; block.ErrNotFound for a missing block, fs.ErrNotExist for a missing
+// entry.
 func (n *Node) ResolvePath(ctx context.Context, path string, o ResolveOptions) (cid.Cid, error) {
 	p, err := contentPath(path)
 	if err != nil {
@@ -148,8 +135,8 @@ func (n *Node) ResolvePath(ctx context.Context, path string, o ResolveOptions) (
 	return ipld.Resolve(ctx, n, r.Root, r.Rest)
 }
 
-// NameRecord returns the record of a name, which may also be given as what a key
-// is called here. Errors: those of ResolveName.
+// NameRecord returns the record of a name, or of the key called name. Errors: those
+// of ResolveName.
 func (n *Node) NameRecord(ctx context.Context, name string, o ResolveOptions) (NameRecord, error) {
 	m, parsed, err := n.namingOf(ctx, name)
 	if err != nil {
@@ -163,14 +150,5 @@ func (n *Node) NameRecord(ctx context.Context, name string, o ResolveOptions) (N
 		get = m.LookupLatest
 	}
 	r, err := recordOf(get(ctx, parsed))
-	return r, n.unasked(err)
-}
-
-func (n *Node) namingOf(ctx context.Context, name string) (*names.Names, names.Name, error) {
-	parsed, err := n.nameOf(name)
-	if err != nil {
-		return nil, names.Name{}, err
-	}
-	m, err := n.naming(ctx)
-	return m, parsed, err
+	return r, n.explainNotFound(err)
 }
