@@ -51,7 +51,7 @@ func Open(ctx context.Context, c Config) (*Node, error) {
 
 // Rebuild builds the index of a repository anew from its packs, as store.Rebuild
 // does. The node must not be open.
-func Rebuild(ctx context.Context, c Config, progress func(done, total int64)) (store.Rebuilt, error) {
+func Rebuild(ctx context.Context, c Config, progress func(done, total int64)) (store.RebuildResult, error) {
 	return store.Rebuild(ctx, c.Dir, c.storeOptions(), progress)
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// aliasRow is an alias in the index. Targets are the nodes that it adds one to
-// the count of: the root, or what an identity root links to.
+// aliasRow is an alias in the index. It adds one to the count of each target:
+// the root, or the nodes that an identity root links to.
 type aliasRow struct {
 	Alias
 	targets     []node
@@ -64,7 +64,7 @@ func (d *decoder) cid() cid.Cid {
 func aliasKey(name string) string { return string(keyAlias) + name }
 func heldKey(name string) string  { return string(keyMeta) + "held/" + name }
 
-// targets returns the nodes that a reference to root counts for.
+// targets returns the nodes whose counts a reference to root raises.
 func (s *Store) targets(root cid.Cid) ([]node, error) {
 	b, ok := block.Inlined(root)
 	if !ok {
@@ -77,14 +77,14 @@ func (s *Store) targets(root cid.Cid) ([]node, error) {
 	return distinct(links), nil
 }
 
-// checkRoot tells whether root can be kept alive: it must be known how to find
-// what it links to.
+// checkRoot returns an error if root can't be kept alive, because the links of its
+// codec are unknown.
 func (s *Store) checkRoot(root cid.Cid) error {
 	if err := block.CheckCID(root); err != nil {
 		return err
 	}
 	if codec := nodeOf(root).codec; !s.known(codec) {
-		return fmt.Errorf("root %s: %w 0x%x: nothing knows how to find its links", root, block.ErrUnknownCodec, codec)
+		return fmt.Errorf("root %s: %w 0x%x: no function finds its links", root, block.ErrUnknownCodec, codec)
 	}
 	_, err := s.targets(root)
 	return err
@@ -93,11 +93,11 @@ func (s *Store) checkRoot(root cid.Cid) error {
 func (c *committer) checkAlias(name string, root cid.Cid, o AliasOptions) error {
 	switch sel := o.Selection; {
 	case name == "" || len(name) > maxName || !utf8.ValidString(name):
-		return fmt.Errorf("alias %q: a name is valid UTF-8 of 1 to %d bytes", name, maxName)
+		return fmt.Errorf("invalid alias name %q: want UTF-8 of 1 to %d bytes", name, maxName)
 	case len(sel.Skip) > maxSkip:
-		return fmt.Errorf("alias %q: a selection that skips %d: %w (the limit is %d)", name, len(sel.Skip), block.ErrTooLarge, maxSkip)
+		return fmt.Errorf("alias %q: a selection that skips %d blocks: %w (the limit is %d)", name, len(sel.Skip), block.ErrTooLarge, maxSkip)
 	case sel.Of > 0 && (sel.Share < 1 || sel.Share > sel.Of):
-		return fmt.Errorf("alias %q: there is no share %d of %d", name, sel.Share, sel.Of)
+		return fmt.Errorf("alias %q: invalid share %d: want 1 to %d", name, sel.Share, sel.Of)
 	case slices.ContainsFunc(sel.Skip, func(k cid.Cid) bool { return !k.Defined() }):
 		return fmt.Errorf("alias %q: %w: a selection that skips an undefined CID", name, block.ErrMalformed)
 	}
@@ -125,25 +125,25 @@ func (c *committer) setAlias(name string, root cid.Cid, o AliasOptions) error {
 		return err
 	}
 	a := &aliasRow{Alias: Alias{Name: name, Root: root, Selection: o.Selection}, targets: targets}
-	// First what is added, then what is taken away: what both share must not
-	// seem dead in between.
-	if err := c.referAll(a.targets, 1); err != nil {
+	// Add first, then subtract: what both DAGs share must not seem dead in
+	// between.
+	if err := c.addCounts(a.targets, 1); err != nil {
 		return err
 	}
 	if old != nil {
 		switch {
 		case !o.Hold || block.Equal(old.Root, root):
-			err = c.referAll(old.targets, -1)
+			err = c.addCounts(old.targets, -1)
 			if err == nil && !o.Hold {
-				err = c.referAll(old.heldTargets, -1)
+				err = c.addCounts(old.heldTargets, -1)
 			} else {
 				a.Held, a.heldTargets = old.Held, old.heldTargets
 			}
 		case old.Held.Defined():
-			// The old root never became whole. What is held is the last that
-			// was.
+			// The old root never became whole. The held root stays the last
+			// whole one.
 			a.Held, a.heldTargets = old.Held, old.heldTargets
-			err = c.referAll(old.targets, -1)
+			err = c.addCounts(old.targets, -1)
 		default:
 			a.Held, a.heldTargets = old.Root, old.targets
 		}
@@ -162,7 +162,7 @@ func (c *committer) writeAlias(a *aliasRow) {
 	c.set(aliasKey(a.Name), value)
 	if a.Held.Defined() {
 		c.set(heldKey(a.Name), []byte{})
-		c.keeperDue = true
+		c.heldDue = true
 	} else {
 		c.unset(heldKey(a.Name))
 	}
@@ -182,10 +182,10 @@ func (c *committer) removeAlias(name string) error {
 	if err != nil || a == nil {
 		return err
 	}
-	if err := c.referAll(a.targets, -1); err != nil {
+	if err := c.addCounts(a.targets, -1); err != nil {
 		return err
 	}
-	if err := c.referAll(a.heldTargets, -1); err != nil {
+	if err := c.addCounts(a.heldTargets, -1); err != nil {
 		return err
 	}
 	c.unset(aliasKey(name))
@@ -195,26 +195,26 @@ func (c *committer) removeAlias(name string) error {
 	return nil
 }
 
-func (c *committer) referAll(nodes []node, delta int64) error {
+func (c *committer) addCounts(nodes []node, delta int64) error {
 	for _, n := range nodes {
-		if err := c.refer(n, delta); err != nil {
+		if err := c.addCount(n, delta); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// SetAlias gives root a name, or the name another root: from then on root's
-// whole DAG is kept alive, what is here of it as well as what comes. Nothing of
-// it need be here yet; see Missing. Errors: block.ErrUnknownCodec if nothing
-// knows how to find root's links.
+// SetAlias names a root, or gives an existing name a new root. From then on the
+// root's whole DAG is kept alive, both what is here and what comes later. Nothing
+// of it need be here yet; see Missing. Errors: block.ErrUnknownCodec if no
+// function finds the links of the root's codec.
 func (s *Store) SetAlias(ctx context.Context, name string, root cid.Cid, o AliasOptions) error {
 	b := s.Batch()
 	b.Alias(name, root, o)
 	return b.Commit(ctx)
 }
 
-// RemoveAlias removes an alias. What it alone kept alive becomes garbage.
+// RemoveAlias removes an alias. Blocks that only it kept alive become garbage.
 // Errors: ErrNoAlias.
 func (s *Store) RemoveAlias(ctx context.Context, name string) error {
 	if err := ctx.Err(); err != nil {
@@ -280,20 +280,20 @@ func (s *Store) Aliases(ctx context.Context, prefix string) iter.Seq2[Alias, err
 	}
 }
 
-// ReverseAlias lists the aliases that keep c's block alive: those from whose
-// root it can be reached through blocks that are here. It walks their DAGs, for
-// the way back from a block to its parents is not stored: the cost is a look at
-// every live block with links, at the worst.
+// ReverseAlias lists the aliases that keep c's block alive: those whose root
+// reaches it through blocks that are here. Links from a block to its parents are
+// not stored, so it walks the DAGs. At worst that reads the index once for every
+// live block with links.
 func (s *Store) ReverseAlias(ctx context.Context, c cid.Cid) iter.Seq2[Alias, error] {
 	return func(yield func(Alias, error) bool) {
 		snap, done, err := s.snapshot(ctx)
 		if err != nil {
-			yield(Alias{}, fmt.Errorf("store: what keeps %s: %w", c, err))
+			yield(Alias{}, fmt.Errorf("store: find aliases of %s: %w", c, err))
 			return
 		}
 		defer done()
 		targets := []node{nodeOf(c)}
-		// A node leads to c or doesn't, whatever alias the walk began at.
+		// Whether a node leads to c doesn't depend on the alias.
 		leads := map[node]bool{targets[0]: true}
 		w := reverseWalk{ctx: ctx, s: s, r: snap, leads: leads}
 		stopped := false
@@ -317,7 +317,7 @@ func (s *Store) ReverseAlias(ctx context.Context, c cid.Cid) iter.Seq2[Alias, er
 			err = werr
 		}
 		if err != nil && !stopped {
-			yield(Alias{}, fmt.Errorf("store: what keeps %s: %w", c, err))
+			yield(Alias{}, fmt.Errorf("store: find aliases of %s: %w", c, err))
 		}
 	}
 }

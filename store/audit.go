@@ -16,7 +16,7 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// An audit recomputes what the index should say and compares.
+// An audit computes what the index should contain, and compares.
 type audit struct {
 	s     *Store
 	ctx   context.Context
@@ -26,7 +26,7 @@ type audit struct {
 	fixes []func(*committer) error
 }
 
-// maxFixes bounds the repairs of one audit; whoever has more runs it again.
+// maxFixes bounds the repairs of one audit; another audit repairs the rest.
 const maxFixes = 1 << 20
 
 func (a *audit) fix(f func(*committer) error) {
@@ -35,7 +35,7 @@ func (a *audit) fix(f func(*committer) error) {
 	}
 }
 
-// run compares everything on a snapshot that has no overlay above it.
+// run audits a snapshot that has no overlay above it.
 func (a *audit) run() error {
 	if err := a.s.begin(a.ctx); err != nil {
 		return err
@@ -70,7 +70,7 @@ func (a *audit) run() error {
 	return a.checkDue()
 }
 
-// gather lists every reference there is: those of aliases, pins, and links.
+// gather collects all references: those of aliases, pins, and links.
 func (a *audit) gather(refs *sorter) error {
 	var ferr error
 	add := func(nodes []node) bool {
@@ -131,7 +131,7 @@ func (a *audit) gather(refs *sorter) error {
 	return errors.Join(err, ferr)
 }
 
-// compare goes through rows and references side by side, both sorted.
+// compare reads rows and references side by side, both sorted.
 func (a *audit) compare(refs *sorter) error {
 	next, stop, err := refs.sorted()
 	if err != nil {
@@ -148,7 +148,7 @@ func (a *audit) compare(refs *sorter) error {
 		if ferr = a.ctx.Err(); ferr != nil {
 			return false
 		}
-		// References to what has no row at all.
+		// References to nodes without a row.
 		for key != "" && key < mh {
 			if a.miscounted(key, 0, count); ferr != nil {
 				return false
@@ -208,8 +208,8 @@ func (a *audit) compare(refs *sorter) error {
 	return nil
 }
 
-// miscounted notes a count that is wrong, and how to mend it: by the
-// difference, for the count may have moved on since the snapshot.
+// miscounted reports a wrong count, and adds a fix. The fix adds the difference,
+// for the count may have changed since the snapshot.
 func (a *audit) miscounted(key string, has, should uint64) {
 	n, err := parseNode([]byte(key))
 	if err != nil {
@@ -217,10 +217,10 @@ func (a *audit) miscounted(key string, has, should uint64) {
 		return
 	}
 	a.rep.wrong("%s is counted %d times, and referred to %d times", n.cid(), has, should)
-	a.fix(func(c *committer) error { return c.refer(n, int64(should-has)) })
+	a.fix(func(c *committer) error { return c.addCount(n, int64(should-has)) })
 }
 
-// checkRef checks what a ref says of itself.
+// checkRef checks that a ref's links are stored, and its queues.
 func (a *audit) checkRef(n node, r *row, f ref) error {
 	if f.flags&refHasLinks != 0 {
 		value, err := getFrom(a.snap, n.key(keyLinks))
@@ -258,7 +258,7 @@ func (a *audit) checkRef(n node, r *row, f ref) error {
 	return nil
 }
 
-// checkDue checks that whatever is queued is due.
+// checkDue checks that all queued nodes belong into their queues.
 func (a *audit) checkDue() error {
 	for _, k := range []struct {
 		prefix byte
@@ -304,7 +304,7 @@ func (a *audit) queued(key []byte) (node, error) {
 	return node{mh: string(key[9:]), codec: binary.BigEndian.Uint64(key[1:])}, nil
 }
 
-// fixDue writes anew what is due with a node.
+// fixDue adds a fix that writes a node's queues again.
 func (a *audit) fixDue(n node) {
 	a.fix(func(c *committer) error {
 		r, err := c.row(n.mh)
@@ -313,12 +313,12 @@ func (a *audit) fixDue(n node) {
 		}
 		f, _ := r.find(n.codec)
 		due := dueOf(f, r.present())
-		c.due(n, ^due, due)
+		c.updateQueues(n, ^due, due)
 		return nil
 	})
 }
 
-// comparePacks compares what rows say of packs with the packs' own counts.
+// comparePacks compares the counts of packs with the rows.
 func (a *audit) comparePacks(packs map[pack.ID]*packInfo) {
 	for id, has := range a.infos {
 		should := packs[id]
@@ -358,7 +358,7 @@ func (a *audit) repair() error {
 					return err
 				}
 			}
-			c.meta.epoch++ // what was noted as whole may have been wrong, too
+			c.meta.epoch++ // marks of whole blocks may have been wrong, too
 			return nil
 		}})
 		if err != nil {
@@ -368,8 +368,8 @@ func (a *audit) repair() error {
 	return nil
 }
 
-// A sorter sorts more strings than fit into memory: it sorts runs of them,
-// spills these to files, and merges.
+// A sorter sorts more strings than fit into memory: it sorts runs of them, spills
+// these to files, and merges them.
 type sorter struct {
 	fs   vfs.FS
 	dir  string
@@ -416,10 +416,10 @@ func (s *sorter) remove() {
 	}
 }
 
-// sorted returns a function that yields each distinct string in order with how
-// often it was added; "" at the end.
+// sorted returns a function that returns the next distinct string, in order, and
+// how often it was added; "" at the end.
 func (s *sorter) sorted() (next func() (string, uint64, error), stop func(), err error) {
-	var h sources
+	var h runHeap
 	var files []vfs.File
 	stop = func() {
 		for _, f := range files {
@@ -428,7 +428,7 @@ func (s *sorter) sorted() (next func() (string, uint64, error), stop func(), err
 	}
 	slices.Sort(s.run)
 	rest := s.run
-	h = append(h, &source{next: func() (string, error) {
+	h = append(h, &runReader{next: func() (string, error) {
 		if len(rest) == 0 {
 			return "", nil
 		}
@@ -444,7 +444,7 @@ func (s *sorter) sorted() (next func() (string, uint64, error), stop func(), err
 		}
 		files = append(files, f)
 		r := bufio.NewReader(f)
-		h = append(h, &source{next: func() (string, error) {
+		h = append(h, &runReader{next: func() (string, error) {
 			n, err := binary.ReadUvarint(r)
 			if errors.Is(err, io.EOF) {
 				return "", nil
@@ -463,7 +463,7 @@ func (s *sorter) sorted() (next func() (string, uint64, error), stop func(), err
 			return nil, nil, err
 		}
 	}
-	h = slices.DeleteFunc(h, func(src *source) bool { return src.head == "" })
+	h = slices.DeleteFunc(h, func(src *runReader) bool { return src.head == "" })
 	heap.Init(&h)
 	return func() (string, uint64, error) {
 		if len(h) == 0 {
@@ -486,19 +486,20 @@ func (s *sorter) sorted() (next func() (string, uint64, error), stop func(), err
 	}, stop, nil
 }
 
-// sources is a heap of sorted runs.
-type sources []*source
+// A runHeap is a heap of sorted runs, by their next strings.
+type runHeap []*runReader
 
-type source struct {
+// A runReader reads a sorted run.
+type runReader struct {
 	head string
 	next func() (string, error) // "" at the end
 }
 
-func (h sources) Len() int           { return len(h) }
-func (h sources) Less(i, j int) bool { return h[i].head < h[j].head }
-func (h sources) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *sources) Push(x any)        { *h = append(*h, x.(*source)) }
-func (h *sources) Pop() any {
+func (h runHeap) Len() int           { return len(h) }
+func (h runHeap) Less(i, j int) bool { return h[i].head < h[j].head }
+func (h runHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *runHeap) Push(x any)        { *h = append(*h, x.(*runReader)) }
+func (h *runHeap) Pop() any {
 	old := *h
 	x := old[len(old)-1]
 	*h = old[:len(old)-1]

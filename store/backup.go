@@ -13,9 +13,9 @@ import (
 )
 
 // Backup makes a copy of the repository, as it is at one moment, in the folder
-// dir on the same file system layer, which must not exist yet. Others go on
-// using the store meanwhile. Sealed packs are linked where that works, so that
-// a backup on the same disk takes little space and time.
+// dir, which must not exist yet. The store can be used meanwhile. Sealed packs
+// are hard-linked if possible, so that a backup on the same disk takes little
+// space and time.
 func (s *Store) Backup(ctx context.Context, dir string) error {
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
@@ -44,7 +44,7 @@ func (s *Store) backup(ctx context.Context, dir string) (err error) {
 	release := s.packs.Hold()
 	defer release()
 	var packs []packInfo
-	var indexErr error // no error of the store's own disk
+	var indexErr error // of the backup's disk, not of the store's
 	err = s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 		if err := c.publish(); err != nil {
 			return err
@@ -73,8 +73,8 @@ func (s *Store) backup(ctx context.Context, dir string) (err error) {
 	return syncDir(s.fs, s.fs.PathJoin(dir, packsDir))
 }
 
-// copyPack copies a pack up to its mark. One that is appended to must not be
-// linked: two stores would write into the same file.
+// copyPack copies a pack up to its mark. An open pack must not be linked: two
+// stores would write into the same file.
 func (s *Store) copyPack(ctx context.Context, v packInfo, name string) error {
 	length := v.end
 	if v.state == packSealed {

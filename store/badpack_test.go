@@ -268,7 +268,7 @@ func TestRebuildFromCutPacks(t *testing.T) {
 	}
 }
 
-func (x *shelf) rebuild(fs *crashfs.FS, when string) Rebuilt {
+func (x *shelf) rebuild(fs *crashfs.FS, when string) RebuildResult {
 	x.Helper()
 	o := shelfOptions
 	o.fs = fs

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -10,10 +11,10 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A Batch gathers changes that are made together, or not at all. Blocks put
-// into it can be read at once, and are kept from being evicted, like those that
-// its Has found here, until Commit or Discard; everything else happens in
-// Commit. One of the two must be called.
+// A Batch collects changes that are made together, or not at all. Blocks put into
+// it can be read at once. They are protected from eviction until Commit or
+// Discard, like blocks that its Has found. All other changes happen in Commit.
+// Call Commit or Discard when done.
 //
 // A Batch may be used by several goroutines.
 type Batch struct {
@@ -24,7 +25,7 @@ type Batch struct {
 	checks   []func(*committer) error
 	changes  []func(*committer) error
 	failures uint64
-	over     bool
+	ended    bool
 }
 
 // Batch begins a batch.
@@ -37,14 +38,15 @@ var (
 	_ block.Haver  = (*Batch)(nil)
 )
 
-// Put takes blocks in, to be durable with the batch's Commit. It returns
-// before they are written, and waits only while too much is on its way to the
-// disk; what goes wrong then, a later Put or Commit tells.
+// Put stores blocks, which Commit makes durable. It returns before they are
+// written, and waits only while too many bytes wait to be written. A later Put
+// or Commit returns the error of the write.
 func (b *Batch) Put(ctx context.Context, blocks ...block.Block) error {
 	return b.put(ctx, entry{}, blocks)
 }
 
-// put enqueues blocks, as the entry says. An entry with links is for one block.
+// put enqueues blocks with the other fields of e. An entry with links is for one
+// block.
 func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 	if err := b.lost(); err != nil {
 		return fmt.Errorf("store: batch put: %w", err)
@@ -54,7 +56,7 @@ func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 		if block.IsIdentity(k.CID()) {
 			continue
 		}
-		if err := b.keep(k.CID()); err != nil {
+		if err := b.protect(k.CID()); err != nil {
 			return fmt.Errorf("store: batch put %s: %w", k.CID(), err)
 		}
 		e.block, e.keep, e.links = k, true, extracted
@@ -68,23 +70,23 @@ func (b *Batch) put(ctx context.Context, e entry, blocks []block.Block) error {
 	return nil
 }
 
-// Has tells whether the block is here. If so, it stays until the batch ends.
+// Has reports whether the block is here. If so, it stays until the batch ends.
 func (b *Batch) Has(ctx context.Context, c cid.Cid) (bool, error) {
-	if err := b.keep(c); err != nil {
+	if err := b.protect(c); err != nil {
 		return false, fmt.Errorf("store: batch has %s: %w", c, err)
 	}
 	if b.s.protect.isDoomed(string(c.Hash())) {
-		return false, nil // there for readers still, and about to go
+		return false, nil // readers still find it, but it is being removed
 	}
 	return b.s.Has(ctx, c)
 }
 
-// keep protects a block from eviction until the batch ends.
-func (b *Batch) keep(c cid.Cid) error {
+// protect protects a block from eviction until the batch ends.
+func (b *Batch) protect(c cid.Cid) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.over {
-		return fmt.Errorf("the batch is over")
+	if b.ended {
+		return errBatchEnded
 	}
 	h := hashOf(string(c.Hash()))
 	if _, ok := b.kept[h]; !ok {
@@ -94,6 +96,10 @@ func (b *Batch) keep(c cid.Cid) error {
 	return nil
 }
 
+// errBatchEnded: Commit or Discard was called before.
+var errBatchEnded = errors.New("the batch has ended: begin another")
+
+// lost returns ErrBatchLost if blocks of the batch may be lost.
 func (b *Batch) lost() error {
 	if b.s.failures.Load() != b.failures {
 		return fmt.Errorf("%w: %w; start it again", ErrBatchLost, b.s.failure())
@@ -101,7 +107,7 @@ func (b *Batch) lost() error {
 	return nil
 }
 
-// add notes a change to be made by Commit, with what may refuse it.
+// add adds a change for Commit to make, and a check that may prevent it.
 func (b *Batch) add(check, change func(*committer) error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -111,15 +117,14 @@ func (b *Batch) add(check, change func(*committer) error) {
 	b.changes = append(b.changes, change)
 }
 
-// Alias sets an alias, or changes it. See Store.SetAlias.
+// Alias sets or changes an alias. See Store.SetAlias.
 func (b *Batch) Alias(name string, root cid.Cid, o AliasOptions) {
 	b.add(
 		func(c *committer) error { return c.checkAlias(name, root, o) },
 		func(c *committer) error { return c.setAlias(name, root, o) })
 }
 
-// RemoveAlias removes an alias. Commit fails with ErrNoAlias where there's
-// none.
+// RemoveAlias removes an alias. Commit fails with ErrNoAlias if there is none.
 func (b *Batch) RemoveAlias(name string) {
 	b.add(
 		func(c *committer) error { return c.checkRemoveAlias(name) },
@@ -133,7 +138,7 @@ func (b *Batch) Pin(p *TempPin, roots ...cid.Cid) {
 		func(c *committer) error { return p.add(c, roots) })
 }
 
-// Set puts a value under a key of a space. The batch keeps both slices.
+// Set sets a key of a space. The batch keeps both slices.
 func (b *Batch) Set(space string, key, value []byte) {
 	if value == nil {
 		value = []byte{}
@@ -150,15 +155,15 @@ func (b *Batch) Unset(space string, key []byte) {
 		func(c *committer) error { c.setSpace(space, string(key), nil); return nil })
 }
 
-// Refer takes a block in that a backing keeps under the locator. Its bytes are
-// not stored. A block that is in a pack already stays there.
+// Refer adds a block that a backing keeps under the locator. Its bytes are not
+// stored. A block that lies in a pack already stays there.
 func (b *Batch) Refer(k block.Block, backing string, locator []byte) error {
 	if block.IsIdentity(k.CID()) {
 		return nil
 	}
 	err := storable(k)
 	if err == nil {
-		err = b.keep(k.CID())
+		err = b.protect(k.CID())
 	}
 	if err != nil {
 		return fmt.Errorf("store: refer to %s: %w", k.CID(), err)
@@ -181,31 +186,30 @@ func (b *Batch) Refer(k block.Block, backing string, locator []byte) error {
 		},
 		func(c *committer) error {
 			if l != nil {
-				c.hints[n] = l
+				c.knownLinks[n] = l
 			}
-			return c.place(n, at)
+			return c.setLocation(n, at)
 		})
 	return nil
 }
 
-// maxLocator bounds a backing's locator, in bytes: a file's path and a place
-// in it.
+// maxLocator bounds a backing's locator, in bytes: a file's path and an offset.
 const maxLocator = 8 << 10
 
-// Commit makes the batch's changes, all or none, and everything put into it
+// Commit makes the batch's changes, all or none, makes them and its blocks
 // durable, and ends the batch. When it returns nil, all of it survives a crash.
-// A batch that was refused (a bad name, an unknown codec, a full disk) changed
-// nothing.
+// If it returns an error for the batch itself (an invalid name, an unknown codec,
+// a full disk), nothing has changed.
 func (b *Batch) Commit(ctx context.Context) error {
 	defer b.Discard()
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: commit: %w", err)
 	}
 	b.mu.Lock()
-	checks, changes, over := b.checks, b.changes, b.over
+	checks, changes, ended := b.checks, b.changes, b.ended
 	b.mu.Unlock()
-	if over {
-		return fmt.Errorf("store: commit: the batch is over")
+	if ended {
+		return fmt.Errorf("store: commit: %w", errBatchEnded)
 	}
 	err := b.s.do(&op{
 		durable: true,
@@ -240,22 +244,22 @@ func (b *Batch) Commit(ctx context.Context) error {
 func (b *Batch) Discard() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.over = true
+	b.ended = true
 	for h := range b.kept {
 		b.s.protect.remove(h)
 	}
 	b.kept, b.checks, b.changes = nil, nil, nil
 }
 
-// A protectedSet is what is in the hands of batches: those blocks are not
-// evicted. It holds the first bytes of digests: that two share them costs no
-// more than a block kept too long.
+// A protectedSet holds the blocks that batches protect from eviction. It keeps
+// eight bytes of each digest: where two blocks share them, one may be kept too
+// long, and no more.
 type protectedSet struct {
 	mu     sync.Mutex // guards the following fields
 	counts map[uint64]int32
-	// doomed is what the committer takes away in the group that it is at.
-	// Readers find it until the group's end, so that it was too late for who
-	// protects it only now.
+	// doomed holds the blocks that the committer removes in its current group.
+	// Readers find them until the group's end, so a batch that protects one now
+	// comes too late.
 	doomed map[uint64]struct{}
 }
 
@@ -287,7 +291,7 @@ func (p *protectedSet) has(mh string) bool {
 	return p.counts[hashOf(mh)] > 0
 }
 
-// doom gives a block up, for the committer to take away, unless it's protected.
+// doom marks a block for the committer to remove, unless it is protected.
 func (p *protectedSet) doom(mh string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -302,8 +306,8 @@ func (p *protectedSet) doom(mh string) bool {
 	return true
 }
 
-// isDoomed is asked after add: whoever is told no finds the block, and keeps
-// it, or finds it gone.
+// isDoomed reports whether the committer is removing the block. Call it after
+// add: if it returns false, the block is protected or already gone.
 func (p *protectedSet) isDoomed(mh string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -311,8 +315,8 @@ func (p *protectedSet) isDoomed(mh string) bool {
 	return doomed
 }
 
-// groupOver is called when readers have been shown what a group took away.
-func (p *protectedSet) groupOver() {
+// endGroup is called when readers no longer find what the group removed.
+func (p *protectedSet) endGroup() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	clear(p.doomed)

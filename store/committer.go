@@ -13,16 +13,16 @@ import (
 
 // An op is one change to the store, made by the committer.
 type op struct {
-	// check refuses what can't be done, before anything is changed. May be nil.
+	// check returns an error if the change can't be made. It runs before apply
+	// and changes nothing. May be nil.
 	check func(*committer) error
-	// apply makes the change. An error of it is one of the disk: it undoes
-	// everything back to the last flush.
+	// apply makes the change. Its errors are the disk's, and undo everything
+	// back to the last flush.
 	apply func(*committer) error
-	// durable asks for the acknowledgement only when the change would survive
-	// a crash.
+	// durable delays the answer until the change would survive a crash.
 	durable bool
-	// frees says that the change gives space back, so that it's accepted also
-	// when the disk is full.
+	// frees means that the change needs no space, so that it is made even when
+	// the disk is full.
 	frees bool
 	done  chan error
 }
@@ -30,13 +30,14 @@ type op struct {
 // An entry is a block that waits to be appended.
 type entry struct {
 	block block.Block
-	// keep says that the block is likely to be kept alive: it came in a batch.
+	// keep means that the block will likely be kept alive: it came in a batch.
 	keep bool
-	// links is what its links are, where the putter found out already.
+	// links are the block's, if they were extracted already.
 	links *links
-	// borrowed says that the putter wants the bytes back when done is told.
+	// borrowed means that the caller uses the bytes again after done.
 	borrowed bool
-	// done, where not nil, is told when the block can be read from its pack.
+	// done, if not nil, gets nil or an error when the block can be read from its
+	// pack.
 	done chan error
 }
 
@@ -49,18 +50,18 @@ type committer struct {
 	// The overlay: what has changed since the last flush. A nil value is a
 	// deletion.
 	rows   map[string]*row
-	looked lookedUp // the row that the index was last asked for
+	last   lastRow
 	kv     map[string][]byte
 	infos  map[pack.ID]*packInfo // of all packs
 	dirty  map[pack.ID]bool      // of which these changed
 	moved  map[string]loc        // to be published when the group ends
-	fresh  int                   // how many blocks readers find by the overlay
-	record recordBuffer          // what the next record has to tell
+	fresh  int                   // number of blocks that readers find by the overlay
+	record recordBuffer          // what the next record will contain
 	meta   meta
-	// missing are packs that are not there: what lay in them is not to be
-	// relied on when it is put again.
+	// missing are packs that are not on disk: a block that lay in one is stored
+	// again when it is put again.
 	missing map[pack.ID]bool
-	// uncut are torn packs whose header doesn't say yet where they end.
+	// uncut are torn packs whose header doesn't say yet where their data end.
 	uncut map[pack.ID]bool
 	gone  map[pack.ID]bool // packs that are removed once the flush is through
 
@@ -68,32 +69,32 @@ type committer struct {
 	unsynced [kinds]bool         // whether they hold bytes that were never synced
 	sealing  []*sealing
 
-	// Work that is due. The keys in the index say so; these lists are the part
-	// of them that is known without looking, and scan that there is more.
+	// work lists what is to be expanded and collapsed. The queues in the index
+	// have all of it, and the lists a part.
 	work [2]workList
-	// stuck is what should be expanded and could not be read; stuckErr says
-	// why, of the last one.
+	// stuck are nodes to be expanded whose blocks could not be read; stuckErr is
+	// the error of the last one.
 	stuck    map[node]bool
 	stuckErr error
 
-	hints  map[node]*links // links of blocks that came in this group
-	events []Event         // to be sent when the group has ended well
-	// keeperDue: something that was wanted came, or an alias holds a former
-	// root. The keeper is told when it can see that.
-	keeperDue bool
-	// unflushed: Puts were answered for blocks that have not been flushed.
-	// lostPuts: such were lost, and no Flush has told yet. A batch finds out
-	// without them.
+	knownLinks map[node]*links // links of blocks that came in this group
+	events     []Event         // to be sent when the group has ended well
+	// heldDue means that a wanted block came, or that an alias holds a former
+	// root. When the group has ended, heldLoop is woken.
+	heldDue bool
+	// unflushed means that Put returned for blocks that have not been flushed;
+	// lostPuts, that such blocks were lost and no Flush has returned that yet.
+	// Blocks of batches don't count here.
 	unflushed, lostPuts bool
 }
 
 // load reads meta and packs from the index, and forgets the overlay.
 func (c *committer) load() error {
 	old := c.meta
-	c.rows, c.kv, c.looked = map[string]*row{}, map[string][]byte{}, lookedUp{}
+	c.rows, c.kv, c.last = map[string]*row{}, map[string][]byte{}, lastRow{}
 	c.infos, c.dirty = map[pack.ID]*packInfo{}, map[pack.ID]bool{}
 	c.moved, c.gone = map[string]loc{}, map[pack.ID]bool{}
-	c.hints = map[node]*links{}
+	c.knownLinks = map[node]*links{}
 	c.record = recordBuffer{}
 	for i := range c.work {
 		c.work[i] = workList{scan: true}
@@ -108,7 +109,7 @@ func (c *committer) load() error {
 	} else if c.meta, err = parseMeta(value); err != nil {
 		return err
 	}
-	// A record of a commit that failed may be on disk: its number is taken.
+	// A record of a commit that failed may be on disk: don't use its number again.
 	c.meta.seq = max(c.meta.seq, old.seq)
 	c.meta.removals = old.removals + 1
 	var perr error
@@ -147,25 +148,25 @@ func (c *committer) run() {
 				continue
 			case <-c.s.closing:
 				c.group(c.drain(nil), true)
-				c.shut()
+				c.shutdown()
 				return
 			}
 		}
 		select {
 		case <-c.s.closing:
 			c.group(c.drain(ops), true)
-			c.shut()
+			c.shutdown()
 			return
 		default:
 		}
 		c.group(c.drain(ops), false)
-		// Those who got their answers go on first: there may be more to do here
-		// at once, and no other processor for them.
+		// Let the callers that got their answers go on first: there may be more
+		// work here at once, and no other processor for them.
 		runtime.Gosched()
 	}
 }
 
-// drain takes what else is waiting.
+// drain takes further ops that wait.
 func (c *committer) drain(ops []*op) []*op {
 	for len(ops) < maxGroup {
 		select {
@@ -181,25 +182,24 @@ func (c *committer) drain(ops []*op) []*op {
 // maxGroup bounds how many ops share one flush.
 const maxGroup = 1024
 
-// group makes the changes of ops, after appending what was put before them,
-// does a step of the work that is due, and flushes if any op asks for it.
+// group appends the blocks that were put before the ops, makes the changes of
+// the ops, does a step of the work that is due, and flushes if an op needs it.
 func (c *committer) group(ops []*op, mustFlush bool) {
-	c.reap()
-	// The ops were taken first: whatever was put before one of them is in
-	// incoming by now.
+	c.collectSealings()
+	// The ops were taken first, so blocks put before one of them are in incoming.
 	entries := c.s.takeIncoming()
 	cached := slices.ContainsFunc(entries, func(e entry) bool { return !e.keep })
 	if err := c.s.index.err(); err != nil {
 		c.lostPuts = c.lostPuts || cached
-		c.s.forget(entries)
+		c.s.unpublish(entries)
 		finish(ops, entries, err)
 		return
 	}
 	full := c.s.diskFull()
 	if full != nil {
 		if len(entries) > 0 {
-			c.s.forget(entries)
-			c.s.noteFailure(full)
+			c.s.unpublish(entries)
+			c.s.setFailure(full)
 		}
 		c.lostPuts = c.lostPuts || cached
 		finish(nil, entries, full)
@@ -251,13 +251,13 @@ func (c *committer) group(ops []*op, mustFlush bool) {
 		c.s.events.Send(e)
 	}
 	c.events = c.events[:0]
-	if c.keeperDue {
-		c.keeperDue = false
-		c.s.keeperSoon()
+	if c.heldDue {
+		c.heldDue = false
+		c.s.wakeHeld()
 	}
 	c.s.epoch.Store(c.meta.epoch)
-	c.s.protect.groupOver()
-	clear(c.hints)
+	c.s.protect.endGroup()
+	clear(c.knownLinks)
 	finish(waiting, entries, err)
 }
 
@@ -303,7 +303,7 @@ func (c *committer) set(key string, value []byte) { c.kv[key] = value }
 
 func (c *committer) unset(key string) { c.kv[key] = nil }
 
-// put appends a block, unless it's here already.
+// put appends a block, unless it is here already.
 func (c *committer) put(e *entry) error {
 	n := nodeOf(e.block.CID())
 	r, err := c.row(n.mh)
@@ -311,10 +311,10 @@ func (c *committer) put(e *entry) error {
 		return err
 	}
 	if e.links != nil {
-		c.hints[n] = e.links
+		c.knownLinks[n] = e.links
 	}
 	if r.present() && !(r.loc.kind == locPack && c.missing[r.loc.pack]) {
-		c.moved[n.mh] = r.loc // where a reader shall look from now on
+		c.moved[n.mh] = r.loc // readers look there from now on
 		if _, known := r.find(n.codec); known {
 			return nil
 		}
@@ -338,7 +338,7 @@ func (c *committer) put(e *entry) error {
 	return nil
 }
 
-// publish shows readers where blocks lie from now on.
+// publish shows readers where blocks lie now.
 func (c *committer) publish() error {
 	for _, w := range c.writers {
 		if w != nil {
@@ -353,7 +353,7 @@ func (c *committer) publish() error {
 	c.s.mu.Lock()
 	for mh, l := range c.moved {
 		if f := c.s.fresh[mh]; f.inMemory && f.generation == c.s.generation {
-			continue // put again since; the next group sees to it
+			continue // put again since; the next group publishes it
 		}
 		c.s.fresh[mh] = freshBlock{loc: l}
 	}
@@ -364,8 +364,8 @@ func (c *committer) publish() error {
 }
 
 // flush makes the overlay part of the index: it syncs the packs, then applies
-// one batch. Without sync the batch may be lost in a crash, together with
-// whatever is applied after it, but never in part.
+// one batch. Without sync a crash may lose the batch and all batches after it,
+// but never a part of one.
 func (c *committer) flush(sync bool) error {
 	if err := c.appendRecord(); err != nil {
 		return err
@@ -405,24 +405,24 @@ func (c *committer) flush(sync bool) error {
 		return err
 	}
 	clear(c.rows)
-	c.looked = lookedUp{}
+	c.last = lastRow{}
 	clear(c.kv)
 	clear(c.dirty)
 	clear(c.gone)
 	c.fresh, c.unflushed = 0, false
-	c.s.flushed()
-	c.s.noteSpace(c.usage())
+	c.s.dropPublished()
+	c.s.updateUsage(c.usage())
 	return nil
 }
 
-// rollback goes back to the last flush after an error of the disk: whatever
-// was acknowledged by then is there, whatever came later is gone, and those
-// who wait for it are told. Packs that were appended to since are abandoned at
-// the mark that the index knows, for a failed sync says nothing about which
-// bytes were written, and a later one may say that all is well.
+// rollback goes back to the last flush after an error of the disk. What was
+// acknowledged by then is there; what came later is lost, and its callers get an
+// error. Packs that were appended to since are abandoned at the mark that the
+// index knows: a failed sync says nothing about which bytes were written, and a
+// second sync may succeed without them.
 func (c *committer) rollback(cause error) error {
 	c.s.log.Error("store: writing failed, going back to the last commit", "error", cause)
-	c.s.noteFailure(cause)
+	c.s.setFailure(cause)
 	c.lostPuts = c.lostPuts || c.unflushed
 	c.unflushed = false
 	for kind, w := range c.writers {
@@ -438,7 +438,7 @@ func (c *committer) rollback(cause error) error {
 	sealed := c.sealing
 	c.sealing = nil
 	c.fresh = 0
-	c.s.forgetFresh()
+	c.s.resetFresh()
 	if err := c.s.index.err(); err != nil {
 		return err
 	}
@@ -450,8 +450,8 @@ func (c *committer) rollback(cause error) error {
 		if info.state != packOpen {
 			continue
 		}
-		// Where nothing was written behind the mark it can go on, unless it's
-		// empty: then it may have failed to come into being.
+		// A pack with nothing behind its mark can stay open, unless it is empty:
+		// then its creation may have failed.
 		if size, err := c.s.packs.Size(info.id); err == nil && size == info.end && size > pack.Start && !slices.ContainsFunc(sealed, func(sl *sealing) bool { return sl.id == info.id }) {
 			continue
 		}
@@ -463,8 +463,8 @@ func (c *committer) rollback(cause error) error {
 	return fmt.Errorf("store: commit: %w", cause)
 }
 
-// tellLoss returns ErrBatchLost if what was put is gone and nobody was told.
-func (c *committer) tellLoss() error {
+// reportLoss returns ErrBatchLost, once, if blocks of Put were lost.
+func (c *committer) reportLoss() error {
 	if !c.lostPuts {
 		return nil
 	}
@@ -472,8 +472,8 @@ func (c *committer) tellLoss() error {
 	return fmt.Errorf("%w: %w; put them again", ErrBatchLost, c.s.failure())
 }
 
-// shut ends the committer's work in good order.
-func (c *committer) shut() {
+// shutdown closes the packs, flushes, and answers later ops with ErrClosed.
+func (c *committer) shutdown() {
 	for kind, w := range c.writers {
 		if w == nil {
 			continue
@@ -486,21 +486,20 @@ func (c *committer) shut() {
 	for _, sl := range c.sealing {
 		<-sl.done
 	}
-	if c.reap(); len(c.dirty) > 0 && c.s.index.err() == nil {
+	if c.collectSealings(); len(c.dirty) > 0 && c.s.index.err() == nil {
 		if err := c.flush(true); err != nil {
 			c.s.log.Warn("store: close", "error", err)
 		}
 	}
 	c.cutTorn()
-	c.s.untold = c.tellLoss()
-	// Whoever asks from now on is told so.
+	c.s.unreportedLoss = c.reportLoss()
 	for {
 		select {
 		case o := <-c.s.ops:
 			o.done <- ErrClosed
 		default:
 			entries := c.s.takeIncoming()
-			c.s.forget(entries)
+			c.s.unpublish(entries)
 			finish(nil, entries, ErrClosed)
 			return
 		}

@@ -12,22 +12,22 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/pack"
 )
 
-// EvictOptions say how much garbage to evict. The zero value is: all of it.
+// EvictOptions configure an eviction. The zero value evicts all garbage.
 type EvictOptions struct {
-	// Target is the size in bytes that packs may take on disk afterwards, as
-	// far as evicting garbage gets there; the coldest goes first.
+	// Target is the size in bytes that packs may take on disk afterwards. The
+	// coldest garbage goes first. Zero: all garbage goes.
 	Target int64 `json:"target,omitempty"`
-	// DryRun changes nothing and tells what would go if all garbage went.
+	// DryRun changes nothing and returns what evicting all garbage would free.
 	DryRun bool `json:"dryRun,omitempty"`
-	// Confirm lets eviction go on where it's held: see ErrEvictionHeld.
+	// Confirm ends the state in which eviction is held: see ErrEvictionHeld.
 	Confirm bool `json:"confirm,omitempty"`
 }
 
-// Evicted is what an eviction did.
-type Evicted struct {
-	Blocks int64 `json:"blocks"` // how many blocks of garbage went
-	Bytes  int64 `json:"bytes"`  // how many bytes the packs take less on disk
-	Packs  int   `json:"packs"`  // how many packs were removed
+// EvictResult is what an eviction did.
+type EvictResult struct {
+	Blocks int64 `json:"blocks"` // blocks evicted
+	Bytes  int64 `json:"bytes"`  // bytes that the packs take less on disk
+	Packs  int   `json:"packs"`  // packs removed
 }
 
 const (
@@ -35,29 +35,29 @@ const (
 	// of an eviction moves.
 	evictChunk = 256
 	evictBytes = 256 << 10
-	// evictTurn is after how much time a step lets others have their turn, so
-	// that whoever puts meanwhile hardly waits.
+	// evictTurn is the time after which a step lets other ops go first, so that
+	// a concurrent Put hardly waits.
 	evictTurn = 75 * time.Microsecond
-	// maxEvictPause bounds how long an eviction rests after a step while
-	// others use the disk.
+	// maxEvictPause bounds how long an eviction rests after a step while blocks
+	// are put.
 	maxEvictPause = 100 * time.Millisecond
-	// worthRewriting is the part of a pack, one in so many, that must be
-	// reclaimable for its live blocks to be copied elsewhere.
+	// worthRewriting: a pack is rewritten if at least one part in so many of it
+	// can be reclaimed. Rewriting copies its live blocks elsewhere.
 	worthRewriting = 5
 )
 
-// Evict removes garbage and gives its space back to the disk. Nothing that is
-// live, or in the hands of a Batch, is touched. It works in small steps beside
-// readers and writers. Errors: ErrEvictionHeld.
-func (s *Store) Evict(ctx context.Context, o EvictOptions) (Evicted, error) {
+// Evict removes garbage and gives its space back to the disk. Blocks that are
+// live, or protected by a Batch, stay. It works in small steps beside readers and
+// writers. Errors: ErrEvictionHeld.
+func (s *Store) Evict(ctx context.Context, o EvictOptions) (EvictResult, error) {
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
 	if o.DryRun {
 		u, err := s.measure(ctx)
 		if err != nil {
-			return Evicted{}, fmt.Errorf("store: evict: %w", err)
+			return EvictResult{}, fmt.Errorf("store: evict: %w", err)
 		}
-		return Evicted{Blocks: u.cacheBlocks, Bytes: u.cacheBytes}, nil
+		return EvictResult{Blocks: u.cacheBlocks, Bytes: u.cacheBytes}, nil
 	}
 	e := &eviction{s: s, ctx: ctx, target: o.Target, all: o.Target == 0}
 	err := e.begin(o.Confirm)
@@ -67,20 +67,20 @@ func (s *Store) Evict(ctx context.Context, o EvictOptions) (Evicted, error) {
 	if err == nil && o.Target > 0 && e.over() {
 		err = e.run(false)
 	}
-	e.tell()
+	e.emit()
 	if err != nil {
 		return e.done, fmt.Errorf("store: evict: %w", err)
 	}
 	return e.done, nil
 }
 
-// evictLoop evicts whenever the packs take more space than they may.
+// evictLoop evicts when the packs take more space than Options allow.
 func (s *Store) evictLoop() {
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-s.space:
+		case <-s.evictWake:
 		}
 		s.evicting.Lock()
 		e := &eviction{s: s, ctx: s.ctx, target: s.o.Target, maxCached: s.o.MaxCached}
@@ -94,7 +94,7 @@ func (s *Store) evictLoop() {
 		if err == nil && e.over() {
 			err = e.run(false)
 		}
-		e.tell()
+		e.emit()
 		s.evicting.Unlock()
 		if err != nil && s.ctx.Err() == nil && !errors.Is(err, ErrEvictionHeld) && !errors.Is(err, ErrClosed) {
 			s.log.Warn("store: evicting", "error", err)
@@ -102,15 +102,15 @@ func (s *Store) evictLoop() {
 	}
 }
 
-// noteSpace wakes the eviction if there's too much.
-func (s *Store) noteSpace(u usage) {
+// updateUsage stores how the space is used, and wakes evictLoop if it has work.
+func (s *Store) updateUsage(u usage) {
 	s.usageNow.Store(&u)
 	if u.torn > 0 || s.o.Target > 0 && u.disk > s.o.Target && u.cacheBytes+u.deadBytes > 0 || s.o.MaxCached > 0 && u.cacheBlocks > s.o.MaxCached {
-		signal(s.space)
+		signal(s.evictWake)
 	}
 }
 
-// measure returns how the space is used just now.
+// measure returns how the space is used now.
 func (s *Store) measure(ctx context.Context) (u usage, err error) {
 	if err := ctx.Err(); err != nil {
 		return u, err
@@ -138,7 +138,7 @@ func (s *Store) sealTorn() error {
 			return err
 		}
 		if info.end == pack.Start {
-			// It holds nothing, and may not even be there.
+			// It holds no data, and may not exist on disk.
 			err := s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 				delete(c.infos, info.id)
 				c.gone[info.id] = true
@@ -152,7 +152,7 @@ func (s *Store) sealTorn() error {
 		}
 		size, err := s.packs.SealAt(info.id, info.end)
 		if err != nil {
-			s.log.Warn("store: a pack can't be sealed", "pack", info.id.Name(), "error", err)
+			s.log.Warn("store: seal a pack", "pack", info.id.Name(), "error", err)
 		}
 		err = s.do(&op{frees: true, apply: func(c *committer) error {
 			if now := c.infos[info.id]; now != nil && now.state == packTorn {
@@ -169,16 +169,16 @@ func (s *Store) sealTorn() error {
 	return nil
 }
 
-// An eviction removes garbage until there's little enough.
+// An eviction removes garbage until the packs are below their bounds.
 type eviction struct {
 	s         *Store
 	ctx       context.Context
-	target    int64 // bytes on disk; 0: no matter
-	maxCached int64 // blocks; 0: no matter
-	all       bool  // all garbage goes
+	target    int64 // bytes on disk; 0: no bound
+	maxCached int64 // blocks; 0: no bound
+	all       bool  // evict all garbage
 	now       usage
-	moved     int64 // bytes copied out of the pack at hand
-	done      Evicted
+	moved     int64 // bytes copied out of the current pack
+	done      EvictResult
 }
 
 func (e *eviction) begin(confirm bool) error {
@@ -192,7 +192,7 @@ func (e *eviction) begin(confirm bool) error {
 		return nil
 	}})
 	if err == nil && held {
-		err = fmt.Errorf("%w: the index was made again from packs without an alias table; confirm that no alias is missing", ErrEvictionHeld)
+		err = fmt.Errorf("%w: the index was rebuilt from packs without an alias table; confirm that no alias is missing", ErrEvictionHeld)
 	}
 	return err
 }
@@ -201,14 +201,14 @@ func (e *eviction) over() bool {
 	return e.target > 0 && e.now.disk > e.target || e.maxCached > 0 && e.now.cacheBlocks > e.maxCached
 }
 
-func (e *eviction) tell() {
+func (e *eviction) emit() {
 	if e.done.Blocks > 0 || e.done.Packs > 0 {
 		e.s.events.Send(Event{Kind: EventEvicted, Blocks: e.done.Blocks, Bytes: e.done.Bytes})
 	}
 }
 
-// run goes through the packs, the one with the most and coldest garbage first.
-// With sparing, cached blocks that were read lately are copied on.
+// run evicts pack by pack, the one with the most and coldest garbage first. With
+// sparing, cached blocks that were read recently are copied on.
 func (e *eviction) run(sparing bool) error {
 	if err := e.settle(); err != nil {
 		return err
@@ -216,7 +216,7 @@ func (e *eviction) run(sparing bool) error {
 	var victims []packInfo
 	var sealing []*sealing
 	err := e.s.do(&op{frees: true, apply: func(c *committer) error {
-		// Open packs that hold garbage can only give it back once sealed.
+		// Open packs that hold garbage must be sealed before it can be evicted.
 		for kind, w := range c.writers {
 			if w != nil && c.infos[w.ID()].cacheBlocks > 0 && (e.all || kind == kindCache) {
 				if err := c.seal(kind); err != nil {
@@ -273,11 +273,11 @@ func (e *eviction) run(sparing bool) error {
 	return nil
 }
 
-// settle waits until nothing is left to expand or to collapse.
+// settle waits until nothing is to be expanded or collapsed.
 func (e *eviction) settle() error { return e.s.settle(e.ctx, workExpand, workCollapse) }
 
-// pack evicts the garbage of one pack; when rewriting it also moves everything
-// else elsewhere and removes the pack.
+// pack evicts the garbage of one pack. With rewrite it also moves all other
+// blocks elsewhere and removes the pack.
 func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 	e.moved = 0
 	entries, err := e.s.sections(e.ctx, v)
@@ -290,8 +290,8 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 	if !rewrite {
 		return nil
 	}
-	// The index of a pack has no checksum. What the counts say is left was not
-	// in it, and is looked for in ours.
+	// The index of a pack has no checksum. If the counts say that blocks are
+	// left, they were not in it, and the store's index has them.
 	left := false
 	check := func(c *committer) error {
 		info := c.infos[v.id]
@@ -309,14 +309,14 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 			return err
 		}
 	}
-	refers, err := e.s.refersOf(e.ctx, v)
+	references, err := e.s.referencesOf(e.ctx, v)
 	if err != nil {
 		return err
 	}
 	removed := false
 	err = e.s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
 		if check(c); left || c.infos[v.id] == nil {
-			return nil // put back into use meanwhile; the next eviction sees to it
+			return nil // in use again; left to the next eviction
 		}
 		if v.records {
 			// Its records are void once a younger pack begins with a table.
@@ -327,8 +327,8 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 			if w.ID() <= v.id {
 				return nil
 			}
-			for _, ch := range refers {
-				if err := c.carryOn(ch); err != nil {
+			for _, ch := range references {
+				if err := c.rerecord(ch); err != nil {
 					return err
 				}
 			}
@@ -342,13 +342,13 @@ func (e *eviction) pack(v packInfo, rewrite, sparing bool) error {
 		return nil
 	}})
 	if err == nil && removed {
-		// Not by the committer: unlinking takes long, and others wait for it.
+		// Outside of the committer, for unlinking takes long.
 		e.s.packs.Remove(v.id)
 	}
 	return err
 }
 
-// sections works through some sections of a pack, in small steps.
+// sections evicts or moves some sections of a pack, in small steps.
 func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, sparing bool) error {
 	slices.SortFunc(entries, func(a, b car.IndexEntry) int { return cmp.Compare(a.Offset, b.Offset) })
 	for len(entries) > 0 {
@@ -377,7 +377,7 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 		}
 		entries = entries[n:]
 		if e.s.puts.Load() != puts {
-			// Somebody else writes: half of the time is theirs.
+			// Blocks are put: leave half of the time to that.
 			if e.s.wait(min(time.Since(began), maxEvictPause)) != nil {
 				return ErrClosed
 			}
@@ -389,14 +389,14 @@ func (e *eviction) sections(id pack.ID, entries []car.IndexEntry, rewrite, spari
 	return nil
 }
 
-// sections lists what a pack holds, by its own index or, where that can't be
-// read, by ours.
+// sections lists what a pack holds, by its own index or, if that can't be read,
+// by the store's.
 func (s *Store) sections(ctx context.Context, v packInfo) ([]car.IndexEntry, error) {
 	entries, err := s.entries(ctx, v.id)
 	if err == nil || errors.Is(err, ErrClosed) || ctx.Err() != nil {
 		return entries, err
 	}
-	s.log.Warn("store: the index of a pack can't be read; looking through all rows instead", "pack", v.id.Name(), "error", err)
+	s.log.Warn("store: read the index of a pack; reading all rows instead", "pack", v.id.Name(), "error", err)
 	return s.rowsOf(ctx, v.id)
 }
 
@@ -409,7 +409,7 @@ func (s *Store) entries(ctx context.Context, id pack.ID) ([]car.IndexEntry, erro
 	return s.packs.Entries(id)
 }
 
-// rowsOf lists what lies in a pack by looking through the whole index.
+// rowsOf lists what lies in a pack by reading the whole index.
 func (s *Store) rowsOf(ctx context.Context, id pack.ID) ([]car.IndexEntry, error) {
 	if err := s.flush(ctx, nil); err != nil {
 		return nil, err

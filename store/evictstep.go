@@ -17,14 +17,14 @@ type evictionStep struct {
 	id               pack.ID
 	rewrite, sparing bool
 	entries          []car.IndexEntry
-	next             int                    // which of them has its turn
-	blocks           map[string]block.Block // those that will likely be moved
-	writers          []*pack.Writer         // where they were moved to
-	busy             bool
+	next             int                    // index of the next entry
+	blocks           map[string]block.Block // blocks that will likely be moved
+	writers          []*pack.Writer         // of the packs they were moved to
+	busy             bool                   // links must be counted first
 }
 
-// read reads, outside of the committer, what will likely be moved. It returns
-// how many of the entries the step covers.
+// read reads, outside of the committer, the blocks that will likely be moved. It
+// returns the number of entries that the step covers.
 func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
 	t.blocks = map[string]block.Block{}
 	bytes := 0
@@ -41,12 +41,12 @@ func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		if !t.here(r, entry) || !t.keeps(mh, r) {
+		if !t.here(r, entry) || !t.mustKeep(mh, r) {
 			continue
 		}
 		b, err := t.e.s.readAt(t.e.ctx, node{mh, r.refs[0].codec}.cid(), r.loc, nil)
 		if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
-			continue // apply looks again, and takes note
+			continue // apply reads again, and marks it lost
 		}
 		if err != nil {
 			return 0, err
@@ -58,31 +58,32 @@ func (t *evictionStep) read(entries []car.IndexEntry) (int, error) {
 	return len(entries), nil
 }
 
-// sync begins to make durable what was moved, so that whoever commits next
-// hasn't to wait for all of it.
+// sync makes durable what was moved, so that the next commit needn't wait for all
+// of it.
 func (t *evictionStep) sync() error {
 	for _, w := range t.writers {
 		err := w.Sync()
 		if err == nil || errors.Is(err, os.ErrClosed) {
-			continue // the latter: it was sealed meanwhile
+			continue // if closed, it was sealed meanwhile
 		}
 		return t.e.s.do(&op{frees: true, apply: func(*committer) error { return err }})
 	}
 	return nil
 }
 
-// here tells whether the row's block lies in that section.
+// here reports whether the row's block lies in that section.
 func (t *evictionStep) here(r *row, entry car.IndexEntry) bool {
 	return r.loc.kind == locPack && r.loc.pack == t.id && r.loc.off == int64(entry.Offset) && len(r.refs) > 0
 }
 
-func (t *evictionStep) keeps(mh string, r *row) bool {
-	return r.live() || t.e.s.protect.has(mh) || t.sparing && t.e.s.touched.has(mh)
+// mustKeep reports whether the block is live, protected or spared.
+func (t *evictionStep) mustKeep(mh string, r *row) bool {
+	return r.live() || t.e.s.protect.has(mh) || t.sparing && t.e.s.recency.has(mh)
 }
 
 func (t *evictionStep) apply(c *committer) error {
 	if c.expanding() {
-		// Something became live, and what is below it does not know yet.
+		// A block became live, and the counts below it are not raised yet.
 		t.busy = true
 		return nil
 	}
@@ -96,7 +97,7 @@ func (t *evictionStep) apply(c *committer) error {
 		if !t.here(r, entry) {
 			continue
 		}
-		keeps := t.keeps(mh, r)
+		keeps := t.mustKeep(mh, r)
 		if !keeps && !t.e.all && !t.rewrite && c.usage().cacheBlocks <= t.e.maxCached {
 			continue
 		}
@@ -112,7 +113,7 @@ func (t *evictionStep) apply(c *committer) error {
 		if !ok {
 			b, err = c.read(node{mh, r.refs[0].codec}, r.loc)
 			if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
-				if err := c.lose(mh, r.loc); err != nil {
+				if err := c.markLost(mh, r.loc); err != nil {
 					return err
 				}
 				continue
@@ -126,7 +127,7 @@ func (t *evictionStep) apply(c *committer) error {
 		if err != nil {
 			return err
 		}
-		// Appending may have begun a new pack.
+		// Appending may have created a pack.
 		if w := c.writers[kind]; w != nil && !slices.Contains(t.writers, w) {
 			t.writers = append(t.writers, w)
 		}
@@ -137,7 +138,7 @@ func (t *evictionStep) apply(c *committer) error {
 	return nil
 }
 
-// kindOf tells which kind of pack a block belongs to by what is known of it.
+// kindOf returns the kind of pack that a block belongs into, by its row.
 func kindOf(r *row) int {
 	if !r.live() {
 		return kindCache

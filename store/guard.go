@@ -10,34 +10,33 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A guardFS stands between Pebble and the file system. Pebble panics, or ends
-// the process, when its log or its manifest can't be written, in goroutines and
-// with locks held that make this impossible to recover from. So the guard never
-// lets it know: it marks the index failed, and the call doesn't return, nor
-// does any later one that would change something. What the index's users wait
-// for is released by the mark; the repository can be opened again in the same
-// process, for the old Pebble can write no more.
+// A guardFS stands between Pebble and the file system. Pebble panics, or ends the
+// process, when its log or its manifest can't be written. It does so in goroutines
+// and with locks held that make recovery impossible. So the guard hides the error:
+// it marks the index failed, and the call doesn't return, nor does any later call
+// that would change something. The mark releases the index's users. The repository
+// can be opened again in the same process, for the old Pebble can write no more.
 //
-// Errors of other files Pebble copes with, and gets: it tries again at once, and
-// for ever, so that the guard makes it take its time. What is not in the
-// index's folder, where a backup is written, is not guarded.
+// Pebble handles errors of other files: it tries again at once, and for ever, so
+// the guard delays these errors. Files outside of the index's folder, where a
+// backup is written, are not guarded.
 type guardFS struct {
 	vfs.FS
 	index *index
 	dir   string // the index's folder
 }
 
-// vital tells whether Pebble can't go on without that file.
+// vital reports whether Pebble can't continue after an error of that file.
 func vital(name string) bool {
 	return strings.HasSuffix(name, ".log") || strings.HasPrefix(name, "MANIFEST-") ||
 		strings.HasPrefix(name, "marker.") || strings.HasPrefix(name, "OPTIONS-") || strings.HasPrefix(name, "temporary.")
 }
 
-// retryPause is how long Pebble is held up before it learns of an error, after
-// which it would otherwise try again without pause.
+// retryPause is how long an error is delayed, after which Pebble would try again
+// without pause.
 const retryPause = 100 * time.Millisecond
 
-// guard runs a call that changes something.
+// guard runs a call that changes something on disk.
 func (g *guardFS) guard(vital bool, call func() error) error {
 	if g.index.err() != nil {
 		select {}
@@ -58,7 +57,7 @@ func (g *guardFS) guard(vital bool, call func() error) error {
 
 func (g *guardFS) vital(path string) bool { return vital(g.FS.PathBase(path)) }
 
-// foreign tells whether a path is neither the index's folder nor in it.
+// foreign reports whether a path is neither the index's folder nor in it.
 func (g *guardFS) foreign(path string) bool { return path != g.dir && g.FS.PathDir(path) != g.dir }
 
 func (g *guardFS) Create(name string, c vfs.DiskWriteCategory) (f vfs.File, err error) {
@@ -129,7 +128,7 @@ func (g *guardFS) MkdirAll(dir string, perm os.FileMode) error {
 }
 
 // Lock implements vfs.FS. The index has locked its folder itself: Pebble would
-// let go of the lock when it's closed, and one that hangs can't be.
+// release the lock when it is closed, and a Pebble that hangs can't be closed.
 func (g *guardFS) Lock(string) (io.Closer, error) { return io.NopCloser(nil), nil }
 
 // Unwrap implements vfs.FS.

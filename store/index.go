@@ -19,13 +19,13 @@ const (
 	// memTableSize keeps the index's log short, so that opening after a crash
 	// replays little.
 	memTableSize = 4 << 20
-	// memTables is how many there may be before writing waits for the disk.
+	// memTables is the number of memtables at which writing waits for the disk.
 	// Pebble takes their memory from its cache.
 	memTables = 3
-	// maxIdle is how many iterators are kept for the next look-up: about as
-	// many as there are goroutines that look up at a time.
+	// maxIdle is the number of iterators kept for the next lookup: about as many
+	// as goroutines look up at a time.
 	maxIdle = 8
-	// idleLife is how long they are kept: they hold files on disk that
+	// idleLife is how long they are kept: they keep files on disk that
 	// compactions have replaced since.
 	idleLife = time.Second
 )
@@ -34,16 +34,16 @@ const (
 // batches are applied by the committer alone.
 type index struct {
 	db     *pebble.DB
-	lock   io.Closer   // of the index's folder; guardFS.Lock tells why it's ours
+	lock   io.Closer   // of the index's folder; see guardFS.Lock
 	opened atomic.Bool // until then errors are returned, not guarded
-	// failed is closed when Pebble has met an error that it can't go on after.
+	// failed is closed after an error that Pebble can't continue after.
 	failed    chan struct{}
 	failOnce  sync.Once
 	failCause error // set before failed is closed
 
 	mu sync.Mutex // guards the following fields
-	// idle are iterators over the index as it is since the last batch: to make
-	// one costs as much as to look up with it.
+	// idle are iterators over the index as it is since the last batch: making one
+	// costs as much as a lookup with it.
 	idle    []*pebble.Iterator
 	version uint64      // raised whenever they are dropped
 	expiry  *time.Timer // set while some are kept
@@ -86,8 +86,7 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 		po.Levels[i].FilterType = pebble.TableFilter
 	}
 	po.TargetFileSizes[0] = 4 << 20
-	// Pebble takes damage that it meets for fatal. Here it's the end of this
-	// index, and no more.
+	// Pebble treats damage as fatal. Here it only fails this index.
 	po.EventListener = &pebble.EventListener{DataCorruption: func(info pebble.DataCorruptionInfo) {
 		x.fail(fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, info.Details))
 	}}
@@ -105,16 +104,16 @@ func openIndex(fs vfs.FS, dir string, o Options, mayCreate bool) (*index, error)
 	case errors.Is(err, pebble.ErrDBDoesNotExist):
 		return nil, fmt.Errorf("%w: no index at %s", ErrIndexLost, dir)
 	case errors.As(err, new(*os.PathError)) && !errors.Is(err, os.ErrNotExist):
-		return nil, fmt.Errorf("open index: %w", err) // the disk's fault
+		return nil, fmt.Errorf("open index: %w", err) // an error of the disk
 	case errors.Is(err, ErrIndexLost):
 		return nil, err
 	}
 	return nil, fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
 }
 
-// A lateScheduler lets compactions begin only when the index is open. Pebble
-// starts them while it is opening, after it has replayed its log, and then
-// waits for them: for seconds, where a crash left much to be compacted.
+// A lateScheduler starts no compactions before the index is open. Pebble starts
+// them while it is opening, after it has replayed its log, and then waits for
+// them: for seconds, if a crash left much to be compacted.
 type lateScheduler struct {
 	pebble.CompactionScheduler
 	begun atomic.Bool
@@ -128,9 +127,9 @@ func (s *lateScheduler) TrySchedule() (bool, pebble.CompactionGrantHandle) {
 	return s.CompactionScheduler.TrySchedule()
 }
 
-// begin lets compactions run from now on. Pebble doesn't ask again for one that
-// was refused, but is offered it when another is done: so one is, that never
-// was.
+// begin allows compactions from now on. Pebble doesn't ask again for one that was
+// refused. It is offered it when another is done, so begin ends one that never
+// ran.
 func (s *lateScheduler) begin() {
 	s.begun.Store(true)
 	if ok, grant := s.CompactionScheduler.TrySchedule(); ok {
@@ -138,7 +137,7 @@ func (s *lateScheduler) begin() {
 	}
 }
 
-// readError says what an error of reading means.
+// readError wraps an error of reading: damage is ErrIndexLost.
 func readError(err error) error {
 	if pebble.IsCorruptionError(err) {
 		return fmt.Errorf("%w: the index is damaged: %w", ErrIndexLost, err)
@@ -146,8 +145,8 @@ func readError(err error) error {
 	return fmt.Errorf("index: %w", err)
 }
 
-// wait runs a call of Pebble's that may be held for ever, and leaves it alone
-// when the index fails.
+// wait runs a call of Pebble's that may never return. If the index fails
+// meanwhile, wait returns without it.
 func (x *index) wait(call func() error) error {
 	done := make(chan error, 1)
 	go func() { done <- call() }()
@@ -159,12 +158,11 @@ func (x *index) wait(call func() error) error {
 	}
 }
 
-// drop closes a snapshot. Pebble may take it for an occasion to compact, and
-// wait for whoever writes the manifest, who may be held for ever.
+// drop closes a snapshot. Pebble may begin to compact then, and wait for a write
+// of the manifest that never returns.
 func (x *index) drop(snap *pebble.Snapshot) { x.wait(snap.Close) }
 
-// row returns what the index has of a multihash; an empty row where that is
-// nothing.
+// row returns the row of a multihash in the index, or an empty one.
 func (x *index) row(mh string) (*row, error) {
 	value, err := x.get(rowKey(mh))
 	if err != nil || value == nil {
@@ -173,9 +171,9 @@ func (x *index) row(mh string) (*row, error) {
 	return parseRow(value)
 }
 
-// get returns the value of key, or nil where there is none. It goes through an
-// iterator because only that consults the filters of the last level, which is
-// what makes an absent key cheap.
+// get returns the value of key, or nil if there is none. It uses an iterator
+// because only that consults the filters of the last level, which make the lookup
+// of an absent key cheap.
 func (x *index) get(key string) ([]byte, error) {
 	if err := x.err(); err != nil {
 		return nil, err
@@ -200,8 +198,8 @@ func (x *index) get(key string) ([]byte, error) {
 	return value, nil
 }
 
-// takeIdle returns an iterator that shows all that has been applied, or nil,
-// and the version to give to keepIdle.
+// takeIdle returns an iterator that shows all applied batches, or nil, and the
+// version for keepIdle.
 func (x *index) takeIdle() (*pebble.Iterator, uint64) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -214,8 +212,8 @@ func (x *index) takeIdle() (*pebble.Iterator, uint64) {
 	return it, x.version
 }
 
-// keepIdle keeps an iterator for the next look-up, if it still shows all that
-// has been applied. Version is from before it was made.
+// keepIdle keeps an iterator for the next lookup, if it still shows all applied
+// batches. Version is from before it was made.
 func (x *index) keepIdle(it *pebble.Iterator, version uint64) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -229,13 +227,12 @@ func (x *index) keepIdle(it *pebble.Iterator, version uint64) bool {
 	return true
 }
 
-// dropIdle closes the iterators that are kept, which show the index as it was.
-// What closing one may say, who looked up with it was told.
+// dropIdle closes the kept iterators, which show an old state. Their errors were
+// returned by the lookups with them.
 func (x *index) dropIdle() {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	// With mu held, so that whoever closes the database doesn't overtake the
-	// timer.
+	// With mu held, so that the database isn't closed before the timer is done.
 	for _, it := range x.idle {
 		it.Close()
 	}
@@ -256,7 +253,7 @@ func newSeeker(r pebble.Reader) (*pebble.Iterator, error) {
 	return it, nil
 }
 
-// seek returns the value of key, or nil where there is none.
+// seek returns the value of key, or nil if there is none.
 func seek(it *pebble.Iterator, key string) ([]byte, error) {
 	if !it.SeekPrefixGE([]byte(key)) || string(it.Key()) != key {
 		return nil, it.Error()
@@ -268,7 +265,7 @@ func seek(it *pebble.Iterator, key string) ([]byte, error) {
 	return append(make([]byte, 0, len(v)), v...), nil
 }
 
-// getFrom is get for a reader of its own, a snapshot.
+// getFrom is get for a snapshot.
 func getFrom(r pebble.Reader, key string) ([]byte, error) {
 	it, err := newSeeker(r)
 	if err != nil {
@@ -324,9 +321,9 @@ func scan(r pebble.Reader, prefix, start string, f func(key, value []byte) bool)
 	return nil
 }
 
-// apply writes a batch and closes it. If Pebble fails for good meanwhile, it
-// returns without waiting: the goroutine that Pebble holds is lost, and the
-// batch with it, for a closed one is used again by others.
+// apply writes a batch and closes it. If Pebble fails for good meanwhile, apply
+// returns without waiting: Pebble's goroutine is lost, and the batch must not be
+// closed, for Pebble uses closed ones again.
 func (x *index) apply(b *pebble.Batch, sync bool) error {
 	if err := x.err(); err != nil {
 		return err
@@ -364,8 +361,7 @@ func (x *index) err() error {
 }
 
 // close closes the database. After a failure Pebble may hold its own locks for
-// ever, so that it's left as it is: the guard sees to it that it writes no
-// more.
+// ever, so it is left as it is: the guard keeps it from writing.
 func (x *index) close(flush bool) error {
 	if x.err() != nil {
 		return x.lock.Close()
@@ -383,9 +379,9 @@ func (x *index) close(flush bool) error {
 	return nil
 }
 
-// indexLogger is Pebble's logger. Pebble expects of Fatalf that it ends the
-// process; here it marks the index failed and holds the goroutine for ever, for
-// a library has no business ending its host.
+// indexLogger is Pebble's logger. Pebble expects Fatalf to end the process. Here
+// it marks the index failed and never returns, for a library must not end its
+// host.
 type indexLogger struct {
 	log   *slog.Logger
 	index *index

@@ -16,9 +16,9 @@ func Internal(access.Key) internal { return internal{} }
 
 type internal struct{}
 
-// OnFS returns the options with fs as the file system below packs and index.
-// Without it that is the operating system's, or one in memory if Open is given
-// no directory.
+// OnFS returns the options with fs as the file system below packs and index. The
+// default is that of the operating system, or one in memory if Open is called
+// without a directory.
 func (internal) OnFS(fs vfs.FS, o Options) Options {
 	o.fs = fs
 	return o

@@ -8,12 +8,12 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/pack"
 )
 
-// meta is what the index knows of the whole repository.
+// meta is the index's state of the whole repository.
 type meta struct {
 	nextPack pack.ID // the id of the next pack
 	seq      uint64  // of the last record
 	epoch    uint64  // raised whenever a live block is lost; starts at 1
-	removals uint64  // in memory only: how often bytes have left the store
+	removals uint64  // in memory only: counts blocks that have left the store
 	held     bool    // eviction is held
 }
 

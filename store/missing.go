@@ -10,13 +10,13 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Missing lists what is not here of the DAG below root, as far as that can be
-// told: what lies below a block that was never here is unknown. It comes depth-first, each
-// block once. Parts of the DAG that are known to be whole are not walked again.
+// Missing lists the blocks of the DAG below root that are not here, depth-first,
+// each once. What lies below a block that was never here is unknown. Parts of the
+// DAG that are known to be whole are not walked again.
 func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		if sel.IsAll() {
-			s.awaitNotes(ctx, root)
+			s.awaitMarks(ctx, root)
 		}
 		w := &walk{ctx: ctx, s: s, sel: newSelector(sel), seen: map[node]bool{}, yield: func(n node) bool { return yield(n.cid(), nil) }}
 		if err := w.run(root); err != nil && !w.stopped {
@@ -25,8 +25,9 @@ func (s *Store) Missing(ctx context.Context, root cid.Cid, sel Selection) iter.S
 	}
 }
 
-// Wanted lists what is live, selected, and not here, each block once. Where a
-// large DAG has just been aliased it waits until its blocks have been looked at.
+// Wanted lists the blocks that are live and selected but not here, each once. It
+// waits until all live blocks are expanded, for instance after a large DAG got an
+// alias.
 func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		stopped := false
@@ -41,7 +42,7 @@ func (s *Store) Wanted(ctx context.Context) iter.Seq2[cid.Cid, error] {
 }
 
 func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
-	// What is live and not expanded yet hides what is wanted below it.
+	// A live block that is not expanded yet hides the wanted ones below it.
 	if err := s.settle(ctx, workExpand); err != nil {
 		return err
 	}
@@ -50,9 +51,9 @@ func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
 		return err
 	}
 	defer done()
-	// What an alias doesn't select is live all the same, so that the list of
-	// wanted blocks holds too much as soon as one alias has a selection. Then
-	// the DAGs are walked.
+	// Blocks that an alias doesn't select are live all the same. So if an alias
+	// has a selection, the queue of wanted blocks holds too much, and the DAGs
+	// are walked instead.
 	var roots []*aliasRow
 	partial := false
 	err = scanAliases(snap, "", func(a *aliasRow) bool {
@@ -78,26 +79,26 @@ func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
 		})
 		return errors.Join(err, perr)
 	}
-	told := map[node]bool{}
+	yielded := map[node]bool{}
 	stopped := false
-	tell := func(n node) bool {
-		if told[n] {
+	once := func(n node) bool {
+		if yielded[n] {
 			return true
 		}
-		told[n] = true
+		yielded[n] = true
 		stopped = !yield(n)
 		return !stopped
 	}
-	full := &walk{ctx: ctx, s: s, seen: map[node]bool{}, yield: tell}
+	full := &walk{ctx: ctx, s: s, seen: map[node]bool{}, yield: once}
 	for _, a := range roots {
 		w := full
 		if !a.Selection.IsAll() {
-			w = &walk{ctx: ctx, s: s, sel: newSelector(a.Selection), seen: map[node]bool{}, yield: tell}
+			w = &walk{ctx: ctx, s: s, sel: newSelector(a.Selection), seen: map[node]bool{}, yield: once}
 		}
 		if err := w.run(a.Root); err != nil || stopped {
 			return err
 		}
-		// What is held in the meantime is live, too.
+		// A former root that is held is live, too.
 		if err := w.runNodes(a.heldTargets); err != nil || stopped {
 			return err
 		}
@@ -105,7 +106,7 @@ func (s *Store) wanted(ctx context.Context, yield func(node) bool) error {
 	return s.wantedByPins(ctx, snap, full)
 }
 
-// wantedByPins walks what temporary pins hold.
+// wantedByPins walks the DAGs of temporary pins.
 func (s *Store) wantedByPins(ctx context.Context, snap *pebble.Snapshot, w *walk) error {
 	var pins [][]node
 	err := scan(snap, string(keyTempPin), "", func(_, v []byte) bool {

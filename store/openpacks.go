@@ -30,8 +30,8 @@ func (c *committer) append(kind int, b block.Block) (loc, error) {
 	return loc{kind: locPack, size: b.Size(), pack: info.id, off: off, head: head, sum: b.Checksum()}, nil
 }
 
-// writer returns the open pack of a kind. It makes one where there is none:
-// its row is durable before its file, so that a file without a row is rubbish.
+// writer returns the open pack of a kind, or makes one. Its row is durable before
+// its file exists, so a file without a row can be removed.
 func (c *committer) writer(kind int) (*pack.Writer, error) {
 	if w := c.writers[kind]; w != nil {
 		return w, nil
@@ -52,8 +52,8 @@ func (c *committer) writer(kind int) (*pack.Writer, error) {
 	next := c.meta
 	next.nextPack++
 	b := c.s.index.db.NewBatch()
-	// seq, epoch and pins of the overlay aren't flushed yet, and may not be
-	// before their changes are.
+	// seq and epoch of the overlay aren't flushed yet, and must not be before
+	// their changes are.
 	stored, err := c.storedMeta()
 	if err != nil {
 		return nil, err
@@ -79,26 +79,25 @@ func (c *committer) writer(kind int) (*pack.Writer, error) {
 	return w, nil
 }
 
-// A sealing is a pack that is being sealed in the background. Until that's done
-// its state is packTorn: not appended to any more, and not sealed.
+// A sealing is a pack that is being sealed in the background. Until it is done the
+// pack's state is packTorn: no longer appended to, and not sealed.
 type sealing struct {
 	id  pack.ID
 	end int64
-	// synced is closed when the data are durable, which is all that a commit
-	// waits for, or syncErr is set.
+	// synced is closed when the data are durable or syncErr is set. A commit
+	// waits for no more.
 	synced  chan struct{}
 	syncErr error
-	// done is closed when the pack is sealed, and takes size bytes, or err is
-	// set.
+	// done is closed when the pack is sealed and size is set, or err is.
 	done chan struct{}
 	size int64
 	err  error
 }
 
-// maxSealing is how many packs are sealed at a time.
+// maxSealing is the most packs that are sealed at a time.
 const maxSealing = 2
 
-// seal begins to seal the open pack of a kind in the background.
+// seal starts to seal the open pack of a kind in the background.
 func (c *committer) seal(kind int) error {
 	w := c.writers[kind]
 	if w == nil {
@@ -111,7 +110,7 @@ func (c *committer) seal(kind int) error {
 		if <-c.sealing[0].done; c.sealing[0].syncErr != nil {
 			return c.sealing[0].syncErr
 		}
-		c.reap()
+		c.collectSealings()
 	}
 	c.writers[kind], c.unsynced[kind] = nil, false
 	c.infos[w.ID()].state = packTorn
@@ -129,9 +128,10 @@ func (c *committer) seal(kind int) error {
 	return nil
 }
 
-// reap takes note of the sealings that are done. One that failed after its data
-// were durable is tried again later, like those that a crash left behind.
-func (c *committer) reap() {
+// collectSealings marks packs sealed whose sealing is done. A sealing that failed
+// after its data were durable is tried again later, like those that a crash
+// interrupted.
+func (c *committer) collectSealings() {
 	c.sealing = slices.DeleteFunc(c.sealing, func(sl *sealing) bool {
 		select {
 		case <-sl.done:
@@ -139,10 +139,10 @@ func (c *committer) reap() {
 			return false
 		}
 		if sl.syncErr != nil {
-			return false // for the next flush to find
+			return false // the next flush returns it
 		}
 		if sl.err != nil {
-			c.s.log.Warn("store: a pack can't be sealed", "pack", sl.id.Name(), "error", sl.err)
+			c.s.log.Warn("store: seal a pack", "pack", sl.id.Name(), "error", sl.err)
 		} else if info := c.infos[sl.id]; info != nil {
 			info.state, info.size = packSealed, sl.size
 			c.dirty[sl.id] = true
@@ -151,7 +151,7 @@ func (c *committer) reap() {
 	})
 }
 
-// isSealing tells whether a pack is being sealed.
+// isSealing reports whether a pack is being sealed.
 func (c *committer) isSealing(id pack.ID) bool {
 	return slices.ContainsFunc(c.sealing, func(sl *sealing) bool { return sl.id == id })
 }
@@ -190,9 +190,9 @@ func drainErrors(errs chan error, n int) error {
 	return err
 }
 
-// cutTorn sees to it that a rebuild doesn't take for acknowledged what follows
-// the mark of a torn pack. A disk that has just failed may refuse; then it is
-// tried again before the store closes, and when it is opened.
+// cutTorn writes the end of torn packs into their headers, so that a rebuild
+// ignores what follows their marks. If the disk has just failed, that may fail,
+// too; then it is tried again before the store closes, and when it is opened.
 func (c *committer) cutTorn() {
 	for id := range c.uncut {
 		info := c.infos[id]

@@ -16,7 +16,7 @@ import (
 var (
 	// ErrClosed: the store was closed, or is closing.
 	ErrClosed = errors.New("store is closed")
-	// ErrFailed: the index met an error that it can't go on after. What was
+	// ErrFailed: the index met an error that it can't continue after. What was
 	// acknowledged is safe; open the store again.
 	ErrFailed = errors.New("store has failed")
 	// ErrLocked: another process has the repository open.
@@ -26,7 +26,7 @@ var (
 	ErrFormat = errors.New("unknown repository format")
 	// ErrDiskFull: too little free disk space is left to change anything.
 	ErrDiskFull = errors.New("disk is full")
-	// ErrLive: the block can't be deleted, something keeps it alive.
+	// ErrLive: the block can't be deleted, because something keeps it alive.
 	ErrLive = errors.New("block is live")
 	// ErrNoAlias: there is no alias of that name.
 	ErrNoAlias = errors.New("no such alias")
@@ -36,67 +36,65 @@ var (
 	// ErrIndexLost: the index is missing or older than the packs. Rebuild
 	// makes a new one from them.
 	ErrIndexLost = errors.New("index does not match the packs")
-	// ErrBatchLost: the disk failed while the batch was being written, and
-	// blocks put into it are gone. Start it again.
+	// ErrBatchLost: the disk failed before all blocks of the batch were
+	// durable, and some are lost. Start the batch again.
 	ErrBatchLost = errors.New("blocks of the batch were lost")
 )
 
-// Options say how to open a store. The zero value is fine.
+// Options configure a store. The zero value is fine.
 type Options struct {
 	// fs is set by internal.OnFS.
 	fs vfs.FS
 
-	// Logger is told what is worth knowing. Nil: silence.
+	// Logger gets warnings and errors. Nil: silence.
 	Logger *slog.Logger
 
-	// Program names the opener in the owner file, which others are shown who
-	// find the repository in use. Empty: the executable's name.
+	// Program is this program's name in the owner file, which ErrLocked shows to
+	// other processes. Empty: the executable's name.
 	Program string
 
-	// PackSize is where a pack is sealed, in bytes. Zero: 64 MiB.
+	// PackSize is the size in bytes at which a pack is sealed. Zero: 64 MiB.
 	PackSize int64
 
-	// Target is the size in bytes that packs may take on disk; garbage is
-	// evicted, the coldest first, when they take more. Live blocks are never
-	// evicted, so they may exceed it. Zero: no limit.
+	// Target is the size in bytes that packs may take on disk. When they take
+	// more, garbage is evicted, the coldest first. Live blocks are never
+	// evicted, so packs may exceed it. Zero: no limit.
 	Target int64
 
-	// MaxCached is the number of cached blocks (those that nothing keeps
-	// alive) to keep at most. Zero: no limit.
+	// MaxCached is the most cached blocks (those that nothing keeps alive) to
+	// keep. Zero: no limit.
 	MaxCached int64
 
-	// Reserve is the free disk space in bytes below which nothing but the
-	// removal of things is accepted, so that the index can always be written.
-	// Zero: 64 MiB. Negative: none.
+	// Reserve is the free disk space in bytes below which the store accepts
+	// removals only, so that the index can always be written. Zero: 64 MiB.
+	// Negative: none.
 	Reserve int64
 
 	// CacheSize is the memory in bytes for the index's cache. Zero: 32 MiB.
 	CacheSize int64
 
-	// ScrubRate is the pace in bytes a second at which blocks are read again
-	// and checked in the background. Zero: no scrubbing.
+	// ScrubRate is the rate in bytes a second at which blocks are read and
+	// hashed again in the background. Zero: no scrubbing.
 	ScrubRate int64
 
-	// Links finds the links of codecs that package internal/dag does not know,
-	// by codec. What such a function returns for the same bytes must stay the
-	// same.
+	// Links has, by codec, functions that find links of codecs that package
+	// internal/dag doesn't know. For the same bytes a function must always
+	// return the same links.
 	Links map[uint64]func(block.Block) ([]cid.Cid, error)
 
-	// Backings hold blocks that lie in no pack, by the names that Batch.Refer
-	// is given. A backing that blocks refer to must be registered under the
-	// same name whenever the store is opened; where it isn't, reading those
-	// blocks fails.
+	// Backings hold blocks that lie in no pack, by the names given to
+	// Batch.Refer. A backing that holds blocks must be registered under the same
+	// name whenever the store is opened; otherwise reading those blocks fails.
 	Backings map[string]Backing
 
-	// RecordedSpaces names the spaces that a rebuild must restore: what is set
-	// in them is also recorded in the packs. They should stay small.
+	// RecordedSpaces names the spaces that a rebuild restores: what is set in
+	// them is also recorded in the packs. They should stay small.
 	RecordedSpaces []string
 }
 
-// A Backing reads blocks from where they lie outside of the packs. What it
-// returns is hashed on each read: bytes that have changed are a lost block,
-// not a lie. An error means that the backing can't tell just now, and loses
-// nothing.
+// A Backing reads blocks that lie outside of the packs. What it returns is hashed
+// on each read: changed bytes mean a lost block. An error means that the backing
+// can't read just now, and loses nothing.
 type Backing interface {
 	// ReadBlock returns the bytes that locator names, size of them.
 	ReadBlock(ctx context.Context, locator []byte, size int) ([]byte, error)
@@ -112,13 +110,13 @@ type Alias struct {
 	Selection Selection `json:"selection,omitzero"`
 }
 
-// wantsSame tells whether two aliases want the same of the same DAG.
+// wantsSame reports whether two aliases want the same blocks of the same DAG.
 func (a Alias) wantsSame(b Alias) bool {
 	x, y := a.Selection, b.Selection
 	return a.Root == b.Root && x.Share == y.Share && x.Of == y.Of && slices.Equal(x.Skip, y.Skip)
 }
 
-// AliasOptions say how an alias keeps its DAG.
+// AliasOptions configure how an alias keeps its DAG.
 type AliasOptions struct {
 	// Selection says what of the DAG is wanted. Zero: all.
 	Selection Selection `json:"selection,omitzero"`
@@ -142,20 +140,20 @@ const (
 	// maxKey bounds a key of a space, in bytes.
 	maxKey = 4 << 10
 
-	// maxIncoming bounds the bytes that wait to be appended. Who puts more
+	// maxIncoming bounds the bytes that wait to be appended. A Put of more
 	// waits.
 	maxIncoming = 32 << 20
 	// maxDirty bounds the rows that are changed in memory and not yet in the
 	// index, and with them what a crash makes a cache forget.
 	maxDirty = 32 << 10
-	// idleFlush is how long changes that nobody asked to acknowledge wait for
-	// company.
+	// idleFlush is how long changes that need no acknowledgement wait for
+	// others, to be flushed with them.
 	idleFlush = time.Second
 	// stepBudget bounds the links that one step of background work changes, so
-	// that whoever puts meanwhile waits for a few milliseconds at most.
+	// that a concurrent Put waits a few milliseconds at most.
 	stepBudget = 2000
-	// maxSections seals a pack of tiny blocks, so that its list of sections
-	// takes no more than some megabytes of memory.
+	// maxSections is the number of sections at which a pack is sealed, so that
+	// the list of a pack of tiny blocks takes a few megabytes of memory at most.
 	maxSections = 128 << 10
 )
 

@@ -23,19 +23,20 @@ var (
 )
 
 // freshBlock is where a reader finds a block that the index doesn't know yet,
-// or knows at another place: in memory, or at loc. Neither: it's gone.
+// or knows at another place: in memory, or at loc. If neither, it is gone.
 type freshBlock struct {
 	inMemory bool
 	block    block.Block
 	loc      loc
-	// borrowed says that the bytes are the putter's again once they are in a
-	// pack: whoever reads them needs a copy.
+	// borrowed means that the caller of Put uses the memory again once the
+	// bytes are in a pack: readers need a copy.
 	borrowed bool
-	// generation tells which taking of incoming will take what is in memory.
+	// generation is the value of Store.generation at which the committer takes
+	// what is in memory.
 	generation uint64
 }
 
-// locate tells where the bytes of a multihash are.
+// locate returns where the bytes of a multihash lie.
 func (s *Store) locate(mh string) (freshBlock, error) {
 	s.mu.RLock()
 	f, ok := s.fresh[mh]
@@ -57,8 +58,8 @@ func (s *Store) locate(mh string) (freshBlock, error) {
 	return freshBlock{loc: r.loc}, nil
 }
 
-// Get returns the block that c names, from this store alone. The bytes were
-// verified when they came in, and are checked against a checksum now. Errors:
+// Get returns the block that c names, from this store only. The bytes were
+// verified when they were put, and Get checks a checksum. Errors:
 // block.ErrNotFound; block.ErrDamaged, after which the block is no longer here
 // and, if live, wanted.
 func (s *Store) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
@@ -131,9 +132,9 @@ func (s *Store) readFound(ctx context.Context, c cid.Cid, f freshBlock, memory [
 	}
 }
 
-// readAt reads and checks the block at l. Bytes that aren't what they were are
-// block.ErrDamaged; a pack that has been removed is pack.ErrGone. The bytes lie
-// in memory, where that is long enough and they come from a pack.
+// readAt reads and checks the block at l. Errors: block.ErrDamaged for changed
+// bytes, pack.ErrGone for a pack that has been removed. The returned bytes lie in
+// memory if that is long enough and they come from a pack.
 func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc, memory []byte) (block.Block, error) {
 	switch l.kind {
 	case locPack:
@@ -153,7 +154,7 @@ func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc, memory []byte) (bl
 	case locBacking:
 		backing := s.o.Backings[l.backing]
 		if backing == nil {
-			return block.Block{}, fmt.Errorf("the backing %q is not there: register it when opening the store", l.backing)
+			return block.Block{}, fmt.Errorf("the backing %q is not registered: name it in Options.Backings", l.backing)
 		}
 		data, err := backing.ReadBlock(ctx, []byte(l.locator), l.size)
 		if err != nil {
@@ -168,16 +169,16 @@ func (s *Store) readAt(ctx context.Context, c cid.Cid, l loc, memory []byte) (bl
 	return block.Block{}, block.ErrNotFound
 }
 
-// damaged has the committer take note that bytes have gone bad. It waits for
-// that: a block that its reader puts again must not be taken for the bad one.
+// damaged marks a block lost whose bytes have gone bad. It waits for the
+// committer: a block that the reader puts again must not be taken for the bad one.
 func (s *Store) damaged(mh string, l loc) {
-	err := s.do(&op{apply: func(c *committer) error { return c.lose(mh, l) }, durable: true, frees: true})
+	err := s.do(&op{apply: func(c *committer) error { return c.markLost(mh, l) }, durable: true, frees: true})
 	if err != nil && !errors.Is(err, ErrClosed) {
-		s.log.Warn("store: giving up a damaged block", "multihash", fmt.Sprintf("%x", mh), "error", err)
+		s.log.Warn("store: marking a damaged block as lost", "multihash", fmt.Sprintf("%x", mh), "error", err)
 	}
 }
 
-// Has tells whether the block is here. It doesn't read it.
+// Has reports whether the block is here, without reading it.
 func (s *Store) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	_, err := s.size(ctx, c)
 	if errors.Is(err, block.ErrNotFound) {
@@ -216,9 +217,9 @@ func (f freshBlock) size() int {
 	return f.loc.size
 }
 
-// Blocks lists the blocks that are here, each multihash once, under the codec
-// that it was first known by, in no set order. Blocks that come or go while it
-// runs may be among them or not.
+// Blocks lists the blocks that are here, in no set order: each multihash once,
+// under the codec that it was first known by. Blocks that come or go meanwhile
+// may be listed or not.
 func (s *Store) Blocks(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		if err := s.flush(ctx, nil); err != nil {

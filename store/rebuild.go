@@ -13,19 +13,19 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// Rebuilt is what a rebuild found in the packs.
-type Rebuilt struct {
+// RebuildResult is what a rebuild found in the packs.
+type RebuildResult struct {
 	Packs   int   `json:"packs"`
 	Blocks  int64 `json:"blocks"`
 	Bytes   int64 `json:"bytes"`
 	Aliases int   `json:"aliases"`
-	// Damaged counts blocks whose bytes have gone bad, and places where a pack
-	// could not be read on.
+	// Damaged counts blocks whose bytes have gone bad, and places at which a pack
+	// could not be read further.
 	Damaged int64 `json:"damaged"`
-	// EvictionHeld: no alias table was found though there are blocks. Nothing
-	// is evicted until the user confirms that no alias is missing.
+	// EvictionHeld means that there are blocks but no alias table. Nothing is
+	// evicted until the user confirms that no alias is missing.
 	EvictionHeld bool `json:"evictionHeld"`
-	// OldIndex is where the former index was put; empty if there was none.
+	// OldIndex is the path of the former index; empty if there was none.
 	OldIndex string `json:"oldIndex"`
 }
 
@@ -34,12 +34,12 @@ const (
 	oldIndexDir = "index.old"
 )
 
-// Rebuild makes the index of the repository at dir anew from its packs: where
-// the blocks lie, the aliases, references to backings, and recorded spaces.
-// The former index is kept beside it. Nobody may have the repository open.
-// Blocks that had been deleted may be back, as a cache. Progress, where not nil,
-// is told now and then how many bytes have been read of how many.
-func Rebuild(ctx context.Context, dir string, o Options, progress func(done, total int64)) (Rebuilt, error) {
+// Rebuild makes a new index for the repository at dir from its packs: where the
+// blocks lie, the aliases, references to backings, and recorded spaces. The former
+// index is kept beside it. The repository must not be open. Blocks that had been
+// deleted may be back, as a cache. Progress, if not nil, is called now and then
+// with the bytes read and the bytes to read.
+func Rebuild(ctx context.Context, dir string, o Options, progress func(done, total int64)) (RebuildResult, error) {
 	rb := &rebuild{ctx: ctx, o: o.withDefaults(), dir: dir, progress: progress, ends: map[pack.ID]int64{}}
 	if rb.fs = o.fs; rb.fs == nil {
 		rb.fs = vfs.Default
@@ -61,14 +61,14 @@ type rebuild struct {
 	repo    *repository
 	s       *Store // with the new index; its committer isn't running
 	c       *committer
-	ends    map[pack.ID]int64 // how far each pack could be read
+	ends    map[pack.ID]int64 // the offset up to which each pack could be read
 	records []record
-	found   Rebuilt
+	found   RebuildResult
 }
 
 func (rb *rebuild) run() (err error) {
 	if _, err := rb.fs.Stat(rb.fs.PathJoin(rb.dir, packsDir)); err != nil {
-		return fmt.Errorf("there are no packs: %w", err)
+		return fmt.Errorf("find packs: %w", err)
 	}
 	if err := rb.ensureFormat(); err != nil {
 		return err
@@ -99,8 +99,8 @@ func (rb *rebuild) run() (err error) {
 	return rb.swap()
 }
 
-// ensureFormat writes the format file if it was lost with the index: the packs
-// are there, and of the only format there is.
+// ensureFormat writes the format file if it was lost with the index: there are
+// packs, and only one format.
 func (rb *rebuild) ensureFormat() error {
 	r := &repository{fs: rb.fs, dir: rb.dir}
 	if _, err := r.read(formatFile); !errors.Is(err, os.ErrNotExist) {
@@ -109,10 +109,10 @@ func (rb *rebuild) ensureFormat() error {
 	return r.write(formatFile, []byte(formatLine), true)
 }
 
-// open makes a store above the new index, whose committer this goroutine is.
+// open makes a store above the new index. This goroutine is its committer.
 func (rb *rebuild) open() (err error) {
 	s := &Store{o: rb.o, fs: rb.fs, dir: rb.dir, log: rb.o.Logger, events: newHub(), fresh: map[string]freshBlock{}}
-	s.keeper, s.space = make(chan struct{}, 1), make(chan struct{}, 1)
+	s.heldWake, s.evictWake = make(chan struct{}, 1), make(chan struct{}, 1)
 	s.closing, s.committed = make(chan struct{}), make(chan struct{})
 	s.protect.counts = map[uint64]int32{}
 	if s.packs, err = pack.OpenDir(rb.fs, rb.repo.path(packsDir)); err != nil {
@@ -127,7 +127,7 @@ func (rb *rebuild) open() (err error) {
 
 func (rb *rebuild) fill() error {
 	// A pack that was removed must not come back after a crash: the new index
-	// would know nothing of it.
+	// would not know it.
 	if err := rb.s.packs.Sync(); err != nil {
 		return err
 	}
@@ -143,20 +143,19 @@ func (rb *rebuild) fill() error {
 		}
 		total += sizes[id]
 	}
-	// The youngest first: of a block that lies in two packs, the younger place
-	// is the one that the lost index knew.
+	// The youngest first: if a block lies in two packs, the lost index knew the
+	// younger place.
 	slices.Reverse(ids)
 	for _, id := range ids {
 		base := done
-		if err := rb.pack(id, sizes[id], func(at int64) { rb.tell(base+at, total) }); err != nil {
+		if err := rb.pack(id, sizes[id], func(at int64) { rb.report(base+at, total) }); err != nil {
 			return err
 		}
 		done += sizes[id]
 		rb.found.Packs++
 	}
-	rb.tell(total, total)
-	// The id of a pack is never used again, so far as can be told which there
-	// were.
+	rb.report(total, total)
+	// The id of a pack is never used again, as far as its existence is known.
 	next := &rb.c.meta.nextPack
 	for _, id := range ids {
 		*next = max(*next, id+1)
@@ -172,14 +171,14 @@ func (rb *rebuild) fill() error {
 	return rb.flush()
 }
 
-func (rb *rebuild) tell(done, total int64) {
+func (rb *rebuild) report(done, total int64) {
 	if rb.progress != nil {
 		rb.progress(done, total)
 	}
 }
 
-// pack takes in what a pack holds.
-func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
+// pack indexes what a pack holds.
+func (rb *rebuild) pack(id pack.ID, size int64, progress func(int64)) error {
 	c := rb.c
 	info := &packInfo{id: id, kind: kindLeaves, state: packTorn, end: pack.Start, size: size}
 	c.infos[id] = info
@@ -194,13 +193,13 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	if info.state == packSealed {
 		offsets, end = rb.offsets(id, end, index)
 	} else if err := rb.s.packs.Persist(id); err != nil {
-		// What a process wrote that was killed, or whose syncs failed, need not
-		// be on the disk.
+		// A process that was killed, or whose syncs failed, may have written
+		// what is not on the disk.
 		return err
 	}
 	from := pack.Start
 	for from < end {
-		next, err := rb.sections(info, from, end, len(offsets) > 0, tell)
+		next, err := rb.sections(info, from, end, len(offsets) > 0, progress)
 		if err == nil {
 			break
 		}
@@ -210,9 +209,9 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 		if !errors.Is(err, errUnreadable) {
 			return err
 		}
-		// A pack that was never sealed may end in the rest of what a crash
-		// interrupted. In a sealed one the index tells where to go on.
-		rb.s.log.Warn("store: a pack can't be read on", "pack", id.Name(), "at", next, "error", err)
+		// A pack that was never sealed may end in a write that a crash
+		// interrupted. The index of a sealed one has the next section.
+		rb.s.log.Warn("store: read a pack", "pack", id.Name(), "at", next, "error", err)
 		if info.state != packSealed {
 			break
 		}
@@ -230,13 +229,13 @@ func (rb *rebuild) pack(id pack.ID, size int64, tell func(int64)) error {
 	return nil
 }
 
-// errUnreadable: a pack's sections can't be told apart any more.
+// errUnreadable: where the next section of a pack begins is unknown.
 var errUnreadable = errors.New("not a section")
 
-// sections takes in the sections between two offsets. It returns how far it
-// came: behind the last section that was good, if it's told to stop at others
-// (for their length may be what has gone bad), or could not go on.
-func (rb *rebuild) sections(info *packInfo, from, end int64, stop bool, tell func(int64)) (int64, error) {
+// sections indexes the sections between two offsets. It returns the offset behind
+// the last section that it read. With stop, a damaged section ends it, for the
+// section's length may be what is damaged.
+func (rb *rebuild) sections(info *packInfo, from, end int64, stop bool, progress func(int64)) (int64, error) {
 	at := from
 	for sec, err := range rb.s.packs.Scan(info.id, from, end) {
 		if cerr := rb.ctx.Err(); cerr != nil {
@@ -246,7 +245,7 @@ func (rb *rebuild) sections(info *packInfo, from, end int64, stop bool, tell fun
 			return at, fmt.Errorf("%w: %w", errUnreadable, err)
 		}
 		at = sec.End()
-		tell(at)
+		progress(at)
 		info.end = max(info.end, at)
 		switch {
 		case err != nil:
@@ -276,9 +275,9 @@ func (rb *rebuild) sections(info *packInfo, from, end int64, stop bool, tell fun
 	return at, nil
 }
 
-// offsets lists, in order, where the sections of a sealed pack begin, by its
-// own index; none if that can't be read. It also tells where they end: if the
-// header has it that they end sooner, it's the header that has gone bad.
+// offsets lists, in order, where the sections of a sealed pack begin, by its own
+// index; none if that can't be read. It also returns where they end: if by the
+// header they end sooner, the header is damaged.
 func (rb *rebuild) offsets(id pack.ID, end, index int64) ([]int64, int64) {
 	entries, err := rb.s.packs.Entries(id)
 	if err != nil {
@@ -322,15 +321,15 @@ func (rb *rebuild) block(info *packInfo, sec pack.Scanned) error {
 }
 
 func (rb *rebuild) flush() error {
-	rb.c.record = recordBuffer{} // it's in the packs already
+	rb.c.record = recordBuffer{} // the packs have it already
 	if err := rb.c.publish(); err != nil {
 		return err
 	}
 	return rb.c.flush(true)
 }
 
-// replay applies the youngest alias table that is whole, and what was recorded
-// after it, as far as the blocks of each commit were kept, too.
+// replay applies the youngest alias table that is whole, and the records after it
+// whose commits' blocks are in the packs.
 func (rb *rebuild) replay() error {
 	commits := map[uint64][]record{}
 	tables := map[uint64][]record{}
@@ -356,8 +355,8 @@ func (rb *rebuild) replay() error {
 	for _, seq := range seqs {
 		parts, ok := wholeRecord(commits[seq])
 		if seq <= c.meta.seq {
-			// What the table tells already. References are in no table.
-			parts = onlyRefers(commits[seq])
+			// The table has these changes, except references to backings.
+			parts = onlyReferences(commits[seq])
 		} else if seq == seqs[len(seqs)-1] && (!ok || !rb.kept(parts)) {
 			break // cut off by a crash, and never acknowledged
 		} else {
@@ -395,8 +394,8 @@ func descending(m map[uint64][]record) []uint64 {
 	return seqs
 }
 
-// wholeRecord returns the parts of a record in order, if they are all there. A
-// table may be there twice.
+// wholeRecord returns the parts of a record in order, if all are there. A table
+// may be there twice.
 func wholeRecord(parts []record) ([]record, bool) {
 	slices.SortFunc(parts, func(a, b record) int { return cmp.Compare(a.part, b.part) })
 	parts = slices.CompactFunc(parts, func(a, b record) bool { return a.part == b.part })
@@ -408,11 +407,11 @@ func wholeRecord(parts []record) ([]record, bool) {
 	return parts, len(parts) > 0 && parts[len(parts)-1].last
 }
 
-// kept tells whether the blocks of the last commit were kept. A pack that is
-// gone was removed later, and in good order. (Of earlier commits it's known:
-// each was durable before the next one's record was written.) A section whose
-// bytes have gone bad speaks not against it: an alias that misses a block is
-// better than an acknowledged one that is lost.
+// kept reports whether the packs have all blocks of the last commit. (They have
+// those of earlier commits, for each was durable before the next one's record was
+// written.) A pack that is gone was removed later, properly. Damaged sections are
+// ignored: an alias that lacks a block is better than an acknowledged one that is
+// lost.
 func (rb *rebuild) kept(parts []record) bool {
 	for _, m := range parts[0].marks {
 		if end, ok := rb.ends[m.pack]; ok && end < m.end {
@@ -422,7 +421,7 @@ func (rb *rebuild) kept(parts []record) bool {
 	return true
 }
 
-func onlyRefers(parts []record) []record {
+func onlyReferences(parts []record) []record {
 	var out []record
 	for _, r := range parts {
 		r.changes = slices.DeleteFunc(slices.Clone(r.changes), func(ch recordChange) bool { return ch.kind != recordRefer })
@@ -438,8 +437,8 @@ func (rb *rebuild) apply(parts []record) error {
 				return err
 			}
 		}
-		// Counting goes on as in a running store: what is below is expanded
-		// when that opens.
+		// The counts are as in a running store: blocks below are expanded when
+		// the store is opened.
 		if err := rb.flush(); err != nil {
 			return err
 		}
@@ -462,10 +461,10 @@ func (rb *rebuild) change(ch recordChange) error {
 		if err := c.removeAlias(ch.name); err != nil {
 			return err
 		}
-		if err := c.referAll(a.targets, 1); err != nil {
+		if err := c.addCounts(a.targets, 1); err != nil {
 			return err
 		}
-		if err := c.referAll(a.heldTargets, 1); err != nil {
+		if err := c.addCounts(a.heldTargets, 1); err != nil {
 			return err
 		}
 		c.writeAlias(a)
@@ -480,12 +479,12 @@ func (rb *rebuild) change(ch recordChange) error {
 			rb.found.Damaged++
 			return nil
 		}
-		told, err := parseRow(ch.value)
+		recorded, err := parseRow(ch.value)
 		if err != nil {
 			rb.found.Damaged++
 			return nil
 		}
-		return c.place(n, told.loc)
+		return c.setLocation(n, recorded.loc)
 	}
 	return nil
 }

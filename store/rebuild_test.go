@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 )
 
-func (h harness) rebuild(fs *crashfs.FS, o Options) Rebuilt {
+func (h harness) rebuild(fs *crashfs.FS, o Options) RebuildResult {
 	h.Helper()
 	o.fs = fs
 	rb, err := Rebuild(h.ctx, "repo", o, nil)

@@ -17,24 +17,24 @@ import (
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 )
 
-// A record is a small dag-cbor block in a pack of links that tells what a
-// commit changed besides blocks: aliases, references to backings, recorded
-// spaces. With the alias table that each pack of links begins with, the packs
-// alone suffice to make the index again.
+// codecRecord is the codec of records. A record is a small dag-cbor block in a
+// pack of links. It has what a commit changed besides blocks: aliases, references
+// to backings, recorded spaces. With the alias table that each pack of links
+// begins with, the packs alone suffice to rebuild the index.
 //
-// Its CID has a codec from the range for private use, under which nothing else
-// may be put: a peer can't slip in a record of its own.
+// The codec is from the range for private use, and blocks of it can't be put: so
+// a peer can't add a record of its own.
 const codecRecord = 0x300ca1
 
-// maxRecord is the size in bytes at which a record goes on in a next part.
+// maxRecord is the size in bytes at which a record continues in another part.
 const maxRecord = 512 << 10
 
-// A recordBuffer gathers what the next record has to tell.
+// A recordBuffer collects the changes for the next record.
 type recordBuffer struct {
 	changes []recordChange
 }
 
-// A recordChange sets one thing, or removes it where value is nil.
+// A recordChange sets one thing, or removes it if value is nil.
 type recordChange struct {
 	kind      string // recordAlias, recordSpace or recordRefer
 	name, key string
@@ -61,25 +61,25 @@ func (b *recordBuffer) refer(n node, l loc) {
 	b.changes = append(b.changes, recordChange{kind: recordRefer, key: n.key(keyRow), value: r.append(nil)})
 }
 
-// A record is one part of what a commit tells.
+// A record is one part of the record of a commit.
 type record struct {
 	seq     uint64
 	part    int
 	last    bool // no further part of that seq follows
-	table   bool // it tells all aliases and recorded spaces, as of seq
+	table   bool // it has all aliases and recorded spaces, as of seq
 	marks   []mark
 	changes []recordChange
 }
 
-// A mark says that what the record tells holds only if that pack has data up to
-// there: a crash may have kept the record and not the blocks.
+// A mark says that a record is valid only if the pack has data up to end: a crash
+// may have kept the record but not the blocks.
 type mark struct {
 	pack pack.ID
 	end  int64
 }
 
-// appendRecord writes what has changed into the pack of links, as part of the
-// commit that is being flushed.
+// appendRecord writes the collected changes into the pack of links, as part of
+// the commit that is being flushed.
 func (c *committer) appendRecord() error {
 	if len(c.record.changes) == 0 {
 		return nil
@@ -90,7 +90,7 @@ func (c *committer) appendRecord() error {
 	}
 	var marks []mark
 	for id := range c.dirty {
-		// (A pack that this very commit removes has no info any more.)
+		// A pack that this commit removes has no info any more.
 		if info := c.infos[id]; info != nil && id != w.ID() {
 			marks = append(marks, mark{id, info.end})
 		}
@@ -101,8 +101,8 @@ func (c *committer) appendRecord() error {
 	return err
 }
 
-// appendTable begins a pack of links with all aliases and recorded spaces, as
-// they are in the index.
+// appendTable writes all aliases and recorded spaces of the index to the start of
+// a pack of links.
 func (c *committer) appendTable(w *pack.Writer) error {
 	m, err := c.storedMeta()
 	if err != nil {
@@ -201,8 +201,7 @@ func (r record) encode() ([]byte, error) {
 
 func isRecord(c cid.Cid) bool { return c.Prefix().Codec == codecRecord }
 
-// parseRecord reads a record. Like everything from disk it may be damaged, but
-// its hash was checked.
+// parseRecord reads a record whose hash was checked.
 func parseRecord(data []byte) (r record, err error) {
 	nb := basicnode.Prototype.Map.NewBuilder()
 	if err := dagcbor.Decode(nb, bytes.NewReader(data)); err != nil {
@@ -238,7 +237,7 @@ func parseRecord(data []byte) (r record, err error) {
 	return r, nil
 }
 
-// fields reads a record's node and remembers the first error.
+// fields reads a record's node and keeps its errors.
 type fields struct {
 	n   datamodel.Node
 	err error
@@ -284,8 +283,8 @@ func (f *fields) list(n datamodel.Node) []datamodel.Node {
 	return slices.Clip(nodes)
 }
 
-// place notes that a block can be read from a backing, unless it's in a pack.
-func (c *committer) place(n node, l loc) error {
+// setLocation sets where a backing has a block, unless a pack has it.
+func (c *committer) setLocation(n node, l loc) error {
 	r, err := c.row(n.mh)
 	if err != nil || r.loc.kind == locPack || r.loc == l {
 		return err
@@ -297,9 +296,9 @@ func (c *committer) place(n node, l loc) error {
 	})
 }
 
-// refersOf reads the records of a pack for what they say of references to
-// backings: unlike aliases these are in no table.
-func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error) {
+// referencesOf reads the references to backings from the records of a pack.
+// Unlike aliases they are in no table.
+func (s *Store) referencesOf(ctx context.Context, v packInfo) ([]recordChange, error) {
 	if !v.records || v.kind != kindLinks {
 		return nil, nil
 	}
@@ -310,8 +309,8 @@ func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error
 	var changes []recordChange
 	for sec, err := range s.packs.Sections(v.id, pack.Start, v.end) {
 		if err != nil {
-			// Damaged: what can't be read can't be carried on.
-			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			// Damaged: what can't be read can't be recorded again.
+			s.log.Warn("store: read the records of a pack", "pack", v.id.Name(), "error", err)
 			return changes, ctx.Err()
 		}
 		if !isRecord(sec.CID) {
@@ -327,7 +326,7 @@ func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error
 			rec, err = parseRecord(data)
 		}
 		if err != nil {
-			s.log.Warn("store: reading the records of a pack", "pack", v.id.Name(), "error", err)
+			s.log.Warn("store: read the records of a pack", "pack", v.id.Name(), "error", err)
 			continue
 		}
 		for _, ch := range rec.changes {
@@ -339,16 +338,16 @@ func (s *Store) refersOf(ctx context.Context, v packInfo) ([]recordChange, error
 	return changes, ctx.Err()
 }
 
-// carryOn tells again what an old record told of a backing, if it still holds.
-func (c *committer) carryOn(ch recordChange) error {
+// rerecord records a reference to a backing again, if it is still valid.
+func (c *committer) rerecord(ch recordChange) error {
 	if len(ch.key) == 0 {
 		return nil
 	}
 	n, err := parseNode([]byte(ch.key[1:]))
 	if err != nil {
-		return nil // a damaged record; it was no use
+		return nil // damaged
 	}
-	told, err := parseRow(ch.value)
+	recorded, err := parseRow(ch.value)
 	if err != nil {
 		return nil
 	}
@@ -356,7 +355,7 @@ func (c *committer) carryOn(ch recordChange) error {
 	if err != nil {
 		return err
 	}
-	if r.loc == told.loc {
+	if r.loc == recorded.loc {
 		c.record.refer(n, r.loc)
 	}
 	return nil

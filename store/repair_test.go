@@ -14,14 +14,14 @@ func TestVerifyRepairs(t *testing.T) {
 		what  string
 		wrong func(c *committer, h harness, a, dir block.Block) error
 	}{
-		{"a count too high", func(c *committer, _ harness, a, _ block.Block) error { return c.refer(nodeOf(a.CID()), 3) }},
-		{"a count too low", func(c *committer, _ harness, a, _ block.Block) error { return c.refer(nodeOf(a.CID()), -1) }},
+		{"a count too high", func(c *committer, _ harness, a, _ block.Block) error { return c.addCount(nodeOf(a.CID()), 3) }},
+		{"a count too low", func(c *committer, _ harness, a, _ block.Block) error { return c.addCount(nodeOf(a.CID()), -1) }},
 		{"a count of what is nowhere", func(c *committer, h harness, _, _ block.Block) error {
-			return c.refer(nodeOf(h.leaf("nowhere").CID()), 1)
+			return c.addCount(nodeOf(h.leaf("nowhere").CID()), 1)
 		}},
 		{"a row that is gone", func(c *committer, h harness, _, _ block.Block) error {
 			n := nodeOf(h.leaf("none").CID())
-			if err := c.refer(n, -1); err != nil {
+			if err := c.addCount(n, -1); err != nil {
 				return err
 			}
 			delete(c.rows, n.mh)

@@ -18,11 +18,12 @@ import (
 const (
 	formatFile = "format" // formatLine
 	lockFile   = "lock"   // held while the repository is open
-	ownerFile  = "owner"  // who holds it, as JSON
+	ownerFile  = "owner"  // the process that holds it, as JSON
 	indexDir   = "index"  // Pebble
 	packsDir   = "packs"
 
-	// formatLine is what this version writes, and all that it reads.
+	// formatLine is the format that this version writes, and the only one it
+	// reads.
 	formatLine = "cairn repository 1\n"
 )
 
@@ -33,7 +34,7 @@ type repository struct {
 	lock io.Closer
 }
 
-// owner is what the owner file says.
+// owner is the content of the owner file.
 type owner struct {
 	Program string    `json:"program"`
 	PID     int       `json:"pid"`
@@ -41,14 +42,13 @@ type owner struct {
 	Since   time.Time `json:"since"`
 }
 
-// openRepository locks the repository at dir, which it makes where there is
-// none, and checks its format.
+// openRepository locks the repository at dir, or makes it, and checks its format.
 func openRepository(fs vfs.FS, dir, program string) (_ *repository, err error) {
 	if err := makeDir(fs, dir); err != nil {
 		return nil, fmt.Errorf("make folder: %w", err)
 	}
 	if fs == vfs.Default {
-		// The lock tells apart by name who is in this process, and the process
+		// Within this process the lock goes by the path's name, and the process
 		// may change its working directory.
 		if dir, err = filepath.Abs(dir); err == nil {
 			dir, err = filepath.EvalSymlinks(dir)
@@ -59,7 +59,7 @@ func openRepository(fs vfs.FS, dir, program string) (_ *repository, err error) {
 	}
 	r := &repository{fs: fs, dir: dir}
 	if r.lock, err = fs.Lock(r.path(lockFile)); err != nil {
-		// That the file can't be made is no news of somebody who has it.
+		// If the file can't be made, no other process has it.
 		if errors.As(err, new(*os.PathError)) && !errors.Is(err, syscall.EAGAIN) {
 			return nil, fmt.Errorf("lock: %w", err)
 		}
@@ -84,7 +84,7 @@ func openRepository(fs vfs.FS, dir, program string) (_ *repository, err error) {
 	if err != nil {
 		return nil, err
 	}
-	// Only a courtesy to who finds the repository locked: no need to sync it.
+	// The owner file only explains ErrLocked: no need to sync it.
 	if err := r.write(ownerFile, append(text, '\n'), false); err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (r *repository) Close() error {
 
 func (r *repository) path(name string) string { return r.fs.PathJoin(r.dir, name) }
 
-// ownedBy tells who has the repository open, as far as that is known.
+// ownedBy says which process has the repository open, as far as that is known.
 func (r *repository) ownedBy() string {
 	text, err := r.read(ownerFile)
 	var o owner
@@ -120,7 +120,7 @@ func (r *repository) checkFormat() error {
 		}
 		for _, name := range names {
 			if name == indexDir || name == packsDir {
-				return fmt.Errorf("%w: there is a folder %q, but no file %q that tells its format", ErrFormat, name, formatFile)
+				return fmt.Errorf("%w: there is a folder %q, but no file %q with its format", ErrFormat, name, formatFile)
 			}
 		}
 		return r.write(formatFile, []byte(formatLine), true)
@@ -132,7 +132,7 @@ func (r *repository) checkFormat() error {
 	return nil
 }
 
-// maxSmallFile bounds what is read of the format and owner files.
+// maxSmallFile bounds the bytes read of the format and owner files.
 const maxSmallFile = 4 << 10
 
 func (r *repository) read(name string) (string, error) {
@@ -145,7 +145,7 @@ func (r *repository) read(name string) (string, error) {
 	return string(text), err
 }
 
-// write makes a small file whole, or not at all.
+// write writes a small file whole or not at all.
 func (r *repository) write(name string, text []byte, durable bool) error {
 	tmp := r.path(name + ".new")
 	f, err := r.fs.Create(tmp, vfs.WriteCategoryUnspecified)

@@ -23,10 +23,10 @@ const (
 	keyAlias    = 'a' // name → aliasRow
 	keyTempPin  = 't' // pin, cid → targets
 	keySpace    = 's' // space, key → value
-	keyMeta     = 'i' // what is known of the whole repository
+	keyMeta     = 'i' // state of the whole repository
 )
 
-// A node is what is live or not: bytes seen under a codec.
+// A node is a multihash with a codec. It is nodes that are live or not.
 type node struct {
 	mh    string
 	codec uint64
@@ -46,8 +46,8 @@ func (n node) key(prefix byte) string {
 	return string(binary.AppendUvarint(b, n.codec))
 }
 
-// flaggedKey sorts by codec, so that what a newly learned codec flagged is
-// found at once.
+// flaggedKey sorts by codec, so that the flagged nodes of a codec that has become
+// known are found at once.
 func (n node) flaggedKey() string {
 	b := binary.BigEndian.AppendUint64([]byte{keyFlagged}, n.codec)
 	return string(append(b, n.mh...))
@@ -91,10 +91,10 @@ type loc struct {
 	locator string
 }
 
-// section is how many bytes of a pack the block takes.
+// section is the number of bytes that the block takes in a pack.
 func (l loc) section() int64 { return int64(l.head + l.size) }
 
-// What a ref's flags say.
+// The flags of a ref.
 const (
 	refExpanded    = 1 << iota // its links are counted
 	refHasLinks                // there are some: see keyLinks
@@ -102,14 +102,14 @@ const (
 	refUnknown                 // expanded without links: the codec is unknown
 )
 
-// A ref is what is known of a block under one codec.
+// A ref is the state of a block under one codec.
 type ref struct {
 	codec uint64
-	// count is how many aliases, temporary pins and expanded blocks refer to
-	// the node.
+	// count is the number of aliases, temporary pins and expanded blocks that
+	// refer to the node.
 	count uint64
 	flags uint8
-	// version is that of the link extraction that it was expanded with.
+	// version is that of the link extraction at expansion.
 	version uint64
 	// whole is the loss epoch in which all below was here; 0: unknown.
 	whole uint64
@@ -117,7 +117,8 @@ type ref struct {
 
 func (r ref) expanded() bool { return r.flags&refExpanded != 0 }
 
-// A row is all that is known of a multihash.
+// A row is the state of a multihash: where its bytes lie, and a ref for each
+// codec.
 type row struct {
 	loc  loc
 	refs []ref
@@ -125,7 +126,7 @@ type row struct {
 
 func (r *row) present() bool { return r.loc.kind != locNone }
 
-// live tells whether anything refers to the block under any codec.
+// live reports whether anything refers to the block under any codec.
 func (r *row) live() bool {
 	for i := range r.refs {
 		if r.refs[i].count > 0 {
@@ -135,7 +136,7 @@ func (r *row) live() bool {
 	return false
 }
 
-// empty tells whether the row says nothing.
+// empty reports whether the row has no information.
 func (r *row) empty() bool {
 	if r.present() {
 		return false
@@ -148,7 +149,7 @@ func (r *row) empty() bool {
 	return true
 }
 
-// ref returns the row's ref of that codec, which it adds where there is none.
+// ref returns the row's ref of that codec, and adds it if there is none.
 func (r *row) ref(codec uint64) *ref {
 	for i := range r.refs {
 		if r.refs[i].codec == codec {
@@ -159,7 +160,7 @@ func (r *row) ref(codec uint64) *ref {
 	return &r.refs[len(r.refs)-1]
 }
 
-// find is ref for who only wants to look.
+// find returns the row's ref of that codec, without adding one.
 func (r *row) find(codec uint64) (ref, bool) {
 	for _, f := range r.refs {
 		if f.codec == codec {
@@ -184,8 +185,8 @@ func (r *row) append(b []byte) []byte {
 		b = appendString(b, r.loc.locator)
 	}
 	for _, f := range r.refs {
-		// A ref that says nothing is kept while the block is here: it tells
-		// which CID the block was put under.
+		// An empty ref is kept while the block is here: it has the codec that
+		// the block was put under.
 		if !r.present() && f.count == 0 && f.flags == 0 {
 			continue
 		}
@@ -248,7 +249,7 @@ func parseRow(p []byte) (*row, error) {
 	return r, nil
 }
 
-// A decoder reads what the index holds; once it fails it yields zeros.
+// A decoder reads values of the index. After an error it returns zeros.
 type decoder struct {
 	p    []byte
 	fail bool

@@ -7,24 +7,24 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A Selection says which links below an alias's root are wanted. Links outside
-// of it are neither wanted nor missing, though what lies here of them is kept.
-// The zero Selection is everything.
+// A Selection says which blocks below an alias's root are wanted. Others are
+// neither wanted nor missing, though those that are here are kept. The zero
+// Selection is everything.
 type Selection struct {
-	// Skip lists blocks that are not wanted, nor what can be reached through
-	// them alone.
+	// Skip lists blocks that are not wanted. Blocks that are reached only through
+	// them are not wanted either.
 	Skip []cid.Cid `json:"skip,omitempty"`
-	// Share and Of keep a part of the raw leaves: those whose digest, its
-	// first eight bytes taken as a big-endian number, leaves Share-1 when
-	// divided by Of. Of 0 means all leaves.
+	// Share and Of select a part of the raw leaves: those for which the first
+	// eight bytes of the digest, a big-endian number, modulo Of are Share-1. If
+	// Of is 0, all leaves are selected.
 	Share uint32 `json:"share,omitempty"`
 	Of    uint32 `json:"of,omitempty"`
 }
 
-// IsAll tells whether the selection leaves nothing out.
+// IsAll reports whether the selection is everything.
 func (s Selection) IsAll() bool { return len(s.Skip) == 0 && s.Of == 0 }
 
-// A selector is a Selection ready to be asked.
+// A selector is a Selection prepared for lookups. A nil selector selects all.
 type selector struct {
 	skip      map[node]bool
 	share, of uint64

@@ -39,7 +39,7 @@ func checkSpace(space string, key, value []byte) error {
 	return nil
 }
 
-// setSpace sets a key, or removes it where value is nil.
+// setSpace sets a key, or removes it if value is nil.
 func (c *committer) setSpace(space, key string, value []byte) {
 	c.set(spaceKey(space, key), value)
 	if slices.Contains(c.s.o.RecordedSpaces, space) {
@@ -68,7 +68,7 @@ func (p *Space) Set(ctx context.Context, key, value []byte) error {
 	return b.Commit(ctx)
 }
 
-// Unset removes one key, durably. That it isn't there is no error.
+// Unset removes one key, durably. A missing key is no error.
 func (p *Space) Unset(ctx context.Context, key []byte) error {
 	b := p.s.Batch()
 	b.Unset(p.name, key)

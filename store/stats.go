@@ -10,14 +10,14 @@ import (
 // Stats is what a store holds.
 type Stats struct {
 	LiveBlocks   int64  `json:"liveBlocks"`   // kept alive by an alias or a pin
-	LiveBytes    int64  `json:"liveBytes"`    // what they take in packs
+	LiveBytes    int64  `json:"liveBytes"`    // their bytes in packs
 	CachedBlocks int64  `json:"cachedBlocks"` // garbage, kept while there is space
 	CachedBytes  int64  `json:"cachedBytes"`
-	DeadBytes    int64  `json:"deadBytes"` // of packs: blocks that are gone
+	DeadBytes    int64  `json:"deadBytes"` // in packs, of removed blocks
 	Packs        int    `json:"packs"`
-	PackBytes    int64  `json:"packBytes"`    // what the packs take on disk
-	IndexBytes   int64  `json:"indexBytes"`   // what the index takes on disk
-	FreeBytes    uint64 `json:"freeBytes"`    // left on the disk; 0 where that can't be told
+	PackBytes    int64  `json:"packBytes"`    // of the packs on disk
+	IndexBytes   int64  `json:"indexBytes"`   // of the index on disk
+	FreeBytes    uint64 `json:"freeBytes"`    // left on the disk; 0 if unknown
 	EvictionHeld bool   `json:"evictionHeld"` // see ErrEvictionHeld
 	LossEpoch    uint64 `json:"lossEpoch"`    // starts at 1; raised when a live block was lost, or links of one were learned
 }
@@ -49,7 +49,7 @@ func (s *Store) Stats(ctx context.Context) (Stats, error) {
 	return st, nil
 }
 
-// usage sums up the packs.
+// usage sums the packs up.
 func (c *committer) usage() usage {
 	var u usage
 	for _, info := range c.infos {
@@ -70,7 +70,7 @@ func (c *committer) usage() usage {
 	return u
 }
 
-// usage is how the packs' space is used.
+// usage is the space that packs take, by use.
 type usage struct {
 	packs                   int
 	disk                    int64

@@ -29,56 +29,57 @@ type Store struct {
 	packs  *pack.Dir
 	events *events.Hub[Event]
 
-	ops       chan *op
-	wake      chan struct{} // something was put; holds one
-	keeper    chan struct{} // something that was wanted came; holds one
-	space     chan struct{} // the packs take more than they may; holds one
-	closing   chan struct{}
-	committed chan struct{} // the committer has ended
-	untold    error         // the loss that no Flush told of; set before committed is closed
-	closeOnce sync.Once
-	closeErr  error
+	ops            chan *op
+	wake           chan struct{} // something was put; holds one
+	heldWake       chan struct{} // a wanted block came; holds one
+	evictWake      chan struct{} // the packs are over their target; holds one
+	closing        chan struct{}
+	committed      chan struct{} // the committer has ended
+	unreportedLoss error         // the loss that no Flush returned; set before committed is closed
+	closeOnce      sync.Once
+	closeErr       error
 
-	// readers counts who is between begin and end; Close waits for them. It is
-	// no lock, for readers may nest: an iteration may read in its body.
+	// readers counts the calls between begin and end; Close waits for them. A
+	// lock would not do, for readers nest: an iteration may read in its body.
 	readers atomic.Int64
 	closed  atomic.Bool
-	idle    chan struct{} // the last reader has gone; holds one
+	idle    chan struct{} // the last reader has ended; holds one
 
-	bg     sync.Mutex // guards bgOver, and wg against growing once it is set
-	bgOver bool
-	wg     sync.WaitGroup // background goroutines
-	ctx    context.Context
-	cancel context.CancelFunc
+	bg      sync.Mutex // guards bgEnded, and wg against growing once it is set
+	bgEnded bool
+	wg      sync.WaitGroup // background goroutines
+	ctx     context.Context
+	cancel  context.CancelFunc
 
 	mu sync.RWMutex // guards the following fields
-	// fresh is where blocks lie that the index doesn't know, or elsewhere.
+	// fresh says where blocks lie that the index doesn't know, or knows at
+	// another place.
 	fresh         map[string]freshBlock
 	incoming      []entry
 	incomingBytes int
-	generation    uint64     // how often incoming was taken
+	generation    uint64     // counts how often incoming was taken
 	room          *sync.Cond // on mu: incoming was taken, or the store closes
 
 	protect protectedSet
-	touched touchedSet
-	noting  sync.Map     // of cid.Cid to chan struct{}: DAGs that noteSoon walks
+	recency recencySet
+	marking sync.Map     // of cid.Cid to chan struct{}: DAGs that markWholeSoon walks
 	clock   atomic.Int64 // ticks with each read, to order packs by their last
-	// failures counts how often the store went back to the last flush.
+	// failures counts the returns to the last flush.
 	failures  atomic.Uint64
-	lastCause atomic.Pointer[error] // why it did so last
-	puts      atomic.Uint64         // blocks put, to tell whether somebody writes
+	lastCause atomic.Pointer[error] // of the last failure
+	puts      atomic.Uint64         // blocks put; evictions rest while it grows
 	pins      atomic.Uint64         // the id of the last temporary pin
 	epoch     atomic.Uint64         // the committer's loss epoch
 	full      atomic.Bool
 
-	evicting sync.Mutex // held by the one that evicts, verifies or backs up
+	evicting sync.Mutex // held by Evict, Verify and Backup
 	usageNow atomic.Pointer[usage]
 }
 
-// Open opens the repository at dir, and makes one where there is none. Without
-// dir the store is in memory, and gone when it's closed. Errors: ErrLocked,
-// with the name of the process that has it open; ErrFormat; ErrIndexLost,
-// after which Rebuild helps.
+// Open opens the repository at dir, or makes one if there is none. Without dir
+// the store is in memory, and gone when it is closed. Errors: ErrLocked, with
+// the name of the process that has it open; ErrFormat; ErrIndexLost, after
+// which Rebuild helps.
 func Open(ctx context.Context, dir string, o Options) (*Store, error) {
 	s, err := open(ctx, dir, o)
 	if err != nil {
@@ -115,13 +116,13 @@ func open(ctx context.Context, dir string, o Options) (_ *Store, err error) {
 	return s, s.start(r)
 }
 
-// start opens packs and index of a locked repository, and sets the store
-// going.
+// start opens packs and index of a locked repository, and starts the store's
+// goroutines.
 func (s *Store) start(r *repository) (err error) {
 	s.lock = r
 	s.events = newHub()
 	s.ops = make(chan *op)
-	s.wake, s.keeper, s.space = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
+	s.wake, s.heldWake, s.evictWake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	s.idle = make(chan struct{}, 1)
 	s.closing, s.committed = make(chan struct{}), make(chan struct{})
 	s.fresh = map[string]freshBlock{}
@@ -152,7 +153,7 @@ func (s *Store) start(r *repository) (err error) {
 	if err = c.load(); err != nil {
 		return err
 	}
-	if err = c.adopt(ids); err != nil {
+	if err = c.reconcilePacks(ids); err != nil {
 		return err
 	}
 	if err = c.dropTempPins(); err != nil {
@@ -161,12 +162,12 @@ func (s *Store) start(r *repository) (err error) {
 	if err = c.relearn(); err != nil {
 		return err
 	}
-	s.noteSpace(c.usage())
+	s.updateUsage(c.usage())
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.epoch.Store(c.meta.epoch)
 	go c.run()
-	s.keeperSoon() // something may have become whole just before the last end
-	s.background(s.keep)
+	s.wakeHeld() // a DAG may have become whole just before the last Close
+	s.background(s.heldLoop)
 	s.background(s.evictLoop)
 	if s.o.ScrubRate > 0 {
 		s.background(s.scrub)
@@ -174,10 +175,10 @@ func (s *Store) start(r *repository) (err error) {
 	return nil
 }
 
-// adopt compares the packs that are there with those that the index knows. A
-// file that it doesn't know was about to be removed, or was just made: its id
-// tells. An index that knows less than there are packs is an old one.
-func (c *committer) adopt(ids []pack.ID) error {
+// reconcilePacks compares the packs on disk with those that the index knows. A
+// file that the index doesn't know was about to be removed, or was just made. A
+// pack whose id the index never gave out means that the index is too old.
+func (c *committer) reconcilePacks(ids []pack.ID) error {
 	there := map[pack.ID]bool{}
 	for _, id := range ids {
 		there[id] = true
@@ -185,7 +186,7 @@ func (c *committer) adopt(ids []pack.ID) error {
 			continue
 		}
 		if id >= c.meta.nextPack {
-			return fmt.Errorf("%w: there is pack %s, which it has never heard of", ErrIndexLost, id.Name())
+			return fmt.Errorf("%w: there is pack %s, which it does not know", ErrIndexLost, id.Name())
 		}
 		c.s.packs.Remove(id)
 	}
@@ -204,8 +205,8 @@ func (c *committer) adopt(ids []pack.ID) error {
 			c.dirty[info.id] = true
 		}
 		if info.state == packTorn && err == nil && size > info.end {
-			// What follows the mark was never acknowledged, and must not be
-			// taken for it by a rebuild.
+			// What follows the mark was never acknowledged. A rebuild must
+			// not take it for acknowledged data.
 			if err := c.s.packs.Cut(info.id, info.end); err != nil {
 				return err
 			}
@@ -216,9 +217,9 @@ func (c *committer) adopt(ids []pack.ID) error {
 }
 
 // Close ends all background work, makes durable what was put, and closes the
-// repository. Temporary pins are gone. If something that was put is gone and no
-// Flush has said so, Close does, with ErrBatchLost. It waits for readers, may be
-// called again, and then returns the same.
+// repository. Temporary pins are gone. Close returns ErrBatchLost if blocks that
+// were put are lost and no Flush has returned it. It waits for readers. It may
+// be called again, and then returns the same.
 func (s *Store) Close() error {
 	s.closeOnce.Do(func() {
 		s.cancel()
@@ -228,7 +229,7 @@ func (s *Store) Close() error {
 		s.mu.Unlock()
 		<-s.committed
 		s.bg.Lock()
-		s.bgOver = true
+		s.bgEnded = true
 		s.bg.Unlock()
 		s.wg.Wait()
 		if s.index.err() == nil {
@@ -238,7 +239,7 @@ func (s *Store) Close() error {
 			}
 		}
 		s.events.Close(ErrClosed)
-		errs := []error{s.untold}
+		errs := []error{s.unreportedLoss}
 		if s.index.err() != nil {
 			errs = append(errs, s.index.err())
 		}
@@ -250,7 +251,7 @@ func (s *Store) Close() error {
 	return s.closeErr
 }
 
-// begin is called by whoever reads, who calls end when done.
+// begin starts a read, which end ends.
 func (s *Store) begin(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -281,12 +282,12 @@ func (s *Store) snapshot(ctx context.Context) (snap *pebble.Snapshot, done func(
 	}, nil
 }
 
-// background runs f in a goroutine that Close waits for, and tells whether it
-// does: not after Close.
+// background runs f in a goroutine that Close waits for. After Close it returns
+// false and runs nothing.
 func (s *Store) background(f func()) bool {
 	s.bg.Lock()
 	defer s.bg.Unlock()
-	if s.bgOver {
+	if s.bgEnded {
 		return false
 	}
 	s.wg.Add(1)
@@ -297,7 +298,7 @@ func (s *Store) background(f func()) bool {
 	return true
 }
 
-// do hands an op to the committer and waits for its end.
+// do passes an op to the committer and waits for its end.
 func (s *Store) do(o *op) error {
 	o.done = make(chan error, 1)
 	select {
@@ -318,10 +319,11 @@ func (s *Store) do(o *op) error {
 	}
 }
 
-// Put takes blocks in, as a cache: they can be read when it returns, and are
-// kept as long as there is space, unless something keeps them alive. To
-// acknowledge them, use a Batch, or Flush, which tells if the disk failed
-// meanwhile. Put doesn't wait for the disk, unless too much is on its way there.
+// Put stores blocks as a cache: they can be read when it returns, and are kept
+// while there is space, or for as long as something keeps them alive. To have
+// them acknowledged, use a Batch, or Flush, which returns an error if the disk
+// failed meanwhile. Put doesn't wait for the disk unless too many bytes wait to
+// be written.
 func (s *Store) Put(ctx context.Context, blocks ...block.Block) error {
 	for _, b := range blocks {
 		if block.IsIdentity(b.CID()) {
@@ -346,8 +348,8 @@ func (s *Store) roomForCache() error {
 	return s.diskFull()
 }
 
-// enqueue puts a block among those that wait to be appended. From then on it
-// can be read, and its entry's done is answered.
+// enqueue adds a block to those that wait to be appended. From then on it can be
+// read, and the committer answers its entry's done.
 func (s *Store) enqueue(ctx context.Context, e entry) error {
 	if err := storable(e.block); err != nil {
 		return err
@@ -387,13 +389,13 @@ func (s *Store) enqueue(ctx context.Context, e entry) error {
 	return nil
 }
 
-// inMemory is how readers find a block that waits to be appended. It's called
-// with mu held.
+// inMemory returns what readers find of a block that waits to be appended. It is
+// called with mu held.
 func (s *Store) inMemory(e entry) freshBlock {
 	return freshBlock{inMemory: true, generation: s.generation, block: e.block, borrowed: e.borrowed}
 }
 
-// storable tells why a block can't be taken in.
+// storable returns an error for a block that can't be stored.
 func storable(b block.Block) error {
 	if !b.CID().Defined() {
 		return fmt.Errorf("%w: the zero Block", block.ErrMalformed)
@@ -404,8 +406,8 @@ func storable(b block.Block) error {
 	return nil
 }
 
-// entryOverhead is about what a waiting block takes in memory besides its
-// bytes.
+// entryOverhead is about the memory in bytes that a waiting block takes besides
+// its data.
 const entryOverhead = 256
 
 func (s *Store) isClosing() bool {
@@ -424,7 +426,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// takeIncoming takes all that waits to be appended.
+// takeIncoming takes all blocks that wait to be appended.
 func (s *Store) takeIncoming() []entry {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -435,8 +437,8 @@ func (s *Store) takeIncoming() []entry {
 	return entries
 }
 
-// forget takes back what enqueue let readers see.
-func (s *Store) forget(entries []entry) {
+// unpublish hides from readers what enqueue showed them.
+func (s *Store) unpublish(entries []entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, e := range entries {
@@ -447,8 +449,8 @@ func (s *Store) forget(entries []entry) {
 	}
 }
 
-// flushed takes note that the index knows all that was published.
-func (s *Store) flushed() {
+// dropPublished forgets where published blocks lie: the index knows now.
+func (s *Store) dropPublished() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for mh, f := range s.fresh {
@@ -458,9 +460,9 @@ func (s *Store) flushed() {
 	}
 }
 
-// forgetFresh takes note that what was published is void, and that what is in
-// memory and not among incoming is lost.
-func (s *Store) forgetFresh() {
+// resetFresh drops what was published, and all blocks in memory that are not in
+// incoming: they are lost.
+func (s *Store) resetFresh() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.fresh)
@@ -470,11 +472,10 @@ func (s *Store) forgetFresh() {
 }
 
 // Flush makes durable all that was put before. If the disk has failed since the
-// last Flush, and something that was put is gone, it says so, once, with
-// ErrBatchLost.
+// last Flush and blocks that were put are lost, it returns ErrBatchLost, once.
 func (s *Store) Flush(ctx context.Context) error {
 	err := s.flush(ctx, func(c *committer) error {
-		return c.tellLoss()
+		return c.reportLoss()
 	})
 	if err != nil {
 		return fmt.Errorf("store: flush: %w", err)
@@ -482,7 +483,7 @@ func (s *Store) Flush(ctx context.Context) error {
 	return nil
 }
 
-// flush makes everything durable, unless check refuses.
+// flush makes everything durable, unless check returns an error.
 func (s *Store) flush(ctx context.Context, check func(*committer) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -490,13 +491,13 @@ func (s *Store) flush(ctx context.Context, check func(*committer) error) error {
 	return s.do(&op{check: check, apply: func(*committer) error { return nil }, durable: true, frees: true})
 }
 
-// noteFailure tells batches that the store went back to the last flush.
-func (s *Store) noteFailure(cause error) {
+// setFailure records that the store went back to the last flush, for batches.
+func (s *Store) setFailure(cause error) {
 	s.lastCause.Store(&cause)
 	s.failures.Add(1)
 }
 
-// failure is why the store went back to the last flush.
+// failure returns why the store went back to the last flush.
 func (s *Store) failure() error {
 	if cause := s.lastCause.Load(); cause != nil {
 		return *cause
@@ -504,9 +505,9 @@ func (s *Store) failure() error {
 	return errors.New("the disk failed")
 }
 
-// Delete removes blocks from the store. Blocks that are live, or in the hands
-// of a Batch, are refused with ErrLive, and then none is removed. A block that
-// isn't here is no error.
+// Delete removes blocks from the store. If one of them is live, or protected by
+// a Batch, it removes none and returns ErrLive. Deleting a block that isn't here
+// is no error.
 func (s *Store) Delete(ctx context.Context, cids ...cid.Cid) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: delete: %w", err)
@@ -523,7 +524,7 @@ func (s *Store) Delete(ctx context.Context, cids ...cid.Cid) error {
 	return nil
 }
 
-// errBusy: what is live can't be told before more links have been counted.
+// errBusy: which blocks are live is unknown until more links have been counted.
 var errBusy = errors.New("links are being counted")
 
 func (s *Store) delete(cids []cid.Cid) error {
@@ -559,15 +560,15 @@ func (s *Store) delete(cids []cid.Cid) error {
 	})
 }
 
-// diskFull returns ErrDiskFull, with the figures, while there's less free
-// space than the reserve.
+// diskFull returns ErrDiskFull, with the figures, while there is less free space
+// than the reserve.
 func (s *Store) diskFull() error {
 	if s.o.Reserve < 0 {
 		return nil
 	}
 	du, err := s.fs.GetDiskUsage(s.dir)
 	if err != nil {
-		return nil // not every file system tells; writing will
+		return nil // not every file system knows; a write would fail
 	}
 	if du.AvailBytes < uint64(s.o.Reserve) {
 		s.full.Store(true)

@@ -130,7 +130,7 @@ func (h harness) has(s *Store, want bool, blocks ...block.Block) {
 	}
 }
 
-func (h harness) evict(s *Store) Evicted {
+func (h harness) evict(s *Store) EvictResult {
 	h.Helper()
 	e, err := s.Evict(h.ctx, EvictOptions{})
 	h.ok(err)

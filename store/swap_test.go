@@ -84,7 +84,7 @@ func TestSwapToWholeRoot(t *testing.T) {
 	// Whoever was told by now to look at what is held, and looks, sees nothing
 	// yet.
 	for range 100 {
-		h.ok(s.letGo(map[string]blocker{}))
+		h.ok(s.releaseHeld(map[string]blocker{}))
 	}
 	close(g.open)
 	h.ok(<-set)
@@ -109,7 +109,7 @@ func TestSwapTwice(t *testing.T) {
 	h.hold(s, "x", two)
 	h.wants(s, never)
 	// Somebody looks, so that the alias is known to wait for that block.
-	h.ok(s.letGo(map[string]blocker{}))
+	h.ok(s.releaseHeld(map[string]blocker{}))
 	h.hold(s, "x", three)
 	h.holds(s, "x", one.CID())
 	h.wants(s, c)
@@ -141,7 +141,7 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 			next := h.listen(s)
 			waits := map[string]blocker{}
 			h.hold(s, "x", two)
-			h.ok(s.letGo(waits))
+			h.ok(s.releaseHeld(waits))
 			if len(waits) != 1 {
 				t.Fatalf("%d aliases wait, want 1", len(waits))
 			}
@@ -150,7 +150,7 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 				root, sel = two, Selection{Skip: []cid.Cid{never.CID()}}
 			}
 			h.ok(s.SetAlias(h.ctx, "x", root.CID(), AliasOptions{Hold: true, Selection: sel}))
-			h.ok(s.letGo(waits))
+			h.ok(s.releaseHeld(waits))
 			if e := next(EventWhole); e.CID != root.CID() {
 				t.Fatalf("event: got %+v, want %s whole", e, root.CID())
 			}
@@ -185,7 +185,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 		c.set(aliasKey("x"), value)
 		c.set(heldKey("x"), []byte{})
 		c.record.alias("x", value)
-		return c.referAll(al.heldTargets, 1)
+		return c.addCounts(al.heldTargets, 1)
 	}}))
 	h.holds(s, "x", one.CID())
 	fs = fs.CrashKeeping(100)

@@ -12,26 +12,26 @@ import (
 // process ends, however it ends.
 type TempPin struct {
 	s  *Store
-	id uint64 // of this process: pins of earlier ones are gone
+	id uint64 // unique in this process; pins of earlier processes are removed
 }
 
 // TempPin makes a temporary pin that holds nothing yet.
 func (s *Store) TempPin() *TempPin { return &TempPin{s: s, id: s.pins.Add(1)} }
 
-// Add keeps the DAGs of roots alive, too. Errors: block.ErrUnknownCodec.
+// Add adds roots whose DAGs the pin keeps alive. Errors: block.ErrUnknownCodec.
 func (p *TempPin) Add(ctx context.Context, roots ...cid.Cid) error {
 	b := p.s.Batch()
 	b.Pin(p, roots...)
 	return b.Commit(ctx)
 }
 
-// Release lets everything go that the pin held. It may be used again.
+// Release releases all roots of the pin, which may be used again.
 func (p *TempPin) Release(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("store: release pin: %w", err)
 	}
 	err := p.s.do(&op{frees: true, durable: true, apply: func(c *committer) error {
-		// What is in the overlay alone can't be listed.
+		// dropPins reads the index, so flush the overlay first.
 		if err := c.publish(); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (p *TempPin) add(c *committer, roots []cid.Cid) error {
 			return err
 		}
 		c.set(key, appendNodes(nil, targets))
-		if err := c.referAll(targets, 1); err != nil {
+		if err := c.addCounts(targets, 1); err != nil {
 			return err
 		}
 	}
@@ -81,7 +81,7 @@ func pinKey(id uint64) string {
 	return string(binary.BigEndian.AppendUint64([]byte{keyTempPin}, id))
 }
 
-// dropPins lets go of the pins whose keys begin with prefix.
+// dropPins removes the pins whose keys begin with prefix.
 func (c *committer) dropPins(prefix string) error {
 	type pin struct {
 		key     string
@@ -100,7 +100,7 @@ func (c *committer) dropPins(prefix string) error {
 	for _, p := range pins {
 		c.unset(p.key)
 		if err == nil {
-			err = c.referAll(p.targets, -1)
+			err = c.addCounts(p.targets, -1)
 		}
 	}
 	if err == nil {
@@ -109,7 +109,7 @@ func (c *committer) dropPins(prefix string) error {
 	return err
 }
 
-// dropTempPins lets go of what pins of an earlier process held.
+// dropTempPins removes the pins of earlier processes.
 func (c *committer) dropTempPins() error {
 	if err := c.dropPins(string(keyTempPin)); err != nil {
 		return err

@@ -14,16 +14,16 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// VerifyOptions say what to verify. The index, its counts and queues, is
+// VerifyOptions configure a verification. The index, its counts and queues, is
 // always audited.
 type VerifyOptions struct {
 	// Data reads every block again and hashes it.
 	Data bool `json:"data,omitempty"`
-	// Repair puts right what is wrong with the index, and gives up blocks
-	// whose bytes have gone bad, so that they are wanted.
+	// Repair corrects the index, and marks damaged blocks as lost, so that the
+	// live ones are wanted.
 	Repair bool `json:"repair,omitempty"`
-	// Progress, where not nil, is told now and then how many bytes have been
-	// read of how many.
+	// Progress, if not nil, is called now and then with the bytes read and the
+	// bytes to read.
 	Progress func(done, total int64) `json:"-"`
 }
 
@@ -35,14 +35,14 @@ type Report struct {
 	// DamagedBlocks counts all.
 	Damaged       []cid.Cid `json:"damaged"`
 	DamagedBlocks int64     `json:"damagedBlocks"`
-	// Wrong lists what is wrong with the index, one sentence each, up to
-	// maxListed of them; WrongFacts counts all.
+	// Wrong lists errors of the index, one sentence each, up to maxListed of
+	// them; WrongFacts counts all.
 	Wrong      []string `json:"wrong"`
 	WrongFacts int64    `json:"wrongFacts"`
 	Repaired   bool     `json:"repaired"`
 }
 
-// OK tells whether nothing was found to be wrong.
+// OK reports whether no damage and no error was found.
 func (r *Report) OK() bool { return r.DamagedBlocks == 0 && r.WrongFacts == 0 }
 
 // maxListed bounds what a Report lists.
@@ -62,10 +62,10 @@ func (r *Report) damaged(c cid.Cid) {
 	}
 }
 
-// Verify audits the index on a snapshot, in one sorted pass: every count
-// against the aliases, pins and stored links that it sums up, and what is due
-// against the rows. With Data it also hashes every block. Others may go on
-// using the store meanwhile.
+// Verify audits the index on a snapshot, in one sorted pass: it compares every
+// count with the aliases, pins and stored links that it sums up, and the queues
+// with the rows. With Data it also hashes every block. The store can be used
+// meanwhile.
 func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 	s.evicting.Lock()
 	defer s.evicting.Unlock()
@@ -88,7 +88,7 @@ func (s *Store) Verify(ctx context.Context, o VerifyOptions) (*Report, error) {
 	return rep, nil
 }
 
-// verifyData hashes all that is here, pack by pack, then what backings keep.
+// verifyData hashes all blocks, pack by pack, then those in backings.
 func (s *Store) verifyData(ctx context.Context, o VerifyOptions, rep *Report) error {
 	packs, err := s.packsNow()
 	if err != nil {
@@ -98,7 +98,7 @@ func (s *Store) verifyData(ctx context.Context, o VerifyOptions, rep *Report) er
 	for _, v := range packs {
 		total += v.liveBytes + v.cacheBytes
 	}
-	check := func(b checked) error {
+	check := func(b checkResult) error {
 		done += int64(b.loc.size + b.loc.head)
 		rep.Bytes += int64(b.loc.size)
 		if o.Progress != nil {
@@ -111,7 +111,7 @@ func (s *Store) verifyData(ctx context.Context, o VerifyOptions, rep *Report) er
 		if !o.Repair {
 			return nil
 		}
-		return s.do(&op{durable: true, frees: true, apply: func(c *committer) error { return c.lose(string(b.cid.Hash()), b.loc) }})
+		return s.do(&op{durable: true, frees: true, apply: func(c *committer) error { return c.markLost(string(b.cid.Hash()), b.loc) }})
 	}
 	for _, v := range packs {
 		if err := s.checkPack(ctx, v, check); err != nil {
@@ -132,16 +132,17 @@ func (s *Store) packsNow() (packs []packInfo, err error) {
 	return packs, err
 }
 
-// checked is a block that was read and hashed; err says what is wrong with it.
-type checked struct {
+// A checkResult is of a block that was read and hashed. If the block is damaged,
+// err says how.
+type checkResult struct {
 	cid cid.Cid
 	loc loc
 	err error
 }
 
-// checkPack hashes the blocks of one pack and tells report of each. An error
-// is report's, the context's, or one of reading that may pass.
-func (s *Store) checkPack(ctx context.Context, v packInfo, report func(checked) error) error {
+// checkPack hashes the blocks of one pack and calls report for each. It returns
+// errors of report and of the context, and temporary errors of reading.
+func (s *Store) checkPack(ctx context.Context, v packInfo, report func(checkResult) error) error {
 	if v.liveBlocks+v.cacheBlocks == 0 {
 		return nil
 	}
@@ -153,7 +154,7 @@ func (s *Store) checkPack(ctx context.Context, v packInfo, report func(checked) 
 	}
 	seen, err := s.checkEntries(ctx, v.id, entries, report)
 	if err == nil && seen < v.liveBlocks+v.cacheBlocks {
-		// The pack's own index doesn't say all, or blocks went meanwhile.
+		// The pack's own index is incomplete, or blocks were removed meanwhile.
 		had := make(map[string]bool, len(entries))
 		for _, e := range entries {
 			had[string(e.Hash)] = true
@@ -167,7 +168,7 @@ func (s *Store) checkPack(ctx context.Context, v packInfo, report func(checked) 
 	return err
 }
 
-func (s *Store) checkEntries(ctx context.Context, id pack.ID, entries []car.IndexEntry, report func(checked) error) (seen int64, err error) {
+func (s *Store) checkEntries(ctx context.Context, id pack.ID, entries []car.IndexEntry, report func(checkResult) error) (seen int64, err error) {
 	slices.SortFunc(entries, func(a, b car.IndexEntry) int { return cmp.Compare(a.Offset, b.Offset) })
 	for _, e := range entries {
 		if err := ctx.Err(); err != nil {
@@ -189,7 +190,7 @@ func (s *Store) checkEntries(ctx context.Context, id pack.ID, entries []car.Inde
 }
 
 // checkBlock hashes one block.
-func (s *Store) checkBlock(ctx context.Context, mh string, r *row, report func(checked) error) error {
+func (s *Store) checkBlock(ctx context.Context, mh string, r *row, report func(checkResult) error) error {
 	c := node{mh, r.refs[0].codec}.cid()
 	b, err := s.readAt(ctx, c, r.loc, nil)
 	if err == nil {
@@ -197,7 +198,7 @@ func (s *Store) checkBlock(ctx context.Context, mh string, r *row, report func(c
 	}
 	if errors.Is(err, pack.ErrGone) {
 		if now, lerr := s.lookup(mh); lerr != nil || now.loc != r.loc {
-			return lerr // it has moved; it was read when it did
+			return lerr // it was moved, and read for that
 		}
 		err = fmt.Errorf("%w: its pack is missing", block.ErrDamaged)
 	}
@@ -207,11 +208,11 @@ func (s *Store) checkBlock(ctx context.Context, mh string, r *row, report func(c
 		}
 		err = fmt.Errorf("%w: %w", block.ErrDamaged, err)
 	}
-	return report(checked{cid: c, loc: r.loc, err: err})
+	return report(checkResult{cid: c, loc: r.loc, err: err})
 }
 
-// checkBackings hashes what lies in backings.
-func (s *Store) checkBackings(ctx context.Context, report func(checked) error) error {
+// checkBackings hashes the blocks in backings.
+func (s *Store) checkBackings(ctx context.Context, report func(checkResult) error) error {
 	if len(s.o.Backings) == 0 {
 		return nil
 	}
@@ -233,7 +234,7 @@ func (s *Store) checkBackings(ctx context.Context, report func(checked) error) e
 	return errors.Join(err, cerr)
 }
 
-// scrub hashes everything again and again, at the pace that was set.
+// scrub hashes all blocks again and again, at Options.ScrubRate.
 func (s *Store) scrub() {
 	for {
 		packs, err := s.packsNow()
@@ -241,7 +242,7 @@ func (s *Store) scrub() {
 			return
 		}
 		if err != nil {
-			s.log.Warn("store: scrubbing", "error", err)
+			s.log.Warn("store: scrub", "error", err)
 		}
 		start := time.Now()
 		var bytes int64
@@ -251,9 +252,9 @@ func (s *Store) scrub() {
 			return s.wait(due - time.Since(start))
 		}
 		for _, v := range packs {
-			err := s.checkPack(s.ctx, v, func(b checked) error {
+			err := s.checkPack(s.ctx, v, func(b checkResult) error {
 				if b.err != nil {
-					err := s.do(&op{durable: true, frees: true, apply: func(c *committer) error { return c.lose(string(b.cid.Hash()), b.loc) }})
+					err := s.do(&op{durable: true, frees: true, apply: func(c *committer) error { return c.markLost(string(b.cid.Hash()), b.loc) }})
 					if err != nil {
 						return err
 					}
@@ -264,10 +265,10 @@ func (s *Store) scrub() {
 				return
 			}
 			if err != nil {
-				s.log.Warn("store: scrubbing", "pack", v.id.Name(), "error", err)
+				s.log.Warn("store: scrub", "pack", v.id.Name(), "error", err)
 			}
 		}
-		// A small store is not read without end.
+		// Rest, or a small store would be read without pause.
 		if s.wait(scrubPause) != nil {
 			return
 		}
@@ -277,7 +278,7 @@ func (s *Store) scrub() {
 // scrubPause is how long the scrubber rests when it has read everything.
 const scrubPause = time.Minute
 
-// wait waits, unless the store closes.
+// wait waits, or returns an error when the store closes.
 func (s *Store) wait(d time.Duration) error {
 	if d <= 0 {
 		return s.ctx.Err()

@@ -9,34 +9,33 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A walk goes through DAGs depth-first and finds what is missing. On its way
-// back up it notes which blocks are whole, so that the next walk can stop
-// there.
+// A walk visits DAGs depth-first and finds missing blocks. On its way back up it
+// marks blocks whole, so that the next walk can stop there.
 type walk struct {
 	ctx   context.Context
 	s     *Store
 	sel   *selector
-	seen  map[node]bool // blocks with links, and missing ones; whether whole
+	seen  map[node]bool // blocks with links, and missing ones; true if whole
 	yield func(node) bool
 
-	// As they were when the walk began, with the first DAG: what was seen then
-	// may be gone since.
+	// epoch and removals are from when the first DAG's walk began: blocks seen
+	// since then may have been removed.
 	begun    bool
 	epoch    uint64
 	removals uint64
-	whole    []node // to be noted as whole
+	whole    []node // to be marked whole
 	stopped  bool
 }
 
-// maxWholeNotes is how many blocks are noted as whole at a time.
-const maxWholeNotes = 4096
+// maxWholeMarks is the most blocks that are marked whole at a time.
+const maxWholeMarks = 4096
 
-// step is one block that a walk is below.
-type step struct {
+// A frame is a block that a walk is below.
+type frame struct {
 	n     node
 	links []node // still to be visited
 	whole bool
-	note  bool // it's expanded, so that a mark would hold
+	mark  bool // it is expanded, so it can be marked
 }
 
 func (w *walk) run(root cid.Cid) error {
@@ -62,7 +61,7 @@ func (w *walk) runNodes(roots []node) error {
 			break
 		}
 	}
-	return w.noteWhole()
+	return w.markWhole()
 }
 
 func (w *walk) begin() error {
@@ -81,9 +80,9 @@ func (w *walk) begin() error {
 	return err
 }
 
-// below walks one DAG without recursion, for DAGs are as deep as they like.
+// below walks one DAG without recursion, for a DAG's depth has no bound.
 func (w *walk) below(root node) error {
-	stack := []step{{links: []node{root}}}
+	stack := []frame{{links: []node{root}}}
 	for {
 		if err := w.ctx.Err(); err != nil {
 			return err
@@ -98,10 +97,10 @@ func (w *walk) below(root node) error {
 			w.seen[done.n] = done.whole
 			if !done.whole {
 				stack[len(stack)-1].whole = false
-			} else if done.note {
+			} else if done.mark {
 				w.whole = append(w.whole, done.n)
-				if len(w.whole) >= maxWholeNotes {
-					if err := w.noteWhole(); err != nil {
+				if len(w.whole) >= maxWholeMarks {
+					if err := w.markWhole(); err != nil {
 						return err
 					}
 				}
@@ -126,9 +125,9 @@ func (w *walk) below(root node) error {
 	}
 }
 
-// visit looks at one block: it's whole, or not, or there is something below it
-// to look at.
-func (w *walk) visit(n node) (next *step, whole bool, err error) {
+// visit looks up one block. It returns a frame if the walk must go below it, and
+// whether it is whole as far as that is known.
+func (w *walk) visit(n node) (next *frame, whole bool, err error) {
 	if !w.sel.selects(n) {
 		return nil, false, nil
 	}
@@ -146,12 +145,12 @@ func (w *walk) visit(n node) (next *step, whole bool, err error) {
 		if f.flags&refHasLinks == 0 || w.stopped {
 			return nil, false, nil
 		}
-		// It was here once: what is below it is known.
+		// It was here before, so its links are stored.
 		links, err := w.s.linksOf(w.ctx, n, f)
 		if err != nil {
 			return nil, false, nil
 		}
-		return &step{n: n, links: links}, false, nil
+		return &frame{n: n, links: links}, false, nil
 	}
 	if n.codec == block.Raw || f.expanded() && (f.flags&refHasLinks == 0 || f.whole == w.epoch && w.sel == nil) {
 		return nil, true, nil
@@ -168,13 +167,13 @@ func (w *walk) visit(n node) (next *step, whole bool, err error) {
 	if len(links) == 0 {
 		return nil, true, nil
 	}
-	// A shared block may be met again before it's done: not while walking
-	// down a DAG. That it's whole is told when it's done.
-	return &step{n: n, links: links, whole: true, note: f.expanded()}, true, nil
+	// Whether it is whole is known when the walk comes back up. Until then the
+	// walk can't meet it again, for a DAG has no cycles.
+	return &frame{n: n, links: links, whole: true, mark: f.expanded()}, true, nil
 }
 
-// linksOf returns the links of a block: those it was expanded with, or else
-// what is in its bytes.
+// linksOf returns the links of a block: those it was expanded with, or else those
+// in its bytes.
 func (s *Store) linksOf(ctx context.Context, n node, f ref) ([]node, error) {
 	if f.flags&refHasLinks != 0 {
 		value, err := s.index.get(n.key(keyLinks))
@@ -184,7 +183,7 @@ func (s *Store) linksOf(ctx context.Context, n node, f ref) ([]node, error) {
 		if value != nil {
 			return parseLinks(n, value)
 		}
-		// Collapsed meanwhile.
+		// It was collapsed meanwhile.
 	}
 	b, err := s.get(ctx, n.cid(), nil)
 	if err != nil {
@@ -193,9 +192,9 @@ func (s *Store) linksOf(ctx context.Context, n node, f ref) ([]node, error) {
 	return s.extract(b).nodes, nil
 }
 
-// noteWhole has the committer mark blocks as whole, unless any block has left
-// the store since the walk began.
-func (w *walk) noteWhole() error {
+// markWhole marks the blocks in w.whole, unless a block has left the store since
+// the walk began.
+func (w *walk) markWhole() error {
 	nodes := w.whole
 	w.whole = nil
 	if len(nodes) == 0 {
@@ -222,7 +221,7 @@ func (w *walk) noteWhole() error {
 	}})
 }
 
-// reverseWalk finds out which blocks lead to some other.
+// A reverseWalk finds out which blocks lead to some other block.
 type reverseWalk struct {
 	ctx   context.Context
 	s     *Store
@@ -230,10 +229,10 @@ type reverseWalk struct {
 	leads map[node]bool
 }
 
-// from tells whether the blocks that are sought can be reached from n. All
-// answers on the way are remembered.
+// from reports whether root leads to a block that is sought. It keeps the answers
+// for all blocks on the way.
 func (w *reverseWalk) from(root node) (bool, error) {
-	stack := []step{{links: []node{root}}}
+	stack := []frame{{links: []node{root}}}
 	for {
 		if err := w.ctx.Err(); err != nil {
 			return false, err
@@ -272,6 +271,6 @@ func (w *reverseWalk) from(root node) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		stack = append(stack, step{n: n, links: links})
+		stack = append(stack, frame{n: n, links: links})
 	}
 }

@@ -8,16 +8,16 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// settlePatience is how long Whole waits until what was aliased of late has been
-// looked at; then it looks for itself.
+// settlePatience is how long Whole waits for the expansion of recently aliased
+// DAGs before it walks the DAG itself.
 const settlePatience = 500 * time.Millisecond
 
-// Whole tells whether all of the DAG below root is here. Of one that is live it
-// is known, if nothing that's live is missing; else the DAG is walked, and in
-// the first case that is done afterwards, for those who ask of its parts.
+// Whole reports whether all of the DAG below root is here. If root is live and no
+// live block is missing, that is known at once; the DAG is then walked in the
+// background, to mark its parts whole. Otherwise it is walked first.
 func (s *Store) Whole(ctx context.Context, root cid.Cid) (bool, error) {
 	if s.liveAndHere(ctx, root) {
-		s.noteSoon(root)
+		s.markWholeSoon(root)
 		return true, nil
 	}
 	for _, err := range s.Missing(ctx, root, Selection{}) {
@@ -26,28 +26,29 @@ func (s *Store) Whole(ctx context.Context, root cid.Cid) (bool, error) {
 	return true, nil
 }
 
-// noteSoon walks the DAG below root in the background, which notes what is whole.
-func (s *Store) noteSoon(root cid.Cid) {
+// markWholeSoon walks the DAG below root in the background, which marks its blocks
+// whole.
+func (s *Store) markWholeSoon(root cid.Cid) {
 	done := make(chan struct{})
-	if _, other := s.noting.LoadOrStore(root, done); other {
+	if _, other := s.marking.LoadOrStore(root, done); other {
 		return
 	}
-	noted := func() {
-		s.noting.Delete(root)
+	finish := func() {
+		s.marking.Delete(root)
 		close(done)
 	}
 	if !s.background(func() {
-		defer noted()
+		defer finish()
 		w := &walk{ctx: s.ctx, s: s, seen: map[node]bool{}, yield: func(node) bool { return false }}
-		_ = w.run(root) // who asks next will find out
+		_ = w.run(root) // on an error, the next walk returns it
 	}) {
-		noted()
+		finish()
 	}
 }
 
-// awaitNotes waits for what noteSoon is doing, rather than do it twice.
-func (s *Store) awaitNotes(ctx context.Context, root cid.Cid) {
-	if done, ok := s.noting.Load(root); ok {
+// awaitMarks waits for markWholeSoon if it walks the DAG below root.
+func (s *Store) awaitMarks(ctx context.Context, root cid.Cid) {
+	if done, ok := s.marking.Load(root); ok {
 		select {
 		case <-done.(chan struct{}):
 		case <-ctx.Done():
@@ -55,8 +56,8 @@ func (s *Store) awaitNotes(ctx context.Context, root cid.Cid) {
 	}
 }
 
-// liveAndHere tells whether the DAG below root is live, and all that is live is
-// here, if that's soon known.
+// liveAndHere reports whether the DAG below root is live and all live blocks are
+// here. It returns false if that takes too long to find out.
 func (s *Store) liveAndHere(ctx context.Context, root cid.Cid) bool {
 	targets, err := s.targets(root)
 	if err != nil || !areLive(targets, s.lookup) {
@@ -72,7 +73,7 @@ func (s *Store) liveAndHere(ctx context.Context, root cid.Cid) bool {
 		return false
 	}
 	defer done()
-	// The alias may have gone since, and come back.
+	// The alias may have been removed since, and set again.
 	row := func(mh string) (*row, error) {
 		value, err := getFrom(snap, rowKey(mh))
 		if err != nil || value == nil {
@@ -96,7 +97,7 @@ func areLive(targets []node, row func(mh string) (*row, error)) bool {
 	return true
 }
 
-// isEmpty tells whether there's no key that begins so.
+// isEmpty reports whether no key has that prefix.
 func isEmpty(r pebble.Reader, prefix byte) bool {
 	empty := true
 	err := scan(r, string(prefix), "", func(_, _ []byte) bool {

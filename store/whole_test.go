@@ -190,7 +190,7 @@ func TestAliasedAgainAtOnce(t *testing.T) {
 }
 
 // Look tells what a walk would, as far as it's known without one.
-func TestLook(t *testing.T) {
+func TestPresence(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("repo", Options{fs: crashfs.New(1)})
 	a, b := h.leaf("a"), h.leaf("b")
@@ -201,7 +201,7 @@ func TestLook(t *testing.T) {
 	look := func(when string, k block.Block, want Presence) {
 		t.Helper()
 		h.ok(s.Flush(h.ctx)) // marks are seen when they're in the index
-		got, err := batch.Look(h.ctx, k.CID())
+		got, err := batch.Presence(h.ctx, k.CID())
 		h.ok(err)
 		if got != want {
 			t.Errorf("%s: got %d, want %d", when, got, want)
@@ -226,7 +226,7 @@ func TestLook(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return c.lose(nodeOf(a.CID()).mh, r.loc)
+		return c.markLost(nodeOf(a.CID()).mh, r.loc)
 	}}))
 	look("a leaf is lost", root, Present)
 	look("the leaf", a, Absent)
@@ -240,7 +240,7 @@ func TestLook(t *testing.T) {
 	batch.Discard()
 	h.evict(s)
 	h.has(s, false, a, low, root)
-	if _, err := batch.Look(h.ctx, a.CID()); err == nil {
+	if _, err := batch.Presence(h.ctx, a.CID()); err == nil {
 		t.Error("a batch that is over: got no error")
 	}
 }
@@ -286,7 +286,7 @@ func TestLossBetweenWalks(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		return c.lose(nodeOf(a.CID()).mh, r.loc)
+		return c.markLost(nodeOf(a.CID()).mh, r.loc)
 	}}))
 	h.ok(w.run(two.CID()))
 	if h.marked(s, two) {

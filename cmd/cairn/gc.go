@@ -36,7 +36,7 @@ least recently read ones first.`,
 						}
 						verb = "would remove at most"
 						if st.PackBytes <= o.Target {
-							done = store.Evicted{}
+							done = store.EvictResult{}
 						}
 						done.Bytes = min(done.Bytes, max(0, st.PackBytes-o.Target))
 					}

@@ -42,7 +42,7 @@ until the space is needed.`,
 	}
 }
 
-func (a *app) rebuilt(r store.Rebuilt) error {
+func (a *app) rebuilt(r store.RebuildResult) error {
 	err := a.show(struct {
 		Packs        int    `json:"packs"`
 		Blocks       int64  `json:"blocks"`

@@ -167,7 +167,7 @@ func measureCollect(s *stage) []row {
 // collect removes the alias "garbage", evicts its blocks, and returns the seconds
 // that this took.
 func (s *stage) collect(st *store.Store, want int) float64 {
-	var got store.Evicted
+	var got store.EvictResult
 	d := timeOf(func() {
 		s.check(st.RemoveAlias(s.Context(), "garbage"))
 		var err error

@@ -26,11 +26,11 @@ var Stats = Call[struct{}, StatsResult]{
 }
 
 // Evict removes garbage, as store.Store.Evict does.
-var Evict = Call[store.EvictOptions, store.Evicted]{
+var Evict = Call[store.EvictOptions, store.EvictResult]{
 	Path: "gc",
-	Run: func(ctx context.Context, n *cairn.Node, o store.EvictOptions) (store.Evicted, error) {
+	Run: func(ctx context.Context, n *cairn.Node, o store.EvictOptions) (store.EvictResult, error) {
 		if o.Target < 0 {
-			return store.Evicted{}, httpapi.BadRequest("invalid target %d: want a size in bytes", o.Target)
+			return store.EvictResult{}, httpapi.BadRequest("invalid target %d: want a size in bytes", o.Target)
 		}
 		return n.Store().Evict(ctx, o)
 	},

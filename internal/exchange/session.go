@@ -206,7 +206,7 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.C
 		here := store.Present
 		var err error
 		if !block.IsIdentity(c) {
-			if here, err = s.batch.Look(ctx, c); err != nil {
+			if here, err = s.batch.Presence(ctx, c); err != nil {
 				return nil, err
 			}
 		}
@@ -258,7 +258,7 @@ func (s *session) stillMissing(ctx context.Context, missing []cid.Cid, err error
 			continue
 		}
 		var here store.Presence
-		if here, err = s.batch.Look(ctx, c); here == store.Absent {
+		if here, err = s.batch.Presence(ctx, c); here == store.Absent {
 			still = append(still, c)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Presence says what is here of a DAG, as far as can be told without a walk.
+// Presence is how much of a DAG is here, as far as is known without a walk.
 type Presence int
 
 const (
@@ -16,28 +16,28 @@ const (
 	Absent Presence = iota
 	// Present: the root is here; what is below it may not be.
 	Present
-	// Whole: all of it is here. It's said of blocks without links, and of DAGs
-	// that Missing has found whole since the last loss.
+	// Whole: all of it is here. That is known of blocks without links, and of
+	// DAGs that Missing has found whole since the last loss.
 	Whole
 )
 
-// Look tells what is here of the DAG below c, at the cost of one question to
-// the index. What is here stays until the batch ends, as with Has; but what
-// lies below a block that nothing keeps alive may go.
-func (b *Batch) Look(ctx context.Context, c cid.Cid) (Presence, error) {
+// Presence returns how much of the DAG below c is here, for one lookup in the
+// index. As with Has, c's block stays until the batch ends; but blocks below it
+// may go if nothing keeps it alive.
+func (b *Batch) Presence(ctx context.Context, c cid.Cid) (Presence, error) {
 	if err := ctx.Err(); err != nil {
-		return Absent, fmt.Errorf("store: look at %s: %w", c, err)
+		return Absent, fmt.Errorf("store: presence of %s: %w", c, err)
 	}
-	if err := b.keep(c); err != nil {
-		return Absent, fmt.Errorf("store: look at %s: %w", c, err)
+	if err := b.protect(c); err != nil {
+		return Absent, fmt.Errorf("store: presence of %s: %w", c, err)
 	}
 	n := nodeOf(c)
 	if b.s.protect.isDoomed(n.mh) {
-		return Absent, nil // there for readers still, and about to go
+		return Absent, nil // readers still find it, but it is being removed
 	}
 	r, err := b.s.lookup(n.mh)
 	if err != nil {
-		return Absent, fmt.Errorf("store: look at %s: %w", c, err)
+		return Absent, fmt.Errorf("store: presence of %s: %w", c, err)
 	}
 	f, _ := r.find(n.codec)
 	switch {
@@ -51,7 +51,8 @@ func (b *Batch) Look(ctx context.Context, c cid.Cid) (Presence, error) {
 	return Present, nil
 }
 
-// lookup returns what is known of a multihash, in the index and above it.
+// lookup returns the row of a multihash as readers see it: the index's, with the
+// location of a block that the index doesn't know yet.
 func (s *Store) lookup(mh string) (*row, error) {
 	if err := s.begin(context.Background()); err != nil {
 		return nil, err

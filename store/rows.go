@@ -10,13 +10,14 @@ const (
 	workCollapse = 1
 )
 
+// A workList is nodes with work of one kind.
 type workList struct {
 	nodes []node
-	scan  bool
+	scan  bool // the index has more
 }
 
-// maxWorkList bounds a workList in memory; what goes beyond is found again in
-// the index.
+// maxWorkList bounds a workList in memory; further nodes are read from the index
+// later.
 const maxWorkList = 64 << 10
 
 func (w *workList) add(n node) {
@@ -27,31 +28,30 @@ func (w *workList) add(n node) {
 	}
 }
 
-// A lookedUp is a row as the index has it: who changes one has often just
-// looked at it.
-type lookedUp struct {
+// A lastRow caches the row that was read from the index last: a row is often read
+// just before it is changed.
+type lastRow struct {
 	mh  string
 	row *row
 }
 
-// row returns what is known of a multihash; an empty row where nothing is. It
-// may be changed only through change.
+// row returns the row of a multihash, or an empty one. Only change may change it.
 func (c *committer) row(mh string) (*row, error) {
 	if r, ok := c.rows[mh]; ok {
 		return r, nil
 	}
-	if c.looked.row != nil && c.looked.mh == mh {
-		return c.looked.row, nil
+	if c.last.row != nil && c.last.mh == mh {
+		return c.last.row, nil
 	}
 	r, err := c.s.index.row(mh)
 	if err != nil {
 		return nil, err
 	}
-	c.looked = lookedUp{mh, r}
+	c.last = lastRow{mh, r}
 	return r, nil
 }
 
-// change changes a row, and with it whatever follows from the row alone: the
+// change changes a row, and with it all that follows from the row alone: the
 // counts of its pack, what is wanted, and what work is due.
 func (c *committer) change(mh string, f func(*row)) error {
 	r, err := c.row(mh)
@@ -61,7 +61,7 @@ func (c *committer) change(mh string, f func(*row)) error {
 	return err
 }
 
-// changeRow is change for who has the row already, from row.
+// changeRow is change for a caller that has the row already, from row.
 func (c *committer) changeRow(mh string, r *row, f func(*row)) {
 	oldLoc, oldLive := r.loc, r.live()
 	var buf [4]ref
@@ -94,7 +94,7 @@ func (c *committer) changeRow(mh string, r *row, f func(*row)) {
 				old = o
 			}
 		}
-		c.due(node{mh, f.codec}, dueOf(old, oldPresent), dueOf(f, r.present()))
+		c.updateQueues(node{mh, f.codec}, dueOf(old, oldPresent), dueOf(f, r.present()))
 	}
 }
 
@@ -111,7 +111,7 @@ func settleLeaf(r *row, f *ref) {
 	}
 }
 
-// What is due with a node, as a set: see keyWanted and the like.
+// The queues that a node belongs into, as a set: see keyWanted and the following.
 const (
 	dueWanted = 1 << iota
 	dueExpand
@@ -119,7 +119,8 @@ const (
 	dueFlagged
 )
 
-// dueOf derives from a ref what is due. This is the one place that says so.
+// dueOf derives from a ref which queues the node belongs into. Nothing else
+// decides that.
 func dueOf(f ref, present bool) int {
 	due := 0
 	if f.count > 0 && !present {
@@ -137,8 +138,8 @@ func dueOf(f ref, present bool) int {
 	return due
 }
 
-// due writes to the index what has become due or ceased to be.
-func (c *committer) due(n node, before, after int) {
+// updateQueues adds a node to queues in the index, and removes it from others.
+func (c *committer) updateQueues(n node, before, after int) {
 	if before == after {
 		return
 	}
@@ -168,7 +169,7 @@ func (c *committer) due(n node, before, after int) {
 		c.work[workCollapse].add(n)
 	}
 	if before&^after&dueWanted != 0 {
-		c.keeperDue = true
+		c.heldDue = true
 	}
 }
 
@@ -176,7 +177,7 @@ func (c *committer) due(n node, before, after int) {
 func (c *committer) count(l loc, live bool, n int64) {
 	info := c.infos[l.pack]
 	if info == nil {
-		return // a row of a pack that is missing; Verify speaks of it
+		return // a row of a pack that is missing; Verify reports it
 	}
 	info.count(live, n, l.section())
 	c.dirty[l.pack] = true

@@ -12,17 +12,17 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// links is what extraction says of a block.
+// links is the result of extracting a block's links.
 type links struct {
 	nodes   []node
-	flags   uint8 // refUndecodable or refUnknown, where there is nothing to say
+	flags   uint8 // refUndecodable or refUnknown if extraction failed, else 0
 	version uint64
 }
 
-// extract extracts a block's links.
+// extract finds a block's links.
 func (s *Store) extract(b block.Block) *links { return newLinks(s.Links(b)) }
 
-// newLinks makes links of what Store.Links returned.
+// newLinks makes links from the result of Store.Links.
 func newLinks(cids []cid.Cid, err error) *links {
 	l := &links{version: dag.Version}
 	switch {
@@ -36,8 +36,9 @@ func newLinks(cids []cid.Cid, err error) *links {
 	return l
 }
 
-// Links returns the CIDs that a block links to, by the codecs that are known
-// and Options.Links. In the place of an identity CID stand those that it holds.
+// Links returns the CIDs that a block links to, for the codecs of package
+// internal/dag and of Options.Links. An identity CID is replaced by the links of
+// the block that it carries.
 // Errors: block.ErrUnknownCodec, block.ErrMalformed.
 func (s *Store) Links(b block.Block) ([]cid.Cid, error) {
 	codec := nodeOf(b.CID()).codec
@@ -52,9 +53,9 @@ func (s *Store) Links(b block.Block) ([]cid.Cid, error) {
 	return lookThrough(cids)
 }
 
-// lookThrough makes of what a caller's link function returned what dag.Links
-// would have: in the place of an identity CID stand the links of the block that
-// it carries. What is no CID at all fails with block.ErrMalformed.
+// lookThrough replaces identity CIDs, in the result of a function of
+// Options.Links, by the links of the blocks that they carry, as dag.Links does.
+// It fails with block.ErrMalformed if a CID is malformed.
 func lookThrough(cids []cid.Cid) ([]cid.Cid, error) {
 	out := make([]cid.Cid, 0, len(cids))
 	for _, c := range cids {
@@ -66,7 +67,7 @@ func lookThrough(cids []cid.Cid) ([]cid.Cid, error) {
 			out = append(out, c)
 			continue
 		}
-		// As in dag.Links, what can't be decoded there has no links.
+		// As in dag.Links, a block there that can't be decoded has no links.
 		if inner, err := dag.Links(b); err == nil {
 			out = append(out, inner...)
 		}
@@ -74,13 +75,13 @@ func lookThrough(cids []cid.Cid) ([]cid.Cid, error) {
 	return out, nil
 }
 
-// known tells whether the links of blocks of that codec can be found.
+// known reports whether the links of blocks of the codec can be found.
 func (s *Store) known(codec uint64) bool { return dag.Known(codec) || s.o.Links[codec] != nil }
 
-// step does some of the work that is due: it expands what became live, and
-// collapses what ceased to be once nothing is left to expand. (The other order
-// could take apart what a new root shares with an old one.) When foreground is
-// set somebody waits, and it does less.
+// step does some of the work that is due. It expands blocks that became live.
+// When none are left, it collapses blocks that are no longer live. (The other
+// order could collapse what a new root shares with an old one.) With foreground,
+// ops wait, and it does less.
 func (c *committer) step(foreground bool) error {
 	budget := stepBudget
 	if foreground {
@@ -93,7 +94,7 @@ func (c *committer) step(foreground bool) error {
 				if !w.scan {
 					break
 				}
-				if err := c.findWork(i); err != nil {
+				if err := c.loadWork(i); err != nil {
 					return err
 				}
 				continue
@@ -113,23 +114,23 @@ func (c *committer) step(foreground bool) error {
 	return nil
 }
 
-// expanding tells whether something is live whose links are not counted.
+// expanding reports whether there are live blocks whose links are not counted.
 func (c *committer) expanding() bool {
 	w := c.work[workExpand]
 	return len(w.nodes) > 0 || w.scan || len(c.stuck) > 0
 }
 
-// unstick has links read again that could not be read.
-func (c *committer) unstick() {
+// retryStuck queues nodes again whose links could not be read.
+func (c *committer) retryStuck() {
 	for n := range c.stuck {
 		c.work[workExpand].add(n)
 	}
 	clear(c.stuck)
 }
 
-// settle waits until no work of these kinds is due, and the index says so. The
-// committer does a step of it with each op. It fails if links can't be read,
-// without which nobody knows what is live.
+// settle waits until no work of these kinds is due, in the index too. The
+// committer does a step of it with each op. It fails if links can't be read:
+// then it is unknown what is live.
 func (s *Store) settle(ctx context.Context, which ...int) error {
 	for first := true; ; first = false {
 		if err := ctx.Err(); err != nil {
@@ -139,7 +140,7 @@ func (s *Store) settle(ctx context.Context, which ...int) error {
 		var stuck error
 		err := s.do(&op{frees: true, apply: func(c *committer) error {
 			if first {
-				c.unstick()
+				c.retryStuck()
 			}
 			for _, i := range which {
 				pending = pending || len(c.work[i].nodes) > 0 || c.work[i].scan
@@ -161,9 +162,9 @@ func (s *Store) settle(ctx context.Context, which ...int) error {
 	}
 }
 
-// findWork looks in the index for work that is due. The index must be looked
-// at without an overlay, so it flushes first.
-func (c *committer) findWork(kind int) error {
+// loadWork reads work that is due from the index. It flushes first, for the
+// index must have no overlay then.
+func (c *committer) loadWork(kind int) error {
 	if err := c.publish(); err != nil {
 		return err
 	}
@@ -189,8 +190,8 @@ func (c *committer) findWork(kind int) error {
 	return errors.Join(err, perr)
 }
 
-// expand adds one to the count of each link of a live block. It returns how
-// many links there were.
+// expand adds one to the count of each link of a live block. It returns the
+// number of links.
 func (c *committer) expand(n node) (int, error) {
 	r, err := c.row(n.mh)
 	if err != nil {
@@ -200,15 +201,15 @@ func (c *committer) expand(n node) (int, error) {
 	if dueOf(f, r.present())&dueExpand == 0 {
 		return 0, nil
 	}
-	l := c.hints[n]
+	l := c.knownLinks[n]
 	if l == nil {
 		b, err := c.read(n, r.loc)
 		if errors.Is(err, block.ErrDamaged) || errors.Is(err, pack.ErrGone) {
-			return 0, c.lose(n.mh, r.loc)
+			return 0, c.markLost(n.mh, r.loc)
 		}
 		if err != nil && len(c.stuck) < maxWorkList {
-			// A disk or a backing that can't tell just now must not hold up
-			// everybody else.
+			// A disk or a backing that can't read just now must not stop all
+			// other work.
 			c.stuck[n], c.stuckErr = true, fmt.Errorf("links of %s: %w", n.cid(), err)
 			return 0, nil
 		}
@@ -227,12 +228,12 @@ func (c *committer) expand(n node) (int, error) {
 		f.flags, f.version, f.whole = flags, l.version, 0
 	})
 	for i := 0; i < len(l.nodes) && err == nil; i++ {
-		err = c.refer(l.nodes[i], 1)
+		err = c.addCount(l.nodes[i], 1)
 	}
 	return len(l.nodes), err
 }
 
-// collapse takes back what expand did, by the links that expand stored.
+// collapse undoes expand, by the links that expand stored.
 func (c *committer) collapse(n node) (int, error) {
 	r, err := c.row(n.mh)
 	if err != nil {
@@ -254,18 +255,18 @@ func (c *committer) collapse(n node) (int, error) {
 		f.flags, f.version, f.whole = 0, 0, 0
 	})
 	for i := 0; i < len(children) && err == nil; i++ {
-		err = c.refer(children[i], -1)
+		err = c.addCount(children[i], -1)
 	}
 	return len(children), err
 }
 
-// refer adds delta to the count of a node.
-func (c *committer) refer(n node, delta int64) error {
+// addCount adds delta to the count of a node.
+func (c *committer) addCount(n node, delta int64) error {
 	return c.change(n.mh, func(r *row) {
 		f := r.ref(n.codec)
 		if delta < 0 && f.count < uint64(-delta) {
-			// The counts are wrong. Keeping too much is the lesser evil;
-			// Verify finds and mends it.
+			// The counts are wrong. Keeping too much is better than losing
+			// blocks; Verify finds and repairs it.
 			c.s.log.Error("store: a count would fall below zero; run a verification", "cid", n.cid())
 			f.count = 0
 			return
@@ -307,9 +308,9 @@ func (c *committer) read(n node, l loc) (block.Block, error) {
 	return c.s.readAt(c.s.ctx, n.cid(), l, nil)
 }
 
-// lose takes note that the bytes at l are not what they were. A block that is
-// live becomes wanted; what is known of its links stays, for they are counted.
-func (c *committer) lose(mh string, l loc) error {
+// markLost removes the location l of a block whose bytes have changed there. A
+// live block becomes wanted; its stored links stay, for they are counted.
+func (c *committer) markLost(mh string, l loc) error {
 	r, err := c.row(mh)
 	if err != nil || r.loc != l || !r.present() {
 		return err
@@ -324,8 +325,8 @@ func (c *committer) lose(mh string, l loc) error {
 	return c.change(mh, func(r *row) { r.loc = loc{} })
 }
 
-// relearn queues what was expanded without knowing its links, of codecs that
-// are known by now.
+// relearn queues again the nodes that were expanded without knowing their links
+// and whose codecs are known now.
 func (c *committer) relearn() error {
 	from := string(keyFlagged)
 	for {
@@ -375,7 +376,7 @@ func (c *committer) relearn() error {
 			relearned = true
 		}
 		if relearned {
-			// What was whole as far as anyone knew need not be.
+			// Blocks may be marked whole that are not, with these links.
 			c.meta.epoch++
 		}
 		if err := c.flush(true); err != nil {

@@ -9,41 +9,41 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// keepPause is how long the keeper waits after an error before it looks again.
-const keepPause = 10 * time.Second
+// heldPause is how long heldLoop waits after an error before it tries again.
+const heldPause = 10 * time.Second
 
-// keep watches over aliases that hold a former root: once the new one is
-// whole, the former is let go.
-func (s *Store) keep() {
+// heldLoop releases the former roots that aliases hold, once the new ones are
+// whole.
+func (s *Store) heldLoop() {
 	blockers := map[string]blocker{}
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
-		case <-s.keeper:
+		case <-s.heldWake:
 		}
-		if err := s.letGo(blockers); err != nil && s.ctx.Err() == nil {
-			s.log.Warn("store: looking for what held aliases miss", "error", err)
-			if errors.Is(err, ErrFailed) || s.wait(keepPause) != nil {
+		if err := s.releaseHeld(blockers); err != nil && s.ctx.Err() == nil {
+			s.log.Warn("store: release held roots", "error", err)
+			if errors.Is(err, ErrFailed) || s.wait(heldPause) != nil {
 				return
 			}
-			s.keeperSoon() // nothing else may come to tell that it's time
+			s.wakeHeld() // no other event may come
 		}
 	}
 }
 
-func (s *Store) keeperSoon() { signal(s.keeper) }
+func (s *Store) wakeHeld() { signal(s.heldWake) }
 
-// A blocker is a block that an alias, as it was then, misses.
+// A blocker is a block that an alias, as it was then, lacks.
 type blocker struct {
 	alias Alias
 	n     node
 }
 
-// letGo lets go what aliases hold that have become whole. Blockers remembers
-// for each alias one block that it misses, so that it's not walked again
-// before that one has come, or the alias was changed.
-func (s *Store) letGo(blockers map[string]blocker) error {
+// releaseHeld releases the former roots of aliases whose DAG is whole. Blockers
+// has, for each alias, one block that its DAG lacks, so that the DAG isn't walked
+// again before that block comes or the alias changes.
+func (s *Store) releaseHeld(blockers map[string]blocker) error {
 	snap, done, err := s.snapshot(s.ctx)
 	if err != nil {
 		return err
@@ -89,7 +89,7 @@ func (s *Store) letGo(blockers map[string]blocker) error {
 			if err != nil || now == nil || !now.Held.Defined() || !now.wantsSame(a) {
 				return err
 			}
-			if err := c.referAll(now.heldTargets, -1); err != nil {
+			if err := c.addCounts(now.heldTargets, -1); err != nil {
 				return err
 			}
 			now.Held, now.heldTargets = cid.Undef, nil

@@ -18,13 +18,13 @@ const (
 
 // States of a pack.
 const (
-	packOpen   = 0 // to be appended to, also after a restart
+	packOpen   = 0 // can be appended to, also after a restart
 	packSealed = 1
-	packTorn   = 2 // not appended to any more, and not yet sealed
+	packTorn   = 2 // no longer appended to, and not yet sealed
 )
 
-// packInfo is what is known of a pack. The counts cover the rows whose bytes
-// lie in it: live and cached; what is left of its data is dead.
+// packInfo is the index's row of a pack. The counts cover the rows whose bytes
+// lie in it, live and cached; the rest of its data is dead.
 type packInfo struct {
 	id          pack.ID
 	kind        int
@@ -39,12 +39,12 @@ type packInfo struct {
 	read        int64
 }
 
-// indexEntry is what a live block takes in a pack's index, wherever it lies: a
-// digest of 32 bytes, and an offset.
+// indexEntry is the bytes that a block takes in a pack's index: a digest of 32,
+// and an offset.
 const indexEntry = 40
 
-// reclaimable is how many bytes the disk would get back if the live blocks of
-// the pack were moved, and it went.
+// reclaimable is the number of bytes freed if the live blocks of the pack were
+// moved elsewhere and the pack removed.
 func (p *packInfo) reclaimable() int64 {
 	return p.end - pack.Start - p.liveBytes + max(0, p.size-p.end-indexEntry*p.liveBlocks)
 }
