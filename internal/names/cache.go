@@ -166,8 +166,8 @@ func (c *cache) update(ctx context.Context, name Name, durable bool, f func(row,
 	if durable && c.state != nil {
 		key := []byte(name.RoutingKey())
 		changes := []rows.Change{{Space: nameSpace, Key: key, Value: r.marshal()}}
-		if lasting := r.keptValue(); !bytes.Equal(lasting, old.keptValue()) {
-			changes = append(changes, rows.Change{Space: KeptSpace, Key: key, Value: lasting})
+		if kept := r.keptValue(); !bytes.Equal(kept, old.keptValue()) {
+			changes = append(changes, rows.Change{Space: KeptSpace, Key: key, Value: kept})
 		}
 		if err := c.state.Set(ctx, changes...); err != nil {
 			return fmt.Errorf("names: store %s: %w", name, err)

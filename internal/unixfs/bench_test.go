@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// randomFile makes a file of random bytes.
+// makeRandomFile makes a file of random bytes.
 func makeRandomFile(b *testing.B, size int64) string {
 	b.Helper()
 	name := filepath.Join(b.TempDir(), "random")
@@ -35,7 +35,7 @@ func makeRandomFile(b *testing.B, size int64) string {
 	return name
 }
 
-// appended is a Putter that appends blocks to a file, as a store does.
+// An appendPutter appends blocks to a file, as a store does.
 type appendPutter struct{ f *os.File }
 
 var _ Releaser = appendPutter{}
@@ -61,7 +61,7 @@ func (a appendPutter) Put(_ context.Context, blocks ...block.Block) error {
 	return nil
 }
 
-// again empties the file.
+// reset empties the file.
 func (a appendPutter) reset(b *testing.B) {
 	b.Helper()
 	if err := a.f.Truncate(0); err != nil {
@@ -73,9 +73,8 @@ func (a appendPutter) reset(b *testing.B) {
 }
 
 // BenchmarkFile imports a file of 256 MiB in the page cache, beside its
-// yardstick: one goroutine reads pieces of 1 MiB into memory used again and
-// again, as many as cores hash them, and one appends them to a file, or drops
-// them.
+// yardstick: one goroutine reads pieces of 1 MiB into reused memory, one per core
+// hashes them, and one appends them to a file, or drops them.
 func BenchmarkFile(b *testing.B) {
 	const size = 256 << 20
 	name := makeRandomFile(b, size)
@@ -117,7 +116,7 @@ func BenchmarkFile(b *testing.B) {
 	run("append/v1, blocks kept", imported(struct{ block.Putter }{file}, V1Profile()))
 }
 
-// plainLoop is the yardstick.
+// runYardstick runs the yardstick of BenchmarkFile.
 func runYardstick(b *testing.B, from io.Reader, to io.Writer) {
 	type piece struct {
 		data   []byte
@@ -237,7 +236,7 @@ func BenchmarkRead(b *testing.B) {
 	})
 }
 
-// goSource is the source tree of the Go that runs the tests.
+// findGoSource returns the source tree of the Go toolchain that runs the tests.
 func findGoSource(b *testing.B) string {
 	b.Helper()
 	out, err := exec.Command("go", "env", "GOROOT").Output()

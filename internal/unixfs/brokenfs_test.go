@@ -9,12 +9,12 @@ import (
 	"time"
 )
 
-// oddFS is a directory whose files are not what it says.
+// A brokenFS reports wrong sizes and errors of its files.
 type brokenFS struct {
 	fstest.MapFS
-	sizes map[string]int64 // what Info says, in place of the truth
-	fail  map[string]error // what Open and ReadDir say
-	// changed is a file that is another as soon as it is open.
+	sizes map[string]int64 // wrong sizes in Info
+	fail  map[string]error // errors of Open and ReadDir
+	// changed is a file that changes when it is opened.
 	changed string
 }
 
@@ -42,13 +42,13 @@ func (o brokenFS) Open(name string) (fs.File, error) {
 	return f, err
 }
 
-// mapFile is what fstest.MapFS opens.
+// A mapFile is an open file of fstest.MapFS.
 type mapFile interface {
 	fs.File
 	io.ReaderAt
 }
 
-// changedFile is as long as it was, but was modified just now.
+// A changedFile has the same size, but another modification time.
 type changedFile struct{ mapFile }
 
 func (c changedFile) Stat() (fs.FileInfo, error) {
@@ -122,7 +122,7 @@ func TestImportRefuses(t *testing.T) {
 	}
 }
 
-// serialFS has files that can only be read from front to back.
+// A serialFS has files that can only be read from front to back.
 type serialFS struct{ brokenFS }
 
 func (s serialFS) Open(name string) (fs.File, error) {
@@ -130,7 +130,7 @@ func (s serialFS) Open(name string) (fs.File, error) {
 	return struct{ fs.File }{f}, err
 }
 
-// listFS is a directory of empty files with names of any kind.
+// A listFS is a directory of empty files with any names, even invalid ones.
 type listFS []string
 
 func (l listFS) Open(name string) (fs.File, error) { return nil, fs.ErrNotExist }
@@ -148,7 +148,8 @@ type nameInfo string
 func (n nameInfo) Name() string { return string(n) }
 func (nameInfo) Size() int64    { return 0 }
 
-// Mode makes a name that begins with a star a symlink, which can't be read.
+// Mode returns the mode of a file, or of an unreadable symlink if the name begins
+// with a star.
 func (n nameInfo) Mode() fs.FileMode {
 	if strings.HasPrefix(string(n), "*") {
 		return fs.ModeSymlink

@@ -53,8 +53,8 @@ func TestSetChunker(t *testing.T) {
 	}
 }
 
-// TestImportCutShort: a reader that is cut short, or gives nothing for ever, is
-// no file, however it is cut into chunks.
+// TestImportTruncated: with every chunker, a reader that ends with
+// io.ErrUnexpectedEOF, or that returns nothing forever, fails the import.
 func TestImportTruncated(t *testing.T) {
 	data := readVectorStream(t, "cut", 700_000)
 	for _, spec := range []string{"size-1000", "size-1048576", "rabin-512-1024-2048", "rabin", "buzhash"} {

@@ -13,7 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// changesOf lists what Diff yields as "+ path", "- path" and "~ path".
+// listChanges lists the changes of Diff as "+ path", "- path" and "~ path".
 func listChanges(t *testing.T, get block.Getter, before, after cid.Cid) []string {
 	t.Helper()
 	list := []string{}
@@ -50,7 +50,7 @@ func TestDiff(t *testing.T) {
 	changed["turns/into/dir"] = &fstest.MapFile{}
 	want := []string{"- a", "~ b/c/d", "+ b/new", "- many/17", "+ many/x", "~ turns"}
 
-	// A HAMT on both sides, or on one of them.
+	// A HAMT on both sides, or on one.
 	plain, sharded := V1Profile(), V1Profile()
 	sharded.ShardThreshold = 1000
 	for _, profiles := range [][2]Profile{{plain, plain}, {sharded, sharded}, {plain, sharded}} {
@@ -72,14 +72,15 @@ func TestDiff(t *testing.T) {
 		if got := listChanges(t, m, cid.Undef, roots[0]); !slices.Equal(got, []string{"+ ."}) {
 			t.Errorf("of nothing: got %v", got)
 		}
-		// Who has heard enough.
+		// The loop may end early.
 		for range Diff(t.Context(), m, roots[0], roots[1]) {
 			break
 		}
 	}
 }
 
-// What isn't here is an error that names the path, unless nothing hangs on it.
+// TestDiffMissing: a missing block is an error that names the path, unless Diff
+// doesn't need it.
 func TestDiffMissing(t *testing.T) {
 	m := newMemoryStore()
 	var roots [2]cid.Cid

@@ -16,7 +16,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// list returns a directory's names, sorted.
+// listNames returns a directory's names, sorted.
 func listNames(t testing.TB, get block.Getter, c cid.Cid) []string {
 	t.Helper()
 	var names []string
@@ -76,7 +76,7 @@ func TestDirectories(t *testing.T) {
 						t.Errorf("%q: got %+v, %v, want fs.ErrNotExist", absent, e, err)
 					}
 				}
-				// A listing that is left early leaves nothing behind.
+				// A listing that ends early leaves no goroutine.
 				for range ReadDir(t.Context(), m, dir.CID) {
 					break
 				}
@@ -85,7 +85,7 @@ func TestDirectories(t *testing.T) {
 	}
 }
 
-// TestNameHash holds the example of the UnixFS specification.
+// TestNameHash checks the example of the UnixFS specification.
 func TestNameHash(t *testing.T) {
 	shape, err := newShape(256)
 	if err != nil {
@@ -97,7 +97,7 @@ func TestNameHash(t *testing.T) {
 	}
 }
 
-// TestRepeatedNames: of entries with one name the first counts.
+// TestRepeatedNames: of entries with the same name the first one counts.
 func TestRepeatedNames(t *testing.T) {
 	m := newMemoryStore()
 	a, b := putRaw(t, m, "a"), putRaw(t, m, "b")
@@ -125,7 +125,7 @@ func TestRepeatedNames(t *testing.T) {
 	}
 }
 
-// TestShardHostile: shards that are no HAMT end the listing with an error.
+// TestHostileShards: an invalid shard ends the listing with an error.
 func TestHostileShards(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
@@ -148,7 +148,7 @@ func TestHostileShards(t *testing.T) {
 	right := under(leaf, shape.label(bucket)+"name")
 	bit := []byte{1 << bucket}
 	if got := listNames(t, m, putNode(t, m, shard(bit, right)).CID); !slices.Equal(got, []string{"name"}) {
-		t.Fatalf("got %v, want what all the others are changed from", got)
+		t.Fatalf("got %v, want the entries of the valid HAMT", got)
 	}
 	elsewhere := under(leaf, shape.label((bucket+1)%8)+"name")
 	endless := putNode(t, m, shard(bit, right))
@@ -191,13 +191,13 @@ func TestHostileShards(t *testing.T) {
 				last = err
 			}
 			if last == nil || entries > 1 {
-				t.Errorf("got %d entries, %v, want an error alone", entries, last)
+				t.Errorf("got %d entries, %v, want only an error", entries, last)
 			}
 			if !errors.Is(last, block.ErrMalformed) && !errors.Is(last, block.ErrNotFound) {
 				t.Errorf("got %v, want ErrMalformed", last)
 			}
 			if m.gets > 400 {
-				t.Errorf("%d blocks were got", m.gets)
+				t.Errorf("got %d blocks", m.gets)
 			}
 		})
 	}
@@ -206,7 +206,7 @@ func TestHostileShards(t *testing.T) {
 	}
 }
 
-// waiting counts the Gets under way.
+// A countingGetter counts the Gets in progress.
 type countingGetter struct {
 	block.Getter
 	now, highest atomic.Int32
@@ -221,7 +221,8 @@ func (w *countingGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error
 	return w.Getter.Get(ctx, c)
 }
 
-// TestShardsAhead: a listing asks for several shards at once, within a bound.
+// TestRequestShardsAhead: a listing requests several shards at once, within a
+// bound.
 func TestRequestShardsAhead(t *testing.T) {
 	tree := fstest.MapFS{}
 	for i := range 3000 {
@@ -242,6 +243,6 @@ func TestRequestShardsAhead(t *testing.T) {
 		t.Fatal(err)
 	}
 	if high := w.highest.Load(); high > int32(shardsAhead+shape.depth()) {
-		t.Errorf("%d shards were asked for at once, want at most %d", high, shardsAhead)
+		t.Errorf("%d shards were requested at once, want at most %d", high, shardsAhead)
 	}
 }

@@ -5,10 +5,9 @@
 // disk. A [Profile] decides the CIDs: equal inputs under equal profiles give the
 // same CIDs, those of Kubo. With a [StatCache], unchanged files are not read.
 // Out: [Open] returns a [File] that reads, seeks and reads ahead; [FS] returns an
-// fs.FS; [ReadDir], [Lookup], [Resolve], [Follow], [Stat] and [Readlink] read
-// directories and links; [Export] writes a tree to disk, [ExportTar] writes an
-// archive. [Edit] makes a new root from an old one. A [Node] is one dag-pb block
-// with its UnixFS data, decoded.
+// fs.FS; [ReadDir], [Lookup] and [Stat] read single nodes; [Export] writes a tree
+// to disk, [ExportTar] writes an archive. [Edit] makes a new root from an old
+// one. A [Node] is a dag-pb block with its UnixFS data, decoded.
 //
 // An import is a pipeline. One goroutine walks and cuts its input into steps of
 // at most one chunk. Workers read and hash the steps on all cores. The caller's
@@ -26,5 +25,5 @@
 // for concurrent ReadAt, while its Read, Seek and WriteTo take turns.
 //
 // The package stores nothing, de-duplicates nothing, and uses no network: Putter
-// and Getter do. It resolves paths through UnixFS only.
+// and Getter do. Paths through other codecs are resolved elsewhere.
 package unixfs

@@ -16,14 +16,14 @@ import (
 	"pgregory.net/rapid"
 )
 
-// An editModel is what a Tree ought to hold.
+// An editModel is the expected content of a Tree.
 type editModel fstest.MapFS
 
 func (m editModel) isDir(p string) bool {
 	return p == "." || m[p] != nil && m[p].Mode.IsDir()
 }
 
-// under returns what lies at p and below.
+// under returns the paths at p and below.
 func (m editModel) under(p string) []string {
 	var all []string
 	for name := range m {
@@ -34,8 +34,8 @@ func (m editModel) under(p string) []string {
 	return all
 }
 
-// TestEditLikeImport: after any changes a Tree's root is that of an import of
-// what it ought to hold, whatever became of HAMTs in between.
+// TestEditMatchesImport: after random changes a Tree's root is that of an import
+// of the model, also when directories become HAMTs and plain again.
 func TestEditMatchesImport(t *testing.T) {
 	linkBytes := tinyV0Profile()
 	linkBytes.ShardRule = LinkBytes
@@ -66,7 +66,7 @@ func TestEditMatchesImport(t *testing.T) {
 			}
 			return err == nil
 		}
-		// place tells what stands against a file at name.
+		// place returns the error expected for a file at name.
 		place := func(name string) error {
 			for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
 				if parent := path.Dir(dir); model[dir] == nil && model.isDir(parent) {
@@ -189,12 +189,12 @@ func TestEditMatchesImport(t *testing.T) {
 		commit()
 	})
 	if sharded == 0 {
-		t.Error("no root ever was a HAMT")
+		t.Error("no root was a HAMT")
 	}
 }
 
 // TestEditThreshold: a directory becomes a HAMT with the entry that exceeds the
-// profile's threshold, and a plain one when it goes, under both profiles.
+// threshold, and a plain one when that is removed, under both profiles.
 func TestEditThreshold(t *testing.T) {
 	for _, p := range []Profile{V1Profile(), V0Profile()} {
 		m := newMemoryStore()
@@ -232,7 +232,7 @@ func TestEditThreshold(t *testing.T) {
 			t.Fatal(err)
 		}
 		hamt := at("above it", TypeHAMTShard)
-		// One entry in the place of another leaves it as it is.
+		// Replacing an entry by another changes nothing about that.
 		if err := tree.Move(t.Context(), name(7), "entry-00000x"); err != nil {
 			t.Fatal(err)
 		}
@@ -252,8 +252,8 @@ func TestEditThreshold(t *testing.T) {
 	}
 }
 
-// TestEditCost: a change in a large tree costs as many blocks as lie on its
-// path, and taking an entry out at most a threshold's worth of entries more.
+// TestEditCost: a change in a large tree costs the blocks on its path, and a
+// removal at most the entries up to the threshold more.
 func TestEditCost(t *testing.T) {
 	p := V1Profile()
 	p.ShardThreshold = 20_000
@@ -280,8 +280,8 @@ func TestEditCost(t *testing.T) {
 		do            func(ctx context.Context) error
 		gets, written int
 	}{
-		// The way down twice: to look what is there, and to change it. Two
-		// blocks above the HAMT, three levels in it.
+		// The path twice: to look up the entry, and to change it. Two blocks
+		// above the HAMT, three levels in it.
 		{"write", func(ctx context.Context) error { return tree.Write(ctx, "big/new", strings.NewReader("")) }, 14, 6},
 		{"remove", func(ctx context.Context) error { return tree.Remove(ctx, "big/n77") }, 14 + 330, 5},
 		{"move", func(ctx context.Context) error { return tree.Move(ctx, "big/n78", "big/other") }, 20, 9},

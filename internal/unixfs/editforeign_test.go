@@ -12,9 +12,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// TestEditOthers changes trees as other tools write them: HAMTs of another
-// width, names out of order and twice, attributes; they stay what they are
-// where nothing changes.
+// TestEditForeignTrees edits trees as other tools write them: HAMTs of another
+// fanout, names out of order and repeated, attributes. Unchanged parts stay as
+// they are.
 func TestEditForeignTrees(t *testing.T) {
 	m := newMemoryStore()
 	a, b := putRaw(t, m, "a"), putRaw(t, m, "b")
@@ -74,7 +74,7 @@ func TestEditForeignTrees(t *testing.T) {
 	}
 }
 
-// TestEditErrors: what fails changes nothing.
+// TestEditErrors: a call that fails changes nothing.
 func TestEditErrors(t *testing.T) {
 	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/f": {Data: []byte("f")}, "f": {Data: []byte("f")}}, Options{})
@@ -111,7 +111,7 @@ func TestEditErrors(t *testing.T) {
 	if got, err := tree.Commit(ctx); err != nil || got != r.CID {
 		t.Errorf("got %s, %v, want %s as before", got, err, r.CID)
 	}
-	// A Commit that fails can be made again.
+	// A failed Commit can be repeated.
 	bad := &Tree{get: m, put: &failingSource{}, options: tree.options, root: &treeDir{link: Link{CID: r.CID}}}
 	if err := bad.Mkdir(ctx, "new"); err != nil {
 		t.Fatal(err)

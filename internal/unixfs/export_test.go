@@ -16,7 +16,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// diskTree reads a tree on disk as one line for each thing in it.
+// readTree lists a tree on disk, one line for each file, directory and symlink.
 func readTree(t testing.TB, dir string) []string {
 	t.Helper()
 	var lines []string
@@ -109,7 +109,7 @@ func TestTreeRoundTrip(t *testing.T) {
 		if progress.Files.Load() != int64(r.Files) || progress.Bytes.Load() != int64(r.Size) {
 			rt.Errorf("got %d files, %d bytes, want %d, %d", progress.Files.Load(), progress.Bytes.Load(), r.Files, r.Size)
 		}
-		// Once more over it changes nothing.
+		// Exporting again over it changes nothing.
 		if err := Export(t.Context(), m, r.CID, to, ExportOptions{}); !errors.Is(err, fs.ErrExist) {
 			rt.Errorf("without Overwrite: got %v, want fs.ErrExist", err)
 		}
@@ -122,7 +122,7 @@ func TestTreeRoundTrip(t *testing.T) {
 	})
 }
 
-// TestExportNames: entries whose names would lead elsewhere are refused.
+// TestExportNames: entry names that lead out of the target are refused.
 func TestExportNames(t *testing.T) {
 	m := newMemoryStore()
 	evil := putRaw(t, m, "evil")
@@ -141,8 +141,8 @@ func TestExportNames(t *testing.T) {
 	}
 }
 
-// TestExportLongNames: a name of 255 bytes is as long as any file system takes,
-// and what is longer is named.
+// TestExportLongNames: a name of 255 bytes, the limit of file systems, is
+// exported, and the error for a longer one contains it.
 func TestExportLongNames(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
@@ -167,7 +167,7 @@ func TestExportLongNames(t *testing.T) {
 	}
 }
 
-// TestExportThroughSymlink: what lies in the way is replaced, never followed.
+// TestExportThroughSymlink: an existing symlink is replaced, never followed.
 func TestExportThroughSymlink(t *testing.T) {
 	m := newMemoryStore()
 	file := putRaw(t, m, "new")
@@ -198,7 +198,7 @@ func TestExportThroughSymlink(t *testing.T) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 
-	// The same with a tree that brings the symlink itself.
+	// The same with a tree that contains the symlink.
 	link := putNode(t, m, Node{Type: TypeSymlink, Data: []byte("../outside")})
 	link.Name = "d-"
 	other := sub
@@ -208,11 +208,12 @@ func TestExportThroughSymlink(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := readTree(t, filepath.Join(base, "u")); !slices.Equal(got, []string{"./", "d- -> ../outside"}) {
-		t.Errorf("got %q, want the first entry of the name alone", got)
+		t.Errorf("got %q, want only the first entry of the name", got)
 	}
 }
 
-// TestExportKinds: a directory gives way to nothing, a file to a directory.
+// TestExportOverOtherKinds: a directory replaces a file, but nothing replaces a
+// directory.
 func TestExportOverOtherKinds(t *testing.T) {
 	m := newMemoryStore()
 	file := putRaw(t, m, "file")
@@ -247,11 +248,11 @@ func TestExportOverOtherKinds(t *testing.T) {
 		t.Error("over the root of the file system: no error")
 	}
 	if err := Export(t.Context(), m, file.CID, filepath.Join(base, "no", "where"), overwrite); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("in no directory: got %v, want fs.ErrNotExist", err)
+		t.Errorf("in a missing directory: got %v, want fs.ErrNotExist", err)
 	}
 }
 
-// TestExportHalf: a file that can't be had whole leaves nothing behind.
+// TestExportMissingBlock: a file with a missing block leaves nothing behind.
 func TestExportMissingBlock(t *testing.T) {
 	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/f": {Data: []byte("one two three")}}, Options{Profile: tinyProfile()})
@@ -266,14 +267,14 @@ func TestExportMissingBlock(t *testing.T) {
 		t.Errorf("got %v, want ErrNotFound of d/f", err)
 	}
 	if got := readTree(t, base); !slices.Equal(got, []string{"./", "t/", "t/d/"}) {
-		t.Errorf("got %q, want directories alone", got)
+		t.Errorf("got %q, want only directories", got)
 	}
 	if p.Files.Load() != 0 || p.Bytes.Load() == 0 {
 		t.Errorf("got %d files, %d bytes, want none and a few", p.Files.Load(), p.Bytes.Load())
 	}
 }
 
-// TestExportDepth: directories in one another end somewhere.
+// TestExportDepth: the nesting of directories is bounded.
 func TestExportDepth(t *testing.T) {
 	m := newMemoryStore()
 	at := putNode(t, m, Node{Type: TypeDirectory})
@@ -287,7 +288,7 @@ func TestExportDepth(t *testing.T) {
 	}
 }
 
-// TestExportLarge: a file of many blocks comes out as it went in.
+// TestExportLargeFile: a file of many blocks is exported unchanged.
 func TestExportLargeFile(t *testing.T) {
 	m := newMemoryStore()
 	data := readVectorStream(t, "large", 5<<20+3)

@@ -12,19 +12,19 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// discard takes blocks and forgets them.
+// A discardPutter discards blocks.
 type discardPutter struct{}
 
 func (discardPutter) Put(ctx context.Context, blocks ...block.Block) error { return ctx.Err() }
 
-// releasing is discard that gives the blocks' memory back.
+// A releasingPutter is a discardPutter that releases the blocks' memory.
 type releasingPutter struct{ discardPutter }
 
 var _ Releaser = releasingPutter{}
 
 func (releasingPutter) ReleasesBlocks() bool { return true }
 
-// memory keeps blocks, and remembers in which order they came.
+// A memoryStore stores blocks, and records their order.
 type memoryStore struct {
 	mu     sync.Mutex
 	blocks map[string]block.Block // by multihash
@@ -49,7 +49,7 @@ func (m *memoryStore) Put(ctx context.Context, blocks ...block.Block) error {
 	return ctx.Err()
 }
 
-// got is how many blocks were got so far; some may still be asked for.
+// countGets returns the number of Gets so far.
 func (m *memoryStore) countGets() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -70,8 +70,8 @@ func (m *memoryStore) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return b.WithCID(c)
 }
 
-// lending reads blocks into memory that it is given, and counts of how many
-// pieces that is made.
+// A lendingGetter reads blocks into the caller's memory, and records which memory
+// was used.
 type lendingGetter struct {
 	*memoryStore
 	mu   sync.Mutex
@@ -92,7 +92,7 @@ func (l *lendingGetter) GetInto(ctx context.Context, c cid.Cid, memory []byte) (
 	return block.Internal(access.Key{}).Reopen(c, memory[:n:n], b.Checksum())
 }
 
-// entryAt returns the entry that path leads to, whose parts are names.
+// lookupPath returns the entry at a path of plain names.
 func lookupPath(t testing.TB, get block.Getter, root cid.Cid, path string) Entry {
 	t.Helper()
 	at := Entry{CID: root}

@@ -44,7 +44,7 @@ func putRaw(t testing.TB, m *memoryStore, data string) Link {
 	return Link{CID: b.CID(), Tsize: uint64(b.Size())}
 }
 
-// TestFileModel reads files in any way and compares with bytes.Reader.
+// TestFileModel reads files by random calls and compares with bytes.Reader.
 func TestFileModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		p := rapid.SampledFrom([]Profile{tinyProfile(), tinyV0Profile(), V1Profile()}).Draw(rt, "profile")
@@ -110,7 +110,7 @@ func TestFileModel(t *testing.T) {
 	})
 }
 
-// TestFileUsesMemoryAgain reads a file through memory of a few leaves.
+// TestReadReusesMemory reads a file through memory of a few leaves.
 func TestReadReusesMemory(t *testing.T) {
 	p := V1Profile()
 	p.ChunkSize = 1000
@@ -134,7 +134,7 @@ func TestReadReusesMemory(t *testing.T) {
 	}
 }
 
-// TestFileForms reads files as other tools lay them out.
+// TestOtherFileLayouts reads files with the layouts of other tools.
 func TestOtherFileLayouts(t *testing.T) {
 	m := newMemoryStore()
 	const text = "in the CID"
@@ -177,8 +177,7 @@ func TestOtherFileLayouts(t *testing.T) {
 	}
 }
 
-// TestFileHostile: files that contradict themselves are errors that name the
-// block.
+// TestHostileFiles: a contradiction in a file is an error that names the block.
 func TestHostileFiles(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
@@ -230,14 +229,14 @@ func TestHostileFiles(t *testing.T) {
 				culprit = tt.root
 			}
 			if tt.name != "too deep a chain" && !strings.Contains(err.Error(), culprit.String()) {
-				t.Errorf("got %v, which does not name %s", err, culprit)
+				t.Errorf("got %v, want an error that contains %s", err, culprit)
 			}
 		})
 	}
 }
 
-// TestFileEndless: a file of 8 EiB, made of 21 blocks, is read anywhere with
-// few of them.
+// TestEndlessFile: a read at any offset of a file of 8 EiB, made of 21 blocks,
+// needs only a few of them.
 func TestEndlessFile(t *testing.T) {
 	m := newMemoryStore()
 	at, size := putRaw(t, m, "x"), uint64(1)
@@ -271,7 +270,7 @@ func TestEndlessFile(t *testing.T) {
 	}
 }
 
-// counting counts who waits in it for a block at once.
+// A waitingGetter counts the Gets in progress, which wait in it.
 type waitingGetter struct {
 	block.Getter
 	gate    chan struct{}
@@ -292,8 +291,8 @@ func (c *waitingGetter) Get(ctx context.Context, id cid.Cid) (block.Block, error
 	return c.Getter.Get(ctx, id)
 }
 
-// TestReadAhead: reading on asks for several blocks at once, and never for more
-// than the bound; closing lets go of them.
+// TestReadAhead: reading requests several blocks at once, but never more than the
+// bound, and Close cancels them.
 func TestReadAhead(t *testing.T) {
 	m := newMemoryStore()
 	p := V1Profile()
@@ -322,7 +321,7 @@ func TestReadAhead(t *testing.T) {
 		reading.Go(func() { got, err = io.ReadAll(f) })
 		synctest.Wait()
 		if now := c.now.Load(); now < 1 || now > firstAhead {
-			t.Errorf("at first %d blocks are asked for, want 1 to %d", now, firstAhead)
+			t.Errorf("at first %d blocks were requested, want 1 to %d", now, firstAhead)
 		}
 		done := make(chan struct{})
 		go func() { reading.Wait(); close(done) }()
@@ -338,10 +337,10 @@ func TestReadAhead(t *testing.T) {
 			t.Errorf("got %d bytes, %v, want %d", len(got), err, len(data))
 		}
 		if high := c.highest.Load(); high < readAhead || high > readAhead+1 {
-			t.Errorf("at most %d blocks were asked for at once, want %d", high, readAhead)
+			t.Errorf("at most %d blocks were requested at once, want %d", high, readAhead)
 		}
 
-		// A reader that waits ends when the file is closed.
+		// Closing the file ends a waiting reader.
 		if _, err := f.Seek(0, io.SeekStart); err != nil {
 			t.Fatal(err)
 		}
@@ -361,7 +360,7 @@ func TestReadAhead(t *testing.T) {
 	})
 }
 
-// TestFileAgain: after an error, reading can be tried again where it stopped.
+// TestReadAfterError: after an error, reading continues where it stopped.
 func TestReadAfterError(t *testing.T) {
 	m := newMemoryStore()
 	r, err := Import(t.Context(), m, strings.NewReader("one two three"), Options{Profile: tinyProfile()})

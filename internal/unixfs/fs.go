@@ -20,10 +20,11 @@ import (
 // its files are io.ReadSeekers, io.ReaderAts and io.WriterTos, as
 // http.FileServerFS needs them. It gets blocks only when they are needed.
 //
-// Symlinks are followed within root, as by [Follow]. Defaults for attributes
-// that the tree lacks: permissions 0444 and 0555, modification time zero. Sys of
-// a FileInfo is the CID, a cid.Cid. Errors are *fs.PathErrors, which wrap
-// fs.ErrNotExist for a missing name, and block.ErrNotFound for a missing block.
+// Symlinks are followed within root: one that leads out of it is an error, and
+// so are more than 40 in a path. Defaults for attributes that the tree lacks:
+// permissions 0444 and 0555, modification time zero. Sys of a FileInfo is the
+// CID, a cid.Cid. Errors are *fs.PathErrors, which wrap fs.ErrNotExist for a
+// missing name, and block.ErrNotFound for a missing block.
 func FS(ctx context.Context, get block.Getter, root cid.Cid) fs.FS {
 	return fileSystem{ctx, get, root}
 }

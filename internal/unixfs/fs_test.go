@@ -20,7 +20,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// fsOf imports a tree and returns it as a file system.
+// importFS imports a tree and returns it as a file system.
 func importFS(t *testing.T, tree fstest.MapFS, o Options) (fs.FS, *memoryStore, cid.Cid) {
 	t.Helper()
 	m := newMemoryStore()
@@ -125,7 +125,7 @@ func TestFSErrors(t *testing.T) {
 			t.Errorf("stat %q: got %v, want %v", name, err, want)
 		}
 		if _, err := fs.Stat(fsys, name); want != fs.ErrNotExist && errors.Is(err, fs.ErrNotExist) {
-			t.Errorf("%q: got %v, which passes for a name that isn't there", name, err)
+			t.Errorf("%q: got %v, want no fs.ErrNotExist", name, err)
 		}
 	}
 	if _, err := fs.ReadDir(fsys, "d/f"); !errors.Is(err, ErrNotDirectory) {
@@ -144,7 +144,7 @@ func TestFSErrors(t *testing.T) {
 	if _, err := d.(fs.ReadDirFile).ReadDir(-1); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("list a closed directory: got %v, want ErrClosed", err)
 	}
-	// Names that no path can have end the listing.
+	// An invalid name ends the listing.
 	leaf := putRaw(t, m, "leaf")
 	leaf.Name = "a/b"
 	odd := FS(t.Context(), m, putNode(t, m, Node{Type: TypeDirectory, Links: []Link{leaf}}).CID)
@@ -153,7 +153,7 @@ func TestFSErrors(t *testing.T) {
 	}
 }
 
-// TestFSHuge: a size that a hostile root says costs nothing.
+// TestHugeSize: a huge declared size costs no memory.
 func TestHugeSize(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
@@ -174,14 +174,14 @@ func TestHugeSize(t *testing.T) {
 	}
 }
 
-// allocated is how many bytes were allocated so far.
+// countAllocated returns the bytes allocated so far.
 func countAllocated() uint64 {
 	var s runtime.MemStats
 	runtime.ReadMemStats(&s)
 	return s.TotalAlloc
 }
 
-// TestFSServes: http.FileServerFS serves from it, ranges and all.
+// TestServeHTTP: http.FileServerFS serves from an FS, with ranges.
 func TestServeHTTP(t *testing.T) {
 	data := readVectorStream(t, "served", 10_000)
 	when := time.Date(2025, 3, 4, 5, 6, 7, 0, time.UTC)
@@ -266,12 +266,12 @@ func TestFollow(t *testing.T) {
 		{"top/x", "", ErrNotDirectory},
 		{"a/back/x", "", fs.ErrNotExist},
 	} {
-		e, err := Follow(t.Context(), m, root, tt.path)
-		if !errors.Is(err, tt.want) || e.Name != tt.name || (err == nil && !e.CID.Defined()) {
-			t.Errorf("%q: got %+v, %v, want %q, %v", tt.path, e, err, tt.name, tt.want)
+		at, err := follow(t.Context(), m, root, tt.path, true)
+		if e := at.entry; !errors.Is(err, tt.want) || e.Name != tt.name || (err == nil && !e.CID.Defined()) {
+			t.Errorf("%q: got %+v, %v, want %q, %v", tt.path, at.entry, err, tt.name, tt.want)
 		}
 	}
-	// As many symlinks as are followed, and one more.
+	// The most symlinks allowed, and one more.
 	at := putRaw(t, m, "end")
 	links := []Link{{CID: at.CID, Name: "0"}}
 	for i := range maxSymlinks + 1 {
@@ -280,10 +280,10 @@ func TestFollow(t *testing.T) {
 		links = append(links, l)
 	}
 	chain := putNode(t, m, Node{Type: TypeDirectory, Links: links}).CID
-	if e, err := Follow(t.Context(), m, chain, fmt.Sprint(maxSymlinks)); err != nil || e.CID != at.CID {
+	if e, err := follow(t.Context(), m, chain, fmt.Sprint(maxSymlinks), true); err != nil || e.entry.CID != at.CID {
 		t.Errorf("%d symlinks: got %+v, %v", maxSymlinks, e, err)
 	}
-	if _, err := Follow(t.Context(), m, chain, fmt.Sprint(maxSymlinks+1)); !errors.Is(err, block.ErrMalformed) {
+	if _, err := follow(t.Context(), m, chain, fmt.Sprint(maxSymlinks+1), true); !errors.Is(err, block.ErrMalformed) {
 		t.Errorf("%d symlinks: got %v, want ErrMalformed", maxSymlinks+1, err)
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// FuzzRead takes any bytes for the root of whatever they are, above a few
-// blocks that are there, and looks at it in all ways.
+// FuzzRead reads random bytes as a root in every way. A few blocks exist that
+// the root can link to.
 func FuzzRead(f *testing.F) {
 	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
@@ -67,7 +67,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// overlay is a store with one more block.
+// An overlayGetter is a Getter with one more block.
 type overlayGetter struct {
 	block.Getter
 	more block.Block
@@ -84,9 +84,8 @@ func (o overlayGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) 
 	return b, nil
 }
 
-// FuzzEdit takes any bytes for a directory, above a few blocks that are there,
-// and changes it: what comes out has the changes, and can be read as far as
-// what went in.
+// FuzzEdit edits random bytes as a directory. The new root has the changes, and
+// its other entries are readable if they were before.
 func FuzzEdit(f *testing.F) {
 	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
@@ -119,7 +118,7 @@ func FuzzEdit(f *testing.F) {
 			return
 		}
 		if e, err := Lookup(ctx, get, root, "a new name"); name != "a new name" && (err != nil || e.CID != leaf.CID) {
-			t.Fatalf("what was added: got %+v, %v", e, err)
+			t.Fatalf("the added entry: got %+v, %v", e, err)
 		}
 		if e, err := Lookup(ctx, get, root, name); removed && err == nil {
 			t.Fatalf("%q was removed: got %+v", name, e)
@@ -135,7 +134,7 @@ func FuzzEdit(f *testing.F) {
 	})
 }
 
-// both is two stores.
+// A unionGetter gets from two Getters.
 type unionGetter struct{ first, second block.Getter }
 
 func (s unionGetter) Get(ctx context.Context, c cid.Cid) (block.Block, error) {

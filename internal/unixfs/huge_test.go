@@ -13,8 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// blockFile is a store whose blocks lie on disk, so that they don't count as
-// memory.
+// A blockFile is a store on disk, so that its blocks don't count as memory.
 type blockFile struct {
 	f   *os.File
 	end int64
@@ -59,7 +58,7 @@ func (s *blockFile) Get(_ context.Context, c cid.Cid) (block.Block, error) {
 	return block.Verify(c, data)
 }
 
-// hugeDir makes a directory of so many entries in s.
+// makeHugeDir makes a directory of count entries in s.
 func makeHugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
 	t.Helper()
 	b, err := block.New(block.Raw, []byte("entry"))
@@ -83,8 +82,8 @@ func makeHugeDir(t testing.TB, s block.Putter, count int) cid.Cid {
 	return root.cid
 }
 
-// TestHugeDirectory: the first entries of a large directory cost a few blocks,
-// a look-up those on its way.
+// TestHugeDirectory: the first entries of a large directory need only a few
+// blocks, and a lookup only those on its path.
 func TestHugeDirectory(t *testing.T) {
 	const count = 100_000
 	m := newMemoryStore()
@@ -96,13 +95,13 @@ func TestHugeDirectory(t *testing.T) {
 		}
 		break
 	}
-	// The root, shards ahead on each level, the one that waits among them.
+	// The root, and shardsAhead on each level.
 	if most := 1 + 2*(shardsAhead+1); m.gets > most {
-		t.Errorf("the first entry: %d blocks were got, want at most %d", m.gets, most)
+		t.Errorf("the first entry: got %d blocks, want at most %d", m.gets, most)
 	}
 	m.gets = 0
 	if _, err := Lookup(t.Context(), m, root, "entry-0077777"); err != nil || m.gets > 4 {
-		t.Errorf("a look-up: %d blocks were got, %v, want at most 4", m.gets, err)
+		t.Errorf("a lookup: got %d blocks, %v, want at most 4", m.gets, err)
 	}
 	f, err := FS(t.Context(), m, root).Open(".")
 	if err != nil {
@@ -128,8 +127,8 @@ func TestHugeDirectory(t *testing.T) {
 	}
 }
 
-// BenchmarkMillion lists, looks up in and changes a directory of a million
-// entries that lies on disk. The yardstick of listing is reading its blocks.
+// BenchmarkMillion lists, looks up in and edits a directory of a million entries
+// on disk. The yardstick of listing is reading its blocks.
 func BenchmarkMillion(b *testing.B) {
 	s := newBlockFile(b)
 	root := makeHugeDir(b, s, 1_000_000)

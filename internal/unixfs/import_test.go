@@ -19,23 +19,23 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// tiny is a profile under which a few bytes make a deep file, and a few names
-// a HAMT.
+// tinyProfile returns a profile under which a few bytes make a deep file, and a
+// few names a HAMT.
 func tinyProfile() Profile {
 	p := V1Profile()
 	p.Name, p.ChunkSize, p.Width, p.ShardThreshold, p.ShardFanout = "", 3, 2, 300, 8
 	return p
 }
 
-// tinyV0 is tiny with wrapped leaves.
+// tinyV0Profile is tinyProfile with wrapped leaves.
 func tinyV0Profile() Profile {
 	p := tinyProfile()
 	p.CIDVersion, p.RawLeaves = 0, false
 	return p
 }
 
-// TestBalancedShape: leaves all lie at one depth, and a node is followed by
-// another only when it is full.
+// TestBalancedShape: all leaves are at one depth, and each node is full before the
+// next begins.
 func TestBalancedShape(t *testing.T) {
 	for width := 2; width <= 5; width++ {
 		for leaves := 1; leaves <= 130; leaves++ {
@@ -55,7 +55,7 @@ func TestBalancedShape(t *testing.T) {
 	}
 }
 
-// checkShape checks that c holds that many leaves of one byte, as balanced.
+// checkShape checks that c is a balanced file of that many leaves of one byte.
 func checkShape(t *testing.T, m *memoryStore, c cid.Cid, depth, leaves, width int) {
 	t.Helper()
 	n, err := load(t.Context(), m, c)
@@ -84,8 +84,7 @@ func checkShape(t *testing.T, m *memoryStore, c cid.Cid, depth, leaves, width in
 	}
 }
 
-// TestImportOrder: children come before their parents, every time in the same
-// order.
+// TestImportOrder: blocks come children first, and in the same order every time.
 func TestImportOrder(t *testing.T) {
 	tree := fstest.MapFS{
 		"a/b/c": {Data: []byte("content that takes several chunks")},
@@ -125,7 +124,7 @@ func TestImportOrder(t *testing.T) {
 		if first == nil {
 			first = m.order
 		} else if !reflect.DeepEqual(m.order, first) {
-			t.Fatal("blocks came in another order than the first time")
+			t.Fatal("the order of blocks differs from the first time")
 		}
 	}
 }
@@ -181,13 +180,13 @@ func TestImportOptions(t *testing.T) {
 		t.Errorf("got %d bytes, %d files, size %d; want 13, 4, 13", p.Bytes.Load(), p.Files.Load(), r.Size)
 	}
 	target := lookupPath(t, m, r.CID, "link")
-	if got, err := Readlink(t.Context(), m, target.CID); err != nil || got != "/etc/passwd" {
-		t.Errorf("got %q, %v, want /etc/passwd", got, err)
+	if got, err := Stat(t.Context(), m, target.CID); err != nil || got.Target != "/etc/passwd" {
+		t.Errorf("got %q, %v, want /etc/passwd", got.Target, err)
 	}
 }
 
-// TestImportReaderPlace: what can be read anywhere is read from where it
-// stands, and stands at its end afterwards.
+// TestImportFromOffset: an io.ReaderAt is read from its offset, which is at the
+// end afterwards.
 func TestImportFromOffset(t *testing.T) {
 	data := readVectorStream(t, "place", 100)
 	want, err := Import(t.Context(), discardPutter{}, io.MultiReader(bytes.NewReader(data[7:])), Options{Profile: tinyProfile()})
@@ -212,14 +211,14 @@ func TestImportFromOffset(t *testing.T) {
 			t.Errorf("%s: got %+v, %v, want %+v", what, got, err, want)
 		}
 		if at, err := r.Seek(0, io.SeekCurrent); err != nil || at != 100 {
-			t.Errorf("%s: stands at %d, %v, want 100", what, at, err)
+			t.Errorf("%s: the offset is %d, %v, want 100", what, at, err)
 		}
 	}
 }
 
 var errBroken = errors.New("broken")
 
-// failing is a Putter and a Reader that break after a while.
+// A failingSource is a Putter and a Reader that fail after a number of calls.
 type failingSource struct{ left int }
 
 func (f *failingSource) Put(context.Context, ...block.Block) error {
@@ -236,8 +235,8 @@ func (f *failingSource) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// TestImportEnds: after an error nothing is left running (synctest fails if a
-// goroutine stays), and the error is the first one's.
+// TestImportErrors: after an error all goroutines have ended (synctest fails
+// otherwise), and the error is the first one.
 func TestImportErrors(t *testing.T) {
 	p := V1Profile()
 	p.ChunkSize = 4096
@@ -269,8 +268,7 @@ type putFunc func() error
 
 func (f putFunc) Put(context.Context, ...block.Block) error { return f() }
 
-// TestImportWindow: while the Putter does not move, reading stops at the
-// window.
+// TestImportWindow: while the Putter blocks, reading stops at the window.
 func TestImportWindow(t *testing.T) {
 	p := V1Profile()
 	p.ChunkSize = 64 << 10
@@ -296,12 +294,12 @@ func TestImportWindow(t *testing.T) {
 			t.Error(err)
 		}
 		if source.left != 0 {
-			t.Errorf("%d bytes are left", source.left)
+			t.Errorf("%d bytes are unread", source.left)
 		}
 	})
 }
 
-// copying keeps copies of blocks, and takes its time.
+// A copyingPutter stores copies of blocks, slowly.
 type copyingPutter struct{ *memoryStore }
 
 func (copyingPutter) ReleasesBlocks() bool { return true }
@@ -320,8 +318,7 @@ func (c copyingPutter) Put(ctx context.Context, blocks ...block.Block) error {
 	return nil
 }
 
-// TestImportReleases: memory that is used again holds the right bytes as long
-// as a Putter looks at it.
+// TestImportReleases: reused memory isn't overwritten while the Putter reads it.
 func TestImportReleases(t *testing.T) {
 	for _, p := range []Profile{V1Profile(), V0Profile()} {
 		p.ChunkSize = 10_000
@@ -341,7 +338,7 @@ func TestImportReleases(t *testing.T) {
 				t.Fatal(err)
 			}
 			if back, err := io.ReadAll(f); err != nil || !bytes.Equal(back, data) {
-				t.Errorf("read %s: other bytes came back, %v", what, err)
+				t.Errorf("read %s: got other bytes, %v", what, err)
 			}
 			f.Close()
 		}
@@ -370,7 +367,7 @@ func TestProfiles(t *testing.T) {
 			t.Errorf("%s: no error", what)
 		}
 	}
-	// The largest of everything still fits into blocks.
+	// The largest values still fit into blocks.
 	p := V0Profile()
 	p.ChunkSize, p.Width = MaxChunkSize, MaxWidth
 	if _, err := Import(t.Context(), discardPutter{}, &vectorStream{seed: "zeros", left: MaxChunkSize}, Options{Profile: p}); err != nil {
@@ -380,7 +377,7 @@ func TestProfiles(t *testing.T) {
 	if _, err := Import(t.Context(), discardPutter{}, &vectorStream{seed: "zeros", left: MaxWidth + 1}, Options{Profile: p}); err != nil {
 		t.Error(err)
 	}
-	// A directory that may not become a HAMT says so when it outgrows a block.
+	// Without a threshold, a directory larger than a block fails.
 	p = V1Profile()
 	p.ShardThreshold = 0
 	var names listFS

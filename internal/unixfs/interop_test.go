@@ -21,7 +21,7 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// referenceFile is what boxo's importers make of data.
+// makeReferenceFile imports data with boxo's importers.
 func makeReferenceFile(t *testing.T, p Profile, spec string, data []byte, a attributes) cid.Cid {
 	t.Helper()
 	splitter, err := chunk.FromString(bytes.NewReader(data), spec)
@@ -55,7 +55,7 @@ func newReferenceBuilder(p Profile) cid.Builder {
 	return b
 }
 
-// inliner names small blocks by the identity hash, as Kubo does with --inline.
+// An inliner gives small blocks identity CIDs, as Kubo does with --inline.
 type inliner struct {
 	cid.Builder
 	limit int
@@ -72,12 +72,11 @@ func (i inliner) WithCodec(codec uint64) cid.Builder {
 	return inliner{i.Builder.WithCodec(codec), i.limit}
 }
 
-// TestFilesLikeKubo imports files by every chunker and layout, and holds their
-// CIDs against those of boxo, which Kubo is made of. What was imported is read
-// back.
+// TestFilesMatchBoxo imports files by every chunker and layout, compares their
+// CIDs with those of boxo, Kubo's library, and reads the files back.
 func TestFilesMatchBoxo(t *testing.T) {
 	all := readVectorStream(t, "like kubo", 2_000_000)
-	copy(all[700_000:], all[:600_000]) // for content-defined cuts to meet again
+	copy(all[700_000:], all[:600_000]) // a repetition, for content-defined cuts
 	specs := map[string][]int{
 		"size-1000":                  {0, 1, 999, 1000, 1001, 5000, 6001, 100_000, 543_210},
 		"size-262144":                {0, 5, 262_144, 262_145, 2_000_000},
@@ -101,7 +100,7 @@ func TestFilesMatchBoxo(t *testing.T) {
 	for spec, sizes := range specs {
 		for name, make := range profiles {
 			if sizes[len(sizes)-1] > 1_000_000 && name != "v1" && name != "v0" {
-				continue // what the chunker does is the same
+				continue // the chunks are the same
 			}
 			for _, layout := range []Layout{Balanced, Trickle} {
 				t.Run(fmt.Sprintf("%s/%s/%d", spec, name, layout), func(t *testing.T) {
@@ -137,7 +136,7 @@ func TestFilesMatchBoxo(t *testing.T) {
 	}
 }
 
-// checkContent reads a file whole, and at a few places.
+// checkContent reads a whole file, and at a few offsets.
 func checkContent(t *testing.T, m *memoryStore, c cid.Cid, want []byte) {
 	t.Helper()
 	f, err := Open(t.Context(), m, c)
@@ -147,18 +146,18 @@ func checkContent(t *testing.T, m *memoryStore, c cid.Cid, want []byte) {
 	defer f.Close()
 	var got bytes.Buffer
 	if _, err := f.WriteTo(&got); err != nil || !bytes.Equal(got.Bytes(), want) {
-		t.Fatalf("read %d bytes back, %v, want %d", got.Len(), err, len(want))
+		t.Fatalf("read back %d bytes, %v, want %d", got.Len(), err, len(want))
 	}
 	for _, part := range []int{3, 2} {
 		at := len(want) / part
 		p := make([]byte, min(100, len(want)-at))
 		if n, err := f.ReadAt(p, int64(at)); len(p) > 0 && (err != nil || !bytes.Equal(p[:n], want[at:at+len(p)])) {
-			t.Fatalf("at %d: got %d bytes, %v, or others", at, n, err)
+			t.Fatalf("at %d: got %d bytes, %v, or different ones", at, n, err)
 		}
 	}
 }
 
-// dagSize adds up the blocks below c, those that occur twice twice.
+// sumDAGSize adds up the sizes of the blocks of c; repeated ones count each time.
 func sumDAGSize(t *testing.T, m *memoryStore, c cid.Cid) uint64 {
 	t.Helper()
 	b, err := getBlock(t.Context(), m, c)
@@ -176,8 +175,8 @@ func sumDAGSize(t *testing.T, m *memoryStore, c cid.Cid) uint64 {
 	return size
 }
 
-// TestAttributesLikeKubo: permissions and times stand where boxo has them.
-// Boxo has no place for them at a raw block; here a node above it has.
+// TestAttributesMatchBoxo: permissions and times are where boxo has them. Boxo
+// drops those of a raw block; here a node above it has them.
 func TestAttributesMatchBoxo(t *testing.T) {
 	all := readVectorStream(t, "attributes", 5000)
 	for _, a := range []attributes{
@@ -228,8 +227,8 @@ func TestAttributesMatchBoxo(t *testing.T) {
 	}
 }
 
-// TestDirectoriesLikeKubo: directories with attributes, plain and sharded,
-// around both thresholds.
+// TestDirectoriesMatchBoxo imports directories with and without attributes, plain
+// and sharded, around both thresholds.
 func TestDirectoriesMatchBoxo(t *testing.T) {
 	when := time.Unix(1_700_000_000, 5)
 	before := uio.HAMTShardingSize

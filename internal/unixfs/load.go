@@ -102,15 +102,3 @@ func newInfo(c cid.Cid, n Node) (Info, error) {
 	}
 	return i, nil
 }
-
-// Readlink returns the target of the symlink c. It is unchecked.
-func Readlink(ctx context.Context, get block.Getter, c cid.Cid) (string, error) {
-	n, err := load(ctx, get, c)
-	if err != nil {
-		return "", fmt.Errorf("unixfs: read link: %w", err)
-	}
-	if n.Type != TypeSymlink {
-		return "", fmt.Errorf("unixfs: read link: %s is a %s, want a Symlink", c, n.Type)
-	}
-	return string(n.Data), nil
-}

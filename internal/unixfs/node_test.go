@@ -14,7 +14,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// leafCID names some raw block.
+// makeLeafCID returns the CID of a raw block.
 func makeLeafCID(t testing.TB, content string) cid.Cid {
 	t.Helper()
 	b, err := block.New(block.Raw, []byte(content))
@@ -24,9 +24,9 @@ func makeLeafCID(t testing.TB, content string) cid.Cid {
 	return b.CID()
 }
 
-// TestNodeEncoding holds the bytes of nodes that Kubo writes.
+// TestNodeEncoding compares encoded nodes with Kubo's bytes.
 func TestNodeEncoding(t *testing.T) {
-	inline, err := cid.Decode("bafkqaaa") // the empty block, in its CID
+	inline, err := cid.Decode("bafkqaaa") // the identity CID of the empty block
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -58,7 +58,7 @@ func TestNodeEncoding(t *testing.T) {
 	}
 }
 
-// TestNodeTolerance holds what other tools write and Kubo reads.
+// TestDecodeTolerant decodes nodes that other tools write and Kubo reads.
 func TestDecodeTolerant(t *testing.T) {
 	tests := []struct {
 		name, hex string
@@ -151,7 +151,7 @@ func TestNodeLinkLimit(t *testing.T) {
 	}
 }
 
-// drawNode draws a node that Kubo could have written.
+// drawNode draws a node that Kubo could write.
 func drawNode(t *rapid.T, cids []cid.Cid) Node {
 	n := Node{
 		Type: rapid.SampledFrom([]Type{TypeRaw, TypeDirectory, TypeFile, TypeSymlink, TypeHAMTShard}).Draw(t, "type"),
@@ -200,7 +200,7 @@ func TestNodeRoundTrip(t *testing.T) {
 	})
 }
 
-// FuzzDecodeNode: whatever decodes has one encoding that decodes to the same.
+// FuzzDecodeNode: encoding a decoded node and decoding it again is stable.
 func FuzzDecodeNode(f *testing.F) {
 	for _, n := range []Node{
 		{Type: TypeDirectory, Links: []Link{{CID: makeLeafCID(f, "x"), Name: "x", Tsize: 1}}},
@@ -220,7 +220,7 @@ func FuzzDecodeNode(f *testing.F) {
 		first := n.Encode()
 		again, err := DecodeNode(first)
 		if err != nil {
-			t.Fatalf("decoded %x, encoded %x, which does not decode: %v", data, first, err)
+			t.Fatalf("decoded %x, encoded %x, decoding that: %v", data, first, err)
 		}
 		if second := again.Encode(); !bytes.Equal(first, second) {
 			t.Fatalf("got %x, then %x", first, second)

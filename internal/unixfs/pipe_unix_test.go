@@ -9,7 +9,7 @@ import (
 	"testing"
 )
 
-// TestImportOfPipeOnDisk: a pipe is named, not waited for.
+// TestImportPipe: a named pipe is an error, and the import doesn't block on it.
 func TestImportPipe(t *testing.T) {
 	dir := t.TempDir()
 	if err := syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600); err != nil {

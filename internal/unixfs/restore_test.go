@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// TestRestore: permissions and times that were kept come back, on disk and in
-// an archive.
+// TestRestore: imported permissions and times are restored, on disk and in an
+// archive.
 func TestRestore(t *testing.T) {
 	when := time.Date(2021, 2, 3, 4, 5, 6, 789_000_000, time.UTC)
 	base := t.TempDir()
@@ -82,7 +82,7 @@ func TestRestore(t *testing.T) {
 				t.Errorf("%s in an archive: got %o, %v, want %o, %v", name, h.Mode, h.ModTime, mode, times[name])
 			}
 		}
-		// Once more, it gives the same CID.
+		// Importing again gives the same CID.
 		again, err := ImportFS(t.Context(), m, FS(t.Context(), m, r.CID), Options{Profile: p, KeepMode: true, KeepTimes: true})
 		if err != nil || again.CID != r.CID {
 			t.Errorf("imported from its own FS: got %s, %v, want %s", again.CID, err, r.CID)
@@ -90,7 +90,7 @@ func TestRestore(t *testing.T) {
 	}
 }
 
-// TestRestoreRights: nobody gets rights from a tree.
+// TestRestoreNoSetuid: an export doesn't set setuid, setgid and sticky bits.
 func TestRestoreNoSetuid(t *testing.T) {
 	m := newMemoryStore()
 	file := putNode(t, m, Node{Type: TypeFile, Mode: 0o104_755})
@@ -123,7 +123,7 @@ func readTarHeaders(t *testing.T, archive []byte) map[string]*tar.Header {
 	}
 }
 
-// TestTar reads an archive back as a tree.
+// TestExportTar reads an archive back as a tree.
 func TestExportTar(t *testing.T) {
 	long := strings.Repeat("long name ", 25)
 	tree := fstest.MapFS{
@@ -182,19 +182,19 @@ func TestExportTar(t *testing.T) {
 	if err != nil || again.CID != r.CID {
 		t.Errorf("imported again: got %s, %v, want %s", again.CID, err, r.CID)
 	}
-	// One file alone, and the same archive every time.
+	// A single file, and the same archive every time.
 	e := lookupPath(t, m, r.CID, "a/b")
 	var one, two bytes.Buffer
 	if err := errors.Join(ExportTar(t.Context(), m, e.CID, "b", &one, ExportOptions{}), ExportTar(t.Context(), m, e.CID, "b", &two, ExportOptions{})); err != nil {
 		t.Fatal(err)
 	}
 	if h := readTarHeaders(t, one.Bytes()); len(h) != 1 || h["b"] == nil || !bytes.Equal(one.Bytes(), two.Bytes()) {
-		t.Errorf("one file: got %v, or other archives", h)
+		t.Errorf("one file: got %v, or different archives", h)
 	}
 }
 
-// TestTarRefuses: no archive leads out of where it is unpacked, and one that
-// can't be whole has no end.
+// TestTarRefuses: no archive leads out of its target, and an incomplete one has
+// no end.
 func TestTarRefuses(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "leaf")
@@ -219,11 +219,11 @@ func TestTarRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(io.Discard, r); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("the archive: got %v, want it cut short", err)
+		t.Errorf("the archive: got %v, want it truncated", err)
 	}
 }
 
-// TestExportBounds: a tree without end ends at the bounds.
+// TestExportBounds: the export of a tree without end stops at the bounds.
 func TestExportBounds(t *testing.T) {
 	m := newMemoryStore()
 	leaf := putRaw(t, m, "12345678")
@@ -273,8 +273,8 @@ func TestExportBounds(t *testing.T) {
 	}
 }
 
-// TestExportClash: two entries that a file system takes for one are an error,
-// whichever way that shows.
+// TestExportClash: two entries whose names are one to the file system are an
+// error, in a fresh and in an existing directory.
 func TestExportClash(t *testing.T) {
 	m := newMemoryStore()
 	r, err := ImportFS(t.Context(), m, fstest.MapFS{"d/README": {Data: []byte("1")}, "d/x": {}, "d/ReadMe": {Data: []byte("2")}}, Options{})
@@ -295,14 +295,14 @@ func TestExportClash(t *testing.T) {
 		e := exporter{ctx: t.Context(), get: m, options: o, bounds: o.bounds(), folds: func(*os.Root) (bool, error) { return folds, nil }}
 		return e.exportEntry(destination{dir: parent, name: "t", path: "."}, r.CID, 0)
 	}
-	// Into a directory that was there.
+	// Into an existing directory.
 	if err := export(true); !errors.Is(err, errClash) || !strings.Contains(err.Error(), `d: "README" and "ReadMe"`) {
 		t.Errorf("got %v, want a clash of README and ReadMe in d", err)
 	}
 	if err := export(false); err != nil {
 		t.Error(err)
 	}
-	// Into a fresh one, where the file system has the entry already.
+	// Into a fresh one, where lstat finds the other entry.
 	at := destination{dir: parent, name: "t", path: "p", fresh: true}
 	e := exporter{ctx: t.Context(), get: m, options: ExportOptions{Overwrite: true}}
 	if _, err := e.lstat(at); !errors.Is(err, errClash) || !errors.Is(err, fs.ErrExist) {
@@ -314,10 +314,10 @@ func TestExportClash(t *testing.T) {
 	}
 	_, err = parent.Lstat("T")
 	if (err == nil) != folds {
-		t.Errorf("this file system folds names: got %t, but Lstat says %v", folds, err)
+		t.Errorf("foldsNames: got %t, but Lstat returned %v", folds, err)
 	}
 	if got := readTree(t, base); slices.ContainsFunc(got, func(line string) bool { return strings.Contains(line, "unixfs") }) {
-		t.Errorf("something was left behind: %q", got)
+		t.Errorf("left behind: %q, want nothing", got)
 	}
 	for _, pair := range [][2]string{{"ß", "ẞ"}, {"K", "\u212a"}, {"straße", "STRAßE"}, {"σ", "ς"}} {
 		f := foldedNames{}
@@ -327,8 +327,8 @@ func TestExportClash(t *testing.T) {
 	}
 }
 
-// FuzzExport takes any bytes for the root of a tree, above a few blocks that
-// are there, and exports it: nothing outside of the target changes.
+// FuzzExport exports random bytes as a root: nothing outside of the target
+// changes. A few blocks exist that the root can link to.
 func FuzzExport(f *testing.F) {
 	m := newMemoryStore()
 	leaf := putRaw(f, m, "leaf")
@@ -376,7 +376,7 @@ func FuzzExport(f *testing.F) {
 	})
 }
 
-// checkTar reads an archive whose entries must all lie below t.
+// checkTar reads an archive. All entries must be below t.
 func checkTar(t *testing.T, archive []byte) {
 	r := tar.NewReader(bytes.NewReader(archive))
 	for {
@@ -388,7 +388,7 @@ func checkTar(t *testing.T, archive []byte) {
 			t.Fatal(err)
 		}
 		if !filepath.IsLocal(h.Name) || h.Name != "t" && !strings.HasPrefix(h.Name, "t/") {
-			t.Fatalf("an entry %q", h.Name)
+			t.Fatalf("entry %q is outside of t", h.Name)
 		}
 		if _, err := io.Copy(io.Discard, r); err != nil {
 			t.Fatal(err)

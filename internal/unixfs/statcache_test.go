@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// recall is a Remembers in memory.
+// A memoryStatCache is a StatCache in memory.
 type memoryStatCache struct {
 	mu      sync.Mutex
 	rows    map[string]cachedEntry
@@ -52,7 +52,7 @@ func (r *memoryStatCache) Store(_ context.Context, path string, stat FileStat, k
 	return r.fail
 }
 
-// TestRemembers: what is as it was is not read again, and makes the same tree.
+// TestStatCache: unchanged files are not read again, and the tree is the same.
 func TestStatCache(t *testing.T) {
 	dir := t.TempDir()
 	writeTree(t, dir, fstest.MapFS{
@@ -74,8 +74,8 @@ func TestStatCache(t *testing.T) {
 	for _, name := range names {
 		age(name, 0)
 	}
-	// Setting times is a change of the inode's, just now; so they are told
-	// from an FS without inodes here.
+	// Setting a file's times changes its inode now, so the test uses an FS
+	// without inodes.
 	tree := func() fs.FS { return hideSysFS{os.DirFS(dir)} }
 	for _, p := range []Profile{tinyProfile(), V1Profile(), V0Profile(), {CIDVersion: 1, Hash: 0x12, ChunkSize: 100, Width: 2, Layout: Trickle}} {
 		r := &memoryStatCache{}
@@ -88,7 +88,7 @@ func TestStatCache(t *testing.T) {
 		sorted := []string{"/", "a", "a.b", "d/", "d/empty", "d/large", "d.e/", "d.e/f"}
 		after := []string{"a", "a.b", "d/empty", "d/large", "d/", "d.e/f", "d.e/", "/"}
 		if !slices.Equal(r.lookups, sorted) || !slices.Equal(r.stored, after) || first.Hashed != first.Size {
-			t.Errorf("first: looked up %q, remembered %q, hashed %d bytes of %d", r.lookups, r.stored, first.Hashed, first.Size)
+			t.Errorf("first: looked up %q, stored %q, hashed %d bytes of %d", r.lookups, r.stored, first.Hashed, first.Size)
 		}
 		r.lookups, r.stored, m.order = nil, nil, nil
 		var progress Progress
@@ -98,28 +98,28 @@ func TestStatCache(t *testing.T) {
 			t.Fatal(err)
 		}
 		if again.CID != first.CID || again.Hashed != 0 || again.Size != first.Size || again.DAGSize != first.DAGSize || again.Files != first.Files || len(r.stored) != 0 {
-			t.Errorf("again: got %+v, want %+v, but nothing hashed; remembered %q", again, first, r.stored)
+			t.Errorf("again: got %+v, want %+v, but nothing hashed; stored %q", again, first, r.stored)
 		}
 		if len(m.order) != again.Symlinks || again.Blocks != again.Symlinks {
-			t.Errorf("again: %d blocks were put, want a symlink alone", len(m.order))
+			t.Errorf("again: %d blocks were put, want only the symlink", len(m.order))
 		}
 		if progress.Bytes.Load() != int64(first.Size) || progress.Files.Load() != int64(first.Files) {
-			t.Errorf("again: progress says %d bytes, %d files", progress.Bytes.Load(), progress.Files.Load())
+			t.Errorf("again: progress: got %d bytes, %d files", progress.Bytes.Load(), progress.Files.Load())
 		}
-		// One file changes, just now or later: it is read, and not remembered.
+		// A file changed just now, or in the future: it is read, and not cached.
 		if err := os.WriteFile(filepath.Join(dir, "d.e/f"), []byte("g"), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		age("d.e/f", -3*time.Hour)
 		changed, err := ImportFS(t.Context(), m, tree(), o)
 		if err != nil || changed.CID == first.CID || changed.Hashed != 1 || !slices.Equal(r.stored, []string{"d.e/", "/"}) {
-			t.Errorf("changed: got %+v, %v, remembered %q; want another root, one byte hashed, directories remembered", changed, err, r.stored)
+			t.Errorf("changed: got %+v, %v, stored %q; want another root, one byte hashed, directories stored", changed, err, r.stored)
 		}
 		r.stored = nil
 		age("d.e/f", time.Minute)
 		settled, err := ImportFS(t.Context(), m, tree(), o)
 		if err != nil || settled.CID != changed.CID || !slices.Equal(r.stored, []string{"d.e/f"}) {
-			t.Errorf("settled: got %+v, %v, remembered %q, want d.e/f", settled, err, r.stored)
+			t.Errorf("settled: got %+v, %v, stored %q, want d.e/f", settled, err, r.stored)
 		}
 		if err := os.WriteFile(filepath.Join(dir, "d.e/f"), []byte("f"), 0o644); err != nil {
 			t.Fatal(err)
@@ -128,11 +128,11 @@ func TestStatCache(t *testing.T) {
 	}
 	broken := &memoryStatCache{fail: errBroken}
 	if _, err := ImportFS(t.Context(), discardPutter{}, tree(), Options{StatCache: broken}); !errors.Is(err, errBroken) || !strings.Contains(err.Error(), "a: ") {
-		t.Errorf("got %v, want the error, of a", err)
+		t.Errorf("got %v, want the cache's error, with the path a", err)
 	}
 }
 
-// withoutSys hides what a system tells of files besides size and times.
+// A hideSysFS hides the inodes of files.
 type hideSysFS struct{ fs.FS }
 
 func (w hideSysFS) ReadDir(name string) ([]fs.DirEntry, error) {
@@ -178,7 +178,7 @@ func TestFileStat(t *testing.T) {
 	}
 	was := FileStat{Size: 1, Mode: 0o644, Modified: at(5), Changed: at(6), Inode: 7}
 	if !was.Equal(FileStat{Size: 1, Mode: 0o644, Modified: was.Modified.UTC(), Changed: was.Changed.UTC(), Inode: 7}) {
-		t.Error("the same in another time zone is another")
+		t.Error("equal times in another time zone: got a change")
 	}
 	for what, change := range map[string]func(*FileStat){
 		"size":     func(s *FileStat) { s.Size++ },
@@ -190,12 +190,12 @@ func TestFileStat(t *testing.T) {
 		now := was
 		change(&now)
 		if now.Equal(was) {
-			t.Errorf("another %s makes no difference", what)
+			t.Errorf("another %s: got no change", what)
 		}
 	}
 }
 
-// TestManner: what decides CIDs of files decides the manner.
+// TestCacheKey: options that affect CIDs of files change the key, others don't.
 func TestCacheKey(t *testing.T) {
 	base := Options{}.CacheKey()
 	if got := (Options{Profile: V1Profile(), Workers: 3, SkipHidden: true}).CacheKey(); got != base {
@@ -220,7 +220,7 @@ func TestCacheKey(t *testing.T) {
 		o := Options{Profile: V1Profile()}
 		change(&o)
 		if other, there := seen[o.CacheKey()]; there {
-			t.Errorf("%s is the same manner as %s", what, other)
+			t.Errorf("%s has the key of %s", what, other)
 		}
 		seen[o.CacheKey()] = what
 	}

@@ -15,7 +15,7 @@ import (
 	"testing/fstest"
 )
 
-// vectors are CIDs that Kubo gave to inputs anyone can make again.
+// vectors are Kubo's CIDs of reproducible inputs.
 type vectors struct {
 	Files []struct {
 		Seed string
@@ -42,8 +42,8 @@ func readVectors(t *testing.T) vectors {
 	return v
 }
 
-// stream is the vectors' generator: the SHA-256 hashes of a seed and a
-// counter, in a row; of the seed "zeros", zero bytes.
+// A vectorStream generates an input: the SHA-256 hashes of a seed and a counter;
+// for the seed "zeros", zero bytes.
 type vectorStream struct {
 	seed    string
 	left    int64
@@ -114,14 +114,14 @@ func TestFileVectors(t *testing.T) {
 					t.Fatal(err)
 				}
 				if r.CID.String() != want {
-					t.Errorf("read at several places: got %s, want %s", r.CID, want)
+					t.Errorf("read at several offsets: got %s, want %s", r.CID, want)
 				}
 			})
 		}
 	}
 }
 
-// flatTree makes the trees of many files that the vectors name.
+// makeFlatTree makes a tree of many files by its name in the vectors.
 func makeFlatTree(t *testing.T, name string) fstest.MapFS {
 	t.Helper()
 	tree := fstest.MapFS{}
@@ -142,7 +142,7 @@ func makeFlatTree(t *testing.T, name string) fstest.MapFS {
 			put(fmt.Sprintf("pkg-%06d-%d.%d_x86_64.hpkg", i, i*7%13, i%9), fmt.Sprintf("p%d", i), i%70)
 		}
 	default:
-		t.Fatalf("no tree %q", name)
+		t.Fatalf("unknown tree %q", name)
 	}
 	return tree
 }
@@ -168,7 +168,7 @@ func makeEntryTree(t *testing.T, entries [][2]json.RawMessage) fstest.MapFS {
 			}
 			tree[file] = &fstest.MapFile{Data: readVectorStream(t, seed, size)}
 		case json.Unmarshal(e[1], &text) != nil:
-			t.Fatalf("entry %s: what is %s?", file, e[1])
+			t.Fatalf("entry %s: invalid value %s", file, e[1])
 		case text == "dir":
 			tree[file] = &fstest.MapFile{Mode: fs.ModeDir | 0o755}
 		default:
@@ -187,7 +187,7 @@ func TestTreeVectors(t *testing.T) {
 			tree = makeEntryTree(t, v.Entries)
 		}
 		dir := ""
-		if len(tree) <= 1000 { // enough files to write
+		if len(tree) <= 1000 { // writing more takes too long
 			dir = t.TempDir()
 			writeTree(t, dir, tree)
 		}
@@ -219,7 +219,7 @@ func TestTreeVectors(t *testing.T) {
 	}
 }
 
-// writeTree puts a tree on disk.
+// writeTree writes a tree to disk.
 func writeTree(t testing.TB, dir string, tree fstest.MapFS) {
 	t.Helper()
 	for name, f := range tree {
