@@ -1,4 +1,4 @@
-# What the targets do in words: CONTRIBUTING.md.
+# CONTRIBUTING.md explains the targets.
 
 FUZZ_SECONDS ?= 30
 
