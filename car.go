@@ -48,14 +48,18 @@ func ImportCAR(ctx context.Context, put block.Putter, r io.Reader) ([]cid.Cid, e
 
 // ExportCAR writes the DAG below root as a CAR of version 1, depth first, each
 // block once. It streams, with bounded memory. A block that isn't here is an
-// error that names it, and what was written until then is no whole CAR: write
-// to a file that can be given up, and look at the error.
+// error that names it. What was written before is not a whole CAR: write to a
+// file that can be discarded, and check the error.
 func ExportCAR(ctx context.Context, get block.Getter, w io.Writer, root cid.Cid) error {
+	return exportCAR(ctx, get, w, root, dag.WalkOptions{})
+}
+
+func exportCAR(ctx context.Context, get block.Getter, w io.Writer, root cid.Cid, o dag.WalkOptions) error {
 	out, err := car.NewWriter(w, []cid.Cid{root})
 	if err != nil {
 		return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
 	}
-	return export(ctx, get, root, out.Put)
+	return export(ctx, get, root, out.Put, o)
 }
 
 // ExportCARv2 is ExportCAR for version 2, which has an index by which a reader
@@ -66,7 +70,7 @@ func ExportCARv2(ctx context.Context, get block.Getter, w io.WriteSeeker, root c
 	if err != nil {
 		return fmt.Errorf("cairn: export CAR of %s: %w", root, err)
 	}
-	if err := export(ctx, get, root, out.Put); err != nil {
+	if err := export(ctx, get, root, out.Put, dag.WalkOptions{}); err != nil {
 		return err
 	}
 	if err := out.Close(); err != nil {
@@ -75,8 +79,8 @@ func ExportCARv2(ctx context.Context, get block.Getter, w io.WriteSeeker, root c
 	return nil
 }
 
-func export(ctx context.Context, get block.Getter, root cid.Cid, put func(block.Block) error) error {
-	for step, err := range dag.Walk(ctx, get, []cid.Cid{root}, dag.WalkOptions{}) {
+func export(ctx context.Context, get block.Getter, root cid.Cid, put func(block.Block) error, o dag.WalkOptions) error {
+	for step, err := range dag.Walk(ctx, get, []cid.Cid{root}, o) {
 		if err == nil {
 			err = put(step.Block)
 		}

@@ -51,6 +51,11 @@
 //
 //	http.Handle("/", http.FileServerFS(n.FS(ctx, added.CID)))
 //
+// All of these read what is here. Fetcher has the same methods, and they fetch
+// from peers what is not here, as it is needed:
+//
+//	f, err := n.Fetcher().OpenFile(ctx, root)
+//
 // Edit changes a directory: it makes a new root, at a cost that grows with what
 // was changed, and the old root stays what it was.
 //

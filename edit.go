@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
@@ -39,12 +40,16 @@ type Tree struct {
 // the Tree with Commit or Discard. Errors: block.ErrNotFound;
 // ErrNotDirectory; block.ErrMalformed; block.ErrUnknownCodec.
 func (n *Node) Edit(ctx context.Context, root cid.Cid, o EditOptions) (*Tree, error) {
+	return n.edit(ctx, n, root, o)
+}
+
+func (n *Node) edit(ctx context.Context, get block.Getter, root cid.Cid, o EditOptions) (*Tree, error) {
 	p, err := profile(o.Profile, o.Chunker)
 	if err != nil {
 		return nil, fmt.Errorf("cairn: edit: %w", err)
 	}
 	batch := n.store.Batch()
-	tree, err := unixfs.Edit(ctx, n, batch, root, unixfs.Options{Profile: p})
+	tree, err := unixfs.Edit(ctx, get, batch, root, unixfs.Options{Profile: p})
 	if err != nil {
 		batch.Discard()
 		return nil, err

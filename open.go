@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 
+	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
@@ -19,8 +20,8 @@ var (
 	ErrNotDirectory = unixfs.ErrNotDirectory
 )
 
-// A File is open for reading. Blocks are fetched as they are needed, and some
-// ahead of that. ReadAt may be called at any time by several goroutines; Read,
+// A File is open for reading. It reads blocks as they are needed, and some
+// ahead: those that are here, or with Fetcher.OpenFile others, too. ReadAt may be called at any time by several goroutines; Read,
 // Seek and WriteTo share one place in the file and take turns.
 type File struct{ file *unixfs.File }
 
@@ -30,11 +31,15 @@ var (
 	_ io.WriterTo       = (*File)(nil)
 )
 
-// OpenFile opens the file that c names. It reads one block. The file reads with
-// ctx; close it when done. Errors: block.ErrNotFound, here and in reading, where
-// a block isn't here; ErrNotFile; block.ErrMalformed; block.ErrUnknownCodec.
+// OpenFile opens the file that c names. It reads one block. The File reads with
+// ctx; close it when done. Errors: block.ErrNotFound, also later in reading, if a
+// block isn't here; ErrNotFile; block.ErrMalformed; block.ErrUnknownCodec.
 func (n *Node) OpenFile(ctx context.Context, c cid.Cid) (*File, error) {
-	f, err := unixfs.Open(ctx, store.Internal(access.Key{}).Reader(n.store), c)
+	return openFile(ctx, store.Internal(access.Key{}).Reader(n.store), c)
+}
+
+func openFile(ctx context.Context, get block.Getter, c cid.Cid) (*File, error) {
+	f, err := unixfs.Open(ctx, get, c)
 	if err != nil {
 		return nil, err
 	}

@@ -165,21 +165,27 @@ func newProgress(p exchange.Progress) SyncProgress {
 	return out
 }
 
-// Fetch returns a block: the one that is here, or else one from whoever has it,
-// which then stays as a cache. Errors: ErrNoSource, ErrOffline.
+// Fetch returns a block that is here, or else gets it from a source. Then it
+// stays as a cache. Errors: ErrNoSource, ErrOffline.
 func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if b, err := n.store.Get(ctx, c); err == nil {
 		return b, nil
 	}
-	net, err := n.network(ctx)
-	if err != nil {
-		return block.Block{}, err
-	}
-	b, err := net.exchange.Fetch(ctx, c, exchange.Options{})
+	b, net, err := n.fetch(ctx, c)
 	if err == nil {
 		n.fetched(net, c)
 	}
-	return b, net.explainNoSource(err)
+	return b, err
+}
+
+// fetch gets a block from a source.
+func (n *Node) fetch(ctx context.Context, c cid.Cid) (block.Block, *network, error) {
+	net, err := n.network(ctx)
+	if err != nil {
+		return block.Block{}, nil, err
+	}
+	b, err := net.exchange.Fetch(ctx, c, exchange.Options{})
+	return b, net, net.explainNoSource(err)
 }
 
 // explainNoSource adds to an ErrNoSource why no bootstrap peer is connected, if

@@ -3,8 +3,9 @@
 // DAG has that an old one hasn't ([Diff]).
 //
 // It reads blocks through a [block.Getter] that it is given, and is otherwise
-// pure logic: no disk, no network, no goroutines, no state. Everything in it
-// is safe for concurrent use as long as the Getter is.
+// pure logic: no disk, no network, no state, and no goroutines except those of a
+// walk that reads ahead. Everything in it is safe for concurrent use as long as
+// the Getter is.
 //
 // Blocks are taken to be hostile. Finding links takes time and memory linear
 // in the block's size, whatever the block declares; nesting, walks and

@@ -50,6 +50,11 @@ type WalkOptions struct {
 	// DefaultMaxBlocks.
 	MaxBlocks int
 
+	// Ahead is how many blocks are asked for before their turn, at the same time:
+	// for a Getter that takes long to answer and that several goroutines may call.
+	// They wait in memory. 0 asks for one block after the other.
+	Ahead int
+
 	// KeepGoing yields the error of a block that is missing, damaged or can't
 	// be decoded, and then walks on beside it. Else the first error is the
 	// last.
@@ -76,7 +81,10 @@ type Step struct {
 // where WalkOptions.KeepGoing says otherwise.
 func Walk(ctx context.Context, get block.Getter, roots []cid.Cid, o WalkOptions) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
-		w := walker{get: get, o: o, seen: make(map[string]int)}
+		w := walker{reader: reader{get: get, limit: o.Ahead, started: make(map[string]*request)}, o: o, seen: make(map[string]int)}
+		defer w.reader.waiting.Wait()
+		ctx, cancel := context.WithCancel(ctx)
+		defer cancel()
 		if w.o.Links == nil {
 			w.o.Links = Links
 		}
@@ -98,7 +106,7 @@ func Walk(ctx context.Context, get block.Getter, roots []cid.Cid, o WalkOptions)
 
 // A walker is a walk in progress.
 type walker struct {
-	get     block.Getter
+	reader  reader
 	o       WalkOptions
 	seen    map[string]int // keys of what was visited, with its least depth
 	fronts  []front        // what is to be visited
@@ -171,7 +179,10 @@ func (w *walker) visit(ctx context.Context, c cid.Cid, depth int, yield func(Ste
 	b, inline := block.Inlined(c)
 	var err error
 	if !inline {
-		b, err = w.get.Get(ctx, c)
+		if w.o.Ahead > 0 {
+			w.startAhead(ctx)
+		}
+		b, err = w.reader.take(ctx, c)
 	}
 	if err != nil {
 		// The second time, the first has yielded the error.
