@@ -17,107 +17,101 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// AddOptions say how files and directories are added. The zero value is fine.
+// AddOptions configure adding. The zero value is fine.
 type AddOptions struct {
-	// Profile is the name of an IPIP-499 profile, which decides the CIDs:
+	// Profile is the name of an IPIP-499 profile, which determines the CIDs:
 	// "unixfs-v1-2025" or "unixfs-v0-2015". Empty: the former.
 	Profile string `json:"profile,omitempty"`
-	// Chunker says how files are cut, where that is to differ from the
-	// profile: "size-N" (bytes), "rabin", "rabin-MIN-AVG-MAX" or "buzhash".
+	// Chunker cuts files: "size-N" (bytes), "rabin", "rabin-MIN-AVG-MAX" or
+	// "buzhash". Empty: the profile's.
 	Chunker string `json:"chunker,omitempty"`
-	// Trickle arranges the leaves of files so that their beginnings need few
-	// blocks. False: a balanced tree, as both profiles have it.
+	// Trickle arranges the leaves of a file so that reading its beginning needs few
+	// blocks. False: a balanced tree, as in both profiles.
 	Trickle bool `json:"trickle,omitempty"`
 
-	// Alias is the name under which what is added is kept. Empty: "pin/" and
-	// its CID (PinName).
+	// Alias is the name of the added root. Empty: PinName of its CID.
 	Alias string `json:"alias,omitempty"`
-	// NoPin sets no alias: what is added is a cache.
+	// NoPin sets no alias: the blocks are a cache.
 	NoPin bool `json:"noPin,omitempty"`
 
-	// Wrap, if not empty, puts what is added into a directory, under this
-	// name.
+	// Wrap, if not empty, puts the content into a directory, under this name.
 	Wrap string `json:"wrap,omitempty"`
-	// SkipHidden leaves out of directories what has a name that begins with a
-	// dot.
+	// SkipHidden skips entries of directories whose names begin with a dot.
 	SkipHidden bool `json:"skipHidden,omitempty"`
-	// Exclude leaves out what matches one of these patterns, in the manner of
-	// gitignore: relative to what is added, "*" within a name, "**" across
-	// directories, a slash at the end for directories alone, "!" to take back
-	// an earlier one.
+	// Exclude are patterns, as in gitignore, of paths to skip: relative to the added
+	// directory, "*" within a name, "**" across directories, a slash at the end for
+	// directories only, "!" to undo an earlier pattern.
 	Exclude []string `json:"exclude,omitempty"`
-	// Include, if not empty, leaves out what matches none of these patterns
-	// and lies below no directory that does.
+	// Include, if not empty, skips paths that match none of these patterns and lie
+	// below no directory that matches.
 	Include []string `json:"include,omitempty"`
-	// IgnoreFiles are names of files (such as ".ipfsignore") that hold, in any
-	// directory, patterns of what to leave out below it.
+	// IgnoreFiles are names of files, such as ".ipfsignore", with patterns to skip
+	// in and below their directory.
 	IgnoreFiles []string `json:"ignoreFiles,omitempty"`
-	// KeepMode and KeepTimes keep the permissions and the modification times
-	// of files and directories, which changes the CIDs.
+	// KeepMode and KeepTimes store the permissions and the modification times of
+	// files and directories, which changes the CIDs.
 	KeepMode  bool `json:"keepMode,omitempty"`
 	KeepTimes bool `json:"keepTimes,omitempty"`
 
-	// NoCopy keeps the bytes of files where they are: AddPath puts nothing but
-	// directories and the upper nodes of files into the store. The profile
-	// must have raw leaves. A file that is changed afterwards is damaged
-	// content, found out when it's read; add it again.
+	// NoCopy leaves the bytes of files where they are: AddPath stores directories,
+	// the upper nodes of files, and references to the rest. The profile must have
+	// raw leaves. When a file changes later, its blocks are damaged until it is
+	// added again.
 	NoCopy bool `json:"noCopy,omitempty"`
 
-	// Rehash reads every file. False: AddPath passes over those that have not
-	// changed since they were last added in the same manner, as far as size,
-	// times and inode tell.
+	// Rehash reads every file. False: AddPath skips files with the size, times and
+	// inode that they had when last added with the same options.
 	Rehash bool `json:"rehash,omitempty"`
 
-	// Progress, if not nil, is counted up as adding goes.
+	// Progress, if not nil, is updated while adding.
 	Progress *AddProgress `json:"-"`
-	// OnAdd, if not nil, is called for each file, symlink and directory when it
-	// is complete; it's kept only when the whole is. Whoever adds waits for it.
+	// OnAdd, if not nil, is called for each file, symlink and directory when it is
+	// complete. Adding waits for it. Nothing is kept before the commit.
 	OnAdd func(AddEntry) `json:"-"`
 }
 
-// AddProgress counts what adding has done so far. It may be read at any time.
+// AddProgress counts what was added so far. It may be read at any time.
 type AddProgress struct {
-	// Bytes are those of file contents, Files whole files.
+	// Bytes counts file contents, Files complete files.
 	Bytes, Files atomic.Int64
 }
 
-// An AddEntry is one file, directory or symlink of what is added.
+// An AddEntry is an added file, directory or symlink.
 type AddEntry struct {
-	// Path is relative to what is added, with slashes; "." is that itself.
+	// Path is relative to the added root, with slashes. "." is the root.
 	Path string  `json:"path"`
 	CID  cid.Cid `json:"cid"`
 	// Type is 0 for a file, fs.ModeDir or fs.ModeSymlink.
 	Type fs.FileMode `json:"type,omitempty"`
-	// Size is the bytes of a file's content, or of those of all files in a
-	// directory.
+	// Size counts the bytes of the file, or of all files in the directory.
 	Size int64 `json:"size"`
 }
 
-// AddResult is what was added.
+// An AddResult describes an added root.
 type AddResult struct {
 	// CID is the root.
 	CID cid.Cid `json:"cid"`
-	// Size is the bytes of all files' contents; DAGSize that of all blocks,
-	// those that occur twice counted twice.
+	// Size counts the bytes of all files, DAGSize those of all blocks, repeated
+	// blocks each time.
 	Size    int64 `json:"size"`
 	DAGSize int64 `json:"dagSize"`
-	// HashedBytes are those of the files that were read: all, or those that
-	// had changed.
+	// HashedBytes counts the bytes of the files that were read: of all, or of those
+	// that had changed.
 	HashedBytes int64 `json:"hashedBytes"`
-	// Files, Dirs and Symlinks count what was added.
+	// Files, Dirs and Symlinks count the entries.
 	Files    int `json:"files"`
 	Dirs     int `json:"dirs"`
 	Symlinks int `json:"symlinks"`
 }
 
-// unixfs returns the options as the import pipeline has them.
+// unixfs returns the options of package unixfs.
 func (o AddOptions) unixfs() (unixfs.Options, error) {
 	p, err := profile(o.Profile, o.Chunker)
 	if err != nil {
 		return unixfs.Options{}, err
 	}
 	if o.NoCopy && !p.RawLeaves {
-		return unixfs.Options{}, errors.New("without a copy only raw leaves can be kept, which the profile has none of")
+		return unixfs.Options{}, errors.New("without a copy: invalid profile: want one with raw leaves")
 	}
 	if o.Trickle {
 		p.Name, p.Layout = "", unixfs.Trickle
@@ -128,16 +122,16 @@ func (o AddOptions) unixfs() (unixfs.Options, error) {
 		KeepMode: o.KeepMode, KeepTimes: o.KeepTimes,
 		Progress: (*unixfs.Progress)(o.Progress),
 	}
-	if told := o.OnAdd; told != nil {
+	if onAdd := o.OnAdd; onAdd != nil {
 		u.OnItem = func(a unixfs.ImportItem) {
-			told(AddEntry{Path: a.Path, CID: a.CID, Type: modeOf(a.Type), Size: int64(a.Size)})
+			onAdd(AddEntry{Path: a.Path, CID: a.CID, Type: modeOf(a.Type), Size: int64(a.Size)})
 		}
 	}
 	return u, nil
 }
 
-// profile is the profile of that name, empty for the default, with the chunker
-// changed if one is said.
+// profile returns the profile of that name, empty for the default. A chunker
+// replaces the profile's.
 func profile(name, chunker string) (unixfs.Profile, error) {
 	p := unixfs.V1Profile()
 	if name != "" {
@@ -164,25 +158,24 @@ func modeOf(t unixfs.Type) fs.FileMode {
 	return 0
 }
 
-// Add adds a file of what r holds, from where it stands to its end. When it
-// returns without an error, the file is kept, under o.Alias or pin/CID, and
-// survives any crash. On an error nothing of it is kept. See Adder for several
-// files as one change.
+// Add adds the rest of r as a file. When it returns nil, the file is durable, and
+// kept under o.Alias or PinName. After an error nothing of it is kept. An Adder
+// adds several files as one change.
 func (n *Node) Add(ctx context.Context, r io.Reader, o AddOptions) (AddResult, error) {
 	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.Add(ctx, r) })
 }
 
-// AddFS adds a directory: fsys, whole. Files are opened by several goroutines
-// at once, which fsys must allow; symlinks are kept as such. What is no file,
-// directory or symlink is an error that names it, as is a file that isn't as
-// long as fsys said.
+// AddFS adds fsys as a directory. Several goroutines open files at once, which fsys
+// must allow. Symlinks stay symlinks. Anything else than a file, directory or
+// symlink is an error that names it, and so is a file of another length than fsys
+// reported.
 func (n *Node) AddFS(ctx context.Context, fsys fs.FS, o AddOptions) (AddResult, error) {
 	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.AddFS(ctx, fsys) })
 }
 
-// AddPath adds what path names on disk: a file, a symlink, or a directory with
-// all that is in it. What was added before and has not changed since is not
-// read again, see AddOptions.Rehash.
+// AddPath adds a file, a symlink, or a directory with all its content from disk.
+// Files that have not changed since they were last added are not read again; see
+// AddOptions.Rehash.
 func (n *Node) AddPath(ctx context.Context, path string, o AddOptions) (AddResult, error) {
 	return n.addOne(ctx, o, func(a *Adder) (AddResult, error) { return a.AddPath(ctx, path) })
 }
@@ -203,26 +196,26 @@ func (n *Node) addOne(ctx context.Context, o AddOptions, add func(*Adder) (AddRe
 	return added, nil
 }
 
-// An Adder adds several files and directories as one change: after a crash all
-// of them are there, or none. Make one with Node.Adder; end it with Commit or
-// Discard. It is for one goroutine.
+// An Adder adds several files and directories as one change: after a crash all are
+// there, or none. Make one with Node.Adder, and end it with Commit or Discard. It is
+// not safe for concurrent use.
 type Adder struct {
 	put     block.Putter
-	keep    keeper // of what is put; nil where nothing is kept here
+	keep    keeper // put, if it can name roots; otherwise nil
 	options unixfs.Options
 	alias   string
 	noPin   bool
 	noCopy  bool
 	rehash  bool
 
-	// node and batch are those of Node.Adder, nil elsewhere.
+	// node and batch are set by Node.Adder only.
 	node   *Node
 	batch  *store.Batch
 	caches []*statcache.Cache // of the trees added
 	roots  []cid.Cid
 }
 
-// A keeper is a Putter that keeps what was put, all or nothing.
+// A keeper is a Putter that makes what was put durable, all or nothing.
 type keeper interface {
 	block.Putter
 	Alias(name string, root cid.Cid, o store.AliasOptions)
@@ -232,7 +225,7 @@ type keeper interface {
 
 var _ keeper = (*store.Batch)(nil)
 
-// Adder begins to add.
+// Adder returns a new Adder.
 func (n *Node) Adder(o AddOptions) (*Adder, error) {
 	a, err := newAdder(o)
 	if err != nil {
@@ -243,15 +236,13 @@ func (n *Node) Adder(o AddOptions) (*Adder, error) {
 	return a, nil
 }
 
-// NewAdder returns an Adder that belongs to no node: it gives its blocks to put,
-// and reads all files that it adds. If put has the methods Alias, Commit and
-// Discard, too, as a store.Batch does, it's the Adder's to end: Commit names the
-// roots in it and commits it, Discard discards it. Else Commit and Discard do
-// nothing, and what is kept is for the caller to say. Without a copy
-// (AddOptions.NoCopy) only Node.Adder adds.
+// NewAdder returns an Adder without a node, which puts its blocks into put and reads
+// all files. If put also has the methods Alias, Commit and Discard, as a store.Batch
+// has, the Adder owns it: Commit names the roots and commits it, Discard discards it.
+// Otherwise Commit and Discard do nothing. AddOptions.NoCopy needs Node.Adder.
 func NewAdder(put block.Putter, o AddOptions) (*Adder, error) {
 	if o.NoCopy {
-		return nil, errors.New("cairn: add: without a copy only a node can keep files")
+		return nil, errors.New("cairn: add: without a copy: want an Adder of a node")
 	}
 	a, err := newAdder(o)
 	if err != nil {
@@ -262,14 +253,13 @@ func NewAdder(put block.Putter, o AddOptions) (*Adder, error) {
 	return a, nil
 }
 
-// NewHasher returns an Adder that belongs to no node and stores nothing. It
-// finds out which CIDs things have.
+// NewHasher returns an Adder that stores nothing: it computes CIDs.
 func NewHasher(o AddOptions) (*Adder, error) {
 	a, err := newAdder(o)
 	if err != nil {
 		return nil, err
 	}
-	a.put = nowhere{}
+	a.put = discard{}
 	return a, nil
 }
 
@@ -281,16 +271,15 @@ func newAdder(o AddOptions) (*Adder, error) {
 	return &Adder{options: u, alias: o.Alias, noPin: o.NoPin, noCopy: o.NoCopy, rehash: o.Rehash}, nil
 }
 
-// nowhere is where a hasher puts blocks.
-type nowhere struct{}
+// discard is the Putter of a hasher: it stores nothing.
+type discard struct{}
 
-var _ unixfs.Releaser = nowhere{}
+var _ unixfs.Releaser = discard{}
 
-func (nowhere) Put(ctx context.Context, _ ...block.Block) error { return ctx.Err() }
-func (nowhere) ReleasesBlocks() bool                            { return true }
+func (discard) Put(ctx context.Context, _ ...block.Block) error { return ctx.Err() }
+func (discard) ReleasesBlocks() bool                            { return true }
 
-// Add adds a file, as Node.Add does. After an error nothing of it is part of
-// the change.
+// Add adds a file, as Node.Add does. After an error the change has nothing of it.
 func (a *Adder) Add(ctx context.Context, r io.Reader) (AddResult, error) {
 	return a.added(unixfs.Import(ctx, a.put, r, a.options))
 }
@@ -300,12 +289,12 @@ func (a *Adder) AddFS(ctx context.Context, fsys fs.FS) (AddResult, error) {
 	return a.added(unixfs.ImportFS(ctx, a.put, fsys, a.options))
 }
 
-// AddPath adds what path names on disk, as Node.AddPath does.
+// AddPath adds a path on disk, as Node.AddPath does.
 func (a *Adder) AddPath(ctx context.Context, path string) (AddResult, error) {
 	return a.addPath(ctx, path, a.options)
 }
 
-// AddWrapped is AddPath with a name of its own for AddOptions.Wrap.
+// AddWrapped is AddPath with another AddOptions.Wrap.
 func (a *Adder) AddWrapped(ctx context.Context, path, wrap string) (AddResult, error) {
 	o := a.options
 	o.Wrap = wrap
@@ -333,7 +322,7 @@ func (a *Adder) addPath(ctx context.Context, path string, o unixfs.Options) (Add
 	return a.added(r, err)
 }
 
-// cache opens the stat cache for path; nil where there is none.
+// cache opens the stat cache of path. Nil: there is none, or it is in use.
 func (a *Adder) cache(ctx context.Context, path string, o unixfs.Options) (*statcache.Cache, error) {
 	if a.node == nil || a.rehash {
 		return nil, nil
@@ -359,8 +348,8 @@ func (a *Adder) added(r unixfs.Result, err error) (AddResult, error) {
 	}, nil
 }
 
-// Commit makes the change: everything added is kept, each under pin/CID, or the
-// one under AddOptions.Alias. When it returns nil, it's on disk.
+// Commit names each root, with PinName or AddOptions.Alias, and makes all that was
+// added durable.
 func (a *Adder) Commit(ctx context.Context) error {
 	if a.keep == nil {
 		return nil
@@ -376,18 +365,18 @@ func (a *Adder) Commit(ctx context.Context) error {
 	return errors.Join(a.keep.Commit(ctx), a.close())
 }
 
-// Discard ends the Adder without the change; after Commit it does nothing. Blocks
-// that were added stay as a cache.
+// Discard ends the Adder without naming the roots. The added blocks stay as a cache.
+// After Commit it does nothing.
 func (a *Adder) Discard() {
 	if a.keep == nil {
 		return
 	}
 	a.keep.Discard()
-	// What was held for this change goes at the latest when the node closes.
+	// A pin that could not be released ends with the node.
 	_ = a.close()
 }
 
-// close lets go of what the trees added hold.
+// close closes the stat caches.
 func (a *Adder) close() error {
 	var errs []error
 	for _, c := range a.caches {

@@ -258,7 +258,7 @@ func parseURLs(addrs []string, what string) ([]*url.URL, error) {
 	for _, a := range addrs {
 		u, err := url.Parse(a)
 		if err == nil && (u.Scheme != "http" && u.Scheme != "https" || u.Host == "") {
-			err = errors.New(what + " is an http or https URL")
+			err = errors.New("want the http or https URL of " + what)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("%w: %s: %w", ErrAddress, a, err)

@@ -133,7 +133,7 @@ func recordKey(key string) (string, error) {
 			return space + string(id), nil
 		}
 	}
-	return "", fmt.Errorf("%w: a record's key is /ipns/ or /pk/ and a peer id: %s", ErrAddress, key)
+	return "", fmt.Errorf("%w: %s: want /ipns/ or /pk/ and a peer id", ErrAddress, key)
 }
 
 // GetRecord returns the best valid record found under a key: /ipns/ or /pk/ and a

@@ -14,12 +14,12 @@ import (
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// fileBacking is the backing of AddOptions.NoCopy: blocks that lie in files of
-// the user's. A locator is the offset in the file, as an unsigned varint, and
-// the file's absolute path.
+// fileBacking is the backing of AddOptions.NoCopy: it reads blocks from the user's
+// files. A locator is the offset in a file, as an unsigned varint, and the file's
+// absolute path.
 type fileBacking struct{}
 
-// fileBackingName is what rows in the index call it.
+// fileBackingName is its name in the index.
 const fileBackingName = "file"
 
 var _ store.Backing = fileBacking{}
@@ -28,8 +28,8 @@ func fileLocator(path string, offset int64) []byte {
 	return append(binary.AppendUvarint(nil, uint64(offset)), path...)
 }
 
-// ReadBlock implements store.Backing. That a file isn't there may be because a
-// disk isn't: only bytes that are others now are a lost block.
+// ReadBlock implements store.Backing. A missing file is an error, not a lost block:
+// its disk may be unmounted. Only changed bytes are a lost block.
 func (fileBacking) ReadBlock(ctx context.Context, locator []byte, size int) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -51,8 +51,8 @@ func (fileBacking) ReadBlock(ctx context.Context, locator []byte, size int) ([]b
 	return data[:got], nil
 }
 
-// refer returns what takes leaves in without their bytes, for an import of what
-// is at path; wrap is the directory it is put into.
+// refer returns a function for unixfs.Options.Leaf that stores references in place
+// of leaves, for an import of path into the directory wrap.
 func (a *Adder) refer(path, wrap string) (func(context.Context, block.Block, string, int64) (bool, error), error) {
 	root, err := filepath.Abs(path)
 	if err != nil {

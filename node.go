@@ -15,9 +15,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A Node is an IPFS node inside of your program. Make one with Open. It is safe
-// for use by any number of goroutines, and several may be open in one process,
-// each with a folder of its own.
+// A Node is an IPFS node inside your program. Make one with Open. It is safe for
+// concurrent use. Several may be open in one process, each with its own folder.
 type Node struct {
 	config     Config
 	store      *store.Store
@@ -25,7 +24,7 @@ type Node struct {
 
 	close func() error // runs stop once
 
-	mu      sync.Mutex // guards the following, and starting them
+	mu      sync.Mutex // guards the following, config.Identity, and starting them
 	closed  bool
 	started stack
 	net     *network
@@ -33,54 +32,55 @@ type Node struct {
 	keys    *names.Keys
 }
 
-// Store is the node's block store, with all that the node itself has no short
-// form for: batches, spaces, eviction, verification, backups.
+// Store returns the node's block store. It has what Node has no method for: spaces,
+// eviction, verification, backups.
 func (n *Node) Store() *store.Store { return n.store }
 
-// Put takes blocks in as a cache: they can be read when it returns, and are
-// evicted when the space is needed, unless an alias or a pin keeps them alive.
-// See store.Batch for putting blocks and naming them in one step.
+// Put caches blocks: they can be read when it returns, and are evicted when space
+// is needed, unless an alias or a pin keeps them alive. A Batch puts blocks and
+// names them in one step.
 func (n *Node) Put(ctx context.Context, blocks ...block.Block) error {
 	return n.store.Put(ctx, blocks...)
 }
 
-// Get returns a block that is here. Errors: block.ErrNotFound.
+// Get returns a block from the store. It fetches nothing: see Fetch. Errors:
+// block.ErrNotFound, block.ErrDamaged.
 func (n *Node) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return n.store.Get(ctx, c)
 }
 
-// Batch begins a change of several things at once, of which a crash leaves all
-// or nothing. End it with its Commit or Discard.
+// Batch returns a new batch: changes of blocks, aliases and spaces that a crash
+// leaves all made or all unmade. End it with Commit or Discard.
 func (n *Node) Batch() *store.Batch { return n.store.Batch() }
 
-// SetAlias gives root a name, durably. From then on all that can be reached
-// from root is kept, and what the name stood for before is let go.
+// SetAlias gives root a name, durably. From then on everything reachable from root
+// is kept. What the name stood for before becomes garbage, unless something else
+// keeps it.
 func (n *Node) SetAlias(ctx context.Context, name string, root cid.Cid) error {
 	return n.store.SetAlias(ctx, name, root, store.AliasOptions{})
 }
 
-// RemoveAlias removes a name. Errors: store.ErrNoAlias.
+// RemoveAlias removes a name, durably. Errors: store.ErrNoAlias.
 func (n *Node) RemoveAlias(ctx context.Context, name string) error {
 	return n.store.RemoveAlias(ctx, name)
 }
 
-// Resolve returns the root that a name stands for. Errors: store.ErrNoAlias.
+// Resolve returns the root of an alias. Errors: store.ErrNoAlias.
 func (n *Node) Resolve(ctx context.Context, name string) (cid.Cid, error) {
 	return n.store.Resolve(ctx, name)
 }
 
-// TempPin makes a pin that keeps what it is given until it is released, or the
-// node is closed, or the process ends.
+// TempPin returns a pin that keeps the roots added to it until it is released or
+// the node is closed.
 func (n *Node) TempPin() *store.TempPin { return n.store.TempPin() }
 
-// Events returns what happens in the store from the call on, until the context
-// ends or the node is closed, and last the error that ended it. See
-// store.Store.Events.
+// Events yields the store's events from the call on, until the context ends or the
+// node is closed, and last the error that ended it. See store.Store.Events.
 func (n *Node) Events(ctx context.Context) iter.Seq2[store.Event, error] { return n.store.Events(ctx) }
 
-// Gateway returns a handler that serves what is here, to anybody, as a
-// trustless gateway (https://specs.ipfs.tech/http-gateways/trustless-gateway/):
-// blocks and CARs below /ipfs/. It fetches nothing.
+// Gateway returns a trustless gateway over the store
+// (https://specs.ipfs.tech/http-gateways/trustless-gateway/): it serves blocks and
+// CARs below /ipfs/, and fetches nothing.
 func (n *Node) Gateway() http.Handler {
 	return trustless.NewHandler(trustless.Config{Blocks: store.Internal(access.Key{}).Reader(n.store), Logger: n.config.Logger})
 }

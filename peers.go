@@ -14,27 +14,27 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
-// A Peer is what is known of a peer.
+// A Peer describes a peer.
 type Peer struct {
 	ID peer.ID `json:"peerId"`
-	// Connected tells whether there's a connection. Addr is the peer's end of
-	// it, Inbound whether the peer opened it, Since when it was opened; Relayed
-	// if it goes through others, which blocks don't.
+	// Connected: there is a connection. Addr is the peer's end of it, and Since
+	// when it was opened. Inbound: the peer opened it. Relayed: it goes through
+	// another peer, and carries no blocks.
 	Connected bool                `json:"connected"`
 	Addr      multiaddr.Multiaddr `json:"address,omitempty"`
 	Inbound   bool                `json:"inbound,omitempty"`
 	Since     time.Time           `json:"since,omitzero"`
 	Relayed   bool                `json:"relayed,omitempty"`
-	// Protected: the connection is kept, and opened again when it breaks.
+	// Protected: see Protect.
 	Protected bool `json:"protected,omitempty"`
-	// Agent and Protocols are what the peer says of itself.
+	// Agent and Protocols are as the peer reports them.
 	Agent     string   `json:"agent,omitempty"`
 	Protocols []string `json:"protocols,omitempty"`
-	// RTT is how long a message takes there and back; zero: not measured.
+	// RTT is the round-trip time. Zero: not measured.
 	RTT time.Duration `json:"rtt,omitzero"`
-	// Known are addresses at which it was, or is said to be.
+	// Known are the peer's addresses in the address book.
 	Known []multiaddr.Multiaddr `json:"addresses,omitempty"`
-	// Failure is why the last call failed, FailedAt when. Empty: it didn't.
+	// Failure is why the last dial failed, at FailedAt. Empty: it succeeded.
 	Failure  string    `json:"failure,omitempty"`
 	FailedAt time.Time `json:"failedAt,omitzero"`
 }
@@ -53,7 +53,7 @@ func newPeer(p swarm.PeerInfo) Peer {
 	return out
 }
 
-// ID is the node's peer id.
+// ID returns the node's peer id.
 func (n *Node) ID(ctx context.Context) (peer.ID, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -64,8 +64,7 @@ func (n *Node) ID(ctx context.Context) (peer.ID, error) {
 	return peer.IDFromPrivateKey(key)
 }
 
-// Addrs are the addresses at which the node listens, as others call it, with
-// its id.
+// Addrs returns the addresses that others can dial, with the node's id.
 func (n *Node) Addrs(ctx context.Context) ([]multiaddr.Multiaddr, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -74,7 +73,7 @@ func (n *Node) Addrs(ctx context.Context) ([]multiaddr.Multiaddr, error) {
 	return net.swarm.Addrs(), nil
 }
 
-// Protocols are those that the node answers.
+// Protocols returns the libp2p protocols that the node serves.
 func (n *Node) Protocols(ctx context.Context) ([]string, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -88,31 +87,24 @@ func (n *Node) Protocols(ctx context.Context) ([]string, error) {
 	return all, nil
 }
 
-// ListenOn makes the node listen at one more address.
+// ListenOn makes the node listen on one more address.
 func (n *Node) ListenOn(ctx context.Context, addr string) error {
-	net, err := n.network(ctx)
-	if err != nil {
-		return err
-	}
-	return net.swarm.ListenOn(addr)
+	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.ListenOn(addr) })
 }
 
-// AddExternal tells peers of an address at which the node is reached though it
-// doesn't know: behind a router, say.
+// AddExternal adds an address to those that peers learn, such as that of a port
+// forwarded by a router.
 func (n *Node) AddExternal(ctx context.Context, addr string) error {
-	net, err := n.network(ctx)
-	if err != nil {
-		return err
-	}
-	return net.swarm.AddExternal(addr)
+	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.AddExternal(addr) })
 }
 
-// RemoveExternal takes back what AddExternal told.
+// RemoveExternal undoes AddExternal.
 func (n *Node) RemoveExternal(ctx context.Context, addr string) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.RemoveExternal(addr) })
 }
 
-// AddAddr notes where a peer is to be found: a multiaddr that ends with its id.
+// AddAddr adds a peer's address to the address book: a multiaddr that ends with the
+// peer's id.
 func (n *Node) AddAddr(ctx context.Context, addr string) (peer.ID, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -134,8 +126,8 @@ func (net *network) addAddr(addr string) (peer.ID, error) {
 	return infos[0].ID, nil
 }
 
-// Connect connects to a peer, at a multiaddr that ends with its id; the id
-// alone, as /p2p/ID, will do for one whose addresses are known.
+// Connect connects to a peer, given as a multiaddr that ends with its id, or as
+// /p2p/ID if the address book has its addresses.
 func (n *Node) Connect(ctx context.Context, addr string) (peer.ID, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -156,39 +148,39 @@ func (n *Node) Disconnect(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Disconnect(id) })
 }
 
-// Ban closes the connections to a peer, and accepts and opens none until Unban,
-// also after the node is opened again.
+// Ban closes the connections to a peer, and refuses new ones until Unban, also after
+// a restart.
 func (n *Node) Ban(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Ban(id) })
 }
 
-// Unban takes a Ban back.
+// Unban undoes Ban.
 func (n *Node) Unban(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Unban(id) })
 }
 
-// Banned lists the peers that are banned.
+// Banned returns the banned peers.
 func (n *Node) Banned(ctx context.Context) (all []peer.ID, err error) {
 	err = n.withSwarm(ctx, func(s *swarm.Swarm) error { all = s.Banned(); return nil })
 	return all, err
 }
 
-// Protect keeps the connection to a peer, whose addresses are known, and opens
-// it again, at growing intervals, whenever it breaks.
+// Protect keeps the connection to a peer with known addresses, and reopens it, at
+// growing intervals, when it breaks.
 func (n *Node) Protect(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { return s.Protect(id) })
 }
 
-// Unprotect takes a Protect back.
+// Unprotect undoes Protect.
 func (n *Node) Unprotect(ctx context.Context, id peer.ID) error {
 	return n.withSwarm(ctx, func(s *swarm.Swarm) error { s.Unprotect(id); return nil })
 }
 
-// Prune forgets the addresses that were not confirmed for so long, and returns
-// how many peers are forgotten.
-func (n *Node) Prune(ctx context.Context, age time.Duration) (forgotten int, err error) {
-	err = n.withSwarm(ctx, func(s *swarm.Swarm) error { forgotten = s.Prune(ctx, age); return nil })
-	return forgotten, err
+// Prune removes the peers whose addresses were not confirmed for as long as age
+// from the address book, and returns their number.
+func (n *Node) Prune(ctx context.Context, age time.Duration) (removed int, err error) {
+	err = n.withSwarm(ctx, func(s *swarm.Swarm) error { removed = s.Prune(ctx, age); return nil })
+	return removed, err
 }
 
 func (n *Node) withSwarm(ctx context.Context, do func(*swarm.Swarm) error) error {
@@ -199,7 +191,7 @@ func (n *Node) withSwarm(ctx context.Context, do func(*swarm.Swarm) error) error
 	return do(net.swarm)
 }
 
-// Peers are those that the node is connected to, and those that are protected.
+// Peers returns the connected and the protected peers.
 func (n *Node) Peers(ctx context.Context) ([]Peer, error) {
 	net, err := n.network(ctx)
 	if err != nil {
@@ -212,8 +204,8 @@ func (n *Node) Peers(ctx context.Context) ([]Peer, error) {
 	return all, nil
 }
 
-// Ping measures how long a message takes to a peer and back, as often as the
-// caller ranges. It connects first, if need be.
+// Ping yields round-trip times to a peer, one for each iteration. It connects first
+// if necessary.
 func (n *Node) Ping(ctx context.Context, id peer.ID) iter.Seq2[time.Duration, error] {
 	return func(yield func(time.Duration, error) bool) {
 		net, err := n.network(ctx)
@@ -260,69 +252,8 @@ func (n *Node) PeerEvents(ctx context.Context) (iter.Seq[PeerEvent], error) {
 	}, nil
 }
 
-// A Message came in a Topic.
-type Message struct {
-	From peer.ID
-	Data []byte
-}
-
-// A Topic is a subject that peers send each other messages about.
-type Topic struct{ topic *swarm.Topic }
-
-// TopicOptions say how a topic is joined. The zero value is fine.
-type TopicOptions struct {
-	// Valid, if not nil, is asked about each message, also our own: one that it
-	// refuses is neither delivered nor passed on to others. Several goroutines
-	// call it, with a context that ends after ten seconds; it must not keep the
-	// data.
-	Valid func(ctx context.Context, m Message) bool
-}
-
-// Topic joins a topic. Close it when done.
-func (n *Node) Topic(ctx context.Context, name string, o TopicOptions) (*Topic, error) {
-	net, err := n.network(ctx)
-	if err != nil {
-		return nil, err
-	}
-	var so swarm.TopicOptions
-	if valid := o.Valid; valid != nil {
-		so.Validate = func(ctx context.Context, m swarm.Message) bool {
-			return valid(ctx, Message{From: m.From, Data: m.Data})
-		}
-	}
-	t, err := net.swarm.Topic(name, so)
-	if err != nil {
-		return nil, err
-	}
-	return &Topic{t}, nil
-}
-
-// Publish sends a message to all who joined the topic, by gossipsub: also to
-// those that the node isn't connected to.
-func (t *Topic) Publish(ctx context.Context, data []byte) error { return t.topic.Publish(ctx, data) }
-
-// Broadcast sends a message to the connected peers directly, at once, and
-// returns to how many.
-func (t *Topic) Broadcast(ctx context.Context, data []byte) (int, error) {
-	return t.topic.Broadcast(ctx, data)
-}
-
-// Messages yields what comes, until ctx ends or the topic is closed.
-func (t *Topic) Messages(ctx context.Context) iter.Seq2[Message, error] {
-	return func(yield func(Message, error) bool) {
-		for m, err := range t.topic.Messages(ctx) {
-			if !yield(Message{From: m.From, Data: m.Data}, err) {
-				return
-			}
-		}
-	}
-}
-
-// Close leaves the topic.
-func (t *Topic) Close() error { return t.topic.Close() }
-
-// ParsePeerID reads a peer's id: 12D3Koo…, /p2p/ID, or an address that ends with
-// it. Errors: ErrAddress.
+// ParsePeerID parses a peer id, 12D3Koo…, /p2p/ID, or an address that ends with it.
+// Errors: ErrAddress.
 func ParsePeerID(s string) (peer.ID, error) {
 	if at := strings.LastIndex(s, "/p2p/"); at >= 0 { // a relay's id stands before
 		s = strings.Trim(s[at+len("/p2p/"):], "/")
@@ -334,5 +265,5 @@ func ParsePeerID(s string) (peer.ID, error) {
 	return id, nil
 }
 
-// UserAgent is how the node introduces itself to peers, as it was configured.
+// UserAgent returns the user agent of the Config.
 func (n *Node) UserAgent() string { return n.config.UserAgent }
