@@ -25,6 +25,7 @@ import (
 
 var options = json.JoinOptions(
 	jsonv1.DefaultOptionsV1(),
+	json.MatchCaseInsensitiveNames(false),
 	json.WithMarshalers(json.JoinMarshalers(
 		json.MarshalToFunc(func(e *jsontext.Encoder, c cid.Cid) error {
 			text := ""
