@@ -241,6 +241,7 @@ var dependencies = map[string]string{
 	"github.com/spaolacci/murmur3":          "the hash of sharded directories",
 	"github.com/spf13/cobra":                "commands and flags",
 	"github.com/vbauerster/mpb/v8":          "progress bars",
+	"golang.org/x/sync":                     "semaphores with a weight, for the memory that peers may take",
 	"golang.org/x/term":                     "whether a terminal is there",
 	"google.golang.org/protobuf":            "the wire format of bitswap's messages",
 	"pgregory.net/rapid":                    "tests: random operations against a model",

@@ -48,3 +48,22 @@ func (internal) Find(ctx context.Context, s interface {
 	size, err = s.Size(ctx, c)
 	return size, func(ctx context.Context) (Block, error) { return s.Get(ctx, c) }, err
 }
+
+const (
+	// maxUnwanted and maxUnwantedShare: a source may send this many bytes of
+	// blocks that it wasn't asked for, or this part of those that it was.
+	maxUnwanted      = 4 << 20
+	maxUnwantedShare = 100
+	// unwantedOverhead is added to the size of such a block: empty ones cost
+	// work, too.
+	unwantedOverhead = 100
+)
+
+// UnwantedBytes returns what a block of size bytes counts for TooMuchUnwanted.
+func (internal) UnwantedBytes(size int) int64 { return int64(size) + unwantedOverhead }
+
+// TooMuchUnwanted reports whether a source that sent so many bytes of blocks that
+// were asked for has sent too many of others: more than 4 MiB, and more than 1 %.
+func (internal) TooMuchUnwanted(unwanted, wanted int64) bool {
+	return unwanted > max(maxUnwanted, wanted/maxUnwantedShare)
+}

@@ -20,58 +20,55 @@ import (
 var (
 	// ErrClosed: the Bitswap or the Conversation was closed.
 	ErrClosed = errors.New("bitswap closed")
-	// ErrGone: the peer can't be reached, or not any more.
+	// ErrGone: the peer can't be reached.
 	ErrGone = errors.New("peer is gone")
-	// ErrMisbehaved: the peer broke the protocol, or sent too much that nobody
-	// had asked for.
+	// ErrMisbehaved: the peer broke the protocol, or sent too many blocks that
+	// were not asked for.
 	ErrMisbehaved = errors.New("peer misbehaved")
 	// ErrTooMany: more wants than a conversation may have.
 	ErrTooMany = errors.New("too many wants")
 )
 
-// Blocks is what the server answers from: what is here, never the network.
+// Blocks are the blocks that peers are answered from: those that are here.
 type Blocks interface {
 	block.Getter
 	block.Haver
 	block.Sizer
 }
 
-// Config says how a Bitswap works. Host is all it needs.
+// Config says how a Bitswap works. Only Host is required.
 type Config struct {
 	// Host carries the streams. It isn't closed by Close.
 	Host host.Host
-	// Blocks is what peers are answered from; nil means that none are.
+	// Blocks are the blocks that peers are answered from; nil means that peers
+	// get no answers.
 	Blocks Blocks
-	// Logger takes what goes wrong with peers; nil means silence.
+	// Logger logs faults of peers; nil means silence.
 	Logger *slog.Logger
-	// Received is called for every block that was asked for, with its size in
-	// bytes, before it is handed on. It must return at once; nil means none.
-	Received func(peer.ID, int)
 
-	// MaxOutstanding is the most wants unanswered at a peer; more are held
-	// back. Zero means 1,000.
+	// MaxOutstanding is the most wants unanswered at a peer; more are queued
+	// here. Zero means 1,000.
 	MaxOutstanding int
 	// MaxAsked is the most wants of a peer that are remembered; more are
 	// dropped. Zero means 6,144.
 	MaxAsked int
-	// WantRate is how many wants a second a peer may add, besides those it was
-	// given something for. Zero means 2,000.
+	// WantRate is how many wants a second a peer may add, besides those that were
+	// answered with a block or a HAVE. Zero means 2,000.
 	WantRate int
-	// MaxMemory is the most bytes of blocks on their way out of all peers,
-	// and again of those coming in. Zero means 32 MiB.
+	// MaxMemory is the most bytes of blocks on their way to all peers, and again
+	// on their way from all peers. Zero means 32 MiB.
 	MaxMemory int
 	// MessageSize is the bytes of blocks that a message is filled up to.
 	// Zero means 512 KiB.
 	MessageSize int
-	// StallTimeout is how long a write may wait for the peer to read 64 KiB
-	// before the peer is dropped. Zero means 30 s.
+	// StallTimeout is how long a peer may take to read 64 KiB before its want
+	// list is dropped. Zero means 30 s.
 	StallTimeout time.Duration
-	// IdleTimeout is how long a stream is kept open with nothing to send. Zero
-	// means 5 s: Helia aborts streams after 10.
+	// IdleTimeout is how long a stream stays open with nothing to send. Zero
+	// means 5 s: Helia aborts idle streams after 10.
 	IdleTimeout time.Duration
-	// ReaskTimeout is how long a peer that owes answers may send nothing at
-	// all before it is told once more what is wanted; the time doubles each
-	// time. Zero means 5 s.
+	// ReaskTimeout is how long a peer that owes answers may send nothing before
+	// all wants are sent again; the time doubles each time. Zero means 5 s.
 	ReaskTimeout time.Duration
 }
 
@@ -81,8 +78,7 @@ const (
 	defaultMaxOutstanding = 1000
 
 	// defaultMaxAsked is six times what boxo's server remembers of a peer, as
-	// boxo's client asks for all that it is told to get at once; about 1.5 MiB of
-	// memory.
+	// boxo's client sends all of its wants at once; about 1.5 MiB of memory.
 	defaultMaxAsked = 6 << 10
 
 	// maxAskedInAll bounds the memory for the wants of all peers, 250 bytes
@@ -91,8 +87,9 @@ const (
 	maxAskedInAll = 96 << 10
 	spareAsked    = 1 << 10
 
-	// defaultWantRate lets all peers together take a part of one processor with
-	// looking for what isn't here; wantsAtOnce is what a peer may add at once.
+	// defaultWantRate bounds the lookups for blocks that aren't here: those of
+	// all peers take a part of one processor. wantsAtOnce is how many wants a
+	// peer may add at once.
 	defaultWantRate = 2_000
 	wantsAtOnce     = 16 << 10
 
@@ -102,8 +99,8 @@ const (
 	// before they are handed to their conversations.
 	maxPeerMemory = 4 << 20
 
-	// maxPeerAnswers is the most bytes of blocks on their way out to one peer:
-	// a message that is sent, and the next.
+	// maxPeerAnswers is the most bytes of blocks on their way to one peer: those
+	// of the message that is sent, and of the next.
 	maxPeerAnswers = 2 * (maxMessageSize + maxPayloadOverhead)
 
 	// defaultMessageSize is large enough that messages cost nothing beside
@@ -118,8 +115,8 @@ const (
 	// openTimeout is how long a stream may take to open, a dial included.
 	openTimeout = 30 * time.Second
 
-	// closeTimeout is how long a closed stream waits for the peer to close
-	// its side, too.
+	// closeTimeout is how long a closed stream waits for the peer to close its
+	// side.
 	closeTimeout = 10 * time.Second
 
 	// maxInbound is the most streams that a peer may have open to us. boxo
@@ -128,16 +125,16 @@ const (
 	// should let as many through: answers it refuses are lost.
 	maxInbound = 512
 
-	// maxStranger is the most streams of a peer that nothing was asked of: the
-	// clients in use have one or two.
+	// maxStranger is the most streams of a peer that nothing was asked of: known
+	// clients have one or two.
 	maxStranger = 16
 
-	// readTurns is how many peers' messages are put together at once. Enough
-	// for a slow backing; more would only change whose turn it is.
+	// readTurns is how many peers' messages are put together at once: enough for
+	// a slow backing. More would only change the order of the peers.
 	readTurns = 16
 )
 
-// Bitswap exchanges blocks with the peers of one host.
+// A Bitswap exchanges blocks with the peers of one host.
 type Bitswap struct {
 	config Config
 	host   host.Host
@@ -152,8 +149,7 @@ type Bitswap struct {
 	memoryIn, memoryOut *budget // bytes of blocks under way
 	turns               *budget // of putting messages together
 
-	total   counters
-	parked  waiting      // wants for blocks that aren't here
+	parked  parkedLines  // wants for blocks that aren't here
 	asked   atomic.Int64 // wants remembered, of all peers
 	arrived atomic.Int64 // calls of Have
 
@@ -164,13 +160,13 @@ type Bitswap struct {
 	closed bool
 
 	fillMu  sync.Mutex             // guards filling
-	filling map[*receiver]struct{} // blocks that are coming in, and hold memory
+	filling map[*receiver]struct{} // those that hold memory for a block
 
 	mu      sync.Mutex // guards the following; taken before a remote's
 	remotes map[peer.ID]*remote
 }
 
-// New makes a Bitswap and begins to answer the host's peers.
+// New returns a Bitswap, which answers the host's peers from now on.
 func New(c Config) (*Bitswap, error) {
 	if c.Host == nil {
 		return nil, errors.New("bitswap: no host")
@@ -219,8 +215,8 @@ func orDefault[T int | time.Duration](v, standard T) T {
 	return v
 }
 
-// Close ends all conversations, stops answering, and waits for everything
-// that was going on. Further calls do nothing.
+// Close ends all conversations, stops answering, and waits for every goroutine.
+// Further calls do nothing.
 func (b *Bitswap) Close() error {
 	b.lifeMu.Lock()
 	first := !b.closed
@@ -240,8 +236,8 @@ func (b *Bitswap) Close() error {
 	return nil
 }
 
-// run runs f in a goroutine that Close waits for, and tells whether it does:
-// not after Close.
+// run runs f in a goroutine that Close waits for. After Close it doesn't, and
+// returns false.
 func (b *Bitswap) run(f func()) bool {
 	b.lifeMu.Lock()
 	defer b.lifeMu.Unlock()
@@ -262,7 +258,7 @@ func (b *Bitswap) snapshot() []*remote {
 	return all
 }
 
-// hold returns what is known of a peer, and keeps it until release.
+// hold returns the remote of a peer, and keeps it until release.
 func (b *Bitswap) hold(p peer.ID) *remote {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -275,8 +271,8 @@ func (b *Bitswap) hold(p peer.ID) *remote {
 	return r
 }
 
-// release lets go of a peer, which is forgotten when nobody holds it and it
-// isn't connected.
+// release undoes hold. A remote without holders is forgotten unless its peer is
+// connected.
 func (b *Bitswap) release(r *remote) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -284,25 +280,24 @@ func (b *Bitswap) release(r *remote) {
 	b.forget(r)
 }
 
-// forget drops what a peer wants if it isn't connected, and all that is known
-// of it if nobody holds it. b.mu is held.
+// forget clears the want list of a peer that isn't connected, and removes the
+// remote if it has no holders. b.mu is held.
 func (b *Bitswap) forget(r *remote) {
 	if b.connected(r.id) {
 		return
 	}
-	r.ask.drop()
+	r.server.clear()
 	if r.holders == 0 && b.remotes[r.id] == r {
 		delete(b.remotes, r.id)
 	}
 }
 
-// connected tells whether there is a connection to p that data may go over:
-// not through a relay.
+// connected reports whether there is a connection to p that isn't relayed.
 func (b *Bitswap) connected(p peer.ID) bool {
 	return b.host.Network().Connectedness(p) == network.Connected
 }
 
-// disconnected is called when one of the connections to p is gone.
+// disconnected is called when a connection to p has ended.
 func (b *Bitswap) disconnected(p peer.ID) {
 	if b.connected(p) {
 		return
@@ -314,13 +309,13 @@ func (b *Bitswap) disconnected(p peer.ID) {
 	}
 	b.mu.Unlock()
 	if r != nil {
-		r.lose()
+		r.disconnected()
 	}
 }
 
 // handle serves a stream that a peer opened.
 func (b *Bitswap) handle(s network.Stream) {
-	// A relay would have to carry the blocks for us.
+	// No blocks through a relay, which others pay for.
 	if s.Conn().Stat().Limited {
 		s.Reset()
 		return
@@ -336,7 +331,7 @@ func (b *Bitswap) handle(s network.Stream) {
 	if n := r.inbound.Add(1); n > maxInbound || n > maxStranger && !r.expecting() {
 		r.inbound.Add(-1)
 		s.Reset()
-		r.tear()
+		r.streamBroke()
 		return
 	}
 	defer r.inbound.Add(-1)
@@ -344,11 +339,22 @@ func (b *Bitswap) handle(s network.Stream) {
 	defer stop()
 	if !r.read(s) {
 		s.Reset()
-		if !s.Conn().IsClosed() { // else the sender finds out by itself
-			r.tear()
+		if !s.Conn().IsClosed() { // then the sender notices by itself
+			r.streamBroke()
 		}
 		return
 	}
 	// The peer has closed its side, so this doesn't wait for it.
 	s.Close()
+}
+
+// Reads counts the reads from a peer's streams that returned bytes. It starts at
+// zero with each connection.
+func (b *Bitswap) Reads(p peer.ID) int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if r := b.remotes[p]; r != nil {
+		return r.reads.Load()
+	}
+	return 0
 }

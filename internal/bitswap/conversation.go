@@ -12,45 +12,44 @@ import (
 )
 
 const (
-	// maxWants is the most wants that a conversation may have open: hundreds
-	// of times what is under way at once; a few tens of MiB of memory.
+	// maxWants is the most open wants of a conversation: a hundred times what is
+	// under way at once, and a few tens of MiB of memory.
 	maxWants = 100_000
 
-	// maxUnread is the most bytes of replies that wait for Next. A peer that
-	// has sent more is not read from until they are taken.
+	// maxUnread is the most bytes of replies that wait for Next. Beyond it, the
+	// peer isn't read from.
 	maxUnread = 8 << 20
 
-	// replyOverhead is what a reply counts besides its block's bytes.
+	// replyOverhead is what a reply counts besides the bytes of its block.
 	replyOverhead = 128
 )
 
-// ReplyKind says what a peer has answered.
+// ReplyKind says what a peer answered.
 type ReplyKind uint8
 
-// What a Reply may be. Each ends what the conversation wanted, so that it may
-// be asked again.
+// The kinds of replies. Each of them ends the want.
 const (
-	// Block: the block, verified. It may come where a HAVE was wanted.
+	// Block: the block, verified. It may come in answer to WantHave.
 	Block ReplyKind = iota
 	// Have: the peer has the block.
 	Have
-	// DontHave: the peer doesn't have the block, or doesn't give it.
+	// DontHave: the peer doesn't have the block, or doesn't send it.
 	DontHave
 )
 
-// A Reply is one answer of a peer.
+// A Reply is an answer of a peer.
 type Reply struct {
 	Kind ReplyKind
-	// CID is the one that was asked for.
+	// CID is as in Want.
 	CID cid.Cid
 	// Block is the block, if Kind is Block. Its memory may be shared with
 	// other conversations.
 	Block block.Block
 }
 
-// A Conversation is what one asker has going on with one peer. It must be read
-// with Next until it is closed: replies that nobody takes keep the peer's
-// other conversations waiting once they are more than a few MiB.
+// A Conversation is one caller's wants of one peer, and the replies. It must be
+// read with Next until it is closed: more than a few MiB of unread replies hold up
+// the peer's other conversations.
 type Conversation struct {
 	r     *remote
 	wants map[*want]struct{} // guarded by r.mu
@@ -67,9 +66,9 @@ type Conversation struct {
 	closed bool
 }
 
-// Open begins a conversation with a peer. It connects first, if need be; a
-// connection through a relay doesn't count. It fails with ErrGone,
-// ErrMisbehaved, ErrClosed or the context's error.
+// Open begins a conversation with a peer. It connects first unless there is a
+// connection; one through a relay doesn't count. Errors: ErrGone, ErrMisbehaved,
+// ErrClosed, the context's.
 func (b *Bitswap) Open(ctx context.Context, p peer.ID) (*Conversation, error) {
 	r := b.hold(p)
 	c := &Conversation{
@@ -97,17 +96,17 @@ func (b *Bitswap) Open(ctx context.Context, p peer.ID) (*Conversation, error) {
 	}
 }
 
-// Peer is whom the conversation is with.
+// Peer returns the peer of the conversation.
 func (c *Conversation) Peer() peer.ID { return c.r.id }
 
-// Want asks for blocks, or whether the peer has them. Those of higher priority
-// are asked for first (-16 to 15), among equals in order. With sendDontHave
-// the peer is to say if it doesn't have one; else, or if it speaks only an
-// older version of the protocol, it says nothing until it has.
+// Want asks for blocks, or whether the peer has them: those of higher priority
+// first (-16 to 15), among equals in order. With sendDontHave the peer says so if
+// it doesn't have a block. Without it, or over an older version of the protocol,
+// the peer says nothing until it has the block.
 //
-// It returns at once; what the peer can't be told yet is held back. It fails
-// with ErrTooMany, what the conversation ended with, or one of [block.CheckCID],
-// and has then asked for nothing.
+// Want returns at once; wants beyond Config.MaxOutstanding are queued. Errors:
+// ErrTooMany, the conversation's, those of [block.CheckCID]. After an error nothing
+// was asked for.
 func (c *Conversation) Want(kind Want, sendDontHave bool, priority int, cids ...cid.Cid) error {
 	for _, id := range cids {
 		if err := block.CheckCID(id); err != nil {
@@ -120,8 +119,7 @@ func (c *Conversation) Want(kind Want, sendDontHave bool, priority int, cids ...
 	return c.r.add(c, kind, sendDontHave, min(max(priority, minPriority), maxPriority), cids)
 }
 
-// Cancel takes wants back. A reply that is on its way, or unread, may still
-// come.
+// Cancel cancels wants. Replies that are on their way, or unread, may still come.
 func (c *Conversation) Cancel(cids ...cid.Cid) {
 	defined := make([]cid.Cid, 0, len(cids))
 	for _, id := range cids {
@@ -132,9 +130,9 @@ func (c *Conversation) Cancel(cids ...cid.Cid) {
 	c.r.withdraw(c, defined)
 }
 
-// Next waits for the next reply. When all were taken it fails with ErrGone or
-// ErrMisbehaved if that is how the conversation ended, with ErrClosed after
-// Close, or with the context's error.
+// Next waits for the next reply. After the last one it fails with ErrGone or
+// ErrMisbehaved if the conversation ended so, with ErrClosed after Close, or with
+// the context's error.
 func (c *Conversation) Next(ctx context.Context) (Reply, error) {
 	for {
 		if reply, ok := c.take(); ok {
@@ -195,7 +193,7 @@ func (c *Conversation) deliver(reply Reply) {
 	}
 }
 
-// offer adds a reply if there is room, or nobody who will read it.
+// offer adds a reply if there is room. After Close it drops it.
 func (c *Conversation) offer(reply Reply) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -209,7 +207,7 @@ func (c *Conversation) offer(reply Reply) bool {
 	return true
 }
 
-// put adds a reply, room or not.
+// put adds a reply even if there is no room.
 func (c *Conversation) put(reply Reply) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -230,8 +228,8 @@ func (c *Conversation) putLocked(reply Reply) {
 	signal(c.more)
 }
 
-// end ends the conversation with an error, unless it has ended. What is unread
-// can still be read.
+// end ends the conversation with an error, unless it has ended. Unread replies can
+// still be read.
 func (c *Conversation) end(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -256,8 +254,7 @@ func (c *Conversation) reason() error {
 	return c.err
 }
 
-// Close takes back what is outstanding and drops what is unread. Further
-// calls do nothing.
+// Close cancels open wants and drops unread replies. Further calls do nothing.
 func (c *Conversation) Close() {
 	c.mu.Lock()
 	if c.closed {

@@ -14,42 +14,38 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// A sink takes what a message holds, as it is decoded. An error ends the
-// decoding and is returned as it is.
+// A sink takes the parts of a message as they are decoded. An error ends the
+// decoding, and is returned unchanged.
 type sink interface {
-	// wants takes entries of the message's want list, in pieces. They are the
-	// decoder's when it returns.
+	// wants takes entries of the message's want list, in pieces. The slice is
+	// used again when it returns.
 	wants(entries []entry) error
-	// endWants is told of the end of a message with a want list, and whether
-	// that was all that is wanted.
+	// endWants marks the end of a message with a want list. A full one replaces
+	// all wants before it.
 	endWants(full bool) error
-	// buffer returns where to put the n bytes of a block that comes, or nil
-	// if it is not wanted.
+	// buffer returns the memory for a block of n bytes, or nil to skip it.
 	buffer(n int) ([]byte, error)
-	// block takes a block of n bytes, whose data are what buffer returned,
-	// filled.
+	// block takes a block of n bytes, whose data lie in what buffer returned.
 	block(p cid.Prefix, data []byte, n int) error
 	// presence takes a HAVE or DONT_HAVE.
 	presence(c cid.Cid, have bool) error
 }
 
-// A decoder reads one message after the other. Its reader's buffer must hold
-// maxSmall bytes.
+// A decoder reads messages. Its reader's buffer must hold maxSmall bytes.
 type decoder struct {
 	r       *bufio.Reader
 	left    int // bytes of the message
-	skipped int // bytes of fields not known, in the message
+	skipped int // bytes of unknown fields in the message
 	entries []entry
 }
 
-// begun tells whether start needs not wait for bytes.
+// begun reports whether start can return without waiting for bytes.
 func (d *decoder) begun() bool {
 	p, _ := d.r.Peek(min(d.r.Buffered(), binary.MaxVarintLen64))
 	return len(p) == binary.MaxVarintLen64 || slices.ContainsFunc(p, func(c byte) bool { return c < 0x80 })
 }
 
-// start reads the length of the next message. Its error is io.EOF, unchanged,
-// if there is none.
+// start reads the length of the next message. It returns io.EOF if there is none.
 func (d *decoder) start() (int, error) {
 	var n uint64
 	for shift := 0; ; shift += 7 {
@@ -109,11 +105,11 @@ func (d *decoder) message(n int, s sink) error {
 }
 
 type wantlist struct {
-	count int // of entries, those ignored included
+	count int // of entries, including ignored ones
 	full  bool
 }
 
-// pass hands the entries on that were decoded.
+// pass hands the decoded entries on.
 func (d *decoder) pass(s sink) error {
 	if len(d.entries) == 0 {
 		return nil
@@ -175,7 +171,7 @@ func (d *decoder) wantlist(list *wantlist, s sink) error {
 	return nil
 }
 
-// errRefused: a CID of a kind that no block here has, which is no offence.
+// errRefused: no block here has such a CID. That isn't the peer's fault.
 var errRefused = errors.New("refused CID")
 
 func decodeCID(p []byte) (cid.Cid, error) {
@@ -192,8 +188,8 @@ func decodeCID(p []byte) (cid.Cid, error) {
 	return c, nil
 }
 
-// fields calls each for the fields of p: with number and type, and the number
-// or the bytes in it.
+// fields calls each with every field of p: its number and type, and its value,
+// either v or data.
 func fields(p []byte, each func(num protowire.Number, typ protowire.Type, v uint64, data []byte)) error {
 	for len(p) > 0 {
 		num, typ, n := protowire.ConsumeTag(p)
@@ -248,7 +244,7 @@ func decodeEntry(p []byte) (entry, error) {
 		return entry{}, err
 	}
 	if kind > uint64(WantHave) {
-		return entry{}, errRefused // wants what isn't known yet
+		return entry{}, errRefused // a kind of want that isn't known
 	}
 	e.kind = Want(kind)
 	return e, nil
@@ -285,7 +281,7 @@ func (d *decoder) presence(s sink) error {
 	return s.presence(c, kind == 0)
 }
 
-// oldBlock decodes a block of 1.0.0: bytes alone.
+// oldBlock decodes a block of 1.0.0, which has no prefix.
 func (d *decoder) oldBlock(s sink) error {
 	data, n, err := d.data(d.left, s)
 	if err != nil {
@@ -337,7 +333,7 @@ func (d *decoder) payload(s sink) error {
 	if !hasPrefix {
 		return malformed("a block without a prefix")
 	}
-	if !hasData { // an empty block, as encoders of proto3 write it
+	if !hasData { // encoders of proto3 write an empty block so
 		if data, err = s.buffer(0); err != nil {
 			return err
 		}
@@ -345,8 +341,8 @@ func (d *decoder) payload(s sink) error {
 	return s.block(prefix, data, size)
 }
 
-// data reads a block's bytes, at most limit with their length, to where the
-// sink wants them.
+// data reads a block's bytes into the sink's buffer. They and their length take at
+// most limit bytes.
 func (d *decoder) data(limit int, s sink) ([]byte, int, error) {
 	before := d.left
 	n, err := d.length()
@@ -368,8 +364,8 @@ func (d *decoder) data(limit int, s sink) ([]byte, int, error) {
 	return data, n, truncated(err)
 }
 
-// enter reads a nested message's length and returns what is left of the
-// message at its end.
+// enter reads a nested message's length. It returns how many bytes of the message
+// follow the nested one.
 func (d *decoder) enter() (int, error) {
 	n, err := d.length()
 	return d.left - n, err
@@ -388,7 +384,7 @@ func (d *decoder) tag() (protowire.Number, protowire.Type, error) {
 }
 
 func (d *decoder) uvarint() (uint64, error) {
-	// All of these bytes belong to the message, so waiting for them is right.
+	// All of these bytes belong to the message, so Peek may wait for them.
 	p, err := d.r.Peek(min(d.left, 10))
 	if err != nil {
 		return 0, truncated(err)
@@ -400,7 +396,7 @@ func (d *decoder) uvarint() (uint64, error) {
 	return v, d.discard(n)
 }
 
-// length reads a length of bytes that lie in the message.
+// length reads the length of a field, which must end within the message.
 func (d *decoder) length() (int, error) {
 	n, err := d.uvarint()
 	if err != nil {
@@ -412,8 +408,8 @@ func (d *decoder) length() (int, error) {
 	return int(n), nil
 }
 
-// small returns the bytes of a short field. They are the reader's, to be
-// discarded after use.
+// small returns the bytes of a short field, which lie in the reader's buffer. The
+// caller discards them after use.
 func (d *decoder) small() ([]byte, error) {
 	n, err := d.length()
 	if err != nil {
@@ -460,7 +456,7 @@ func (d *decoder) discard(n int) error {
 	return truncated(err)
 }
 
-// truncated makes an end within a message an error that says so.
+// truncated makes an end within a message an io.ErrUnexpectedEOF.
 func truncated(err error) error {
 	if err == io.EOF {
 		return io.ErrUnexpectedEOF

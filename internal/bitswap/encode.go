@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// appendWants appends a message that is a want list, with its length before.
+// appendWants appends a message with a want list, and its length in front.
 func appendWants(dst []byte, entries []entry, full bool) []byte {
 	list := 0
 	for _, e := range entries {
@@ -47,7 +47,7 @@ func entrySize(e entry) int {
 		numberSize(entrySendDontHave, protowire.EncodeBool(e.sendDontHave))
 }
 
-// appendNumber appends a field that is left out when zero, as in proto3.
+// appendNumber appends a field unless it is zero, as in proto3.
 func appendNumber(dst []byte, num protowire.Number, v uint64) []byte {
 	if v == 0 {
 		return dst
@@ -62,11 +62,10 @@ func numberSize(num protowire.Number, v uint64) int {
 	return protowire.SizeTag(num) + protowire.SizeVarint(v)
 }
 
-// An answer is what one message of the server says.
+// An answer is a message of the server.
 type answer struct {
 	blocks           []block.Block
 	haves, dontHaves []cid.Cid
-	bytes            int // of the blocks
 	share, held      int // of the peer's and the node's memory for answers
 }
 
@@ -74,11 +73,11 @@ func (a *answer) empty() bool {
 	return len(a.blocks) == 0 && len(a.haves) == 0 && len(a.dontHaves) == 0
 }
 
-// maxPayloadOverhead is the most bytes that a payload takes besides its data.
+// maxPayloadOverhead is the most bytes of a payload besides its data.
 const maxPayloadOverhead = 64
 
-// writeTo writes the answer as a message of that version, with its length
-// before. An older version leaves out what it can't say.
+// writeTo writes the answer as a message of that version, with its length in front.
+// An older version leaves out presences.
 func (a *answer) writeTo(w io.Writer, version protocol.ID) error {
 	prefixes := make([][]byte, len(a.blocks))
 	size := 0
@@ -138,7 +137,7 @@ func payloadSize(prefix []byte, data int) int {
 		protowire.SizeTag(payloadData) + protowire.SizeBytes(data)
 }
 
-// maxPresence is the most bytes that a presence takes.
+// maxPresence is the most bytes of a presence.
 const maxPresence = block.MaxCID + 16
 
 func presenceSize(c cid.Cid, have bool) int {

@@ -63,6 +63,13 @@ func fileSize() int {
 	return 64 << 20
 }
 
+func bytesOf(all []block.Block) (n int64) {
+	for _, b := range all {
+		n += int64(b.Size())
+	}
+	return n
+}
+
 // TestFetch moves sets to our client.
 func TestFetch(t *testing.T) {
 	for _, server := range servers {
@@ -72,9 +79,9 @@ func TestFetch(t *testing.T) {
 				client := newNode(t, Config{})
 				p := server.make(t, client, all)
 				fetch(t, client.open(t, p), all)
-				l, _ := client.Ledger(p)
-				if l.BlocksIn != int64(len(all)) || l.LateBlocks+l.UnwantedBlocks+l.Violations != 0 || l.Outstanding != 0 || l.HeldBack != 0 {
-					t.Errorf("got the ledger %+v, want %d blocks in and nothing open or odd", l, len(all))
+				want := peerState{wantedBytes: bytesOf(all)}
+				if got, _ := client.state(p); got != want {
+					t.Errorf("got the state %+v, want %+v", got, want)
 				}
 			})
 		}
@@ -161,8 +168,8 @@ func TestLocal(t *testing.T) {
 				t.Fatal(err)
 			}
 			fetch(t, c, []block.Block{raw(t, nil), identity, v0(t, nil)})
-			if l, _ := client.Ledger(p); l.BlocksIn != 0 || l.Outstanding != 0 {
-				t.Errorf("got the ledger %+v, want nothing asked for", l)
+			if got, _ := client.state(p); got != (peerState{}) {
+				t.Errorf("got the state %+v, want nothing asked for", got)
 			}
 		})
 	}
@@ -263,8 +270,8 @@ func TestArrival(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the wants of boxo", func() bool {
-		l, _ := ours.Ledger(waiter.host.ID())
-		return l.Asked == len(more)
+		s, _ := ours.state(waiter.host.ID())
+		return s.asked == len(more)
 	})
 	ours.put(t, more...)
 	ours.Have(cids(more)...)
@@ -285,8 +292,8 @@ func TestCancel(t *testing.T) {
 	all := randomBlocks(t, 1, 10, 5000)
 	c := client.open(t, server.host.ID())
 	asked := func() int {
-		l, _ := server.Ledger(client.host.ID())
-		return l.Asked
+		s, _ := server.state(client.host.ID())
+		return s.asked
 	}
 	if err := c.Want(WantBlock, false, 0, cids(all)...); err != nil {
 		t.Fatal(err)
@@ -307,7 +314,7 @@ func TestCancel(t *testing.T) {
 	eventually(t, "the last want", func() bool { return asked() == 1 })
 	c.Close()
 	eventually(t, "the cancel when closed", func() bool { return asked() == 0 })
-	server.expectSent(t, client.host.ID(), len(all))
+	server.expectSent(t, len(all))
 	if _, err := c.Next(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Next after Close: got %v, want ErrClosed", err)
 	}
@@ -351,8 +358,8 @@ func TestShared(t *testing.T) {
 	}
 	third.Close() // takes nothing from the others
 	eventually(t, "wants", func() bool {
-		l, _ := server.Ledger(client.host.ID())
-		return l.Asked == len(all)
+		s, _ := server.state(client.host.ID())
+		return s.asked == len(all)
 	})
 	server.put(t, all...)
 	server.Have(cids(all)...)
@@ -367,7 +374,7 @@ func TestShared(t *testing.T) {
 			}
 		}
 	}
-	server.expectSent(t, client.host.ID(), len(all))
+	server.expectSent(t, len(all))
 }
 
 // TestWantErrors asks for what can't be asked for.

@@ -46,7 +46,7 @@ func TestOpenNobody(t *testing.T) {
 		t.Errorf("no bitswap there: got %v, want ErrGone", err)
 	}
 	gone.Close()
-	eventually(t, "forgetting", func() bool { return len(client.Peers()) == 0 })
+	eventually(t, "forgetting", func() bool { return client.peers() == 0 })
 }
 
 // TestVanish has a peer disappear while it is being asked.
@@ -81,7 +81,7 @@ func TestVanish(t *testing.T) {
 				t.Errorf("got %v, want ErrGone", err)
 			}
 			c.Close()
-			eventually(t, "forgetting", func() bool { return len(client.Peers()) == 0 })
+			eventually(t, "forgetting", func() bool { return client.peers() == 0 })
 		})
 	}
 }
@@ -94,9 +94,9 @@ func TestServerForgets(t *testing.T) {
 	if err := c.Want(WantBlock, false, 0, cids(randomBlocks(t, 1, 500, 10))...); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "wants", func() bool { return server.Stats().Asked == 500 })
+	eventually(t, "wants", func() bool { return server.asked.Load() == 500 })
 	client.host.Close()
-	eventually(t, "forgetting", func() bool { return len(server.Peers()) == 0 && server.Stats().Asked == 0 })
+	eventually(t, "forgetting", func() bool { return server.peers() == 0 })
 	if n := server.asked.Load(); n != 0 || len(server.parked.byHash) != 0 {
 		t.Errorf("got %d wants counted, %d parked, want none", n, len(server.parked.byHash))
 	}
@@ -144,10 +144,12 @@ func TestReset(t *testing.T) {
 	for range all {
 		next(t, c)
 	}
-	eventually(t, "late blocks", func() bool { return client.Stats().LateBlocks == int64(len(all)) })
-	if l := client.Stats(); l.UnwantedBlocks != 0 {
-		t.Errorf("got %d blocks unwanted, want none", l.UnwantedBlocks)
-	}
+	// The wants were sent once, and again after each reset.
+	want := peerState{wantedBytes: bytesOf(all), late: (1 + maxFailures - 2) * len(all)}
+	eventually(t, "late blocks", func() bool {
+		got, _ := client.state(server.host.ID())
+		return got == want
+	})
 	// A peer that does nothing else is given up.
 	if err := c.Want(WantBlock, true, 0, raw(t, []byte("more")).CID()); err != nil {
 		t.Fatal(err)
@@ -176,9 +178,7 @@ func TestTorn(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the block's beginning", func() bool {
-		client.memoryIn.mu.Lock()
-		defer client.memoryIn.mu.Unlock()
-		return client.memoryIn.free < client.memoryIn.total
+		return client.memoryIn.free() < client.memoryIn.total
 	})
 	s.Reset()
 	if m := server.next(t); len(m.entries) != 1 || m.entries[0].cid != b.CID() {
@@ -296,8 +296,8 @@ func TestGarbage(t *testing.T) {
 			t.Errorf("garbage %d: the stream is still open", i)
 		}
 		c.Close()
-		if l, _ := client.Ledger(other.host.ID()); l.Violations != int64(i+1) {
-			t.Errorf("garbage %d: got %d violations, want %d", i, l.Violations, i+1)
+		if s, _ := client.state(other.host.ID()); s.wantedBytes+s.unwantedBytes > 0 {
+			t.Errorf("garbage %d: got %d bytes of blocks, want none", i, s.wantedBytes+s.unwantedBytes)
 		}
 		for range len(other.received) { // the cancels
 			<-other.received
@@ -313,10 +313,11 @@ func TestUnwanted(t *testing.T) {
 	connect(t, client.host, other.host)
 	b := randomBlocks(t, 1, 1, 5000)[0]
 	other.send(t, client, encode(t, answer{blocks: randomBlocks(t, 2, 10, 1000)}, protocol120))
-	eventually(t, "counting", func() bool { return client.Stats().UnwantedBlocks == 10 })
-	if got, want := client.Stats().UnwantedBytes, int64(10*(1000+unwantedOverhead)); got != want {
-		t.Errorf("got %d bytes unwanted, want %d", got, want)
+	unwanted := func() int64 {
+		s, _ := client.state(other.host.ID())
+		return s.unwantedBytes
 	}
+	eventually(t, "counting", func() bool { return unwanted() == unwantedBytes(10, 1000) })
 	// Some are tolerated.
 	c := askFor(t, client, other, b)
 	other.send(t, client, encode(t, answer{blocks: append(randomBlocks(t, 3, 2, 1000), b)}, protocol120))
@@ -326,8 +327,8 @@ func TestUnwanted(t *testing.T) {
 	// And too many are not.
 	c = askFor(t, client, other, raw(t, []byte("another")))
 	s := other.open(t, client)
-	for _, unwanted := range randomBlocks(t, 4, 5, 1<<20) {
-		if _, err := s.Write(encode(t, answer{blocks: []block.Block{unwanted}}, protocol120)); err != nil {
+	for _, b := range randomBlocks(t, 4, 5, 1<<20) {
+		if _, err := s.Write(encode(t, answer{blocks: []block.Block{b}}, protocol120)); err != nil {
 			break
 		}
 	}
@@ -337,8 +338,8 @@ func TestUnwanted(t *testing.T) {
 	if _, err := client.Open(t.Context(), other.host.ID()); !errors.Is(err, ErrMisbehaved) {
 		t.Errorf("Open: got %v, want ErrMisbehaved", err)
 	}
-	if l := client.Stats(); l.UnwantedBytes <= maxUnwanted || l.BlocksIn != 1 {
-		t.Errorf("got %d bytes unwanted, %d blocks, want more than %d, and 1", l.UnwantedBytes, l.BlocksIn, maxUnwanted)
+	if s, _ := client.state(other.host.ID()); s.unwantedBytes <= 4<<20 || s.wantedBytes != int64(b.Size()) {
+		t.Errorf("got %d bytes unwanted and %d wanted, want more than %d, and %d", s.unwantedBytes, s.wantedBytes, 4<<20, b.Size())
 	}
 }
 
@@ -356,8 +357,9 @@ func TestWrongBytes(t *testing.T) {
 	if reply.Kind != Block || !bytes.Equal(reply.Block.Data(), b.Data()) {
 		t.Errorf("got other bytes than the CID names")
 	}
-	if l, _ := client.Ledger(other.host.ID()); l.UnwantedBlocks != 1 || l.BlocksIn != 1 {
-		t.Errorf("got %d blocks unwanted, %d in, want 1 and 1", l.UnwantedBlocks, l.BlocksIn)
+	want := peerState{wantedBytes: int64(b.Size()), unwantedBytes: unwantedBytes(1, b.Size())}
+	if got, _ := client.state(other.host.ID()); got != want {
+		t.Errorf("got the state %+v, want %+v", got, want)
 	}
 }
 
@@ -378,7 +380,10 @@ func TestDuplicates(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	eventually(t, "counting", func() bool { return client.Stats().LateBlocks == int64(len(all)) })
+	eventually(t, "late blocks", func() bool {
+		s, _ := client.state(other.host.ID())
+		return s == peerState{}
+	})
 	// Once is enough.
 	for _, b := range all {
 		if _, err := s.Write(encode(t, answer{blocks: []block.Block{b}}, protocol120)); err != nil {
@@ -477,8 +482,8 @@ func TestOurDelay(t *testing.T) {
 		c.bytes = 0
 		signal(c.space)
 		c.mu.Unlock()
-		if ok := <-ended; !ok || r.counts.blocksIn.Load() != int64(len(all)) {
-			t.Errorf("got %d blocks, and %v, want %d to the stream's proper end", r.counts.blocksIn.Load(), ok, len(all))
+		if ok := <-ended; !ok || r.wantedBytes.Load() != bytesOf(all) {
+			t.Errorf("got %d bytes, and %v, want %d to the stream's proper end", r.wantedBytes.Load(), ok, bytesOf(all))
 		}
 		if took := time.Since(began); took != 2*time.Hour {
 			t.Errorf("it took %v, want no more than we made it wait", took)
@@ -513,8 +518,8 @@ func TestHurryIn(t *testing.T) {
 		_, never := read(stalled, large[:1]...)
 		began := time.Now()
 		r, honest := read(&timedStream{message: bytes.NewReader(encode(t, answer{blocks: large[1:]}, protocol120))}, large[1:]...)
-		if ok := <-honest; !ok || r.counts.blocksIn.Load() != 1 {
-			t.Errorf("got %v and %d blocks, want one", ok, r.counts.blocksIn.Load())
+		if ok := <-honest; !ok || r.wantedBytes.Load() != block.MaxSize {
+			t.Errorf("got %v and %d bytes, want a block of %d", ok, r.wantedBytes.Load(), block.MaxSize)
 		}
 		if took := time.Since(began); took > 2*patience {
 			t.Errorf("it took %v, want %v at most", took, 2*patience)
@@ -529,8 +534,8 @@ func TestHurryIn(t *testing.T) {
 		}
 		slow.Reset()
 		<-slowly
-		if b.memoryIn.free != b.memoryIn.total {
-			t.Errorf("got %d bytes free in the end, want all %d", b.memoryIn.free, b.memoryIn.total)
+		if free := b.memoryIn.free(); free != b.memoryIn.total {
+			t.Errorf("got %d bytes free in the end, want all %d", free, b.memoryIn.total)
 		}
 	})
 }

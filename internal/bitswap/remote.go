@@ -12,48 +12,31 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 )
 
-const (
-	// maxUnwanted and maxUnwantedShare: a peer may send this many bytes that
-	// nobody asked for, or this part of those that somebody did.
-	maxUnwanted      = 4 << 20
-	maxUnwantedShare = 100
-
-	// unwantedOverhead is added to an unwanted block's size: empty ones cost
-	// work, too.
-	unwantedOverhead = 64
-
-	// maxLate is the most cancelled wants for which a block may still come
-	// that are remembered: several times what can be under way.
-	maxLate = 8 << 10
-
-	// lateTime is for how long it may still come: longer than one block takes at
-	// the slowest.
-	lateTime = 5 * time.Minute
-)
-
-// A remote is one peer: what is asked of it, what it asks, and what was
-// exchanged.
+// A remote is one peer: our wants of it, its wants of us, and its conversations.
 type remote struct {
 	b  *Bitswap
 	id peer.ID
 
-	counts  counters
+	wantedBytes   atomic.Int64 // of blocks that came and were asked for
+	unwantedBytes atomic.Int64 // of other blocks
+
 	memory  *budget      // bytes of blocks coming in
 	sending *budget      // bytes of answers
 	readers *budget      // streams being read
 	inbound atomic.Int32 // streams
-	heard   atomic.Int64 // reads that brought something
-	ask     asker
+	reads   atomic.Int64 // reads that returned bytes
+	server  server
 
 	holders int // guarded by b.mu
 
 	mu          sync.Mutex // guards the following
-	err         error      // why the peer isn't spoken with any more
+	err         error      // why the peer is ignored
 	talks       map[*Conversation]struct{}
 	wants       map[string]*want // by multihash
-	held        heldBack         // of wants: those to be sent
+	queue       wantQueue        // of wants: those to be sent
 	outstanding int              // wants sent and not answered, and cancels not sent
 	cancels     map[string]cid.Cid
 	late        lateSet
@@ -61,16 +44,16 @@ type remote struct {
 	sender      *sender // while there are conversations
 }
 
-// A want is a block, or the news of one, that conversations want of the peer.
+// A want is a block, or its presence, that conversations want of the peer.
 type want struct {
 	cid          cid.Cid // as the peer is asked
 	kind         Want
 	sendDontHave bool
 	priority     int
 	seq          uint32
-	index        int // in the heap, or -1
-	sent         int // how many times it was sent and may be answered
-	counted      bool
+	index        int  // in the heap, or -1
+	sent         int  // how many times it was sent and may be answered
+	counted      bool // in outstanding
 	asks         []ask
 }
 
@@ -93,18 +76,18 @@ func newRemote(b *Bitswap, p peer.ID) *remote {
 		wants:   make(map[string]*want),
 		cancels: make(map[string]cid.Cid),
 	}
-	r.ask.init(r)
+	r.server.init(r)
 	return r
 }
 
-// refused returns why the peer isn't listened to any more, or nil.
+// refused returns why the peer is ignored, or nil.
 func (r *remote) refused() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.err
 }
 
-// expecting tells whether a block may be on its way that was asked for.
+// expecting reports whether a block that was asked for may be on its way.
 func (r *remote) expecting() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -112,8 +95,8 @@ func (r *remote) expecting() bool {
 	return len(r.wants) > 0 || r.late.order.Len() > 0
 }
 
-// add takes a conversation's wants. Those of blocks that need not be asked for
-// are answered at once.
+// add adds a conversation's wants. It answers those at once whose blocks need not
+// be asked for.
 func (r *remote) add(c *Conversation, kind Want, sendDontHave bool, priority int, cids []cid.Cid) error {
 	wake := false
 	r.mu.Lock()
@@ -131,7 +114,7 @@ func (r *remote) add(c *Conversation, kind Want, sendDontHave bool, priority int
 		return fmt.Errorf("%w (%d, and %d open; the limit is %d)", ErrTooMany, len(cids), len(c.wants), maxWants)
 	}
 	for _, id := range cids {
-		if b, ok := here(id); ok {
+		if b, ok := knownBlock(id); ok {
 			c.put(Reply{Kind: Block, CID: id, Block: b})
 			continue
 		}
@@ -156,16 +139,16 @@ func (r *remote) add(c *Conversation, kind Want, sendDontHave bool, priority int
 			w.sendDontHave = w.sendDontHave || sendDontHave
 		}
 		if w.index < 0 && (w.sent == 0 || stronger) {
-			heap.Push(&r.held, w)
+			heap.Push(&r.queue, w)
 			wake = true
 		}
 	}
 	return nil
 }
 
-// here returns a block that need not be asked for: one that its CID carries,
-// or the empty one, which boxo's server doesn't give away.
-func here(c cid.Cid) (block.Block, bool) {
+// knownBlock returns a block that need not be asked for: one that its CID carries,
+// or the empty one, for which boxo's server answers DONT_HAVE.
+func knownBlock(c cid.Cid) (block.Block, bool) {
 	if b, ok := block.Inlined(c); ok {
 		return b, true
 	}
@@ -175,7 +158,7 @@ func here(c cid.Cid) (block.Block, bool) {
 	return block.Block{}, false
 }
 
-// withdraw takes a conversation's asks for the CIDs back.
+// withdraw removes a conversation's asks for the CIDs.
 func (r *remote) withdraw(c *Conversation, cids []cid.Cid) {
 	r.mu.Lock()
 	for _, id := range cids {
@@ -190,8 +173,8 @@ func (r *remote) withdraw(c *Conversation, cids []cid.Cid) {
 	}
 }
 
-// unask removes asks of a want; with the last one the peer's server is told
-// to forget it. It returns those removed. The lock is held.
+// unask removes asks of a want, and returns them. With the last one the want ends,
+// and is cancelled at the peer. The lock is held.
 func (r *remote) unask(w *want, which func(ask) bool) []ask {
 	var gone []ask
 	kept := w.asks[:0]
@@ -212,7 +195,7 @@ func (r *remote) unask(w *want, which func(ask) bool) []ask {
 	if len(w.asks) == 0 {
 		r.remove(w, w.sent)
 		if w.counted {
-			// It stays counted until the cancel is on its way.
+			// It stays counted until the cancel is sent.
 			r.cancels[key(w.cid)] = w.cid
 			r.outstanding++
 		}
@@ -229,13 +212,12 @@ func asks(w *want, c *Conversation) bool {
 	return false
 }
 
-// remove removes a want, for which as many blocks may still come. The lock is
-// held.
+// remove removes a want, for which late blocks may still come. The lock is held.
 func (r *remote) remove(w *want, late int) {
 	k := key(w.cid)
 	delete(r.wants, k)
 	if w.index >= 0 {
-		heap.Remove(&r.held, w.index)
+		heap.Remove(&r.queue, w.index)
 	}
 	if w.counted {
 		r.outstanding--
@@ -245,7 +227,7 @@ func (r *remote) remove(w *want, late int) {
 	}
 }
 
-// received hands a block that came from the peer to those who asked for it.
+// received hands a block that came to the conversations that want it.
 func (r *remote) received(b block.Block) error {
 	k := key(b.CID())
 	r.mu.Lock()
@@ -256,8 +238,6 @@ func (r *remote) received(b block.Block) error {
 		if !late {
 			return r.unwanted(b.Size())
 		}
-		r.count(func(c *counters) *atomic.Int64 { return &c.lateBlocks }, 1)
-		r.count(func(c *counters) *atomic.Int64 { return &c.lateBytes }, int64(b.Size()))
 		return nil
 	}
 	r.remove(w, w.sent-1)
@@ -265,18 +245,14 @@ func (r *remote) received(b block.Block) error {
 		delete(a.talk.wants, w)
 	}
 	var s *sender
-	if r.held.Len() > 0 {
+	if r.queue.Len() > 0 {
 		s = r.sender
 	}
 	r.mu.Unlock()
 	if s != nil {
 		s.wake()
 	}
-	r.count(func(c *counters) *atomic.Int64 { return &c.blocksIn }, 1)
-	r.count(func(c *counters) *atomic.Int64 { return &c.bytesIn }, int64(b.Size()))
-	if r.b.config.Received != nil {
-		r.b.config.Received(r.id, b.Size())
-	}
+	r.wantedBytes.Add(int64(b.Size()))
 	for _, a := range w.asks {
 		named, err := b.WithCID(a.cid)
 		if err != nil {
@@ -287,8 +263,8 @@ func (r *remote) received(b block.Block) error {
 	return nil
 }
 
-// heardOf hands a HAVE or DONT_HAVE to those who asked for it.
-func (r *remote) heardOf(c cid.Cid, have bool) {
+// presence hands a HAVE or DONT_HAVE to the conversations that asked for it.
+func (r *remote) presence(c cid.Cid, have bool) {
 	r.mu.Lock()
 	w := r.wants[key(c)]
 	if w == nil {
@@ -296,18 +272,18 @@ func (r *remote) heardOf(c cid.Cid, have bool) {
 		return
 	}
 	kind := DontHave
-	told := func(a ask) bool { return a.sendDontHave }
+	answers := func(a ask) bool { return a.sendDontHave }
 	if have {
 		kind = Have
-		told = func(a ask) bool { return a.kind == WantHave }
+		answers = func(a ask) bool { return a.kind == WantHave }
 	}
 	if have && w.kind == WantHave && w.counted {
-		// The peer's server has forgotten the want with this answer.
+		// With this answer the peer's server has forgotten the want.
 		w.sent--
 		w.counted = false
 		r.outstanding--
 	}
-	gone := r.unask(w, told)
+	gone := r.unask(w, answers)
 	s := r.sender
 	r.mu.Unlock()
 	if s != nil {
@@ -318,40 +294,38 @@ func (r *remote) heardOf(c cid.Cid, have bool) {
 	}
 }
 
-// unwanted counts a block that nobody asked for; it fails when there were too
-// many bytes of them.
+// unwanted counts a block of n bytes that wasn't asked for. It fails, and ignores
+// the peer, after too many bytes of them.
 func (r *remote) unwanted(n int) error {
-	r.count(func(c *counters) *atomic.Int64 { return &c.unwantedBlocks }, 1)
-	r.count(func(c *counters) *atomic.Int64 { return &c.unwantedBytes }, int64(n+unwantedOverhead))
-	bad, good := r.counts.unwantedBytes.Load(), r.counts.bytesIn.Load()
-	if bad <= max(maxUnwanted, good/maxUnwantedShare) {
+	rule := block.Internal(access.Key{})
+	bytes := r.unwantedBytes.Add(rule.UnwantedBytes(n))
+	if !rule.TooMuchUnwanted(bytes, r.wantedBytes.Load()) {
 		return nil
 	}
-	err := fmt.Errorf("%w: %d bytes that nobody asked for", ErrMisbehaved, bad)
-	r.shun(err)
+	err := fmt.Errorf("%w: %d bytes of blocks that were not asked for", ErrMisbehaved, bytes)
+	r.ignore(err)
 	return err
 }
 
-// violated notes that the peer broke the protocol, and ends what is going on
-// with it. It may be tried again: a stream may have been cut badly.
+// violated ends the conversations with a peer that broke the protocol. The peer
+// may be asked again: a stream may have been cut badly.
 func (r *remote) violated(err error) {
-	r.count(func(c *counters) *atomic.Int64 { return &c.violations }, 1)
 	r.b.log.Warn("bitswap: peer broke the protocol", "peer", r.id, "error", err)
 	r.fail(fmt.Errorf("%w: %w", ErrMisbehaved, err))
 }
 
-// shun ends what is going on with the peer, until it is disconnected.
-func (r *remote) shun(err error) {
+// ignore ends the conversations, and ignores the peer until it is disconnected.
+func (r *remote) ignore(err error) {
 	r.mu.Lock()
 	if r.err == nil {
 		r.err = err
 	}
 	r.mu.Unlock()
-	r.ask.drop()
+	r.server.clear()
 	r.fail(err)
 }
 
-// fail ends all conversations with an error, and forgets what they want.
+// fail ends all conversations with an error, and forgets their wants.
 func (r *remote) fail(err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -372,7 +346,7 @@ func (r *remote) failLocked(err error) {
 	}
 	clear(r.wants)
 	clear(r.cancels)
-	r.held = nil
+	r.queue = nil
 	r.outstanding = 0
 	if s := r.sender; s != nil {
 		r.sender = nil

@@ -23,13 +23,13 @@ const (
 	protectTag = "bitswap"
 )
 
-// A sender tells the peer what is wanted of it, while there are conversations.
+// A sender sends the wants of a peer's conversations, while there are any.
 type sender struct {
 	r      *remote
 	signal chan struct{}
 	lost   chan struct{} // the last connection is gone
 	up     chan struct{} // closed once a stream was open
-	torn   atomic.Bool   // a stream of the peer's broke, maybe with answers
+	torn   atomic.Bool   // a stream of the peer broke, and answers may be lost
 }
 
 func (s *sender) wake() { signal(s.signal) }
@@ -53,7 +53,7 @@ func (r *remote) join(c *Conversation) (*sender, error) {
 	return r.sender, nil
 }
 
-// leave removes a conversation and what it wants.
+// leave removes a conversation and its wants.
 func (r *remote) leave(c *Conversation) {
 	r.mu.Lock()
 	for w := range c.wants {
@@ -67,8 +67,8 @@ func (r *remote) leave(c *Conversation) {
 	}
 }
 
-// lose tells the sender that the last connection is gone.
-func (r *remote) lose() {
+// disconnected has the sender react to the loss of the last connection.
+func (r *remote) disconnected() {
 	r.mu.Lock()
 	s := r.sender
 	r.err = nil // a new connection is a new start
@@ -78,8 +78,8 @@ func (r *remote) lose() {
 	}
 }
 
-// tear tells the sender that answers may have been lost.
-func (r *remote) tear() {
+// streamBroke has the sender ask again: answers may be lost with the stream.
+func (r *remote) streamBroke() {
 	r.mu.Lock()
 	s := r.sender
 	r.mu.Unlock()
@@ -89,13 +89,13 @@ func (r *remote) tear() {
 	}
 }
 
-// run sends until the last conversation has ended. It ends them when the peer
-// can't be reached.
+// run sends wants until the last conversation has ended. It fails them if the
+// peer can't be reached.
 func (s *sender) run() {
 	r := s.r
 	var out *outbound
-	full, failures, heard := true, 0, r.heard.Load()
-	// again makes all be sent again, on a new stream.
+	full, failures, reads := true, 0, r.reads.Load()
+	// again has all wants sent again, on a new stream.
 	again := func() {
 		if out != nil {
 			out.reset()
@@ -107,8 +107,8 @@ func (s *sender) run() {
 	broke := func() {
 		s.torn.Store(false)
 		again()
-		if now := r.heard.Load(); now != heard {
-			heard, failures = now, 0
+		if now := r.reads.Load(); now != reads {
+			reads, failures = now, 0
 		}
 		if failures++; failures > maxFailures {
 			r.failOf(s, fmt.Errorf("%w: it resets every stream", ErrGone))
@@ -125,7 +125,7 @@ func (s *sender) run() {
 		}
 		if out == nil && (work || probe) {
 			select {
-			case <-s.lost: // it will be found out now
+			case <-s.lost: // opening the stream shows it
 			default:
 			}
 			var err error
@@ -150,18 +150,18 @@ func (s *sender) run() {
 			full = false
 			continue
 		}
-		before := r.heard.Load()
+		before := r.reads.Load()
 		switch s.wait(&out, patience) {
 		case lost:
 			again()
-			// Those who wait want to know whether the peer can be reached.
+			// Conversations that wait must fail if the peer can't be reached.
 			probe = true
 		case silent:
 			patience *= 2
 			full = true
 			r.resend(s)
-		case news:
-			if r.heard.Load() != before {
+		case woken:
+			if r.reads.Load() != before {
 				patience = r.b.config.ReaskTimeout
 			}
 		}
@@ -175,18 +175,18 @@ func (s *sender) run() {
 type event int
 
 const (
-	news   event = iota // something to look at
+	woken  event = iota // there may be something to send, or to react to
 	lost                // the last connection is gone
 	silent              // the peer owes answers and has sent nothing
 )
 
-// wait waits for something to do; a stream that isn't used is closed.
+// wait waits for the next event. It closes a stream that is idle.
 func (s *sender) wait(out **outbound, patience time.Duration) event {
 	var broken <-chan struct{}
 	if *out != nil {
 		broken = (*out).broken
 	}
-	heard := s.r.heard.Load()
+	reads := s.r.reads.Load()
 	idle := time.NewTimer(s.r.b.config.IdleTimeout)
 	defer idle.Stop()
 	reask := time.NewTimer(patience)
@@ -194,21 +194,21 @@ func (s *sender) wait(out **outbound, patience time.Duration) event {
 	for {
 		select {
 		case <-s.signal:
-			return news
+			return woken
 		case <-broken:
-			return news
+			return woken
 		case <-s.lost:
 			return lost
 		case <-s.r.b.ctx.Done():
-			return news
+			return woken
 		case <-idle.C:
 			if *out != nil {
 				(*out).close()
 				*out, broken = nil, nil
 			}
 		case <-reask.C:
-			if now := s.r.heard.Load(); now != heard {
-				heard = now
+			if now := s.r.reads.Load(); now != reads {
+				reads = now
 				reask.Reset(patience)
 			} else if s.r.owes() {
 				return silent
@@ -217,22 +217,22 @@ func (s *sender) wait(out **outbound, patience time.Duration) event {
 	}
 }
 
-// owes tells whether the peer has not answered everything.
+// owes reports whether wants are unanswered.
 func (r *remote) owes() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.outstanding > 0
 }
 
-// work tells whether there is something to send, and whether the sender is to
-// end, which it has then.
+// work reports whether there is something to send, and whether the sender has
+// ended.
 func (r *remote) work(s *sender) (work, ended bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sender != s || r.b.ctx.Err() != nil {
 		return false, true
 	}
-	work = len(r.cancels) > 0 || r.held.Len() > 0 && (r.held[0].counted || r.outstanding < r.b.config.MaxOutstanding)
+	work = len(r.cancels) > 0 || r.queue.Len() > 0 && (r.queue[0].counted || r.outstanding < r.b.config.MaxOutstanding)
 	if !work && len(r.talks) == 0 {
 		r.sender = nil
 		r.b.host.ConnManager().Unprotect(r.id, protectTag)
@@ -241,9 +241,8 @@ func (r *remote) work(s *sender) (work, ended bool) {
 	return work, false
 }
 
-// message takes what is to be sent next. Cancels go before new wants, in a
-// message of their own: boxo's server looks at a message's wants first, and
-// would have too many.
+// message returns the next message. Cancels go before new wants, in a message of
+// their own: boxo's server takes a message's wants first, and would have too many.
 func (r *remote) message(s *sender, full bool, version protocol.ID) []byte {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,8 +262,8 @@ func (r *remote) message(s *sender, full bool, version protocol.ID) []byte {
 			return appendWants(nil, entries, false)
 		}
 	}
-	for r.held.Len() > 0 {
-		w := r.held[0]
+	for r.queue.Len() > 0 {
+		w := r.queue[0]
 		if !w.counted {
 			if r.outstanding >= r.b.config.MaxOutstanding {
 				break
@@ -272,7 +271,7 @@ func (r *remote) message(s *sender, full bool, version protocol.ID) []byte {
 			w.counted = true
 			r.outstanding++
 		}
-		heap.Pop(&r.held)
+		heap.Pop(&r.queue)
 		w.sent++
 		e := entry{
 			cid:      w.cid,
@@ -289,8 +288,8 @@ func (r *remote) message(s *sender, full bool, version protocol.ID) []byte {
 	return appendWants(nil, entries, full)
 }
 
-// resend makes all that was sent to be sent again: the peer may not have read
-// it, or has forgotten it with the connection.
+// resend queues all wants again: the peer may not have read them, or forgot them
+// with the connection.
 func (r *remote) resend(s *sender) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -298,16 +297,16 @@ func (r *remote) resend(s *sender) {
 		return
 	}
 	r.outstanding = 0
-	clear(r.cancels) // what isn't in the full list is cancelled with it
+	clear(r.cancels) // the full list cancels them
 	for _, w := range r.wants {
 		w.counted = false
 		if w.index < 0 {
-			heap.Push(&r.held, w)
+			heap.Push(&r.queue, w)
 		}
 	}
 }
 
-// failOf fails the remote unless it has got another sender since.
+// failOf is fail, unless the remote has another sender by now.
 func (r *remote) failOf(s *sender, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

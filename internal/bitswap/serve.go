@@ -17,106 +17,101 @@ const (
 	// message for which StallTimeout holds.
 	writeBuffer = 64 << 10
 
-	// replaceHave is the size of a block in bytes up to which it is sent where
-	// a HAVE was wanted, as boxo does: it costs less than another round trip.
+	// replaceHave is the size of a block in bytes up to which it is sent in place
+	// of a HAVE, as boxo does: that costs less than another round trip.
 	replaceHave = 1 << 10
 
-	// patience is how long a peer waits for memory before the peer that has read
-	// nothing, or sent nothing, for longest is dropped, if it has for as long; and
-	// before the next one is.
-	patience = time.Second
-
-	// maxLooks is how many wants are looked up in one turn, so that those for
-	// blocks that aren't here don't keep it: a few milliseconds of work.
-	maxLooks = 2048
+	// maxLookups bounds the wants that are looked up in one turn, which takes a
+	// few milliseconds even if their blocks aren't here.
+	maxLookups = 2048
 
 	// readers is how many blocks of a message are read at once.
 	readers = 4
 )
 
-// serve starts answering unless that is going on. The lock is held.
-func (a *asker) serve() {
-	if a.queue.front == nil {
+// serve starts run unless it runs. The lock is held.
+func (s *server) serve() {
+	if s.queue.front == nil {
 		return
 	}
-	if a.serving {
-		signal(a.wake)
+	if s.serving {
+		signal(s.wake)
 		return
 	}
-	a.serving = a.r.b.run(a.run)
+	s.serving = s.r.b.run(s.run)
 }
 
-// run answers what the peer wants until there is nothing for a while: it puts
-// a message together while the one before is sent.
-func (a *asker) run() {
-	b := a.r.b
+// run answers the peer's wants until there are none for IdleTimeout. It puts a
+// message together while the one before is sent.
+func (s *server) run() {
+	b := s.r.b
 	ctx, cancel := context.WithCancel(b.ctx)
 	defer cancel()
 	ready := make(chan *answer)
 	var sending sync.WaitGroup
 	sending.Go(func() {
-		a.send(ctx, ready)
-		cancel() // nobody takes what is ready any more
+		s.send(ctx, ready)
+		cancel() // ready has no receiver any more
 	})
 	idle := time.NewTimer(b.config.IdleTimeout)
 	defer idle.Stop()
 	ended := false
 	for !ended && ctx.Err() == nil {
-		if answer := a.prepare(ctx); answer != nil {
+		if answer := s.prepare(ctx); answer != nil {
 			select {
 			case ready <- answer:
 			case <-ctx.Done():
-				answer.release(a.r)
+				answer.release(s.r)
 			}
 			continue
 		}
 		idle.Reset(b.config.IdleTimeout)
 		select {
-		case <-a.wake:
+		case <-s.wake:
 			continue
 		case <-ctx.Done():
 		case <-idle.C:
 		}
-		a.mu.Lock()
-		if ctx.Err() == nil && a.queue.front == nil {
-			a.serving, ended = false, true
+		s.mu.Lock()
+		if ctx.Err() == nil && s.queue.front == nil {
+			s.serving, ended = false, true
 		}
-		a.mu.Unlock()
+		s.mu.Unlock()
 	}
 	close(ready)
 	sending.Wait()
 	if ended {
-		return // and another may have begun
+		return // and another run may have begun
 	}
 	// After a failure there may be new wants, on a new connection.
-	a.mu.Lock()
-	a.serving = false
-	a.serve()
-	a.mu.Unlock()
+	s.mu.Lock()
+	s.serving = false
+	s.serve()
+	s.mu.Unlock()
 }
 
-// prepare answers as many wants as fit into a message, when it is the peer's
-// turn. It returns nil if there are none.
-func (a *asker) prepare(ctx context.Context) (ready *answer) {
-	b := a.r.b
-	l := a.next()
+// prepare puts together a message of as many answers as fit, when it is the
+// peer's turn. It returns nil if there is nothing to send.
+func (s *server) prepare(ctx context.Context) (ready *answer) {
+	b := s.r.b
+	l := s.next()
 	if l == nil {
 		return nil
 	}
-	share, err := a.r.sending.acquire(ctx, a.share)
+	share, err := s.r.sending.acquire(ctx, s.share)
 	if err != nil {
-		a.back(l)
+		s.putBack(l)
 		return nil
 	}
 	ans := &answer{share: share}
 	defer func() {
 		if ready == nil {
-			ans.release(a.r)
+			ans.release(s.r)
 		}
 	}()
 	turn, err := b.turns.acquire(ctx, 1)
 	if err != nil {
-		a.back(l)
+		s.putBack(l)
 		return nil
 	}
 	defer b.turns.release(turn)
@@ -124,16 +119,16 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 	var blocks []foundBlock
 	size := 0
 	limit := b.config.MessageSize
-	for looked := 0; l != nil; l, looked = a.next(), looked+1 {
-		if ctx.Err() != nil || looked == maxLooks {
-			a.back(l)
+	for lookups := 0; l != nil; l, lookups = s.next(), lookups+1 {
+		if ctx.Err() != nil || lookups == maxLookups {
+			s.putBack(l)
 			break
 		}
-		kind, sendDontHave, wanted := a.look(l)
+		kind, sendDontHave, wanted := s.state(l)
 		if !wanted {
 			continue
 		}
-		// What arrives from here on is either found, or makes this change.
+		// A block that arrives from here on is found, or changes this count.
 		arrived := b.arrived.Load()
 		n, read, err := block.Internal(access.Key{}).Find(ctx, b.blocks, l.cid)
 		asBlock := err == nil && (kind == WantBlock || n <= replaceHave)
@@ -146,11 +141,11 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 			n = 0
 		}
 		if size+n > limit && size > 0 {
-			a.back(l)
+			s.putBack(l)
 			break
 		}
 		if err != nil {
-			a.missing(ctx, l, err, arrived)
+			s.missing(ctx, l, err, arrived)
 			if sendDontHave {
 				ans.dontHaves = append(ans.dontHaves, l.cid)
 				size += n
@@ -158,7 +153,7 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 		} else if asBlock {
 			blocks = append(blocks, foundBlock{l, read})
 			size += n
-		} else if a.answered(l) {
+		} else if s.finish(l) {
 			ans.haves = append(ans.haves, l.cid)
 			size += n
 		}
@@ -166,46 +161,46 @@ func (a *asker) prepare(ctx context.Context) (ready *answer) {
 			break
 		}
 	}
-	if len(blocks) > 0 && size > a.share && a.share < maxPeerAnswers {
-		// A large block alone, which has to wait until the last message is sent, but
-		// not in its turn.
-		a.share = size
+	if len(blocks) > 0 && size > s.share && s.share < maxPeerAnswers {
+		// A single large block. It waits until the last message is sent, but not
+		// while it holds the turn.
+		s.share = size
 		for _, f := range blocks {
-			a.back(f.line)
+			s.putBack(f.line)
 		}
-		signal(a.wake)
+		signal(s.wake)
 		return nil
 	}
-	a.share = max(size, limit+maxPayloadOverhead)
-	// Peers that don't read what they asked for must not keep the memory.
-	ans.held, err = b.memoryOut.insist(ctx, size, b.dropSlowest)
+	s.share = max(size, limit+maxPayloadOverhead)
+	// Peers that don't read their answers must not keep the memory.
+	ans.held, err = b.memoryOut.acquireEvicting(ctx, size, b.dropSlowest)
 	if err != nil {
 		for _, f := range blocks {
-			a.back(f.line)
+			s.putBack(f.line)
 		}
 		return nil
 	}
-	a.fill(ctx, ans, blocks)
+	s.fill(ctx, ans, blocks)
 	if ans.empty() {
-		// Nothing to say, but there may be more to look at.
-		signal(a.wake)
+		// There may be more wants to look up.
+		signal(s.wake)
 		return nil
 	}
 	return ans
 }
 
-// missing parks a want for a block that isn't here. If it arrived meanwhile,
-// it is asked for once more.
-func (a *asker) missing(ctx context.Context, l *line, err error, arrived int64) {
+// missing parks a want for a block that isn't here. A want whose block has arrived
+// meanwhile is queued again.
+func (s *server) missing(ctx context.Context, l *line, err error, arrived int64) {
 	if !errors.Is(err, block.ErrNotFound) && ctx.Err() == nil {
-		a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", l.cid, "error", err)
+		s.r.b.log.Warn("bitswap: reading a block that a peer wants", "peer", s.r.id, "cid", l.cid, "error", err)
 	}
-	a.park(l)
-	if a.r.b.arrived.Load() == arrived {
+	s.park(l)
+	if s.r.b.arrived.Load() == arrived {
 		return
 	}
-	if has, err := a.r.b.blocks.Has(ctx, l.cid); has && err == nil {
-		a.unpark(l)
+	if has, err := s.r.b.blocks.Has(ctx, l.cid); has && err == nil {
+		s.unpark(l)
 	}
 }
 
@@ -216,11 +211,11 @@ type foundBlock struct {
 }
 
 // fill reads the blocks of a message, several at once.
-func (a *asker) fill(ctx context.Context, ans *answer, found []foundBlock) {
+func (s *server) fill(ctx context.Context, ans *answer, found []foundBlock) {
 	blocks := make([]block.Block, len(found))
 	errs := make([]error, len(found))
 	get := func(i int) {
-		if a.answered(found[i].line) {
+		if s.finish(found[i].line) {
 			blocks[i], errs[i] = found[i].read(ctx)
 		}
 	}
@@ -244,22 +239,21 @@ func (a *asker) fill(ctx context.Context, ans *answer, found []foundBlock) {
 		switch {
 		case errs[i] != nil:
 			if !errors.Is(errs[i], block.ErrNotFound) && ctx.Err() == nil {
-				a.r.b.log.Warn("bitswap: a block wanted by a peer can't be read", "peer", a.r.id, "cid", found[i].cid, "error", errs[i])
+				s.r.b.log.Warn("bitswap: reading a block that a peer wants", "peer", s.r.id, "cid", found[i].cid, "error", errs[i])
 			}
-			if _, sendDontHave, _ := a.look(found[i].line); sendDontHave {
+			if _, sendDontHave, _ := s.state(found[i].line); sendDontHave {
 				ans.dontHaves = append(ans.dontHaves, found[i].cid)
 			}
 		case b.CID().Defined():
 			ans.blocks = append(ans.blocks, b)
-			ans.bytes += b.Size()
 		}
 	}
 }
 
-// send sends messages until there are no more, or the peer doesn't read them:
-// then all that it wants is forgotten.
-func (a *asker) send(ctx context.Context, ready <-chan *answer) {
-	r := a.r
+// send sends messages until there are no more. If the peer doesn't read them, it
+// forgets the want list.
+func (s *server) send(ctx context.Context, ready <-chan *answer) {
+	r := s.r
 	var out *outbound
 	defer func() {
 		if out != nil {
@@ -276,7 +270,7 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 			return
 		}
 		var err error
-		for range 2 { // the peer may have reset the stream when it was idle
+		for range 2 { // the peer may have reset an idle stream
 			if out != nil && out.isBroken() {
 				out.reset()
 				out = nil
@@ -287,7 +281,7 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 					break
 				}
 			}
-			if err = a.write(out, ans); err == nil {
+			if err = s.write(out, ans); err == nil {
 				break
 			}
 			out.reset()
@@ -298,23 +292,20 @@ func (a *asker) send(ctx context.Context, ready <-chan *answer) {
 		}
 		ans.release(r)
 		if err != nil {
-			r.b.log.Debug("bitswap: peer doesn't take what it asked for", "peer", r.id, "error", err)
-			a.drop()
+			r.b.log.Debug("bitswap: answering a peer", "peer", r.id, "error", err)
+			s.clear()
 			return
 		}
-		a.earn(len(ans.blocks) + len(ans.haves))
-		r.count(func(c *counters) *atomic.Int64 { return &c.blocksOut }, int64(len(ans.blocks)))
-		r.count(func(c *counters) *atomic.Int64 { return &c.bytesOut }, int64(ans.bytes))
+		s.earn(len(ans.blocks) + len(ans.haves))
 	}
 }
 
-// dropSlowest drops the peer that a piece of a message has been under way to for
-// longest.
+// dropSlowest ends the write that has been waiting for its peer for longest.
 func (b *Bitswap) dropSlowest() {
 	var slowest *outbound
 	since := time.Now().Add(-patience).UnixNano()
 	for _, r := range b.snapshot() {
-		if out := r.ask.writing.Load(); out != nil {
+		if out := r.server.writing.Load(); out != nil {
 			if t := out.since.Load(); t != 0 && t < since {
 				slowest, since = out, t
 			}
@@ -325,14 +316,14 @@ func (b *Bitswap) dropSlowest() {
 	}
 }
 
-func (a *asker) write(out *outbound, ans *answer) error {
-	w := a.r.b.writers.Get().(*bufio.Writer)
+func (s *server) write(out *outbound, ans *answer) error {
+	w := s.r.b.writers.Get().(*bufio.Writer)
 	w.Reset(out)
-	a.writing.Store(out)
+	s.writing.Store(out)
 	defer func() {
-		a.writing.Store(nil)
+		s.writing.Store(nil)
 		w.Reset(nil)
-		a.r.b.writers.Put(w)
+		s.r.b.writers.Put(w)
 	}()
 	if err := ans.writeTo(w, out.s.Protocol()); err != nil {
 		return err
@@ -340,7 +331,7 @@ func (a *asker) write(out *outbound, ans *answer) error {
 	return w.Flush()
 }
 
-// release gives back what an answer to r held.
+// release gives back the memory of an answer to r.
 func (a *answer) release(r *remote) {
 	r.sending.release(a.share)
 	r.b.memoryOut.release(a.held)

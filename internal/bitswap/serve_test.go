@@ -13,7 +13,6 @@ import (
 
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/network"
-	"github.com/libp2p/go-libp2p/core/peer"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/block/blocktest"
@@ -179,8 +178,7 @@ func TestFair(t *testing.T) {
 		}
 		break
 	}
-	l, _ := server.Ledger(hog.host.ID())
-	if l.BlocksOut == int64(len(many)) {
+	if s, _ := server.state(hog.host.ID()); s.asked == 0 {
 		t.Errorf("the peer that asked for %d blocks got all of them before the others got %d each", len(many), few)
 	}
 }
@@ -223,18 +221,14 @@ func TestEqualShares(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "wants", func() bool { return server.Stats().Asked == peers*count })
+	eventually(t, "wants", func() bool { return server.asked.Load() == peers*count })
 	server.put(t, all...)
 	server.Have(cids(all)...)
 	done.Wait()
 	if n := least.Load(); n < count/8 {
 		t.Errorf("when half of the peers had all %d blocks, the last had %d, want %d or more", count, n, count/8)
 	}
-	sent := func() int64 { return server.Stats().BlocksOut }
-	eventually(t, "what was sent is counted", func() bool { return sent() >= peers*count })
-	if n := sent(); n != peers*count {
-		t.Errorf("got %d blocks sent, want %d", n, peers*count)
-	}
+	server.expectSent(t, peers*count)
 }
 
 // entriesOf makes n entries that nobody has the blocks of.
@@ -279,9 +273,8 @@ func TestFlood(t *testing.T) {
 	c := client.open(t, server.host.ID())
 	fetch(t, c, all)
 	flooding.Wait()
-	l, _ := server.Ledger(flood.host.ID())
-	if l.Asked > limit {
-		t.Errorf("got %d wants remembered, want %d at most", l.Asked, limit)
+	if s, _ := server.state(flood.host.ID()); s.asked > limit {
+		t.Errorf("got %d wants remembered, want %d at most", s.asked, limit)
 	}
 	fetch(t, c, all) // and still
 	// Once the flood has been looked at, which may take a while still, the last
@@ -334,7 +327,7 @@ func TestStreams(t *testing.T) {
 	fetch(t, client.open(t, server.host.ID()), all)
 	t.Logf("%d goroutines more", runtime.NumGoroutine()-before)
 	other.host.Close()
-	eventually(t, "forgetting", func() bool { _, known := server.Ledger(other.host.ID()); return !known })
+	eventually(t, "forgetting", func() bool { _, known := server.state(other.host.ID()); return !known })
 }
 
 func open(conns []network.Conn) int {
@@ -370,12 +363,11 @@ func TestSlowReader(t *testing.T) {
 	stalled := <-accepted
 	fetch(t, client.open(t, server.host.ID()), all)
 	eventually(t, "dropping", func() bool {
-		l, _ := server.Ledger(slow.ID())
-		return l.Asked == 0
+		s, _ := server.state(slow.ID())
+		return s.asked == 0
 	})
-	l, _ := server.Ledger(slow.ID())
-	if l.BlocksOut == int64(len(all)) {
-		t.Errorf("got %d blocks sent to a peer that reads none", l.BlocksOut)
+	if n := server.mem.gets.Load() - int64(len(all)); n >= int64(len(all)) {
+		t.Errorf("got %d blocks read for a peer that reads none", n)
 	}
 	// Its stream was reset, behind what had arrived.
 	buf := make([]byte, 1<<20)
@@ -417,9 +409,7 @@ func TestHurry(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "stalling", func() bool {
-		server.memoryOut.mu.Lock()
-		defer server.memoryOut.mu.Unlock()
-		return server.memoryOut.free < 1<<19
+		return server.memoryOut.free() < 1<<19
 	})
 	fetch(t, client.open(t, server.host.ID()), all)
 }
@@ -440,9 +430,7 @@ func TestHalfLists(t *testing.T) {
 	r := server.hold(other.host.ID())
 	defer server.release(r)
 	free := func() int {
-		r.readers.mu.Lock()
-		defer r.readers.mu.Unlock()
-		return r.readers.free
+		return r.readers.free()
 	}
 	eventually(t, "the first lists", func() bool { return free() == 0 })
 	all := randomBlocks(t, 1, 3000, 100) // a long list, too
@@ -452,17 +440,17 @@ func TestHalfLists(t *testing.T) {
 		t.Errorf("got %d readers free, want all of them busy", n)
 	}
 	other.host.Close()
-	eventually(t, "letting go", func() bool { return free() == peerReaders })
+	eventually(t, "releasing", func() bool { return free() == peerReaders })
 }
 
 // TestPace adds wants faster than may be.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a := &newRemote(&Bitswap{config: Config{WantRate: 100}}, "peer").ask
+		s := &newRemote(&Bitswap{config: Config{WantRate: 100}}, "peer").server
 		began := time.Now()
 		add := func(n int, want time.Duration) {
 			t.Helper()
-			if err := a.pace(t.Context(), n); err != nil {
+			if err := s.pace(t.Context(), n); err != nil {
 				t.Fatal(err)
 			}
 			if took := time.Since(began).Round(time.Millisecond); took != want {
@@ -472,7 +460,7 @@ func TestPace(t *testing.T) {
 		add(wantsAtOnce, 0)
 		add(50, 500*time.Millisecond)
 		add(50, time.Second)
-		a.earn(100)
+		s.earn(100)
 		add(100, time.Second)
 		time.Sleep(time.Hour) // it may add as many at once as in the beginning
 		began = time.Now()
@@ -480,7 +468,7 @@ func TestPace(t *testing.T) {
 		add(100, time.Second)
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if err := a.pace(ctx, 1000); !errors.Is(err, context.Canceled) {
+		if err := s.pace(ctx, 1000); !errors.Is(err, context.Canceled) {
 			t.Errorf("cancelled: got %v", err)
 		}
 	})
@@ -491,7 +479,7 @@ func TestFullList(t *testing.T) {
 	server, other := newNode(t, Config{}), newRawPeer(t)
 	connect(t, other.host, server.host)
 	s := other.open(t, server)
-	asked := func() int { return server.Stats().Asked }
+	asked := func() int64 { return server.asked.Load() }
 	if _, err := s.Write(appendWants(nil, entriesOf(100, 0), true)); err != nil {
 		t.Fatal(err)
 	}
@@ -536,24 +524,8 @@ func TestClientOnly(t *testing.T) {
 	}
 	fetch(t, c, []block.Block{b})
 	c.Close()
-	if l := only.Stats(); l.Asked != 0 {
-		t.Errorf("got %d wants remembered, want none", l.Asked)
-	}
-}
-
-// TestReceived counts blocks as they come.
-func TestReceived(t *testing.T) {
-	var count, size atomic.Int64
-	client, server := newNode(t, Config{Received: func(_ peer.ID, n int) {
-		count.Add(1)
-		size.Add(int64(n))
-	}}), newNode(t, Config{})
-	connect(t, client.host, server.host)
-	all := randomBlocks(t, 1, 10, 1234)
-	server.put(t, all...)
-	fetch(t, client.open(t, server.host.ID()), all)
-	if count.Load() != 10 || size.Load() != 12340 {
-		t.Errorf("got %d blocks, %d bytes, want 10 and 12340", count.Load(), size.Load())
+	if n := only.asked.Load(); n != 0 {
+		t.Errorf("got %d wants remembered, want none", n)
 	}
 }
 

@@ -21,34 +21,33 @@ const (
 	// larger blocks goes past it.
 	readBuffer = 16 << 10
 
-	// firstRead is how much of a message is read before it is its turn, and gets a
-	// buffer: enough that the shortest ones don't need a turn each.
+	// firstRead is how much of a message is read before it has a turn and a
+	// buffer: the shortest messages need none.
 	firstRead = 256
 
-	// peerReaders is how many messages of a peer are taken in at once, on
-	// streams of their own: some 100 KiB of memory each, besides blocks. Peers
-	// hardly ever begin one before the last. Of a peer that nothing was asked
-	// of each counts as strangerReader.
+	// peerReaders is how many messages of a peer are read at once, on streams of
+	// their own: some 100 KiB of memory each, besides blocks. Peers hardly ever
+	// begin one before the end of the last. A message counts strangerReader if
+	// nothing was asked of its peer.
 	peerReaders    = 32
 	strangerReader = 4
 
 	// messageTime and slowest are how long a message may take to arrive, besides
-	// what it waits for us: what peers allow themselves to send one.
+	// the time that it waits for us. Peers allow themselves as much to send one.
 	messageTime = 10 * time.Second
 	slowest     = 100_000 / 8 // bytes a second
 
-	// readPiece is how many bytes a peer has to send while others wait for the
-	// memory of the block that it sends, to keep that: what is to be read within
-	// as long of an answer, too.
+	// readPiece is how many bytes a peer must send within patience to keep the
+	// memory of its block while others wait for it. It is as much as a peer must
+	// read of an answer.
 	readPiece = writeBuffer
 
-	// delayNoted is how long we may have kept a message waiting before its time
-	// is made longer: less matters little.
+	// delayNoted is how long we may keep a message waiting before its deadline
+	// moves: less matters little.
 	delayNoted = 100 * time.Millisecond
 )
 
-// read takes in all messages of a stream, and tells whether it came to its
-// proper end.
+// read reads the messages of a stream, and reports whether it ended properly.
 func (r *remote) read(s network.Stream) bool {
 	in := receiver{r: r, s: s}
 	err := in.messages()
@@ -67,12 +66,12 @@ func (r *remote) read(s network.Stream) bool {
 	return false
 }
 
-// A receiver takes in what a stream's messages hold.
+// A receiver reads the messages of a stream.
 type receiver struct {
 	r          *remote
 	s          network.Stream
 	peer, node int           // bytes taken from the peer's and the node's budget
-	since      int64         // when the message's want list began, as the asker counts
+	since      int64         // when the message's want list began, by the server's clock
 	until      time.Time     // when the message must have arrived
 	delay      time.Duration // by which that is too early, as we kept it waiting
 	got        int           // bytes since piece
@@ -83,11 +82,11 @@ var _ sink = (*receiver)(nil)
 
 func (in *receiver) messages() error {
 	for {
-		// A stream that rests holds no buffer but this one.
+		// An idle stream holds no other buffer.
 		var first [firstRead]byte
 		n, err := in.s.Read(first[:])
 		if n > 0 {
-			err = in.burst(first[:n]) // which meets the error again
+			err = in.burst(first[:n]) // which reads the error again
 		}
 		if err == io.EOF {
 			return nil
@@ -98,8 +97,8 @@ func (in *receiver) messages() error {
 	}
 }
 
-// burst takes in the message that begins with first, and those that have
-// arrived behind it.
+// burst reads the message that begins with first, and those that have arrived
+// behind it.
 func (in *receiver) burst(first []byte) error {
 	turn := 1
 	if !in.r.expecting() {
@@ -118,7 +117,7 @@ func (in *receiver) burst(first []byte) error {
 	}()
 	d := decoder{r: r}
 	for more := true; more; more = r.Buffered() > 0 {
-		// What is here already needs no time: messages may be very short, and many.
+		// No deadline for what has arrived: messages may be very short, and many.
 		if !d.begun() {
 			in.within(messageTime)
 		}
@@ -132,7 +131,7 @@ func (in *receiver) burst(first []byte) error {
 		if err := in.r.refused(); err != nil {
 			return err
 		}
-		in.since = in.r.ask.now()
+		in.since = in.r.server.now()
 		if err := d.message(n, in); err != nil {
 			return err
 		}
@@ -140,14 +139,14 @@ func (in *receiver) burst(first []byte) error {
 	return in.s.SetReadDeadline(time.Time{})
 }
 
-// within gives the peer so long to send what comes next.
+// within sets the deadline for what comes next.
 func (in *receiver) within(d time.Duration) {
 	in.until, in.delay = time.Now().Add(d), 0
 	in.s.SetReadDeadline(in.until)
 }
 
-// waited gives the peer more time, as we kept its message waiting since began. A
-// stream of QUIC isn't read from after its time, even if all has arrived.
+// waited moves the deadline, as we kept the message waiting since began: a QUIC
+// stream can't be read after its deadline, even if all has arrived.
 func (in *receiver) waited(began time.Time) {
 	if in.delay += time.Since(began); in.delay >= delayNoted {
 		in.until, in.delay = in.until.Add(in.delay), 0
@@ -155,30 +154,30 @@ func (in *receiver) waited(began time.Time) {
 	}
 }
 
-// resumed is a stream of which something was read.
+// A resumed stream begins with what was read of it before.
 type resumed struct {
 	first []byte
 	r     io.Reader
-	in    *receiver // is told of reads
+	in    *receiver // counts reads
 }
 
 func (s *resumed) Read(p []byte) (int, error) {
 	if len(s.first) > 0 {
 		n := copy(p, s.first)
 		s.first = s.first[n:]
-		s.in.heard(n)
+		s.in.count(n)
 		return n, nil
 	}
 	n, err := s.r.Read(p)
 	if n > 0 {
-		s.in.heard(n)
+		s.in.count(n)
 	}
 	return n, err
 }
 
-// heard notes that n bytes have come.
-func (in *receiver) heard(n int) {
-	in.r.heard.Add(1)
+// count counts a read of n bytes.
+func (in *receiver) count(n int) {
+	in.r.reads.Add(1)
 	if in.got += n; in.got >= readPiece {
 		in.got = 0
 		in.piece.Store(time.Now().UnixNano())
@@ -190,13 +189,13 @@ func (in *receiver) wants(entries []entry) error {
 		return nil
 	}
 	defer in.waited(time.Now())
-	in.r.ask.add(entries)
-	return in.r.ask.pace(in.r.b.ctx, len(entries))
+	in.r.server.add(entries)
+	return in.r.server.pace(in.r.b.ctx, len(entries))
 }
 
 func (in *receiver) endWants(full bool) error {
 	if full {
-		in.r.ask.keepSince(in.since)
+		in.r.server.keepSince(in.since)
 	}
 	return nil
 }
@@ -210,7 +209,7 @@ func (in *receiver) buffer(n int) ([]byte, error) {
 	if in.peer, err = in.r.memory.acquire(in.r.b.ctx, n); err != nil {
 		return nil, err
 	}
-	if in.node, err = in.r.b.memoryIn.insist(in.r.b.ctx, n, in.r.b.dropStalled); err != nil {
+	if in.node, err = in.r.b.memoryIn.acquireEvicting(in.r.b.ctx, n, in.r.b.dropStalled); err != nil {
 		return nil, err
 	}
 	in.got = 0
@@ -234,11 +233,11 @@ func (in *receiver) block(p cid.Prefix, data []byte, n int) error {
 }
 
 func (in *receiver) presence(c cid.Cid, have bool) error {
-	in.r.heardOf(c, have)
+	in.r.presence(c, have)
 	return nil
 }
 
-// release gives back the budget of a block that was handed on or dropped.
+// release gives back the memory of a block that was handed on or dropped.
 func (in *receiver) release() {
 	in.r.b.filled(in)
 	in.r.memory.release(in.peer)
@@ -246,7 +245,7 @@ func (in *receiver) release() {
 	in.peer, in.node = 0, 0
 }
 
-// fill notes that a receiver waits for the bytes of a block, whose memory it holds.
+// fill records that a receiver holds memory, and waits for the bytes of a block.
 func (b *Bitswap) fill(in *receiver) {
 	b.fillMu.Lock()
 	defer b.fillMu.Unlock()
@@ -256,15 +255,15 @@ func (b *Bitswap) fill(in *receiver) {
 	b.filling[in] = struct{}{}
 }
 
-// filled notes that it doesn't, or not any more.
+// filled removes the record of fill, if there is one.
 func (b *Bitswap) filled(in *receiver) {
 	b.fillMu.Lock()
 	defer b.fillMu.Unlock()
 	delete(b.filling, in)
 }
 
-// dropStalled ends the stream on which nothing of a block has come for longest:
-// peers that don't send what they began to must not keep the memory.
+// dropStalled resets the stream whose block has been waiting for bytes for longest:
+// peers that don't go on sending must not keep the memory.
 func (b *Bitswap) dropStalled() {
 	var stalled *receiver
 	since := time.Now().Add(-patience).UnixNano()
@@ -280,19 +279,19 @@ func (b *Bitswap) dropStalled() {
 	}
 }
 
-// An outbound stream is one that we opened: for wants, or for answers.
+// An outbound is a stream that we opened, for wants or for answers.
 type outbound struct {
 	r      *remote
 	s      network.Stream
 	broken chan struct{} // closed when the peer has reset it
-	done   chan struct{} // closed when nothing is read from it any more
+	done   chan struct{} // closed when reading has ended
 	stop   func() bool
-	since  atomic.Int64 // when the write of a piece going on began, in ns; else 0
-	// dropped: its memory is needed by others.
+	since  atomic.Int64 // when the write of the current piece began, in ns; else 0
+	// dropped: other peers need its memory.
 	dropped atomic.Bool
 }
 
-// drop ends the write that goes on.
+// drop ends the current write.
 func (o *outbound) drop() {
 	o.dropped.Store(true)
 	o.s.SetWriteDeadline(time.Now())
@@ -311,8 +310,8 @@ func (r *remote) open(ctx context.Context, dial bool) (*outbound, error) {
 	}
 	o := &outbound{r: r, s: s, broken: make(chan struct{}), done: make(chan struct{})}
 	o.stop = context.AfterFunc(r.b.ctx, func() { s.Reset() })
-	// Reading tells that the peer has reset the stream, or doesn't speak the
-	// protocol after all; and some peers answer on the stream they are asked on.
+	// Reading shows that the peer has reset the stream, or doesn't speak the
+	// protocol after all. And some peers answer on the stream of the question.
 	if !r.b.run(func() {
 		defer close(o.done)
 		if !r.read(s) {
@@ -325,7 +324,7 @@ func (r *remote) open(ctx context.Context, dial bool) (*outbound, error) {
 	return o, nil
 }
 
-// isBroken tells whether the peer has reset the stream.
+// isBroken reports whether the peer has reset the stream.
 func (o *outbound) isBroken() bool {
 	select {
 	case <-o.broken:
@@ -335,7 +334,7 @@ func (o *outbound) isBroken() bool {
 	}
 }
 
-// Write writes p, each piece of it within the stall time-out.
+// Write writes p, each piece of it within StallTimeout.
 func (o *outbound) Write(p []byte) (n int, err error) {
 	defer o.since.Store(0)
 	for len(p) > 0 && err == nil {
@@ -355,7 +354,7 @@ func (o *outbound) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// close ends the stream when the peer has read everything. It doesn't wait.
+// close ends the stream once the peer has read everything. It doesn't wait.
 func (o *outbound) close() {
 	if !o.r.b.run(func() {
 		defer o.stop()
@@ -373,8 +372,8 @@ func (o *outbound) close() {
 	}
 }
 
-// isReset tells whether a write failed because the peer has reset the stream,
-// rather than not reading it.
+// isReset reports whether a write failed because the peer has reset the stream,
+// and not because it doesn't read.
 func isReset(err error) bool { return errors.Is(err, network.ErrReset) }
 
 // reset ends the stream at once.

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// The versions spoken, the best first. 1.1.0 has no presences; 1.0.0 sends
-// blocks without their CIDs' prefixes too, all being CIDv0.
+// The versions spoken, the best first. 1.1.0 has no presences. 1.0.0 has no
+// prefixes of CIDs either: all blocks are CIDv0.
 const (
 	protocol120 = protocol.ID("/ipfs/bitswap/1.2.0")
 	protocol110 = protocol.ID("/ipfs/bitswap/1.1.0")
@@ -22,23 +22,23 @@ const (
 func protocols() []protocol.ID { return []protocol.ID{protocol120, protocol110, protocol100} }
 
 const (
-	// maxMessage is the longest message accepted, in bytes. Peers send no
-	// longer ones, and refuse them (libp2p's network.MessageSizeMax).
+	// maxMessage is the longest message accepted, in bytes. Peers send and accept
+	// no longer ones (libp2p's network.MessageSizeMax).
 	maxMessage = 4 << 20
 
 	// maxEntries is the most want-list entries accepted in a message: twice
 	// what any known client sends at once.
 	maxEntries = 32 << 10
 
-	// maxPiece is how many of them are decoded before they are looked at:
-	// what peers commonly send at once, which they may have mixed up.
+	// maxPiece is how many of them are decoded before they are handed on: as
+	// many as peers commonly send at once, in any order.
 	maxPiece = 1 << 10
 
 	// maxSmall is the most bytes of an entry, a presence or a prefix: a CID
 	// and a few numbers, with room for fields to come.
 	maxSmall = 512
 
-	// maxSkipped is the most bytes of fields nobody here knows in a message.
+	// maxSkipped is the most bytes of unknown fields in a message.
 	maxSkipped = 64 << 10
 )
 
@@ -72,14 +72,14 @@ func malformed(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", errMalformed, fmt.Sprintf(format, args...))
 }
 
-// Want is what is wanted of a block; the values are the protocol's.
+// Want is what is asked of a block; the values are the protocol's.
 type Want uint8
 
 const (
 	// WantBlock asks for the block.
 	WantBlock Want = 0
-	// WantHave asks whether the peer has the block. A small block may come
-	// at once.
+	// WantHave asks whether the peer has the block. The peer may send a small
+	// block at once.
 	WantHave Want = 1
 )
 
@@ -92,8 +92,8 @@ type entry struct {
 	sendDontHave bool
 }
 
-// key returns the multihash in c, which must be defined, as a string: blocks
-// are told apart by it. It shares c's memory.
+// key returns the multihash in c, which must be defined: it identifies the block.
+// It shares c's memory.
 func key(c cid.Cid) string {
 	s := c.KeyString()
 	if len(s) == 34 && s[0] == byte(block.SHA2_256) && s[1] == 32 {
@@ -107,5 +107,5 @@ func key(c cid.Cid) string {
 	return ""
 }
 
-// hasPresences tells whether HAVE and DONT_HAVE can be said in that version.
+// hasPresences reports whether that version has HAVE and DONT_HAVE.
 func hasPresences(version protocol.ID) bool { return version == protocol120 }

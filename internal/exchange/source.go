@@ -18,12 +18,12 @@ type Source interface {
 	Name() string
 }
 
-// A Hearer is a Source that notices when something comes, though it's not a whole
+// A ReadCounter is a Source that notices when something comes, though it's not a whole
 // block yet.
-type Hearer interface {
+type ReadCounter interface {
 	Source
 	// Heard is another number each time that something has come.
-	Heard() int64
+	Reads() int64
 }
 
 // A Streamer sends DAGs whole.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/ipfs/go-cid"
 )
 
@@ -42,8 +43,8 @@ type worker struct {
 	bytes     int64
 	badBytes  int64 // of blocks that nobody wanted, with what they cost besides
 	lastCame  time.Time
-	heard     int64 // what its Hearer said
-	lastHeard time.Time
+	reads     int64 // by its ReadCounter
+	lastRead  time.Time
 
 	// Of its conversation.
 	asked   int       // wants it was asked for, and that are open
@@ -75,10 +76,6 @@ const (
 	// of what came: enough for its rate times its latency.
 	minAhead = 4 << 20
 	maxAhead = 32 << 20
-	// maxUnwanted is how much a source may send that nobody asked for: this
-	// many bytes, or this part of what was wanted.
-	maxUnwanted     = 4 << 20
-	maxUnwantedPart = 100
 	// maxAgain is how much of what is here already a stream may send in a row,
 	// until it's seen to have nothing new.
 	maxAgain = 1 << 20
@@ -347,8 +344,9 @@ func (w *worker) judge(v verdict, size int) error {
 	if v != unwanted {
 		return nil
 	}
-	w.badBytes += int64(size) + blockOverhead // empty ones cost work, too
-	if w.badBytes > max(maxUnwanted, w.bytes/maxUnwantedPart) {
+	rule := block.Internal(access.Key{})
+	w.badBytes += rule.UnwantedBytes(size)
+	if rule.TooMuchUnwanted(w.badBytes, w.bytes) {
 		return fmt.Errorf("%w: %d bytes of them", ErrLied, w.badBytes)
 	}
 	return nil
@@ -357,16 +355,16 @@ func (w *worker) judge(v verdict, size int) error {
 // stalled tells whether the source sends nothing, and keeps account of when
 // something came.
 func (w *worker) stalled(now time.Time) bool {
-	if h, ok := w.src.(Hearer); ok {
-		if n := h.Heard(); n != w.heard {
-			w.heard, w.lastHeard = n, now
+	if h, ok := w.src.(ReadCounter); ok {
+		if n := h.Reads(); n != w.reads {
+			w.reads, w.lastRead = n, now
 		}
 	}
 	if w.taking {
 		return false
 	}
 	stall, silent := w.s.x.c.Stall, now.Sub(w.lastCame)
-	return silent > stall && (now.Sub(w.lastHeard) > stall || silent > stall+maxSlow)
+	return silent > stall && (now.Sub(w.lastRead) > stall || silent > stall+maxSlow)
 }
 
 // watchStalls wakes those who wait from time to time, so that they look for

@@ -18,21 +18,21 @@ import (
 type gateway struct{ client *trustless.Client }
 
 var (
-	_ exchange.Streamer = (*gateway)(nil)
-	_ exchange.Asker    = (*gateway)(nil)
-	_ exchange.Hearer   = (*gateway)(nil)
+	_ exchange.Streamer    = (*gateway)(nil)
+	_ exchange.Asker       = (*gateway)(nil)
+	_ exchange.ReadCounter = (*gateway)(nil)
 )
 
 // newGateway returns the gateway below base. The HTTP client may be shared.
 func newGateway(base *url.URL, client *http.Client) *gateway {
-	return &gateway{client: &trustless.Client{HTTP: client, Base: base, Heard: new(atomic.Int64)}}
+	return &gateway{client: &trustless.Client{HTTP: client, Base: base, Reads: new(atomic.Int64)}}
 }
 
 // Name is the gateway's address.
 func (g *gateway) Name() string { return g.client.Base.String() }
 
-// Heard implements exchange.Hearer.
-func (g *gateway) Heard() int64 { return g.client.Heard.Load() }
+// Reads implements exchange.ReadCounter.
+func (g *gateway) Reads() int64 { return g.client.Reads.Load() }
 
 // Stream implements exchange.Streamer.
 func (g *gateway) Stream(ctx context.Context, root cid.Cid, have []cid.Cid) (exchange.Stream, error) {

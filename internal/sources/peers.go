@@ -89,19 +89,19 @@ type peerSource struct {
 	id   peer.ID
 	dial func(context.Context) error // nil: peers.connect
 
-	heard atomic.Int64 // over streams of the gateway
+	reads atomic.Int64 // from streams of the gateway
 }
 
 var (
-	_ exchange.Streamer = (*peerSource)(nil)
-	_ exchange.Asker    = (*peerSource)(nil)
-	_ exchange.Hearer   = (*peerSource)(nil)
+	_ exchange.Streamer    = (*peerSource)(nil)
+	_ exchange.Asker       = (*peerSource)(nil)
+	_ exchange.ReadCounter = (*peerSource)(nil)
 )
 
 func (s *peerSource) Name() string { return s.id.String() }
 
-// Heard implements exchange.Hearer.
-func (s *peerSource) Heard() int64 { return s.heard.Load() + s.p.bitswap.Heard(s.id) }
+// Reads implements exchange.ReadCounter.
+func (s *peerSource) Reads() int64 { return s.reads.Load() + s.p.bitswap.Reads(s.id) }
 
 func (s *peerSource) speaks(protocols ...protocol.ID) bool {
 	known, err := s.p.host.Peerstore().SupportsProtocols(s.id, protocols...)
@@ -120,7 +120,7 @@ func (s *peerSource) connect(ctx context.Context) error {
 func (s *peerSource) gateway() *gateway {
 	return &gateway{client: &trustless.Client{
 		HTTP: &http.Client{Transport: trustless.Transport(s.p.host, s.id)},
-		Base: trustless.StreamURL(s.id), Heard: &s.heard,
+		Base: trustless.StreamURL(s.id), Reads: &s.reads,
 	}}
 }
 

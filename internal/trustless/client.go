@@ -30,9 +30,9 @@ type Client struct {
 	Stall time.Duration
 	// UserAgent names the client; empty means "cairn".
 	UserAgent string
-	// Heard, if set, is counted up whenever a piece of a body comes, so that
-	// whoever waits for a block knows that it's on its way.
-	Heard *atomic.Int64
+	// Reads, if set, counts the reads of bodies that returned bytes: a block that
+	// takes long is on its way while it grows.
+	Reads *atomic.Int64
 }
 
 const (
@@ -231,7 +231,7 @@ func (c *Client) get(ctx context.Context, k cid.Cid, query, accept string) (*wat
 		cancel(nil)
 		return nil, nil, err
 	}
-	return &watchedBody{body: body, ctx: ctx, cancel: cancel, watch: watch, stall: stall, heard: c.Heard}, header, nil
+	return &watchedBody{body: body, ctx: ctx, cancel: cancel, watch: watch, stall: stall, reads: c.Reads}, header, nil
 }
 
 func (c *Client) do(ctx context.Context, k cid.Cid, query, accept string) (io.ReadCloser, http.Header, error) {
@@ -303,7 +303,7 @@ type watchedBody struct {
 	cancel context.CancelCauseFunc
 	watch  *time.Timer // cancels
 	stall  time.Duration
-	heard  *atomic.Int64 // nil: nobody counts
+	reads  *atomic.Int64 // or nil
 }
 
 // Read implements io.Reader. The time that passes between Reads isn't the
@@ -312,8 +312,8 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.Reset(b.stall)
 	n, err := b.body.Read(p)
 	b.watch.Stop()
-	if n > 0 && b.heard != nil {
-		b.heard.Add(1)
+	if n > 0 && b.reads != nil {
+		b.reads.Add(1)
 	}
 	if err != nil && err != io.EOF {
 		if cause := context.Cause(b.ctx); cause != nil {
