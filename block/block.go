@@ -1,7 +1,6 @@
-// Package block holds the words that every other package of Cairn speaks: the
-// immutable Block, what a CID may look like, the limits, the sentinel errors,
-// and the small interfaces (Getter, Putter, Haver, …: one method each) that
-// whatever stores or finds blocks implements.
+// Package block defines what all other packages of Cairn share: the immutable
+// Block, checks of CIDs, the limits, the sentinel errors, and the small interfaces
+// (Getter, Putter, Haver, …: one method each) that stores of blocks implement.
 //
 // The key type is [Block]: bytes and the CID that names them, checked against
 // each other. A Block is made by [New] from bytes, or by [Verify] from bytes
@@ -50,9 +49,9 @@ const (
 // The errors that callers test for with [errors.Is]. What a function returns
 // wraps one of these with the operation and the CID.
 var (
-	// ErrNotFound: the block isn't here (or, from a session, nowhere).
+	// ErrNotFound: the block isn't here (or, in a session, no source has it).
 	ErrNotFound = errors.New("block not found")
-	// ErrHashMismatch: the bytes aren't those that the CID names.
+	// ErrHashMismatch: the bytes don't match the CID.
 	ErrHashMismatch = errors.New("bytes do not match the hash")
 	// ErrTooLarge: the block is over MaxSize, or the identity CID over
 	// MaxIdentity.
@@ -62,10 +61,9 @@ var (
 	ErrHashRefused = errors.New("hash function refused")
 	// ErrMalformed: a CID, or a block's bytes, can't be decoded.
 	ErrMalformed = errors.New("malformed")
-	// ErrDamaged: stored bytes no longer are what was stored.
+	// ErrDamaged: stored bytes have changed.
 	ErrDamaged = errors.New("damaged on disk")
-	// ErrUnknownCodec: nothing here knows how to find the links of a block of
-	// that codec.
+	// ErrUnknownCodec: no function here finds the links of blocks of that codec.
 	ErrUnknownCodec = errors.New("unknown codec")
 )
 
@@ -93,7 +91,7 @@ func NewWithPrefix(p cid.Prefix, data []byte) (Block, error) {
 		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w (the limit is %d)", len(data), ErrTooLarge, MaxIdentity)
 	}
 	if p.MhType == Identity && p.MhLength != -1 && p.MhLength != len(data) {
-		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w: its length is given as %d", len(data), ErrMalformed, p.MhLength)
+		return Block{}, fmt.Errorf("new identity CID of %d bytes: %w: invalid length %d", len(data), ErrMalformed, p.MhLength)
 	}
 	if err := checkHash(p.MhType, p.MhLength); err != nil {
 		return Block{}, fmt.Errorf("new block: %w", err)
@@ -105,18 +103,18 @@ func NewWithPrefix(p cid.Prefix, data []byte) (Block, error) {
 	switch p.Version {
 	case 0:
 		if p.Codec != DagPB || p.MhType != SHA2_256 || len(mh) != 34 {
-			return Block{}, fmt.Errorf("new block: %w: a CIDv0 is dag-pb and sha2-256", ErrMalformed)
+			return Block{}, fmt.Errorf("new block: %w: a CIDv0 must be dag-pb with sha2-256", ErrMalformed)
 		}
 		return Block{cid: cid.NewCidV0(mh), data: data}, nil
 	case 1:
 		return Block{cid: cid.NewCidV1(p.Codec, mh), data: data}, nil
 	}
-	return Block{}, fmt.Errorf("new block: %w: CID version %d", ErrMalformed, p.Version)
+	return Block{}, fmt.Errorf("new block: %w: invalid CID version %d: want 0 or 1", ErrMalformed, p.Version)
 }
 
-// Verify makes a block of bytes that claim to be those c names, if they are.
-// The block keeps data, which must not be changed afterwards. Errors:
-// ErrTooLarge, ErrHashRefused, ErrMalformed for the CID; ErrHashMismatch.
+// Verify makes a block of data, if it matches c. The block keeps data, which must
+// not be changed afterwards. Errors: ErrTooLarge, ErrHashRefused, ErrMalformed for
+// the CID; ErrHashMismatch.
 func Verify(c cid.Cid, data []byte) (Block, error) {
 	if err := CheckCID(c); err != nil {
 		return Block{}, err
@@ -137,10 +135,10 @@ func Verify(c cid.Cid, data []byte) (Block, error) {
 // CID names the block.
 func (b Block) CID() cid.Cid { return b.cid }
 
-// Data returns the block's bytes. They are shared: nobody may change them.
+// Data returns the block's bytes. They are shared and must not be changed.
 func (b Block) Data() []byte { return b.data }
 
-// Size is the number of the block's bytes.
+// Size is the block's size in bytes.
 func (b Block) Size() int { return len(b.data) }
 
 // Checksum is the CRC-32C (Castagnoli) of the bytes.
@@ -149,23 +147,23 @@ func (b Block) Checksum() uint32 { return crc32.Checksum(b.data, castagnoli) }
 // Clone returns the same block in memory of its own.
 func (b Block) Clone() Block { return Block{cid: b.cid, data: bytes.Clone(b.data)} }
 
-// WithCodec returns the same bytes under another codec: the multihash, and so
-// the check, stays as it is. CIDs of version 0 become version 1 first.
+// WithCodec returns the same bytes under another codec. The multihash stays the
+// same, so the block stays verified. The CID is of version 1.
 func (b Block) WithCodec(codec uint64) Block {
 	return Block{cid: cid.NewCidV1(codec, b.cid.Hash()), data: b.data}
 }
 
-// WithCID returns the same bytes under c, which must name the same multihash;
-// else it fails with ErrHashMismatch.
+// WithCID returns the same bytes under c. It fails with ErrHashMismatch unless c
+// has the same multihash.
 func (b Block) WithCID(c cid.Cid) (Block, error) {
 	if string(c.Hash()) != string(b.cid.Hash()) {
-		return Block{}, fmt.Errorf("%s is no other name of %s: %w", c, b.cid, ErrHashMismatch)
+		return Block{}, fmt.Errorf("rename %s to %s: %w", b.cid, c, ErrHashMismatch)
 	}
 	return Block{cid: c, data: b.data}, nil
 }
 
-// Inlined returns the block that an identity CID carries in itself, and
-// whether c is one.
+// Inlined returns the block that an identity CID carries, and whether c is an
+// identity CID.
 func Inlined(c cid.Cid) (Block, bool) {
 	if !IsIdentity(c) {
 		return Block{}, false

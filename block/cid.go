@@ -27,27 +27,27 @@ const (
 	SHA2_256 = uint64(multicodec.Sha2_256)
 )
 
-// refused says why a known hash function is not trusted to name blocks.
+// refused has the reasons why known hash functions are not trusted to name blocks.
 var refused = map[multicodec.Code]string{
 	multicodec.Md4:                    "collisions are easy to make",
 	multicodec.Md5:                    "collisions are easy to make",
-	multicodec.Murmur3X64_64:          "it is no cryptographic hash",
-	multicodec.Murmur3X64_128:         "it is no cryptographic hash",
-	multicodec.Murmur3_32:             "it is no cryptographic hash",
-	multicodec.Crc32:                  "it is no cryptographic hash",
-	multicodec.Crc64Ecma:              "it is no cryptographic hash",
+	multicodec.Murmur3X64_64:          "it is not a cryptographic hash",
+	multicodec.Murmur3X64_128:         "it is not a cryptographic hash",
+	multicodec.Murmur3_32:             "it is not a cryptographic hash",
+	multicodec.Crc32:                  "it is not a cryptographic hash",
+	multicodec.Crc64Ecma:              "it is not a cryptographic hash",
 	multicodec.Ripemd128:              "it is too short",
-	multicodec.X11:                    "nothing here can compute it",
-	multicodec.Kangarootwelve:         "nothing here can compute it",
-	multicodec.Keccak224:              "nothing here can compute it",
-	multicodec.Keccak384:              "nothing here can compute it",
-	multicodec.Blake2s160:             "nothing here can compute it",
-	multicodec.Blake2s224:             "nothing here can compute it",
-	multicodec.Sm3_256:                "nothing here can compute it",
-	multicodec.Ripemd160:              "nothing here can compute it",
-	multicodec.Ripemd256:              "nothing here can compute it",
-	multicodec.Ripemd320:              "nothing here can compute it",
-	multicodec.PoseidonBls12_381A2Fc1: "nothing here can compute it",
+	multicodec.X11:                    "it is not implemented",
+	multicodec.Kangarootwelve:         "it is not implemented",
+	multicodec.Keccak224:              "it is not implemented",
+	multicodec.Keccak384:              "it is not implemented",
+	multicodec.Blake2s160:             "it is not implemented",
+	multicodec.Blake2s224:             "it is not implemented",
+	multicodec.Sm3_256:                "it is not implemented",
+	multicodec.Ripemd160:              "it is not implemented",
+	multicodec.Ripemd256:              "it is not implemented",
+	multicodec.Ripemd320:              "it is not implemented",
+	multicodec.PoseidonBls12_381A2Fc1: "it is not implemented",
 }
 
 // accepted holds the hash functions in use on the public network (the list of
@@ -66,28 +66,28 @@ func accepted(code uint64) bool {
 	}
 }
 
-// checkHash tells whether blocks may be named by that hash function with a
-// digest of that length (-1: its own).
+// checkHash returns an error if that hash function, with a digest of that length
+// (-1: its own), may not name blocks.
 func checkHash(code uint64, length int) error {
 	if !accepted(code) {
 		name := multicodec.Code(code).String()
 		if why, known := refused[multicodec.Code(code)]; known {
 			return fmt.Errorf("%w: %s: %s", ErrHashRefused, name, why)
 		}
-		return fmt.Errorf("%w: %s (0x%x) is not in use to name blocks", ErrHashRefused, name, code)
+		return fmt.Errorf("%w: %s (0x%x) is not used to name blocks", ErrHashRefused, name, code)
 	}
 	if code == Identity || length == -1 {
 		return nil
 	}
 	if length < MinDigest {
-		return fmt.Errorf("%w: %s cut to %d bytes can be forged (the least is %d)", ErrHashRefused, multicodec.Code(code), length, MinDigest)
+		return fmt.Errorf("%w: %s truncated to %d bytes can be forged (the minimum is %d)", ErrHashRefused, multicodec.Code(code), length, MinDigest)
 	}
 	most := MaxDigest
-	if multicodec.Code(code) != multicodec.Blake3 { // blake3's digests are as long as one wants
+	if multicodec.Code(code) != multicodec.Blake3 { // blake3's digests have any length
 		most = min(most, multihash.DefaultLengths[code])
 	}
 	if length > most {
-		return fmt.Errorf("%w: a digest of %d bytes of %s (the most is %d)", ErrHashRefused, length, multicodec.Code(code), most)
+		return fmt.Errorf("%w: a digest of %d bytes of %s (the maximum is %d)", ErrHashRefused, length, multicodec.Code(code), most)
 	}
 	return nil
 }
@@ -107,7 +107,7 @@ func sum(code uint64, length int, data []byte) (multihash.Multihash, error) {
 	return mh, err
 }
 
-// matches tells whether data hashes to c, whose form CheckCID has accepted.
+// matches reports whether data hashes to c, which CheckCID has accepted.
 func matches(c cid.Cid, data []byte) (bool, error) {
 	mh := hashOf(c)
 	if isSHA256(mh) {
@@ -125,8 +125,8 @@ func matches(c cid.Cid, data []byte) (bool, error) {
 	return string(got) == mh, err
 }
 
-// CheckCID tells whether c can name a block here: defined, of version 0 or 1,
-// with an accepted hash of sensible length. Errors: ErrMalformed,
+// CheckCID returns an error unless c can name a block here: it must be defined, of
+// version 0 or 1, with an accepted hash of sensible length. Errors: ErrMalformed,
 // ErrHashRefused, ErrTooLarge (an identity CID over MaxIdentity).
 func CheckCID(c cid.Cid) error {
 	if !c.Defined() {
@@ -157,7 +157,7 @@ func ParseCID(s string) (cid.Cid, error) {
 	}
 	c, err := cid.Decode(s)
 	if err != nil {
-		return cid.Undef, fmt.Errorf("%w: %q is no CID: %w", ErrMalformed, s, err)
+		return cid.Undef, fmt.Errorf("%w: invalid CID %q: %w", ErrMalformed, s, err)
 	}
 	return c, CheckCID(c)
 }
@@ -165,7 +165,7 @@ func ParseCID(s string) (cid.Cid, error) {
 // ReadCID reads the binary CID at the start of p and returns it, checked as
 // CheckCID, with the number of bytes it takes.
 func ReadCID(p []byte) (cid.Cid, int, error) {
-	// cid.CidFromBytes converts all of what it is given to a string at times.
+	// cid.CidFromBytes may convert all of its argument to a string.
 	n, c, err := cid.CidFromBytes(p[:min(len(p), MaxCID)])
 	if err != nil {
 		return cid.Undef, 0, fmt.Errorf("%w: binary CID: %w", ErrMalformed, err)
@@ -173,7 +173,7 @@ func ReadCID(p []byte) (cid.Cid, int, error) {
 	return c, n, CheckCID(c)
 }
 
-// IsIdentity tells whether c carries its block in itself.
+// IsIdentity reports whether c carries its block's bytes itself.
 func IsIdentity(c cid.Cid) bool {
 	if !c.Defined() {
 		return false
@@ -183,14 +183,14 @@ func IsIdentity(c cid.Cid) bool {
 }
 
 // hashOf returns the multihash in a defined CID without the copy that
-// cid.Cid's Hash makes: it is asked for every block and every link.
+// cid.Cid's Hash makes: it is called for every block and every link.
 func hashOf(c cid.Cid) string {
 	s := c.KeyString()
 	if isSHA256(s) {
 		return s // of version 0, which is the multihash alone
 	}
-	// The version is the one byte 1; the codec ends with the first byte that
-	// doesn't say that more follow.
+	// The version is the one byte 1; the codec is a varint, whose last byte is
+	// below 0x80.
 	for i := 1; i < len(s); i++ {
 		if s[i] < 0x80 {
 			return s[i+1:]
@@ -199,7 +199,7 @@ func hashOf(c cid.Cid) string {
 	return ""
 }
 
-// isSHA256 tells whether mh is a whole multihash of sha2-256.
+// isSHA256 reports whether mh is a whole multihash of sha2-256.
 func isSHA256(mh string) bool {
 	return len(mh) == 2+sha256.Size && mh[0] == byte(SHA2_256) && mh[1] == sha256.Size
 }
@@ -225,7 +225,7 @@ func V1(c cid.Cid) cid.Cid {
 	return c
 }
 
-// Equal tells whether two CIDs name the same block: the same multihash and
+// Equal reports whether two CIDs name the same block: the same multihash and
 // codec.
 func Equal(a, b cid.Cid) bool {
 	return a == b || a.Defined() && b.Defined() && V1(a) == V1(b)

@@ -85,13 +85,13 @@ func TestVerify(t *testing.T) {
 			// Cut digests are accepted down to 20 bytes.
 			cut := newCID(block.Raw, tt.code, digest[:20])
 			if _, err := block.Verify(cut, []byte("abc")); err != nil {
-				t.Errorf("cut to 20 bytes: %v", err)
+				t.Errorf("truncated to 20 bytes: %v", err)
 			}
 			if _, err := block.Verify(cut, []byte("abd")); !errors.Is(err, block.ErrHashMismatch) {
-				t.Errorf("cut to 20 bytes, tampered: got %v, want ErrHashMismatch", err)
+				t.Errorf("truncated to 20 bytes, tampered: got %v, want ErrHashMismatch", err)
 			}
 			if _, err := block.Verify(newCID(block.Raw, tt.code, digest[:19]), []byte("abc")); !errors.Is(err, block.ErrHashRefused) {
-				t.Errorf("cut to 19 bytes: got %v, want ErrHashRefused", err)
+				t.Errorf("truncated to 19 bytes: got %v, want ErrHashRefused", err)
 			}
 		})
 	}
@@ -112,19 +112,19 @@ func TestCheckCIDRefused(t *testing.T) {
 		{"undefined", cid.Undef, block.ErrMalformed, "undefined"},
 		{"md5", newCID(block.Raw, multicodec.Md5, make([]byte, 16)), block.ErrHashRefused, "md5: collisions"},
 		{"md4", newCID(block.Raw, multicodec.Md4, make([]byte, 16)), block.ErrHashRefused, "md4: collisions"},
-		{"murmur3", newCID(block.Raw, multicodec.Murmur3X64_64, make([]byte, 8)), block.ErrHashRefused, "no cryptographic hash"},
-		{"crc32", newCID(block.Raw, multicodec.Crc32, make([]byte, 4)), block.ErrHashRefused, "no cryptographic hash"},
-		{"ripemd-160", newCID(block.Raw, multicodec.Ripemd160, make([]byte, 20)), block.ErrHashRefused, "nothing here can compute it"},
-		{"keccak-224", newCID(block.Raw, multicodec.Keccak224, make([]byte, 28)), block.ErrHashRefused, "nothing here can compute it"},
-		{"blake2s-160", newCID(block.Raw, multicodec.Blake2s160, make([]byte, 20)), block.ErrHashRefused, "nothing here can compute it"},
-		{"blake2b-152", newCID(block.Raw, multicodec.Blake2b152, make([]byte, 19)), block.ErrHashRefused, "not in use to name blocks"},
-		{"blake2s-248", newCID(block.Raw, multicodec.Blake2s248, make([]byte, 31)), block.ErrHashRefused, "not in use to name blocks"},
+		{"murmur3", newCID(block.Raw, multicodec.Murmur3X64_64, make([]byte, 8)), block.ErrHashRefused, "not a cryptographic hash"},
+		{"crc32", newCID(block.Raw, multicodec.Crc32, make([]byte, 4)), block.ErrHashRefused, "not a cryptographic hash"},
+		{"ripemd-160", newCID(block.Raw, multicodec.Ripemd160, make([]byte, 20)), block.ErrHashRefused, "not implemented"},
+		{"keccak-224", newCID(block.Raw, multicodec.Keccak224, make([]byte, 28)), block.ErrHashRefused, "not implemented"},
+		{"blake2s-160", newCID(block.Raw, multicodec.Blake2s160, make([]byte, 20)), block.ErrHashRefused, "not implemented"},
+		{"blake2b-152", newCID(block.Raw, multicodec.Blake2b152, make([]byte, 19)), block.ErrHashRefused, "not used to name blocks"},
+		{"blake2s-248", newCID(block.Raw, multicodec.Blake2s248, make([]byte, 31)), block.ErrHashRefused, "not used to name blocks"},
 		{"no hash function", newCID(block.Raw, 0x55, make([]byte, 32)), block.ErrHashRefused, "0x55"},
 		{"number without name", newCID(block.Raw, 0x7fffffff, make([]byte, 32)), block.ErrHashRefused, "0x7fffffff"},
-		{"sha2-256 without digest", newCID(block.Raw, multicodec.Sha2_256, nil), block.ErrHashRefused, "cut to 0 bytes"},
-		{"sha2-256 of 33 bytes", newCID(block.Raw, multicodec.Sha2_256, make([]byte, 33)), block.ErrHashRefused, "most is 32"},
-		{"sha1 of 32 bytes", newCID(block.Raw, multicodec.Sha1, make([]byte, 32)), block.ErrHashRefused, "most is 20"},
-		{"blake3 of 129 bytes", newCID(block.Raw, multicodec.Blake3, make([]byte, 129)), block.ErrHashRefused, "most is 128"},
+		{"sha2-256 without digest", newCID(block.Raw, multicodec.Sha2_256, nil), block.ErrHashRefused, "truncated to 0 bytes"},
+		{"sha2-256 of 33 bytes", newCID(block.Raw, multicodec.Sha2_256, make([]byte, 33)), block.ErrHashRefused, "maximum is 32"},
+		{"sha1 of 32 bytes", newCID(block.Raw, multicodec.Sha1, make([]byte, 32)), block.ErrHashRefused, "maximum is 20"},
+		{"blake3 of 129 bytes", newCID(block.Raw, multicodec.Blake3, make([]byte, 129)), block.ErrHashRefused, "maximum is 128"},
 		{"identity of 129 bytes", newCID(block.Raw, multicodec.Identity, make([]byte, 129)), block.ErrTooLarge, "129 bytes"},
 		{"digest missing", cid.NewCidV1(block.Raw, []byte{0x12, 0x20}), block.ErrMalformed, ""},
 		{"digest too short", cid.NewCidV1(block.Raw, append([]byte{0x12, 0x20}, make([]byte, 31)...)), block.ErrMalformed, ""},

@@ -13,13 +13,13 @@ type Getter interface {
 	Get(ctx context.Context, c cid.Cid) (Block, error)
 }
 
-// A Putter takes blocks in. When Put returns, a Getter of the same store has
-// them; whether they survive a crash is the store's to say.
+// A Putter stores blocks. When Put returns, a Getter of the same store finds
+// them. Whether they survive a crash depends on the store.
 type Putter interface {
 	Put(ctx context.Context, blocks ...Block) error
 }
 
-// A Haver answers whether a block is here, without reading it.
+// A Haver reports whether a block is here, without reading it.
 type Haver interface {
 	Has(ctx context.Context, c cid.Cid) (bool, error)
 }

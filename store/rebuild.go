@@ -302,7 +302,7 @@ func (rb *rebuild) offsets(id pack.ID, end, index int64) ([]int64, int64) {
 	return offsets, end
 }
 
-func (rb *rebuild) block(info *packInfo, sec pack.Scanned) error {
+func (rb *rebuild) block(info *packInfo, sec pack.BlockSection) error {
 	n := nodeOf(sec.CID)
 	r, err := rb.c.row(n.mh)
 	if err != nil {

@@ -1,16 +1,16 @@
-// Package blocktest is the conformance suite for whatever stores blocks, and
-// an in-memory store to test with.
+// Package blocktest is the conformance suite for stores of blocks, and has an
+// in-memory store for tests.
 //
-// A store's own test is one call of [Run]. What Run checks is what the
-// interfaces of package block promise, and what all rooms of Cairn rely on
-// besides: CIDv0 and CIDv1 dag-pb name the same block; bytes serve every codec
-// of their multihash; identity CIDs are always here and never stored; a
-// cancelled context fails every call.
+// A store's own test is one call of [Run]. Run checks what the interfaces of
+// package block promise, and what else all packages of Cairn rely on: CIDv0 and
+// CIDv1 dag-pb name the same block; bytes serve every codec of their multihash;
+// identity CIDs are always here and never stored; a cancelled context fails every
+// call.
 //
 // Run starts goroutines and waits for them. [Mem] is safe for concurrent use.
 //
-// The package is for tests only. It doesn't test durability or crashes, which
-// are the store's to promise.
+// The package is for tests only. It doesn't test durability or crashes: each store
+// promises something else there.
 package blocktest
 
 import (

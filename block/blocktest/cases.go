@@ -23,7 +23,7 @@ func testMissing(t *testing.T, s suite) {
 	s.missing(s.raw("missing").CID())
 }
 
-// Blocks of every kind of CID, of no bytes and of as many as may be.
+// Blocks with all kinds of CIDs, empty ones and one of the largest size.
 func testKinds(t *testing.T, s suite) {
 	blocks := []block.Block{
 		s.raw("hello"),
@@ -102,8 +102,8 @@ func testVersion(t *testing.T, s suite) {
 	s.listed()
 }
 
-// Bytes serve every codec of their multihash. Under which of them they are
-// listed is the store's to say.
+// Bytes serve every codec of their multihash. A store may list them under any of
+// these.
 func testCodecs(t *testing.T, s suite) {
 	raw := s.raw("\xa0")
 	asCBOR := raw.WithCodec(block.DagCBOR)
@@ -186,7 +186,7 @@ func testMany(t *testing.T, s suite) {
 	s.here(cids[n-1], blocks[n-1].Data())
 }
 
-// A list may be left early, and begun again.
+// An iteration of Blocks may be ended early and started again.
 func testListEnds(t *testing.T, s suite) {
 	a, b := s.raw("a"), s.raw("b")
 	s.put(a, b)
@@ -199,7 +199,7 @@ func testListEnds(t *testing.T, s suite) {
 		break
 	}
 	if n != 1 {
-		t.Errorf("Blocks: got %d, want 1 before leaving", n)
+		t.Errorf("Blocks: got %d, want 1 before the break", n)
 	}
 	s.listed(a.CID(), b.CID())
 	s.put(s.raw("c"))
@@ -289,8 +289,8 @@ func testCancelled(t *testing.T, s suite) {
 	s.here(b.CID(), b.Data())
 }
 
-// Goroutines share some blocks, and each has some of its own, which must
-// behave as if it were alone.
+// Goroutines share some blocks. Each also has blocks of its own, which must behave
+// as if it were alone.
 func testConcurrent(t *testing.T, s suite) {
 	const workers, rounds = 8, 40
 	shared := s.raw("shared")

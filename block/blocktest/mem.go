@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// Mem is a Store in memory, for tests of whatever works on stored blocks. The
-// zero Mem is empty and ready. It is safe for concurrent use.
+// Mem is a Store in memory, for tests that need stored blocks. The zero Mem is
+// empty and ready. It is safe for concurrent use.
 type Mem struct {
 	mu sync.RWMutex
 	// blocks by multihash, as they were put first.
@@ -44,7 +44,7 @@ func (m *Mem) lookup(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return b.WithCID(c)
 }
 
-// Get is block.Getter's.
+// Get implements block.Getter.
 func (m *Mem) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	b, err := m.lookup(ctx, c)
 	if err != nil {
@@ -53,7 +53,7 @@ func (m *Mem) Get(ctx context.Context, c cid.Cid) (block.Block, error) {
 	return b, nil
 }
 
-// Has is block.Haver's.
+// Has implements block.Haver.
 func (m *Mem) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, fmt.Errorf("mem: has %s: %w", c, err)
@@ -62,7 +62,7 @@ func (m *Mem) Has(ctx context.Context, c cid.Cid) (bool, error) {
 	return err == nil, nil
 }
 
-// Size is block.Sizer's.
+// Size implements block.Sizer.
 func (m *Mem) Size(ctx context.Context, c cid.Cid) (int, error) {
 	b, err := m.lookup(ctx, c)
 	if err != nil {
@@ -71,7 +71,7 @@ func (m *Mem) Size(ctx context.Context, c cid.Cid) (int, error) {
 	return b.Size(), nil
 }
 
-// Put is block.Putter's.
+// Put implements block.Putter.
 func (m *Mem) Put(ctx context.Context, blocks ...block.Block) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("mem: put: %w", err)
@@ -93,7 +93,7 @@ func (m *Mem) Put(ctx context.Context, blocks ...block.Block) error {
 	return nil
 }
 
-// Delete is block.Deleter's. It removes the bytes, and so the block under
+// Delete implements block.Deleter. It removes the bytes, and so the block under
 // every codec.
 func (m *Mem) Delete(ctx context.Context, cids ...cid.Cid) error {
 	if err := ctx.Err(); err != nil {
@@ -107,7 +107,7 @@ func (m *Mem) Delete(ctx context.Context, cids ...cid.Cid) error {
 	return nil
 }
 
-// Blocks is block.Lister's. It lists what is here when it begins.
+// Blocks implements block.Lister. It lists the blocks that are here when it begins.
 func (m *Mem) Blocks(ctx context.Context) iter.Seq2[cid.Cid, error] {
 	return func(yield func(cid.Cid, error) bool) {
 		m.mu.RLock()

@@ -4,13 +4,12 @@
 //
 // It has two layers. The functions (AppendPragma, AppendHeaderV1,
 // AppendSection, ParseSection, WriteIndex, ReadIndex, …) encode and decode the
-// parts, for who keeps CARs as random-access files. [Reader], [Writer] and
-// [WriterV2] are streams of verified blocks, for imports, exports and
-// transfers.
+// parts, for CARs kept as random-access files. [Reader], [Writer] and [WriterV2]
+// are streams of verified blocks, for imports, exports and transfers.
 //
-// Whatever is parsed is taken to be hostile: headers, sections and indexes are
-// bounded in length and in number, and no allocation trusts a declared length
-// beyond the limits of package block.
+// All input is taken to be hostile: headers, sections and indexes are bounded in
+// length and in number, and no allocation trusts a declared length beyond the
+// limits of package block.
 //
 // The functions are safe for concurrent use. A Reader, Writer or WriterV2
 // belongs to one goroutine at a time.
@@ -32,13 +31,13 @@ const (
 	PragmaSize = 11
 	// HeaderV2Size is the size of the CARv2 header after the pragma, in bytes.
 	HeaderV2Size = 40
-	// DataOffset is where the CARv1 data of a CARv2 begins if nothing pads
-	// them, in bytes from the start of the file.
+	// DataOffset is where the CARv1 data of a CARv2 without padding begin, in
+	// bytes from the start of the file.
 	DataOffset = PragmaSize + HeaderV2Size
 
-	// OpenDataSize is the data size that a CARv2 declares while it is still
-	// being appended to: the data then end where the file does. It is larger
-	// than any file, and readers (go-car's among them) take it as a limit.
+	// OpenDataSize is the data size that a CARv2 declares while it is being
+	// appended to: the data then end where the file does. It is larger than any
+	// file, and readers (go-car's too) take it as a limit.
 	OpenDataSize = 1 << 48
 )
 
@@ -48,8 +47,8 @@ const pragma = "\x0a\xa1\x67version\x02"
 // AppendPragma appends the eleven bytes with which every CARv2 begins.
 func AppendPragma(dst []byte) []byte { return append(dst, pragma...) }
 
-// FullyIndexed is the bit of HeaderV2.Characteristics[0] that says that the
-// index also holds the sections of identity CIDs (spec: "Characteristics").
+// FullyIndexed is the bit of HeaderV2.Characteristics[0] for an index that also
+// has the sections of identity CIDs (spec: "Characteristics").
 const FullyIndexed = 0x80
 
 // A HeaderV2 is the header of a CARv2, which follows the pragma. Offsets are

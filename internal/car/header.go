@@ -12,10 +12,10 @@ import (
 
 const (
 	// MaxHeaderV1 is the longest CARv1 header accepted, in bytes: some 25,000
-	// roots, a thousand times what is seen.
+	// roots, a thousand times what occurs.
 	MaxHeaderV1 = 1 << 20
-	// MaxRoots is the most roots accepted, so that who reads a header can
-	// afford a look-up for each.
+	// MaxRoots is the most roots accepted, so that a caller can afford a lookup
+	// for each.
 	MaxRoots = 1 << 14
 )
 
@@ -69,10 +69,10 @@ func appendCBOR(dst []byte, major byte, n uint64) []byte {
 	return binary.BigEndian.AppendUint64(append(dst, major|27), n)
 }
 
-// parseHeaderV1 reads a CARv1 header without its length. The keys may stand in
+// parseHeaderV1 reads a CARv1 header without its length. The keys may come in
 // either order; version 2 (a CARv2's pragma) has no roots. It fails with
-// block.ErrMalformed, block.ErrTooLarge for too many roots, and what
-// block.ReadCID says of a root.
+// block.ErrMalformed, block.ErrTooLarge for too many roots, and the errors of
+// block.ReadCID for a root.
 func parseHeaderV1(p []byte) (version uint64, roots []cid.Cid, err error) {
 	d := cborReader{p}
 	fields, err := d.head(cborMap)
@@ -105,7 +105,7 @@ func parseHeaderV1(p []byte) (version uint64, roots []cid.Cid, err error) {
 	}
 	switch {
 	case len(d.p) > 0:
-		return 0, nil, fmt.Errorf("%w: %d bytes too many", block.ErrMalformed, len(d.p))
+		return 0, nil, fmt.Errorf("%w: %d bytes after the header", block.ErrMalformed, len(d.p))
 	case !hasVersion:
 		return 0, nil, fmt.Errorf("%w: no version", block.ErrMalformed)
 	case version == 1 && !hasRoots:
@@ -122,7 +122,7 @@ func parseHeaderV1(p []byte) (version uint64, roots []cid.Cid, err error) {
 type cborReader struct{ p []byte }
 
 // head takes the head of an item of the given major type and returns its
-// argument. Lengths that aren't definite are refused, as in dag-cbor.
+// argument. Indefinite lengths are refused, as in dag-cbor.
 func (d *cborReader) head(major byte) (uint64, error) {
 	b, err := d.take(1)
 	if err != nil {

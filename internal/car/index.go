@@ -27,7 +27,7 @@ type IndexEntry struct {
 	Offset uint64 // in bytes from the start of the CARv1 data
 }
 
-// A record is an entry as the index holds it: under the hash function's code
+// A record is an entry as it stands in the index: under the hash function's code
 // and the digest's length.
 type record struct {
 	code   uint64
@@ -43,7 +43,7 @@ func compareRecords(a, b record) int {
 		cmp.Compare(a.offset, b.offset))
 }
 
-// offsetSize is the bytes of a record that aren't its digest.
+// offsetSize is the size in bytes of a record's offset.
 const offsetSize = 8
 
 // WriteIndex writes an index of the entries, in MultihashIndexSorted with its
@@ -113,8 +113,8 @@ func WriteIndex(w io.Writer, entries []IndexEntry) (int64, error) {
 	return written, nil
 }
 
-// run returns how many records at the start of r, which isn't empty, are the
-// same as the first.
+// run returns the number of records at the start of r, which isn't empty, that
+// are the same as the first.
 func run(r []record, same func(a, b record) bool) int {
 	n := 1
 	for n < len(r) && same(r[0], r[n]) {
@@ -132,14 +132,14 @@ func countRuns(r []record, same func(a, b record) bool) uint32 {
 	return n
 }
 
-// indexChunk is how many bytes of records ReadIndex asks for at a time, so
-// that a declared length alone allocates no more than that.
+// indexChunk is the bytes of records that ReadIndex reads at a time, so that a
+// declared length alone allocates no more.
 const indexChunk = 64 << 10
 
-// ReadIndex reads an index in MultihashIndexSorted with its leading codec, up
-// to its end and not beyond. Memory is bounded by what was read, never by what
-// the index declares. The entries come in the index's order, which isn't
-// checked; nor is whether the offsets are true.
+// ReadIndex reads an index in MultihashIndexSorted with its leading codec, up to
+// its end and not beyond. Memory is bounded by the bytes read, not by what the
+// index declares. The entries come in the index's order. Neither the order nor the
+// offsets are checked.
 //
 // Errors: block.ErrUnknownCodec for another index format; block.ErrMalformed;
 // block.ErrTooLarge for more than maxEntries entries or a digest over
@@ -157,7 +157,7 @@ func ReadIndex(r io.Reader, maxEntries int) ([]IndexEntry, error) {
 
 type indexReader struct {
 	r       io.Reader
-	left    int // entries that may still come
+	left    int // entries still allowed
 	entries []IndexEntry
 	buf     [indexChunk]byte
 }

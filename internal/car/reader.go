@@ -17,21 +17,21 @@ import (
 // A Reader reads the blocks of a CARv1 or CARv2 from a stream, one after the
 // other, and verifies each. The index of a CARv2 is left unread.
 type Reader struct {
-	// ZeroIsEnd takes a section of length zero for the end of the CAR, as it
-	// is in files that were padded with zeros to a size set beforehand. Else
-	// such a section is an error. To be set before the first Next.
+	// ZeroIsEnd treats a section of length zero as the end of the CAR, as in
+	// files that were padded with zeros to a fixed size. Otherwise such a
+	// section is an error. Set it before the first Next.
 	ZeroIsEnd bool
 
 	r       *bufio.Reader
 	version int
 	roots   []cid.Cid
 	offset  uint64 // of the next section, from the start of the CARv1 data
-	size    uint64 // of the CARv1 data; OpenDataSize where the end of r ends them
-	err     error  // what ended the stream, if anything did
+	size    uint64 // of the CARv1 data; OpenDataSize if they end where r does
+	err     error  // that ended the stream
 }
 
-// readBuffer is the size of the Reader's buffer: a section's head and small
-// blocks come out of it, larger blocks go around it.
+// readBuffer is the size of the Reader's buffer. Heads of sections and small
+// blocks pass through it; larger blocks are read without it.
 const readBuffer = 32 << 10
 
 // NewReader reads the header of a CAR, of either version. Errors:
@@ -58,7 +58,7 @@ func (r *Reader) readHeaders() error {
 	if version == 1 {
 		return nil
 	}
-	// What was read is a CARv2's pragma, if it was as long as one.
+	// The header was a CARv2's pragma if it was as long as one.
 	if r.offset != PragmaSize {
 		return fmt.Errorf("%w: CARv2 with a pragma of %d bytes", block.ErrMalformed, r.offset)
 	}
@@ -111,15 +111,15 @@ func (r *Reader) readHeaderV1() (version uint64, roots []cid.Cid, err error) {
 // Version is the CAR's version, 1 or 2.
 func (r *Reader) Version() int { return r.version }
 
-// Roots returns the roots that the CAR names. It may name none, and need not
-// hold the blocks of those it names.
+// Roots returns the roots in the CAR's header. There may be none, and their blocks
+// need not be in the CAR.
 func (r *Reader) Roots() []cid.Cid { return slices.Clone(r.roots) }
 
-// Next returns the next block, verified. The end is io.EOF, only ever between
-// two sections. Any other error, which names the section's offset, is final
-// too: block.ErrHashMismatch; what ParseSection fails with;
-// io.ErrUnexpectedEOF if the stream ends inside a section, or before as much
-// data came as a CARv2 declares; and as the underlying reader does.
+// Next returns the next block, verified. At the end, which is always between two
+// sections, it returns io.EOF. All other errors name the section's offset and are
+// final, too: block.ErrHashMismatch; those of ParseSection; io.ErrUnexpectedEOF if
+// the stream ends inside a section, or before the size that a CARv2 declares; and
+// those of the underlying reader.
 func (r *Reader) Next() (block.Block, error) {
 	if r.err != nil {
 		return block.Block{}, r.err
@@ -175,8 +175,7 @@ func (r *Reader) next() (block.Block, error) {
 	return b, nil
 }
 
-// Blocks yields what Next returns, up to the end. An error is yielded once,
-// as the last.
+// Blocks yields what Next returns, up to the end. An error is yielded last.
 func (r *Reader) Blocks() iter.Seq2[block.Block, error] {
 	return func(yield func(block.Block, error) bool) {
 		for {

@@ -51,7 +51,7 @@ func ParseSection(p []byte) (c cid.Cid, head, size int, err error) {
 	}
 	c, m, err := block.ReadCID(rest)
 	if err != nil {
-		// A CID that was cut off can't be told from a bad one.
+		// A truncated CID looks like a malformed one.
 		if !whole && errors.Is(err, block.ErrMalformed) {
 			return cid.Undef, 0, 0, io.ErrUnexpectedEOF
 		}

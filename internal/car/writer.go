@@ -11,23 +11,23 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// A Writer writes blocks as a CARv1, as they come: it neither drops doubles
-// nor checks that the roots are among them. It keeps nothing back, so a CARv1
-// is complete after any Put.
+// A Writer writes blocks as a CARv1, in the order of the calls. It neither drops
+// duplicates nor checks that the roots are among them. It buffers nothing, so a
+// CARv1 is complete after any Put.
 type Writer struct {
 	w       io.Writer
 	offset  uint64 // from the start of the CARv1 data
 	scratch []byte
-	err     error // of the write that left the stream in pieces
+	err     error // of the write that broke the stream
 }
 
-// smallBlock is the size of block, in bytes, up to which copying it behind
-// its head and writing once beats writing twice.
+// smallBlock is the size in bytes up to which copying a block behind its head and
+// writing once is faster than writing twice.
 const smallBlock = 16 << 10
 
-// NewWriter writes the header, with the roots, and returns a Writer for the
-// blocks. It fails with block.ErrTooLarge for roots that a Reader would
-// refuse, and as w does.
+// NewWriter writes the header with the roots and returns a Writer for the blocks.
+// It fails with block.ErrTooLarge for more roots than a Reader accepts, and as w
+// does.
 func NewWriter(w io.Writer, roots []cid.Cid) (*Writer, error) {
 	header := AppendHeaderV1(nil, roots)
 	if len(roots) > MaxRoots || len(header) > MaxHeaderV1 {
@@ -40,7 +40,7 @@ func NewWriter(w io.Writer, roots []cid.Cid) (*Writer, error) {
 	return cw, nil
 }
 
-// write passes p on and counts it. After an error nothing more is written.
+// write writes p and counts its bytes. After an error nothing more is written.
 func (w *Writer) write(p []byte) error {
 	if w.err != nil {
 		return w.err
@@ -71,8 +71,7 @@ func (w *Writer) Put(b block.Block) error {
 }
 
 // A WriterV2 writes blocks as a CARv2 with an index. Until Close, the header
-// declares OpenDataSize and no index, so that readers can already read what
-// is there.
+// declares OpenDataSize and no index, so that readers accept the unfinished file.
 type WriterV2 struct {
 	ws      io.WriteSeeker
 	start   int64 // of the CARv2 in ws
@@ -99,9 +98,8 @@ func NewWriterV2(ws io.WriteSeeker, roots []cid.Cid) (*WriterV2, error) {
 	return &WriterV2{ws: ws, start: start, v1: v1}, nil
 }
 
-// Put writes a block, and notes it for the index unless its CID is an identity
-// CID, whose bytes nobody needs to look up. It fails as ws does, and from then
-// on always.
+// Put writes a block, and adds it to the index unless its CID is an identity CID,
+// which needs no lookup. It fails as ws does, and from then on always.
 func (w *WriterV2) Put(b block.Block) error {
 	if w.closed {
 		return fmt.Errorf("car: write %s: the CAR is closed", b.CID())
@@ -139,7 +137,7 @@ func (w *WriterV2) Close() error {
 	return nil
 }
 
-// writeAt writes p at an offset and goes to another.
+// writeAt writes p at an offset and then seeks to another.
 func (w *WriterV2) writeAt(p []byte, at, then int64) error {
 	if _, err := w.ws.Seek(at, io.SeekStart); err != nil {
 		return err
@@ -149,6 +147,6 @@ func (w *WriterV2) writeAt(p []byte, at, then int64) error {
 	return errors.Join(err, errSeek)
 }
 
-// Entries returns what the index holds, or will hold after Close, in the
-// order of the blocks.
+// Entries returns the entries that the index has after Close, in the order of the
+// blocks.
 func (w *WriterV2) Entries() []IndexEntry { return slices.Clone(w.entries) }

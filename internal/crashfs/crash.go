@@ -6,12 +6,11 @@ import "math/rand/v2"
 const page = 4096
 
 // Crash cuts the power: it returns a file system that a restart could find, and
-// leaves this one dead. How much of what was not synced survives, and in what
-// order, the seed decides anew for each call: nothing, everything, or some.
-// Locks are released; faults and counts start afresh.
+// makes this one dead. The seed decides, for each call anew, how much of what was
+// not synced survives: nothing, everything, or some. Locks are released; faults and
+// counts are reset.
 //
-// It may be called again on a dead FS, for another thing that a restart could
-// have found.
+// It may be called again on a dead FS, for another possible outcome.
 func (fs *FS) Crash() *FS {
 	fs.mu.Lock()
 	keep := []int{0, 25, 50, 75, 100}[fs.rng.IntN(5)]
@@ -19,8 +18,8 @@ func (fs *FS) Crash() *FS {
 	return fs.CrashKeeping(keep)
 }
 
-// CrashKeeping is Crash with a given likelihood, in percent, that something not
-// synced survives: with 0 just what was synced is there, with 100 everything.
+// CrashKeeping is Crash with a given probability, in percent, that something not
+// synced survives: with 0 only synced data are there, with 100 everything.
 func (fs *FS) CrashKeeping(percent int) *FS {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -34,19 +33,19 @@ func (fs *FS) CrashKeeping(percent int) *FS {
 	return survivor
 }
 
-// CrashAfter cuts the power at the nth mutating call from now. That call fails
-// with ErrCrashed, though it may have taken effect, and so do all later ones;
-// Crash then returns what is left. n ≤ 0 takes the plan back.
+// CrashAfter cuts the power at the nth mutating call from now. That call and all
+// later ones fail with ErrCrashed, though that call may have taken effect. Crash
+// then returns what is left. n ≤ 0 cancels it.
 func (fs *FS) CrashAfter(n int) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.faults.untilStop = max(0, n)
 }
 
-// Dead is closed when the power goes.
+// Dead returns a channel that is closed when the power is cut.
 func (fs *FS) Dead() <-chan struct{} { return fs.dead }
 
-// Crashed tells whether the power is gone.
+// Crashed reports whether the power is cut.
 func (fs *FS) Crashed() bool {
 	select {
 	case <-fs.dead:
@@ -56,17 +55,16 @@ func (fs *FS) Crashed() bool {
 	}
 }
 
-// Hang makes the calls that would fail with ErrCrashed never return, which is
-// what happens to a process that loses power. It is for code that doesn't
-// survive an error of the file system: the goroutines that call are lost, and
-// the test has to watch Dead.
+// Hang makes calls that would fail with ErrCrashed never return, as for a process
+// that loses power. It is for code that panics at errors of the file system. The
+// calling goroutines are lost, and the test has to watch Dead.
 func (fs *FS) Hang() { fs.hangs.Store(true) }
 
-// A crash is one outcome in the making.
+// A crash computes one outcome.
 type crash struct {
 	rng     *rand.Rand
 	keep    int  // percent
-	ordered bool // of a file's bytes those survive that stand first
+	ordered bool // the first dirty bytes of a file survive
 	done    map[*node]*node
 	used    int64
 }
@@ -74,7 +72,7 @@ type crash struct {
 // chance is true in percent cases of a hundred.
 func (c *crash) chance(percent int) bool { return c.rng.IntN(100) < percent }
 
-// upTo picks how much of n things in order survive.
+// upTo picks how many of n ordered things survive.
 func (c *crash) upTo(n int) int {
 	switch c.keep {
 	case 0:
@@ -85,8 +83,8 @@ func (c *crash) upTo(n int) int {
 	return c.rng.IntN(n + 1)
 }
 
-// names decides up to where the changes not synced survive, and returns what
-// then stands in the directories they touch.
+// names decides up to which one the unsynced changes survive, and returns the
+// resulting entries of their directories.
 func (c *crash) names(log []change) map[*node]map[string]entry {
 	after := make(map[*node]map[string]entry)
 	for _, ch := range log[:c.upTo(len(log))] {
@@ -102,8 +100,8 @@ func (c *crash) names(log []change) map[*node]map[string]entry {
 	return after
 }
 
-// tree copies what survives of a node and all below it. A file of several names
-// stays one.
+// tree copies what survives of a node and all below it. A file with several names
+// stays one file.
 func (c *crash) tree(n *node, after map[*node]map[string]entry) *node {
 	if !n.isDir() {
 		if c.done[n] == nil {
@@ -120,7 +118,7 @@ func (c *crash) tree(n *node, after map[*node]map[string]entry) *node {
 	for name, e := range after[n] {
 		entries[name] = e.node
 	}
-	// In order, that equal seeds give equal outcomes.
+	// In order, so that equal seeds give equal outcomes.
 	for _, name := range sorted(entries) {
 		if entries[name] == nil {
 			continue // removed
@@ -158,7 +156,7 @@ func (c *crash) file(n *node) *node {
 	}
 }
 
-// survivors decides which of the dirty bytes are on the medium.
+// survivors decides which dirty bytes are on the medium.
 func (c *crash) survivors(dirty []span) []span {
 	total := 0
 	for _, s := range dirty {
@@ -189,8 +187,7 @@ func (c *crash) survivors(dirty []span) []span {
 	return kept
 }
 
-// tear leaves, one time in four, only the start or the end of what was to be
-// written into one page.
+// tear keeps, one time in four, only the start or the end of a write to one page.
 func (c *crash) tear(s span) span {
 	if c.keep == 100 || s.to-s.from < 2 || !c.chance(25) {
 		return s

@@ -14,8 +14,8 @@ import (
 // An Op is a kind of call.
 type Op uint8
 
-// The kinds of calls. Of those not named (Close, SyncTo, Preallocate,
-// GetDiskUsage, …) none is counted, and none fails but after a crash.
+// The kinds of calls. Other calls (Close, SyncTo, Preallocate, GetDiskUsage, …) are
+// not counted, and fail only after a crash.
 const (
 	OpCreate        Op = iota // Create, Lock
 	OpOpen                    // Open
@@ -43,7 +43,7 @@ var opNames = [opEnd]string{
 	"syncdata", "syncdir", "rename", "link", "remove", "mkdir", "list", "stat",
 }
 
-// String is the name of the operation, as errors have it.
+// String is the name of the operation, as in errors.
 func (op Op) String() string {
 	if op < opEnd {
 		return opNames[op]
@@ -51,8 +51,8 @@ func (op Op) String() string {
 	return fmt.Sprintf("op(%d)", uint8(op))
 }
 
-// Mutates tells whether the operation changes the file system, or what of it is
-// durable.
+// Mutates reports whether the operation changes the file system, or makes a part of
+// it durable.
 func (op Op) Mutates() bool {
 	switch op {
 	case OpOpen, OpOpenDir, OpRead, OpList, OpStat:
@@ -61,41 +61,41 @@ func (op Op) Mutates() bool {
 	return true
 }
 
-// syncs tells whether the operation makes something durable.
+// syncs reports whether the operation makes something durable.
 func (op Op) syncs() bool { return op == OpSync || op == OpSyncData || op == OpSyncDir }
 
-// A Count is what calls of one kind came to.
+// A Count counts calls of one kind.
 type Count struct {
-	Calls  int   // all of them, until the power went
+	Calls  int   // until the power was cut
 	Failed int   // those that returned an error other than io.EOF
 	Bytes  int64 // read or written
 }
 
 const unlimited = math.MaxInt64
 
-// faults are what a test asked for.
+// faults are those that a test has set.
 type faults struct {
 	rule      func(op Op, path string) error // nil: none
 	capacity  int64
 	readOnly  bool
-	untilStop int // mutating calls until the power goes; 0: not planned
+	untilStop int // mutating calls until the power is cut; 0: not planned
 }
 
-// Fail asks rule about each call before it takes effect; if it returns an
-// error, the call fails with that, wrapped in an *os.PathError. The path is
-// absolute and clean. A nil rule ends the trouble, that of FailAt and FailFrom
-// as well: there is one rule at a time. The rule must not call the FS.
+// Fail sets a rule that is called before each call takes effect. If it returns an
+// error, the call fails with that, wrapped in an *os.PathError. The path is absolute
+// and clean. There is one rule at a time, also of FailAt and FailFrom; nil removes
+// it. The rule must not call the FS.
 //
-// A write that fails so may have written a part; a sync that fails so loses
-// what it was to write; any other call has no effect.
+// A write that fails by a rule may have written a part, and a sync loses what it was
+// to write; any other call has no effect.
 func (fs *FS) Fail(rule func(op Op, path string) error) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	fs.faults.rule = rule
 }
 
-// FailAt makes the nth call from now fail with err, once: the nth of the given
-// kinds, or of all where none is given. It takes the place of what Fail set.
+// FailAt makes the nth call from now fail with err, once. It counts calls of the
+// given kinds, or all if none is given. It replaces the rule of Fail.
 func (fs *FS) FailAt(n int, err error, ops ...Op) {
 	fs.failWhen(func(i int) bool { return i == n }, err, ops)
 }
@@ -119,9 +119,9 @@ func (fs *FS) failWhen(hit func(i int) bool, err error, ops []Op) {
 	})
 }
 
-// Full sets the capacity in bytes of all files together. Whatever would exceed
-// it fails with syscall.ENOSPC; a write takes what fits. Names take no space. A
-// negative capacity is none.
+// Full sets the capacity in bytes of all files together. A call that would exceed
+// it fails with syscall.ENOSPC; a write writes what fits. Names take no space. A
+// negative capacity means no limit.
 func (fs *FS) Full(capacity int64) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -131,7 +131,7 @@ func (fs *FS) Full(capacity int64) {
 	fs.faults.capacity = capacity
 }
 
-// GetDiskUsage implements vfs.FS. Without a capacity set it is 1 TiB.
+// GetDiskUsage implements vfs.FS. The default capacity is 1 TiB.
 func (fs *FS) GetDiskUsage(string) (usage vfs.DiskUsage, err error) {
 	err = fs.locked(func() error {
 		if fs.Crashed() {
@@ -151,8 +151,8 @@ func (fs *FS) GetDiskUsage(string) (usage vfs.DiskUsage, err error) {
 	return usage, err
 }
 
-// ReadOnly makes every change fail with syscall.EROFS, or no longer. Syncs
-// succeed.
+// ReadOnly makes every change fail with syscall.EROFS, until it is turned off.
+// Syncs succeed.
 func (fs *FS) ReadOnly(on bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -178,15 +178,14 @@ func (fs *FS) Corrupt(name string, offset int64, mask byte) error {
 	return nil
 }
 
-// Count returns what the calls of one kind came to so far.
+// Count returns the counts of the calls of one kind so far.
 func (fs *FS) Count(op Op) Count {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	return fs.counts[op]
 }
 
-// Mutations is the number of mutating calls so far, in the sense of
-// CrashAfter.
+// Mutations is the number of mutating calls so far, as CrashAfter counts them.
 func (fs *FS) Mutations() int {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -199,7 +198,7 @@ func (fs *FS) Mutations() int {
 	return n
 }
 
-// call counts a call, and does it unless it is to fail.
+// call counts a call, and makes it unless it is to fail.
 func (fs *FS) call(op Op, name string, do func() error) error {
 	return fs.locked(func() error {
 		part, err := fs.admit(op, name)
@@ -207,7 +206,7 @@ func (fs *FS) call(op Op, name string, do func() error) error {
 		case err == nil:
 			err = do()
 		case part && fs.Crashed() && fs.rng.IntN(2) == 0:
-			// The power went during the call; nobody will know how far it came.
+			// The power was cut during the call, which may have taken effect.
 			_ = do()
 		}
 		if err != nil {
@@ -217,8 +216,8 @@ func (fs *FS) call(op Op, name string, do func() error) error {
 	})
 }
 
-// locked runs do while it holds mu. All calls pass here, to hang where they are
-// to hang.
+// locked runs do with mu held. All calls go through it: it makes them hang after
+// Hang.
 func (fs *FS) locked(do func() error) error {
 	fs.mu.Lock()
 	err := do()
@@ -229,8 +228,8 @@ func (fs *FS) locked(do func() error) error {
 	return err
 }
 
-// admit counts a call and decides its fate: nil lets it be done. With an error,
-// part tells that it may have been done in part. Callers hold mu.
+// admit counts a call and returns the error with which it is to fail, or nil. With
+// an error, part means that the call may take effect in part. Callers hold mu.
 func (fs *FS) admit(op Op, name string) (part bool, err error) {
 	if fs.Crashed() {
 		return false, ErrCrashed
@@ -253,7 +252,7 @@ func (fs *FS) admit(op Op, name string) (part bool, err error) {
 	return false, nil
 }
 
-// failed counts a failure and says where it was. Callers hold mu.
+// failed counts a failure and wraps its error. Callers hold mu.
 func (fs *FS) failed(op Op, name string, err error) error {
 	fs.counts[op].Failed++
 	return &os.PathError{Op: op.String(), Path: name, Err: err}

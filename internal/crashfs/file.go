@@ -9,8 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A File is an open file or directory of an [FS]. Unlike most of vfs's it
-// survives use after Close, with os.ErrClosed.
+// A File is an open file or directory of an [FS]. Unlike most files of vfs it
+// returns os.ErrClosed after Close.
 type File struct {
 	fs       *FS
 	name     string
@@ -37,7 +37,7 @@ func (f *File) Close() error {
 	})
 }
 
-// uncounted does what is no Op, if the file may be used at all.
+// uncounted makes a call that is not an Op, unless the file is closed or dead.
 func (f *File) uncounted(op string, do func()) error {
 	return f.fs.locked(func() error {
 		if f.fs.Crashed() {
@@ -99,7 +99,7 @@ func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
 	return atEnd(n, eof, err)
 }
 
-// atEnd returns the bare io.EOF where an end of file is all that's wrong.
+// atEnd returns the bare io.EOF if err is only the end of the file.
 func atEnd(n int, eof bool, err error) (int, error) {
 	if err == nil && eof {
 		return n, io.EOF
@@ -107,14 +107,13 @@ func atEnd(n int, eof bool, err error) (int, error) {
 	return n, err
 }
 
-// Write implements io.Writer. A write that fails by a fault may have written a
-// part of p, of a length that the seed decides; on a full file system it
-// writes what fits.
+// Write implements io.Writer. A write that fails by a fault may have written a part
+// of p, whose length the seed decides. On a full file system it writes what fits.
 func (f *File) Write(p []byte) (int, error) {
 	return f.write(OpWrite, p, func() int { return f.pos })
 }
 
-// WriteAt implements io.WriterAt; partial as Write.
+// WriteAt implements io.WriterAt. It may write a part, as Write.
 func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, &os.PathError{Op: OpWriteAt.String(), Path: f.name, Err: syscall.EINVAL}
@@ -170,8 +169,8 @@ func (f *File) writeLocked(op Op, p []byte, at func() int) (n int, err error) {
 	return n, nil
 }
 
-// Truncate sets the size of the file. It is no part of vfs.File, but the files
-// of vfs.Default have it too.
+// Truncate sets the size of the file. It is not in vfs.File, but the files of
+// vfs.Default have it, too.
 func (f *File) Truncate(size int64) error {
 	return f.call(OpTruncate, func() error {
 		if !f.writable || size < 0 {
@@ -187,7 +186,7 @@ func (f *File) Truncate(size int64) error {
 	})
 }
 
-// Sync implements vfs.File. Of a directory it makes the names durable.
+// Sync implements vfs.File. For a directory it makes the names durable.
 func (f *File) Sync() error {
 	if f.node.isDir() {
 		return f.call(OpSyncDir, func() error {
@@ -217,8 +216,8 @@ func (f *File) sync(op Op) error {
 			f.node.sync()
 			return nil
 		case part && !f.closed && !f.fs.Crashed():
-			// (Where the power went during the call, what is dirty is for
-			// Crash to keep or to drop.)
+			// If the power went during the call, Crash keeps or drops what
+			// is dirty.
 			f.node.loseDirty()
 		}
 		return f.fs.failed(op, f.name, err)

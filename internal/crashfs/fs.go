@@ -1,36 +1,33 @@
 // Package crashfs is a file system in memory that loses power, fails, fills up
-// and rots when a test says so. It implements Pebble's vfs.FS, so that packs
-// and index can stand on the same one. It is for tests only.
+// and rots when a test says so. It implements Pebble's vfs.FS, so packs and index
+// can use the same one. It is for tests only.
 //
-// The key type is [FS]. [FS.Crash] returns the file system as a power loss at
-// this moment would leave it: what was synced is there; of what was not, any
-// part may be, torn at any byte. The old FS is dead from then on: every call on
-// it, or on its open files, fails with [ErrCrashed], so that what is left of
-// the old process can do no more; after [FS.Hang] such a call does not return at
-// all. [FS.CrashAfter] sets the moment beforehand.
-// [FS.Fail], [FS.FailAt], [FS.FailFrom], [FS.Full], [FS.ReadOnly] and
-// [FS.Corrupt] make trouble of other kinds; [FS.Count] tells what was called.
+// The key type is [FS]. [FS.Crash] returns the file system as a power loss at this
+// moment would leave it: synced bytes are there; of other bytes any part may be,
+// torn at any byte. The old FS is dead from then on: every call on it, or on its
+// open files, fails with [ErrCrashed], so that the rest of the old process can
+// change nothing. After [FS.Hang] such a call never returns. [FS.CrashAfter] sets
+// the moment beforehand. [FS.Fail], [FS.FailAt], [FS.FailFrom], [FS.Full],
+// [FS.ReadOnly] and [FS.Corrupt] cause other faults. [FS.Count] counts calls.
 //
-// The rules of durability are those of POSIX, with nothing given away: the
-// bytes of a file are durable after Sync or SyncData of the file, its name
-// after Sync of the directory, and SyncTo promises nothing. Each change of
-// names (create, rename, link, remove, mkdir) is atomic, and after a crash those
-// that were not synced are there up to some point, as on a journaling file
-// system (Pebble relies on that order). Of the bytes of a file any page may be
-// there, or half of it. A failed sync loses the bytes that it was
-// to write, as Linux does: they stay readable, but they are no longer dirty, so
-// that a later sync succeeds without writing them.
+// The rules of durability are the minimum that POSIX promises: the bytes of a file
+// are durable after Sync or SyncData of the file, its name after Sync of the
+// directory, and SyncTo promises nothing. Each change of names (create, rename,
+// link, remove, mkdir) is atomic. After a crash, changes that were not synced are
+// there up to some point, as on a journaling file system (Pebble relies on that
+// order). Of the bytes of a file any page may be there, or half of it. A failed
+// sync loses the bytes that it was to write, as on Linux: they stay readable, but
+// they are no longer dirty, so a later sync succeeds without writing them.
 //
-// Everything is safe for concurrent use. What happens is decided by the seed
-// and the order of the calls, so a test that calls in a set order repeats
-// exactly. Names are slash-separated; the working directory is the root.
+// Everything is safe for concurrent use. The seed and the order of the calls decide
+// what happens, so a test with a fixed order of calls repeats exactly. Names are
+// slash-separated; the working directory is the root.
 //
-// Why not vfs.MemFS: it keeps to whole blocks of 4 KiB, syncs by copying the
-// whole file, knows no removal that outlives a crash, and cannot lose bytes at
-// a failed sync.
+// Why not vfs.MemFS: it keeps whole blocks of 4 KiB, syncs by copying the whole
+// file, can't make a removal durable, and can't lose bytes at a failed sync.
 //
-// It is not for production, has no permissions and no symbolic links, and
-// checks nothing that a user of vfs.FS does right anyway.
+// It is not for production, has no permissions and no symbolic links, and doesn't
+// check its callers' use of vfs.FS.
 package crashfs
 
 import (
@@ -89,8 +86,7 @@ func newFS(seed uint64, root *node) *FS {
 	}
 }
 
-// Create implements vfs.FS: a new, empty file takes the place of what had the
-// name.
+// Create implements vfs.FS: a new, empty file replaces an existing one of the name.
 func (fs *FS) Create(name string, _ vfs.DiskWriteCategory) (vfs.File, error) {
 	var f *File
 	err := fs.call(OpCreate, name, func() (err error) {
@@ -187,7 +183,7 @@ func (fs *FS) OpenDir(name string) (vfs.File, error) {
 	return opened(f, err)
 }
 
-// opened spares the callers a *File that is nil inside a vfs.File that isn't.
+// opened avoids returning a nil *File as a non-nil vfs.File.
 func opened(f *File, err error, options ...vfs.OpenOption) (vfs.File, error) {
 	if err != nil {
 		return nil, err
@@ -218,7 +214,7 @@ func (fs *FS) Remove(name string) error {
 }
 
 // RemoveAll implements vfs.FS. It counts as one remove, but is not atomic: each
-// name goes by itself.
+// name is removed separately.
 func (fs *FS) RemoveAll(name string) error {
 	return fs.call(OpRemove, name, func() error {
 		dir, base, err := fs.parent(name)
@@ -274,7 +270,7 @@ func (fs *FS) rename(oldname, newname string) error {
 	case n.isDir() && strings.HasPrefix(clean(newname)+"/", clean(oldname)+"/"):
 		return syscall.EINVAL
 	}
-	// The new name first: a file without any would be released.
+	// The new name first: a file without a name would be released.
 	fs.change(edit{to, newbase, n}, edit{from, oldbase, nil})
 	return nil
 }
@@ -297,7 +293,7 @@ func (fs *FS) ReuseForWrite(oldname, newname string, _ vfs.DiskWriteCategory) (v
 }
 
 // MkdirAll implements vfs.FS. It counts as one mkdir, but is not atomic: each
-// directory is made by itself.
+// directory is made separately.
 func (fs *FS) MkdirAll(name string, _ os.FileMode) error {
 	return fs.call(OpMkdir, name, func() error {
 		dir := fs.root
@@ -394,8 +390,8 @@ func (fs *FS) find(name string) (*node, error) {
 	return n, nil
 }
 
-// parent returns the directory that a name stands in, or would, and the last
-// part of the name. Callers hold mu.
+// parent returns the directory of a name, which need not exist, and the last part
+// of the name. Callers hold mu.
 func (fs *FS) parent(name string) (*node, string, error) {
 	dir, base := path.Split(clean(name))
 	if base == "" {

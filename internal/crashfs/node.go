@@ -9,8 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A node is a file or a directory, whatever names it has. Its fields are
-// guarded by the mu of its FS.
+// A node is a file or a directory, under all its names. Its fields are guarded by
+// the mu of its FS.
 type node struct {
 	modTime time.Time
 	links   int // names it has
@@ -20,31 +20,31 @@ type node struct {
 	data  []byte // as a reader sees it
 	disk  []byte // as it is on the medium for certain
 	dirty []span // where data is newer than disk: sorted, disjoint, not touching
-	floor int    // the shortest that data has been since it was synced; ≤ len(disk)
+	floor int    // the least length of data since it was synced; ≤ len(disk)
 
 	// Of a directory; children is nil in a file.
 	children map[string]*node
 	durable  map[string]entry // names on the medium for certain
 }
 
-// A span is the bytes from from up to to.
+// A span is the bytes from offset from up to offset to.
 type span struct{ from, to int }
 
-// An entry is a name on the medium: the node, nil where the name was removed,
-// and which change made it so.
+// An entry is a name on the medium: the node, nil if the name was removed, and the
+// number of the change that set it.
 type entry struct {
 	node *node
 	seq  uint64
 }
 
-// An edit gives a name in a directory to a node, or to none.
+// An edit sets the node of a name in a directory, or removes the name.
 type edit struct {
 	dir  *node
 	name string
 	node *node
 }
 
-// A change is edits that come about together or not at all.
+// A change is edits that are made together or not at all.
 type change struct {
 	seq   uint64
 	edits []edit
@@ -80,7 +80,7 @@ func (fs *FS) change(edits ...edit) {
 	}
 }
 
-// release gives the space of a file back that has neither name nor opener.
+// release frees the space of a file that has no name and is not open.
 func (fs *FS) release(n *node) {
 	if n.links == 0 && n.opens == 0 {
 		fs.used -= int64(len(n.data))
@@ -89,7 +89,7 @@ func (fs *FS) release(n *node) {
 	}
 }
 
-// settle makes a change durable, whatever became durable out of order.
+// settle makes a change durable, also if later ones are already.
 func (c change) settle() {
 	for _, e := range c.edits {
 		if e.dir.durable[e.name].seq < c.seq {
@@ -116,12 +116,12 @@ func (n *node) write(p []byte, off int) {
 		n.data = resize(n.data, end)
 	}
 	copy(n.data[off:], p)
-	n.soil(span{off, end})
+	n.markDirty(span{off, end})
 	n.modTime = time.Now()
 }
 
-// soil marks a span dirty.
-func (n *node) soil(s span) {
+// markDirty marks a span dirty.
+func (n *node) markDirty(s span) {
 	if s.from == s.to {
 		return
 	}
@@ -144,7 +144,7 @@ func (n *node) truncate(size int) {
 	n.modTime = time.Now()
 }
 
-// clip drops what of the spans lies at size or beyond.
+// clip drops the parts of the spans at or beyond size.
 func clip(spans []span, size int) []span {
 	for i, s := range spans {
 		if s.to > size {
@@ -168,10 +168,10 @@ func (n *node) sync() {
 	n.dirty, n.floor = n.dirty[:0], len(n.data)
 }
 
-// loseDirty is what a failed sync does.
+// loseDirty drops dirty bytes, as a failed sync does.
 func (n *node) loseDirty() { n.dirty = nil }
 
-// resize cuts p to size, or fills it up with zeros.
+// resize truncates p to size, or extends it with zeros.
 func resize(p []byte, size int) []byte {
 	if size <= len(p) {
 		return p[:size]

@@ -24,26 +24,25 @@ const (
 const linkTag = 42
 
 // scanCBOR adds the links of a dag-cbor block (spec:
-// ipld.io/specs/codecs/dag-cbor). It accepts what the spec's "Decode
-// strictness" lets decoders accept, since old encoders wrote it: map keys in
-// any order, integers and lengths longer than they need be, short floats; and,
-// as go-ipld-prime does, undefined, NaN, and a tag on anything but bytes,
-// which means nothing. It refuses lengths that aren't definite, tags on bytes
-// other than 42, tags on tags, map keys that aren't text, what isn't CBOR, and
-// more than one item.
+// ipld.io/specs/codecs/dag-cbor). It accepts what the spec's "Decode strictness"
+// lets decoders accept, since old encoders wrote it: map keys in any order,
+// integers and lengths that aren't minimal, short floats. Like go-ipld-prime it
+// also accepts undefined, NaN, and tags on anything but bytes, which it ignores. It
+// refuses indefinite lengths, tags on bytes other than 42, tags on tags, map keys
+// that aren't text, malformed CBOR, and more than one item.
 func scanCBOR(l *linkSet, p []byte) error {
 	_, err := scanWholeCBOR(&cborScanner{p: p, links: l})
 	return err
 }
 
 // scanJOSE adds the links of a dag-jose block (spec:
-// ipld.io/specs/codecs/dag-jose): those of the dag-cbor map that it is, and of
-// a JWS the CID in its payload. A payload that is no CID is JSON and has no
-// links here; what a JWE links to is encrypted.
+// ipld.io/specs/codecs/dag-jose): those of the dag-cbor map, and of a JWS the CID
+// in its payload. A payload that is not a CID is JSON and has no links here; the
+// links of a JWE are encrypted.
 func scanJOSE(l *linkSet, p []byte) error {
 	major, err := scanWholeCBOR(&cborScanner{p: p, links: l, jose: true})
 	if err == nil && major != cborMap {
-		return fmt.Errorf("%w: dag-jose that is no map", block.ErrMalformed)
+		return fmt.Errorf("%w: invalid dag-jose: want a map", block.ErrMalformed)
 	}
 	return err
 }
@@ -122,8 +121,8 @@ func (s *cborScanner) item(depth int) (major byte, content []byte, err error) {
 		if depth >= maxDepth {
 			return 0, nil, fmt.Errorf("%w: nested more than %d deep", block.ErrMalformed, maxDepth)
 		}
-		// Each entry takes a byte at least, so a loop ends with the block
-		// whatever the length says.
+		// Each entry takes a byte at least, so the loop ends with the block,
+		// however large arg is.
 		for range arg {
 			if major == cborMap {
 				err = s.entry(depth)
@@ -145,7 +144,7 @@ func (s *cborScanner) entry(depth int) error {
 		return err
 	}
 	if major != cborText {
-		return fmt.Errorf("%w: a map key that is no text", block.ErrMalformed)
+		return fmt.Errorf("%w: invalid map key: want text", block.ErrMalformed)
 	}
 	major, value, err := s.item(depth + 1)
 	if err != nil {

@@ -1,18 +1,19 @@
-// Package dag knows how blocks hang together: it finds the links in a block
-// ([Links]), walks what is reachable from a root ([Walk]), and tells what a new
-// DAG has that an old one hasn't ([Diff]).
+// Package dag knows how blocks are linked: it finds the links in a block
+// ([Links]), walks what is reachable from a root ([Walk]), and finds the blocks of
+// a new DAG that an old one lacks ([Diff]).
 //
-// It reads blocks through a [block.Getter] that it is given, and is otherwise
-// pure logic: no disk, no network, no state, and no goroutines except those of a
-// walk that reads ahead. Everything in it is safe for concurrent use as long as
-// the Getter is.
+// It reads blocks through a [block.Getter] of the caller's, and is otherwise pure
+// logic: no disk, no network, no state, and no goroutines except those of a walk
+// that reads ahead. Everything in it is safe for concurrent use if the Getter is,
+// except [Set].
 //
 // Blocks are taken to be hostile. Finding links takes time and memory linear
 // in the block's size, whatever the block declares; nesting, walks and
 // differences are bounded by named constants.
 //
-// The package doesn't decode blocks into values, knows nothing of files and
-// directories (package internal/unixfs does), and fetches nothing.
+// The package doesn't decode blocks into values (package internal/ipld does),
+// doesn't know files and directories (package internal/unixfs does), and fetches
+// nothing.
 package dag
 
 import (
@@ -23,17 +24,16 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// Version is that of the link extraction. It is raised whenever Links could
-// find other links for the same bytes, also when a codec is added, so that who
-// stores links knows which ones to extract anew.
+// Version is that of the link extraction. It is raised when Links could find other
+// links for the same bytes, also when a codec is added. So a store that keeps links
+// knows which ones to extract again.
 const Version = 1
 
-// maxDepth is how deep lists and maps may nest in a block, as in
-// go-ipld-prime: real data stay below a hundred, and a scanner that recurses
-// needs a bound.
+// maxDepth bounds the nesting of lists and maps in a block, as in go-ipld-prime:
+// real data stay below a hundred, and a scanner that recurses needs a bound.
 const maxDepth = 1024
 
-// Known tells whether Links can find the links of blocks of that codec.
+// Known reports whether Links can find the links of blocks of that codec.
 func Known(codec uint64) bool {
 	switch codec {
 	case block.Raw, block.CBOR, block.JSON, block.DagPB, block.DagCBOR, block.DagJSON, block.DagJOSE, block.GitRaw:
@@ -42,28 +42,27 @@ func Known(codec uint64) bool {
 	return false
 }
 
-// Leaf tells whether blocks of that codec never have links: raw, and plain
-// cbor and json, whose definitions have none (a tag 42 in plain cbor is one
-// application's business). Their bytes are never looked at.
+// Leaf reports whether blocks of that codec never have links: raw, and plain cbor
+// and json, whose definitions have none (a tag 42 in plain cbor has a meaning for
+// one application only). Their bytes are never read.
 func Leaf(codec uint64) bool {
 	return codec == block.Raw || codec == block.CBOR || codec == block.JSON
 }
 
-// Links returns the links of a block: distinct (as block.Equal has it), in the
-// order in which they first appear.
+// Links returns the links of a block: distinct (by block.Equal), in the order in
+// which they first appear.
 //
-// It looks through identity CIDs: the links of the block that such a CID
-// carries take its place, and the identity CID itself isn't returned. A block
-// carried so whose codec is unknown, or that can't be decoded, has no links;
-// it doesn't spoil the block around it.
+// An identity CID is replaced by the links of the block that it carries. If that
+// block's codec is unknown, or the block can't be decoded, it has no links; that is
+// no error of the block around it.
 //
 // A link whose hash function is refused (block.CheckCID) is returned like any
-// other: the DAG does go on there, though nobody can.
+// other: the DAG continues there, though nothing here can follow it.
 //
 // Errors: block.ErrUnknownCodec; block.ErrMalformed if the block can't be
 // decoded, or if a link is longer than block.MaxCID or an identity CID over
-// block.MaxIdentity. What each codec accepts stands with its scanner; all
-// accept whatever go-ipld-prime's decoders do, with these two exceptions.
+// block.MaxIdentity. Each codec's scanner says what it accepts; all accept what
+// go-ipld-prime's decoders do, with these two exceptions.
 func Links(b block.Block) ([]cid.Cid, error) {
 	var l linkSet
 	if err := l.scan(b.CID().Type(), b.Data()); err != nil {

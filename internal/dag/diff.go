@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// What reading the old side may cost, set against the new side, which is the
-// work that was asked for: a request that names large old DAGs costs at most
-// three times what it would without them, and a little.
+// Bounds on reading the old side, relative to the new side, which is the requested
+// work: a request that names large old DAGs costs at most three times what it would
+// without them, plus a constant.
 const (
 	oldReadsPerNew = 2
 	oldReadsFree   = 1000
@@ -26,17 +26,16 @@ type DiffOptions struct {
 	// that isn't here.
 	LinksOf func(ctx context.Context, c cid.Cid) ([]cid.Cid, error)
 
-	// MaxBlocks is how many CIDs are held of each side; 0 means
-	// DefaultMaxBlocks. Beyond it the comparison ends, and more is sent.
+	// MaxBlocks is the most CIDs held of each side; 0 means DefaultMaxBlocks.
+	// Beyond it the comparison ends, and more blocks than necessary are sent.
 	MaxBlocks int
 }
 
-// A Difference is what a new DAG has that old ones haven't, as far as was
-// found out: what is in Blocks may be in an old DAG too, but what isn't in
-// Blocks is.
+// A Difference is the blocks of a new DAG that old DAGs lack, as far as they were
+// compared: a block in Blocks may be in an old DAG, too, but all others are.
 type Difference struct {
-	// Honoured are those of the old roots whose blocks were here, in the order
-	// given. The others were ignored.
+	// Honoured are the old roots whose blocks were here, in the given order. The
+	// others were ignored.
 	Honoured []cid.Cid
 	// NewReads and OldReads count the blocks whose links were looked up.
 	NewReads, OldReads int
@@ -46,15 +45,14 @@ type Difference struct {
 	old  *Set // in old DAGs
 }
 
-// Diff compares the DAG of root with those of the old roots, which somebody
-// holds whole (spec: docs/spec/have.md). It expands both sides level by level
-// and goes no further below what it has seen on both. Since a CID stands for
-// all that is below it, whatever an old DAG is seen to hold can be left out
-// with everything below.
+// Diff compares the DAG of root with those of the old roots, which a client holds
+// whole (spec: docs/spec/have.md). It expands both sides level by level, and stops
+// at blocks that it has seen on both. Since a CID stands for all that is below it, a
+// block of an old DAG can be left out with everything below.
 //
-// Reading of the old side is bounded: OldReads ≤ 2 × NewReads + 1,000. Blocks
-// that aren't here or can't be decoded end the comparison below them, and are
-// no error. Diff fails only as ctx does.
+// Reading of the old side is bounded: OldReads ≤ 2 × NewReads + 1,000. Below a
+// block that isn't here or can't be decoded nothing is compared; that is no error.
+// Diff returns the context's error only.
 func Diff(ctx context.Context, get block.Getter, root cid.Cid, old []cid.Cid, o DiffOptions) (*Difference, error) {
 	if o.LinksOf == nil {
 		o.LinksOf = linksBy(get)
@@ -101,8 +99,8 @@ type comparison struct {
 	oldLevel []cid.Cid // CIDs in old that weren't expanded yet
 }
 
-// honour puts the old roots that are here into the first level of the old
-// side. They count as read, for what it costs to find out that they are here.
+// honour makes the old roots that are here the first level of the old side. Each
+// lookup of a root counts as a read.
 func (c *comparison) honour(ctx context.Context, old []cid.Cid) error {
 	for _, root := range old {
 		if !c.mayReadOld() {
@@ -138,8 +136,8 @@ func (c *comparison) addOld(links []cid.Cid) {
 	}
 }
 
-// expandNew returns the next level of the new side: the links, not seen
-// before, of those blocks of this level that the old side hasn't.
+// expandNew returns the next level of the new side: the links not seen before of
+// the blocks of this level that the old side lacks.
 func (c *comparison) expandNew(ctx context.Context, level []cid.Cid) (next []cid.Cid) {
 	for _, parent := range level {
 		if c.holds(parent) {
@@ -151,7 +149,7 @@ func (c *comparison) expandNew(ctx context.Context, level []cid.Cid) (next []cid
 			return nil
 		}
 		if err != nil {
-			continue // Blocks will meet it again and say so
+			continue // Blocks returns the error
 		}
 		for _, link := range links {
 			if c.new.Len() >= c.o.MaxBlocks {
@@ -165,9 +163,8 @@ func (c *comparison) expandNew(ctx context.Context, level []cid.Cid) (next []cid
 	return next
 }
 
-// expandOld makes the next level of the old side of those blocks of this one
-// that the new side hasn't, as long as reading is allowed. What couldn't be
-// read yet goes first the next time.
+// expandOld makes the next level of the old side from the blocks of this level that
+// the new side lacks, while reading is allowed. The rest goes first the next time.
 func (c *comparison) expandOld(ctx context.Context) {
 	level := c.oldLevel
 	c.oldLevel = nil
@@ -190,23 +187,23 @@ func (c *comparison) expandOld(ctx context.Context) {
 	}
 }
 
-// Held is how many CIDs of old DAGs are remembered.
+// Held is the number of CIDs of old DAGs in memory.
 func (d *Difference) Held() int { return d.old.Len() }
 
-// holds tells whether an old DAG is seen to hold c, and so all below it.
+// holds reports whether an old DAG is known to hold c, and so all below it.
 func (d *Difference) holds(c cid.Cid) bool {
 	return d.old.Has(c)
 }
 
-// Blocks walks the new DAG without what the old ones hold, as Walk does with
-// these options. The root's block is always among it.
+// Blocks walks the new DAG as Walk does with these options, but without the blocks
+// of old DAGs. The root's block is always yielded.
 func (d *Difference) Blocks(ctx context.Context, o WalkOptions) iter.Seq2[Step, error] {
 	skip := o.Skip
 	o.Skip = func(c cid.Cid) bool {
 		return !block.Equal(c, d.root) && d.holds(c) || skip != nil && skip(c)
 	}
 	if d.holds(d.root) {
-		// All below the root is held too, whether it was seen or not.
+		// An old DAG holds all below the root, too, seen or not.
 		o.Links = func(block.Block) ([]cid.Cid, error) { return nil, nil }
 	}
 	return Walk(ctx, d.get, []cid.Cid{d.root}, o)

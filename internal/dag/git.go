@@ -27,7 +27,7 @@ func scanGit(l *linkSet, p []byte) error {
 		return fmt.Errorf("%w: git object without header", block.ErrMalformed)
 	}
 	if n, err := strconv.ParseUint(string(size), 10, 32); err != nil || n != uint64(len(body)) {
-		return fmt.Errorf("%w: git object that says its size is %q, not %d", block.ErrMalformed, size, len(body))
+		return fmt.Errorf("%w: git object with the size %q: want %d", block.ErrMalformed, size, len(body))
 	}
 	switch string(kind) {
 	case "blob":
@@ -57,8 +57,8 @@ func scanGitTree(l *linkSet, p []byte) error {
 	return nil
 }
 
-// scanGitHeaders adds the sha1 behind each header line that begins with one of
-// the prefixes, the first of which there must be. An empty line ends the
+// scanGitHeaders adds the sha1 behind each header line that begins with one of the
+// prefixes. A line with the first prefix is required. An empty line ends the
 // headers; the message follows.
 func scanGitHeaders(l *linkSet, p []byte, prefixes ...string) error {
 	var hasFirst bool

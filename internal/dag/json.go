@@ -10,17 +10,17 @@ import (
 )
 
 // scanJSON adds the links of a dag-json block (spec:
-// ipld.io/specs/codecs/dag-json): each {"/": "<CID>"}. It takes any JSON of
-// RFC 8259, also with white space and unsorted keys. Like go-ipld-prime, it
-// takes maps that begin as a link or as bytes do but have more entries for
-// what they look like, maps; the spec would refuse them.
+// ipld.io/specs/codecs/dag-json): each {"/": "<CID>"}. It accepts any JSON of
+// RFC 8259, also with white space and unsorted keys. A map that begins like a link
+// or like bytes but has more entries is a map, as in go-ipld-prime; the spec would
+// refuse it.
 func scanJSON(l *linkSet, p []byte) error {
 	s := jsonScanner{p: p, links: l}
 	if _, err := s.value(0); err != nil {
 		return err
 	}
 	if s.space(); s.i < len(s.p) {
-		return s.malformed("more after the value")
+		return s.malformed("data after the value")
 	}
 	return nil
 }
@@ -51,7 +51,7 @@ func (s *jsonScanner) peek() byte {
 	return 0
 }
 
-// A jsonValue is what a map needs to know of a value in it.
+// A jsonValue is what object needs to know of a value in it.
 type jsonValue struct {
 	isText  bool   // a string
 	isBytes bool   // a map of one entry, "bytes", that is a string
@@ -114,7 +114,7 @@ func (s *jsonScanner) object(depth int) (jsonValue, error) {
 	var value jsonValue
 	for n := 1; ; n++ {
 		if s.peek() != '"' {
-			return jsonValue{}, s.malformed("a map key that is no string")
+			return jsonValue{}, s.malformed("invalid map key: want a string")
 		}
 		var err error
 		if key, err = s.text(); err != nil {
@@ -142,7 +142,7 @@ func (s *jsonScanner) object(depth int) (jsonValue, error) {
 	}
 }
 
-// single looks at a map of one entry.
+// single handles a map of one entry: a link, bytes, or just a map.
 func (s *jsonScanner) single(key string, v jsonValue) (jsonValue, error) {
 	switch {
 	case key == "bytes" && v.isText:
@@ -155,7 +155,7 @@ func (s *jsonScanner) single(key string, v jsonValue) (jsonValue, error) {
 			_, err = base64.StdEncoding.DecodeString(v.text)
 		}
 		if err != nil {
-			return jsonValue{}, s.malformed("bytes that are no base64")
+			return jsonValue{}, s.malformed("invalid bytes: want base64")
 		}
 	}
 	return jsonValue{}, nil
@@ -196,7 +196,7 @@ func (s *jsonScanner) word(w string) error {
 	return nil
 }
 
-// number takes a number as RFC 8259, section 6, has it.
+// number takes a number as in RFC 8259, section 6.
 func (s *jsonScanner) number() error {
 	if s.next("-") {
 		s.i++
@@ -224,7 +224,7 @@ func (s *jsonScanner) number() error {
 	return nil
 }
 
-// next tells whether the next byte is one of those.
+// next reports whether the next byte is one of those.
 func (s *jsonScanner) next(of string) bool {
 	return s.i < len(s.p) && bytes.IndexByte([]byte(of), s.p[s.i]) >= 0
 }

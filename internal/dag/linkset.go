@@ -31,13 +31,13 @@ func (l *linkSet) grow(n int) {
 	}
 }
 
-// isV1PB tells whether p is the CIDv1 of a CIDv0: dag-pb and sha2-256.
+// isV1PB reports whether p is the CIDv1 of a CIDv0: dag-pb and sha2-256.
 func isV1PB[T string | []byte](p T) bool {
 	return len(p) == 36 && p[0] == 1 && p[1] == 0x70 && p[2] == 0x12 && p[3] == 0x20
 }
 
-// key is what equal CIDs (block.Equal) have in common: the binary CID, of a
-// CIDv1 that could be a CIDv0 that.
+// key returns the same for equal CIDs (block.Equal): the binary CID, or for a CIDv1
+// that could be a CIDv0 the latter.
 func key[T string | []byte](p T) T {
 	if isV1PB(p) {
 		return p[2:]
@@ -45,9 +45,9 @@ func key[T string | []byte](p T) T {
 	return p
 }
 
-// cidSize returns the size of the CID at the start of p if it is of one of the
-// two forms that nearly all links have: a CIDv0, or a CIDv1 with a codec of
-// one byte and sha2-256.
+// cidSize returns the size of the CID at the start of p if that has one of the two
+// forms of nearly all links: a CIDv0, or a CIDv1 with a codec of one byte and
+// sha2-256.
 func cidSize(p []byte) (int, bool) {
 	switch {
 	case len(p) >= 34 && p[0] == 0x12 && p[1] == 0x20:
@@ -64,7 +64,7 @@ func (l *linkSet) addBinary(p []byte) (int, error) {
 	if ok && l.has(p[:usual]) {
 		return usual, nil // without making a cid.Cid of it
 	}
-	// Longer CIDs are refused; their beginnings are no CIDs.
+	// Longer CIDs are refused, since their first MaxCID bytes are no CID.
 	n, c, err := cid.CidFromBytes(p[:min(len(p), block.MaxCID)])
 	if err != nil {
 		return 0, fmt.Errorf("%w: link: %w", block.ErrMalformed, err)
@@ -118,7 +118,7 @@ func (l *linkSet) add(c cid.Cid) error {
 	return nil
 }
 
-// addNew adds a link that the set hasn't.
+// addNew adds a link that the set lacks.
 func (l *linkSet) addNew(c cid.Cid) {
 	l.links = append(l.links, c)
 	switch {
@@ -132,7 +132,7 @@ func (l *linkSet) addNew(c cid.Cid) {
 	}
 }
 
-// has tells whether the set has the link of that binary CID.
+// has reports whether the set has the link of that binary CID.
 func (l *linkSet) has(p []byte) bool {
 	if l.seen == nil {
 		return slices.ContainsFunc(l.links, func(c cid.Cid) bool { return key(c.KeyString()) == string(key(p)) })

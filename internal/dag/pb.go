@@ -21,12 +21,12 @@ const (
 // and a CID of four bytes. It bounds what a count of links can allocate.
 const minPBLink = 2 + 2 + 4
 
-// scanPB adds the links of a dag-pb node. It refuses what the spec's
-// "Protobuf strictness" and go-codec-dagpb refuse: unknown fields and wire
-// types, a field twice, a link's fields out of order, a link without Hash,
-// links that Data interrupt. It accepts what the public network holds: Data
-// before or after the links, links in any order and of any name, varints
-// longer than they need be, bytes after the CID in a Hash.
+// scanPB adds the links of a dag-pb node. It refuses what the spec's "Protobuf
+// strictness" and go-codec-dagpb refuse: unknown fields and wire types, a field
+// twice, a link's fields out of order, a link without Hash, Data between links. It
+// accepts what is found on the public network: Data before or after the links,
+// links in any order and of any name, varints that aren't minimal, bytes after the
+// CID in a Hash.
 func scanPB(l *linkSet, p []byte) error {
 	l.grow(min(countPBLinks(p), len(p)/minPBLink))
 	var hasData, hasLinks, inLinks bool
@@ -57,7 +57,7 @@ func scanPB(l *linkSet, p []byte) error {
 	return nil
 }
 
-// countPBLinks counts the links of a node, as far as it is well-formed.
+// countPBLinks counts the links of a node, up to the first error in it.
 func countPBLinks(p []byte) int {
 	var n int
 	for len(p) > 0 {
@@ -129,7 +129,7 @@ func pbField(p []byte) (tag uint64, chunk, rest []byte, err error) {
 	}
 	length, m := pbVarint(p[n:])
 	if m <= 0 || length > uint64(len(p)-n-m) {
-		return 0, nil, nil, fmt.Errorf("%w: dag-pb: a field longer than what it is in", block.ErrMalformed)
+		return 0, nil, nil, fmt.Errorf("%w: dag-pb: a field longer than its message", block.ErrMalformed)
 	}
 	p = p[n+m:]
 	return tag, p[:length], p[length:], nil

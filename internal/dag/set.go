@@ -6,15 +6,14 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// minSlots is how many slots a Set begins with.
+// minSlots is the number of slots of a new Set.
 const minSlots = 1 << 10
 
-// A Set remembers CIDs in sixteen bytes each or a little more: by a hash of
-// eight bytes under a seed of its own. That two of n CIDs share one has a chance
-// of n²/2^65, which nobody outside can raise. CIDs that are the same to block.Equal
-// are one.
+// A Set of CIDs takes about sixteen bytes for each: it keeps a hash of eight bytes
+// under a seed of its own. Two of n CIDs share a hash with a probability of n²/2^65,
+// which input can't raise. CIDs that block.Equal finds equal are one.
 type Set struct {
-	// Grow, if set, is asked whether the set may take so many bytes more.
+	// Grow, if set, reports whether the set may take that many bytes more.
 	Grow func(bytes int) bool
 
 	seed  maphash.Seed
@@ -25,9 +24,9 @@ type Set struct {
 // NewSet returns an empty set.
 func NewSet() *Set { return &Set{seed: maphash.MakeSeed(), slots: make([]uint64, minSlots)} }
 
-// Add adds a CID, and tells whether it is new. If there is no room for it, it
-// isn't added. In a set that can't grow, sparing leaves three eighths of the
-// room to those who don't.
+// Add adds a CID, and reports whether it is new. If there is no room, it isn't
+// added. In a set that can't grow, a sparing Add leaves three eighths of the room
+// to others.
 func (s *Set) Add(c cid.Cid, sparing bool) (isNew, added bool) {
 	h := s.hash(c)
 	i, found := s.find(h)
@@ -45,13 +44,13 @@ func (s *Set) Add(c cid.Cid, sparing bool) (isNew, added bool) {
 	return true, true
 }
 
-// Has tells whether a CID was added.
+// Has reports whether a CID was added.
 func (s *Set) Has(c cid.Cid) bool {
 	_, found := s.find(s.hash(c))
 	return found
 }
 
-// Len is how many CIDs were added.
+// Len is the number of CIDs in the set.
 func (s *Set) Len() int { return s.count }
 
 func (s *Set) grow() bool {
@@ -72,7 +71,7 @@ func (s *Set) grow() bool {
 // hash is never 0.
 func (s *Set) hash(c cid.Cid) uint64 { return max(1, maphash.String(s.seed, key(c.KeyString()))) }
 
-// find returns where a hash lies, or would.
+// find returns the slot of a hash, or the free slot for it.
 func (s *Set) find(h uint64) (slot uint64, found bool) {
 	mask := uint64(len(s.slots) - 1)
 	for i := h & mask; ; i = (i + 1) & mask {

@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// DefaultMaxBlocks is how many blocks a walk visits, and a difference compares
-// on either side, if nothing else is said: a TiB of 256 KiB blocks. Each costs
-// about a hundred bytes of memory.
+// DefaultMaxBlocks is the most blocks that a walk visits, and that a difference
+// compares on either side, unless the options say otherwise: a TiB of 256 KiB
+// blocks. Each costs about a hundred bytes of memory.
 const DefaultMaxBlocks = 1 << 22
 
 // Order is the order of a walk.
@@ -26,59 +26,55 @@ const (
 	BreadthFirst
 )
 
-// WalkOptions are the options of Walk. The zero value walks everything, depth
-// first, and ends at the first error.
+// WalkOptions are the options of Walk. The zero value walks everything,
+// depth-first, and ends at the first error.
 type WalkOptions struct {
 	Order Order
 
-	// Skip, if set, is asked before a block is read; if it says true, the
-	// block is neither read nor yielded nor walked below. It may be asked
-	// about a CID more than once.
+	// Skip, if set, is called before a block is read. If it returns true, the
+	// block is neither read nor yielded, nor walked below. It may be called for a
+	// CID more than once.
 	Skip func(c cid.Cid) bool
 
-	// Links, if set, finds the links of a block in place of the function
-	// Links.
+	// Links, if set, is used in place of the function Links.
 	Links func(b block.Block) ([]cid.Cid, error)
 
-	// MaxDepth is how many links from a root the walk goes; 0 means no limit.
-	// A block above the limit may be read more than once, if a shorter way to
-	// it turns up.
+	// MaxDepth is the most links from a root that the walk follows; 0 means no
+	// limit. A block may be read more than once, if a shorter path to it is
+	// found.
 	MaxDepth int
 
-	// MaxBlocks is how many blocks are visited, and how many links may wait to
-	// be followed, before the walk ends with block.ErrTooLarge; 0 means
+	// MaxBlocks is the most blocks to visit, and the most links that may wait to
+	// be followed. Beyond it the walk ends with block.ErrTooLarge. 0 means
 	// DefaultMaxBlocks.
 	MaxBlocks int
 
-	// Ahead is how many blocks are asked for before their turn, at the same time:
-	// for a Getter that takes long to answer and that several goroutines may call.
-	// They wait in memory. 0 asks for one block after the other.
+	// Ahead is the most blocks that are read before their turn, concurrently. It
+	// is for a Getter that takes long and that several goroutines may call. The
+	// blocks wait in memory. 0 reads one block after the other.
 	Ahead int
 
-	// KeepGoing yields the error of a block that is missing, damaged or can't
-	// be decoded, and then walks on beside it. Else the first error is the
-	// last.
+	// KeepGoing continues the walk after the error of a block that is missing,
+	// damaged or can't be decoded. Otherwise the first error ends it.
 	KeepGoing bool
 }
 
-// A Step is what Walk yields: a block, or, beside an error, the CID of the
-// block that it is about.
+// A Step is what Walk yields: a block, or with an error the CID of its block.
 type Step struct {
 	CID   cid.Cid
 	Depth int // links from a root
-	// Block is the zero Block if it couldn't be read. If it could be, but its
-	// links couldn't be found, it is yielded together with the error.
+	// Block is the zero Block if it couldn't be read. If only its links couldn't
+	// be found, it is yielded with the error.
 	Block block.Block
 }
 
-// Walk reads what is reachable from the roots and yields each block once, the
-// ones that a block links to after it. Blocks that differ in the CID's version
-// alone are the same.
+// Walk reads the blocks reachable from the roots and yields each once, before the
+// blocks that it links to. CIDs that differ in the version only are the same.
 //
-// Identity CIDs are looked through; a root that is one is yielded without
-// asking the Getter. Errors: those of the Getter (block.ErrNotFound if a block
-// is missing) and of Links; block.ErrTooLarge; ctx's. They end the walk, save
-// where WalkOptions.KeepGoing says otherwise.
+// Identity CIDs are replaced by the links that they carry; one that is a root is
+// yielded without calling the Getter. Errors: those of the Getter
+// (block.ErrNotFound if a block is missing) and of Links; block.ErrTooLarge; the
+// context's. They end the walk, except as WalkOptions.KeepGoing says.
 func Walk(ctx context.Context, get block.Getter, roots []cid.Cid, o WalkOptions) iter.Seq2[Step, error] {
 	return func(yield func(Step, error) bool) {
 		w := walker{reader: reader{get: get, limit: o.Ahead, started: make(map[string]*request)}, o: o, seen: make(map[string]int)}
@@ -108,12 +104,12 @@ func Walk(ctx context.Context, get block.Getter, roots []cid.Cid, o WalkOptions)
 type walker struct {
 	reader  reader
 	o       WalkOptions
-	seen    map[string]int // keys of what was visited, with its least depth
-	fronts  []front        // what is to be visited
+	seen    map[string]int // keys of visited blocks, with their least depth
+	fronts  []front        // blocks to be visited
 	pending int            // CIDs in fronts
 }
 
-// A front is the links of a block that weren't followed yet.
+// A front is the links of a block that haven't been followed yet.
 type front struct {
 	cids  []cid.Cid
 	depth int
@@ -126,8 +122,8 @@ func (w *walker) push(cids []cid.Cid, depth int) {
 	}
 }
 
-// next takes the CID to visit next: the first of the newest front, or, breadth
-// first, of the oldest.
+// next takes the CID to visit next: the first of the newest front, or,
+// breadth-first, of the oldest.
 func (w *walker) next() (c cid.Cid, depth int, ok bool) {
 	if len(w.fronts) == 0 {
 		return cid.Undef, 0, false
@@ -150,12 +146,12 @@ func (w *walker) next() (c cid.Cid, depth int, ok bool) {
 	return c, depth, true
 }
 
-// visit reads and yields a block, if it is to be, and pushes its links. It
-// returns false if the walk is over.
+// visit reads and yields a block, unless it is to be skipped, and pushes its links.
+// It returns false if the walk has ended.
 func (w *walker) visit(ctx context.Context, c cid.Cid, depth int, yield func(Step, error) bool) bool {
 	k := key(c.KeyString())
 	least, again := w.seen[k]
-	// What was seen is visited again only where a limit cut off what is below.
+	// A block is visited again only if MaxDepth cut off what is below it.
 	if again && (w.o.MaxDepth == 0 || depth >= least) {
 		return true
 	}
@@ -185,7 +181,7 @@ func (w *walker) visit(ctx context.Context, c cid.Cid, depth int, yield func(Ste
 		b, err = w.reader.take(ctx, c)
 	}
 	if err != nil {
-		// The second time, the first has yielded the error.
+		// The first visit has yielded the error.
 		if again {
 			return w.o.KeepGoing
 		}
@@ -197,8 +193,8 @@ func (w *walker) visit(ctx context.Context, c cid.Cid, depth int, yield func(Ste
 	if w.o.MaxDepth == 0 || depth < w.o.MaxDepth {
 		links, err = w.o.Links(b)
 	}
-	told := again && (err == nil || least < w.o.MaxDepth)
-	if !told && !yield(step, err) || err != nil && !w.o.KeepGoing {
+	yielded := again && (err == nil || least < w.o.MaxDepth)
+	if !yielded && !yield(step, err) || err != nil && !w.o.KeepGoing {
 		return false
 	}
 	w.push(links, depth+1)

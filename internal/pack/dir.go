@@ -5,18 +5,18 @@
 // removes them; and [Writer], which appends to one. A pack is named by an [ID]
 // that is never used twice.
 //
-// While a pack is open its CARv2 header already tells where the data begin
-// (byte 51) and declares more of them than there will ever be
-// ([car.OpenDataSize]), which readers of CAR files accept. Sealing writes the
+// While a pack is open, its CARv2 header already has the offset of the data (51)
+// and declares more of them than there will ever be ([car.OpenDataSize]). Readers
+// of CAR files accept that. Sealing writes the
 // index (MultihashIndexSorted) behind the data, syncs, then writes the true
 // header in place and syncs again; no file is ever renamed over another.
-// Bytes between the end of the data and the index, as a crash may leave
-// behind, are padding to a reader.
+// Bytes between the end of the data and the index, which a crash may leave, are
+// padding to a reader.
 //
 // A Dir may be used by any number of goroutines; a Writer by one at a time,
 // except for Sync, which may run beside Append.
 //
-// The package does not know which blocks are alive, nor where a block lies:
+// The package does not know which blocks are live, nor where a block lies:
 // package store does. It checks no hash, except in [Dir.Scan].
 package pack
 
@@ -55,12 +55,12 @@ func ParseName(name string) (ID, bool) {
 	return ID(n), true
 }
 
-// ErrGone is returned for a pack that has been removed. Who meets it looks the
-// block up once more: it lies elsewhere now.
+// ErrGone is returned for a pack that has been removed. The caller should look the
+// block up again: it lies elsewhere now.
 var ErrGone = errors.New("pack is gone")
 
-// maxIdle is how many packs are kept open for reading though nobody reads
-// them just now. Descriptors are scarce (256 a process on macOS).
+// maxIdle is the number of packs that stay open for reading without a reader.
+// Descriptors are scarce (256 a process on macOS).
 const maxIdle = 64
 
 // Dir is a folder of packs.
@@ -70,12 +70,12 @@ type Dir struct {
 
 	mu     sync.Mutex // guards the following fields
 	closed bool
-	// handles are the packs open for reading; idle orders those that nobody
-	// reads, the longest unused first.
+	// handles are the packs open for reading. idle has those without a reader,
+	// the longest unused first.
 	handles map[ID]*handle
 	idle    *list.List
-	// holds counts who wants no file unlinked; doomed are the packs that wait
-	// for that or for their last reader.
+	// holds counts the calls of Hold that are not released. doomed are removed
+	// packs whose files wait for these, or for their last reader.
 	holds  int
 	doomed map[ID]bool
 }
@@ -194,8 +194,8 @@ func (d *Dir) release(h *handle) {
 	}
 }
 
-// closeLocked closes a handle that nobody uses. What closing a file that was
-// only read may say is of no consequence.
+// closeLocked closes a handle without readers. Errors of closing a file that was
+// only read don't matter.
 func (d *Dir) closeLocked(h *handle) {
 	if h.elem != nil {
 		d.idle.Remove(h.elem)
@@ -205,10 +205,9 @@ func (d *Dir) closeLocked(h *handle) {
 	h.file.Close()
 }
 
-// Remove takes the pack away. Whoever reads it now may finish; nobody new gets
-// in. The file is unlinked when its last reader is done and nobody holds
-// removals. One that could not be unlinked is an orphan, which the next start
-// finds and removes.
+// Remove removes the pack. Current reads may finish; new ones fail with ErrGone.
+// The file is unlinked when its last reader is done and no Hold is left. A file
+// that could not be unlinked is removed when the store is next opened.
 func (d *Dir) Remove(id ID) {
 	d.mu.Lock()
 	d.doomed[id] = true
@@ -224,8 +223,8 @@ func (d *Dir) Remove(id ID) {
 	}
 }
 
-// unlink removes the file of a doomed pack that nobody reads. That takes long
-// for a large one, so that it doesn't hold the lock.
+// unlink removes the file of a doomed pack without readers. It doesn't hold the
+// lock, for unlinking a large file takes long.
 func (d *Dir) unlink(id ID) {
 	d.fs.Remove(d.Path(id))
 	d.mu.Lock()
@@ -273,8 +272,8 @@ func syncDir(fs vfs.FS, path string) error {
 	return nil
 }
 
-// Close closes every pack that is open for reading. Whoever reads one now may
-// finish, and closes it then; nobody new gets in.
+// Close closes every pack that is open for reading. Current reads may finish; new
+// ones fail.
 func (d *Dir) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -25,13 +25,12 @@ func (s Section) End() int64 { return s.Offset + int64(s.Head+s.Size) }
 // maxHead is the most bytes that precede a section's data.
 const maxHead = 9 + block.MaxCID
 
-// window is how much is read at a time when sections are walked.
+// window is the bytes read at a time when sections are walked.
 const window = 256 << 10
 
-// Sections walks the sections between two offsets by their heads, without
-// reading or checking data. It stops with an error that wraps
-// block.ErrMalformed or io.ErrUnexpectedEOF at the first section that is none,
-// or that does not end by to.
+// Sections walks the sections between two offsets by their heads, without reading
+// or checking data. It ends with an error that wraps block.ErrMalformed or
+// io.ErrUnexpectedEOF at the first malformed section, or one that ends behind to.
 func (d *Dir) Sections(id ID, from, to int64) iter.Seq2[Section, error] {
 	return func(yield func(Section, error) bool) {
 		h, err := d.acquire(id)
@@ -75,40 +74,40 @@ func (d *Dir) Sections(id ID, from, to int64) iter.Seq2[Section, error] {
 
 // Scan walks the sections between two offsets, reads the data and checks them
 // against their CIDs. The block's bytes are the caller's. A section whose data
-// don't match comes with an error that says so, and the walk goes on behind it;
-// any other error comes without a section (its Offset is 0) and ends the walk,
-// as in [Dir.Sections].
-func (d *Dir) Scan(id ID, from, to int64) iter.Seq2[Scanned, error] {
-	return func(yield func(Scanned, error) bool) {
+// don't match is yielded with an error, and the walk continues behind it. Any
+// other error is yielded without a section (its Offset is 0) and ends the walk, as
+// in [Dir.Sections].
+func (d *Dir) Scan(id ID, from, to int64) iter.Seq2[BlockSection, error] {
+	return func(yield func(BlockSection, error) bool) {
 		for s, err := range d.Sections(id, from, to) {
 			if err != nil {
-				yield(Scanned{}, err)
+				yield(BlockSection{}, err)
 				return
 			}
 			data := make([]byte, s.Size)
 			if err := d.ReadAt(id, data, s.Offset+int64(s.Head)); err != nil {
-				yield(Scanned{}, err)
+				yield(BlockSection{}, err)
 				return
 			}
 			b, err := block.Verify(s.CID, data)
 			if err != nil {
 				err = fmt.Errorf("pack: %s at %d: %w", id.Name(), s.Offset, err)
 			}
-			if !yield(Scanned{Section: s, Block: b}, err) {
+			if !yield(BlockSection{Section: s, Block: b}, err) {
 				return
 			}
 		}
 	}
 }
 
-// Scanned is a section with its block.
-type Scanned struct {
+// A BlockSection is a section with its block.
+type BlockSection struct {
 	Section
 	Block block.Block
 }
 
-// Sealed tells whether the pack's header says where its data end, and where. It
-// also tells where its index begins; 0 while there is none, see [Dir.Cut].
+// Sealed reports whether the pack's header has the end of its data, and returns
+// that end and the offset of the index; 0 while there is none, see [Dir.Cut].
 func (d *Dir) Sealed(id ID) (end, index int64, sealed bool, err error) {
 	p := make([]byte, car.DataOffset)
 	if err := d.ReadAt(id, p, 0); err != nil {
@@ -128,10 +127,9 @@ func (d *Dir) Sealed(id ID) (end, index int64, sealed bool, err error) {
 	return end, index, true, nil
 }
 
-// Entries reads the index of a sealed pack: the multihash and the offset (from
-// the file's start) of every section, in no useful order. The index carries no
-// checksum: who acts on it has to check what it says against what is known
-// otherwise.
+// Entries reads the index of a sealed pack: the multihash and the offset (from the
+// file's start) of every section, in no useful order. The index has no checksum:
+// the caller has to check its entries against other knowledge.
 func (d *Dir) Entries(id ID) ([]car.IndexEntry, error) {
 	_, index, sealed, err := d.Sealed(id)
 	if err != nil {
@@ -159,6 +157,6 @@ func (d *Dir) Entries(id ID) ([]car.IndexEntry, error) {
 	return entries, nil
 }
 
-// maxEntries bounds the sections of one pack that an index may declare: more
-// than a pack of the largest size could hold of empty blocks.
+// maxEntries bounds the sections that the index of a pack may declare: more than
+// the largest pack could hold of empty blocks.
 const maxEntries = 1 << 26

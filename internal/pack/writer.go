@@ -11,37 +11,35 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// category tells Pebble's file system what its statistics shall count the
-// writes of packs under.
+// category is the one under which Pebble's file system counts writes of packs.
 const category = vfs.WriteCategoryUnspecified
 
-// writeback is after how many appended bytes the operating system is asked to
-// begin writing, so that the sync at the end finds little left to do.
+// writeback is the number of appended bytes after which the operating system is
+// asked to start writing, so that the final sync has little left to do.
 const writeback = 8 << 20
 
-// gather is the size in bytes up to which blocks are copied together with what
-// surrounds them, and written at once; larger ones are written from where they
-// are.
+// gather is the size in bytes up to which blocks are copied into a buffer and
+// written together. Larger blocks are written from their own memory.
 const gather = 64 << 10
 
 // Start is where the first section of a pack lies: behind the CARv2 header and
 // the CARv1 header within.
 var Start = int64(car.DataOffset + len(car.AppendHeaderV1(nil, nil)))
 
-// A Writer appends sections to one pack. After an error of Append or
-// Flush both return it for ever, and so does Sync after one of its own: what
-// lies behind the last offset that Sync made durable can't be trusted.
+// A Writer appends sections to one pack. After an error of Append or Flush both
+// return it for ever, and so does Sync after one of its own: what lies behind the
+// last offset that Sync made durable can't be trusted.
 type Writer struct {
 	dir     *Dir
 	id      ID
 	file    vfs.File
 	buf     []byte // gathered sections not yet written
-	end     int64  // where the next section begins, buf counted in
-	written int64  // how much the operating system has
-	kick    int64  // end when writing back was last asked for
+	end     int64  // where the next section begins, buf included
+	written int64  // bytes passed to the operating system
+	kick    int64  // end when writeback was last started
 	err     error  // of the write that failed
-	// entries are the sections appended by this Writer; resumed is where they
-	// begin: what lies before was appended by an earlier one.
+	// entries are the sections appended by this Writer. They begin at resumed;
+	// sections before it were appended by an earlier Writer.
 	entries []car.IndexEntry
 	resumed int64
 
@@ -50,7 +48,7 @@ type Writer struct {
 	closed  bool
 }
 
-// Create begins a new pack. When it returns, the (empty) pack is durable.
+// Create makes a pack. When it returns, the empty pack is durable.
 func (d *Dir) Create(id ID) (*Writer, error) {
 	head := car.AppendPragma(nil)
 	head = car.HeaderV2{DataOffset: car.DataOffset, DataSize: car.OpenDataSize}.Append(head)
@@ -74,15 +72,15 @@ func (d *Dir) Create(id ID) (*Writer, error) {
 	return d.Resume(id, Start)
 }
 
-// Resume goes on with a pack that was left open with its data ending at end,
-// which must be the end of the file: nothing is ever written over.
+// Resume returns a Writer for an open pack whose data end at end. That must be the
+// end of the file: nothing is ever overwritten.
 func (d *Dir) Resume(id ID, end int64) (*Writer, error) {
 	size, err := d.Size(id)
 	if err != nil {
 		return nil, err
 	}
 	if size != end || end < Start {
-		return nil, fmt.Errorf("pack: resume %s: it has %d bytes, not %d", id.Name(), size, end)
+		return nil, fmt.Errorf("pack: resume %s: got %d bytes, want %d", id.Name(), size, end)
 	}
 	f, err := d.fs.OpenReadWrite(d.Path(id), category)
 	if err != nil {
@@ -100,9 +98,9 @@ func (w *Writer) End() int64 { return w.end }
 // Appended is the number of sections that this Writer has appended.
 func (w *Writer) Appended() int { return len(w.entries) }
 
-// Append adds a section. It returns where the section begins and how many
-// bytes of it (its length and the CID) precede the data. What was appended can
-// be read after the next Flush.
+// Append adds a section. It returns the section's offset and the number of bytes
+// of it (its length and the CID) that precede the data. The section can be read
+// after the next Flush.
 func (w *Writer) Append(c cid.Cid, data []byte) (offset int64, head int, err error) {
 	offset = w.end
 	before := len(w.buf)
@@ -124,14 +122,14 @@ func (w *Writer) Append(c cid.Cid, data []byte) (offset int64, head int, err err
 	if w.end-w.kick >= writeback {
 		w.kick = w.end
 		if w.file.Fd() != vfs.InvalidFd {
-			// A failure here shows again in Sync.
+			// Sync returns the error of a failure here.
 			w.file.SyncTo(w.end)
 		}
 	}
 	return offset, head, nil
 }
 
-// Flush hands what was gathered to the operating system.
+// Flush passes buffered sections to the operating system.
 func (w *Writer) Flush() error {
 	err := w.write(w.buf)
 	w.buf = w.buf[:0]
@@ -156,8 +154,8 @@ func (w *Writer) write(p []byte) error {
 }
 
 // Sync makes durable what was appended and flushed. It may run beside Append.
-// Once it has failed it fails for ever: the kernel tells of lost bytes once, and
-// then says that all is well. After Close or Seal it fails with fs.ErrClosed.
+// Once it has failed it fails for ever: the kernel reports lost bytes once, and
+// then success. After Close or Seal it fails with fs.ErrClosed.
 func (w *Writer) Sync() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -172,11 +170,11 @@ func (w *Writer) Sync() error {
 	return w.syncErr
 }
 
-// Seal makes the pack immutable: it writes the index of the sections that end
-// at end (at most [Writer.End]; what lies behind is padding from then on),
-// then the true header, each durable before the next, and closes the file. It
-// returns the size of the file. A pack whose sealing fails stays as it was,
-// and may be sealed later, after a Resume or by [Dir.SealAt].
+// Seal makes the pack immutable: it writes the index of the sections up to end (at
+// most [Writer.End]; what lies behind becomes padding), then the true header, each
+// durable before the next, and closes the file. It returns the size of the file.
+// If it fails, the pack stays as it was, and may be sealed later, after a Resume or
+// by [Dir.SealAt].
 func (w *Writer) Seal(end int64) (size int64, err error) {
 	defer w.close()
 	if err := w.Flush(); err != nil {
@@ -215,8 +213,8 @@ func (w *Writer) Seal(end int64) (size int64, err error) {
 	return w.written + n, nil
 }
 
-// Cut declares that the pack's sections end at end, for whoever reads the file
-// from then on. It does so at once, and leaves it to SealAt to add an index.
+// Cut writes into the header that the pack's sections end at end. SealAt adds the
+// index later.
 func (d *Dir) Cut(id ID, end int64) error {
 	f, err := d.fs.OpenReadWrite(d.Path(id), category)
 	if err != nil {
@@ -235,10 +233,9 @@ func (d *Dir) Cut(id ID, end int64) error {
 	return nil
 }
 
-// Persist makes durable whatever can be read of the pack's file, for who finds
-// bytes in it that nobody answers for. It writes them where they are once more:
-// after a sync that failed they may be readable and yet not be written by any
-// later one.
+// Persist makes durable what can be read of the pack's file, if it is unknown
+// whether that was synced. It writes the bytes again in place: after a failed sync
+// they may be readable, and yet no later sync writes them.
 func (d *Dir) Persist(id ID) error {
 	size, err := d.Size(id)
 	if err != nil {
@@ -252,7 +249,7 @@ func (d *Dir) Persist(id ID) error {
 	for at := int64(0); at < size && err == nil; {
 		n, rerr := f.ReadAt(buf[:min(window, size-at)], at)
 		if n == 0 || rerr != nil && rerr != io.EOF {
-			break // nobody will rely on what follows
+			break // what follows won't be used
 		}
 		_, err = f.WriteAt(buf[:n], at)
 		at += int64(n)
@@ -269,15 +266,15 @@ func (d *Dir) Persist(id ID) error {
 	return nil
 }
 
-// SealAt seals a pack that nobody appends to, whose sections end at end.
-// Whatever lies behind end in the file stays there, as padding.
+// SealAt seals a pack without a Writer, whose sections end at end. What lies behind
+// end in the file stays there as padding.
 func (d *Dir) SealAt(id ID, end int64) (size int64, err error) {
 	size, err = d.Size(id)
 	if err != nil {
 		return 0, err
 	}
 	if size < end || end < Start {
-		return 0, fmt.Errorf("pack: seal %s at %d: it has %d bytes", id.Name(), end, size)
+		return 0, fmt.Errorf("pack: seal %s at %d: got %d bytes", id.Name(), end, size)
 	}
 	w, err := d.Resume(id, size)
 	if err != nil {
@@ -286,7 +283,7 @@ func (d *Dir) SealAt(id ID, end int64) (size int64, err error) {
 	return w.Seal(end)
 }
 
-// Close closes the pack and leaves it open to be resumed.
+// Close closes the pack's file. The pack stays open and can be resumed.
 func (w *Writer) Close() error {
 	err := w.Flush()
 	if cerr := w.close(); err == nil {
@@ -295,8 +292,8 @@ func (w *Writer) Close() error {
 	return err
 }
 
-// close waits for a Sync that runs beside it: the file's number may be another
-// file's soon.
+// close waits for a concurrent Sync, which must not use the file's descriptor
+// after another file has it.
 func (w *Writer) close() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -304,8 +301,8 @@ func (w *Writer) close() error {
 	return w.file.Close()
 }
 
-// offsetWriter is an io.Writer that gathers small writes and puts them into a
-// file from offset on.
+// offsetWriter is an io.Writer that buffers small writes and writes them to a file
+// from offset on.
 type offsetWriter struct {
 	file   vfs.File
 	offset int64
