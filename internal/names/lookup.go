@@ -22,11 +22,11 @@ const (
 	maxConcurrentLookups = 3
 
 	// maxFound bounds the records that a lookup takes from one store. The DHT
-	// asks twenty nodes, and yields a record that is better than the last.
+	// asks twenty nodes, and yields only records better than the last.
 	maxFound = 256
 
-	// minTTL and maxTTL bound a record's TTL: a program that resolves in a loop
-	// does not cause a storm of lookups, and no answer is more than a day old.
+	// minTTL and maxTTL bound a record's TTL: resolving in a loop causes no storm
+	// of lookups, and every record is refreshed after a day.
 	minTTL = 10 * time.Second
 	maxTTL = 24 * time.Hour
 

@@ -27,8 +27,8 @@ type dueName struct {
 }
 
 // listDue yields the names due at that time: own ones whose record has less than
-// half of its lifetime left, and kept ones that were last sent Config.Rebroadcast
-// ago.
+// half of its lifetime left, and kept ones whose record was last sent
+// Config.Rebroadcast ago or earlier.
 func (n *Names) listDue(now time.Time) iter.Seq[dueName] {
 	return func(yield func(dueName) bool) {
 		for _, name := range n.cache.keptNames() {

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/rows"
 )
 
-// The spaces of the state, keyed by Name.RoutingKey. Values have a little more than
-// MaxRecord.
+// The spaces of the state, keyed by Name.RoutingKey. Values have MaxRecord and a few
+// bytes at most.
 const (
 	// nameSpace has the rows of all names. It is written when a record arrives,
 	// and when one was sent.
