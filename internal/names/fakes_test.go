@@ -224,8 +224,8 @@ func wantRecord(t *testing.T, what string, got *Record, err error, want *Record)
 	}
 }
 
-// within runs f in a synctest bubble, and fails if it took longer than limit.
-func within(t *testing.T, limit time.Duration, f func()) {
+// checkDuration runs f in a synctest bubble, and fails if it took longer than limit.
+func checkDuration(t *testing.T, limit time.Duration, f func()) {
 	t.Helper()
 	begin := time.Now()
 	f()

@@ -87,7 +87,7 @@ func TestNoSource(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNames(t, Config{})
 		_, name := newKey(t)
-		within(t, time.Millisecond, func() {
+		checkDuration(t, time.Millisecond, func() {
 			if _, err := n.Resolve(t.Context(), "/ipns/"+name.String()); !errors.Is(err, ErrNotFound) || !errors.Is(err, errNoSource) {
 				t.Errorf("got %v, want ErrNotFound and errNoSource", err)
 			}
@@ -138,7 +138,7 @@ func TestRoundTrips(t *testing.T) {
 			t.Errorf("got %+v, %v, want %s", got, err, pathA)
 		}
 		wantRecord(t, "the record", got.Steps[0].Record, err, want)
-		within(t, time.Millisecond, func() {
+		checkDuration(t, time.Millisecond, func() {
 			if _, err := bob.Resolve(t.Context(), "/ipns/"+name.String()); err != nil {
 				t.Error(err)
 			}

@@ -55,8 +55,8 @@ func nameOf(t testing.TB, key crypto.PrivKey) Name {
 	return name
 }
 
-// keysOfAllTypes makes one key of each type, as small as allowed.
-func keysOfAllTypes(t testing.TB) map[string]crypto.PrivKey {
+// makeKeysOfAllTypes makes one key of each type, as small as allowed.
+func makeKeysOfAllTypes(t testing.TB) map[string]crypto.PrivKey {
 	t.Helper()
 	keys := make(map[string]crypto.PrivKey)
 	for kind, make := range map[string]func() (crypto.PrivKey, crypto.PubKey, error){
@@ -74,7 +74,7 @@ func keysOfAllTypes(t testing.TB) map[string]crypto.PrivKey {
 	return keys
 }
 
-func listed(t *testing.T, k *Keys) []KeyInfo {
+func listKeys(t *testing.T, k *Keys) []KeyInfo {
 	t.Helper()
 	var all []KeyInfo
 	for info, err := range k.List() {
@@ -111,7 +111,7 @@ func checkKeys(t *testing.T, k *Keys, self crypto.PrivKey) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := listed(t, k)
+	all := listKeys(t, k)
 	if len(all) != 3 || all[0] != (KeyInfo{Name: "self", ID: selfName}) || all[1] != blog || all[2] != site {
 		t.Errorf("List: got %v, want self, %v, %v", all, blog, site)
 	}
@@ -163,7 +163,7 @@ func checkKeys(t *testing.T, k *Keys, self crypto.PrivKey) {
 	if _, err := k.Remove("page"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Remove twice: got %v, want ErrNotFound", err)
 	}
-	if all := listed(t, k); len(all) != 2 {
+	if all := listKeys(t, k); len(all) != 2 {
 		t.Errorf("List: got %v, want self and blog of mine", all)
 	}
 }
@@ -186,7 +186,7 @@ func TestKeyNames(t *testing.T) {
 			t.Errorf("Generate %q: got %v", name, err)
 		}
 	}
-	if all := listed(t, k); len(all) != 4 || all[0].Name != "SELF" {
+	if all := listKeys(t, k); len(all) != 4 || all[0].Name != "SELF" {
 		t.Errorf("List: got %v, want four", all)
 	}
 }
@@ -241,7 +241,7 @@ func TestKeyFiles(t *testing.T) {
 }
 
 func TestExportImport(t *testing.T) {
-	for kind, key := range keysOfAllTypes(t) {
+	for kind, key := range makeKeysOfAllTypes(t) {
 		for _, format := range []Format{FormatProtobuf, FormatPEM} {
 			data, err := MarshalKey(key, format)
 			if kind == "secp256k1" && format == FormatPEM {
@@ -353,7 +353,7 @@ func TestKeysRefuse(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrInvalid", name, err)
 		}
 	}
-	if all := listed(t, k); len(all) != 0 {
+	if all := listKeys(t, k); len(all) != 0 {
 		t.Errorf("List: got %v, want none", all)
 	}
 }
@@ -398,7 +398,7 @@ func TestPassphrase(t *testing.T) {
 		if _, err := k.Get("sealed"); !errors.Is(err, ErrPassphrase) || !strings.Contains(err.Error(), "sealed") {
 			t.Errorf("Get with passphrase %s: got %v, want ErrPassphrase and the key's name", name, err)
 		}
-		if all := listed(t, k); len(all) != 2 || all[1] != info {
+		if all := listKeys(t, k); len(all) != 2 || all[1] != info {
 			t.Errorf("List with passphrase %s: got %v, want both", name, all)
 		}
 		if got, err := k.Info(info.ID.String()); err != nil || got != info {

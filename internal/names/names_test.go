@@ -129,7 +129,7 @@ func TestLookupRefuses(t *testing.T) {
 				}
 				n := newNames(t, Config{Network: Network{Stores: stores}, State: state, LookupTime: time.Minute})
 				for call, get := range map[string]func(context.Context, Name) (*Record, error){"Record": n.Lookup, "Latest": n.LookupLatest} {
-					within(t, time.Minute, func() {
+					checkDuration(t, time.Minute, func() {
 						_, err := get(t.Context(), name)
 						if !errors.Is(err, ErrNotFound) || tt.want != nil && !errors.Is(err, tt.want) {
 							t.Errorf("%s: got %v, want ErrNotFound and %v", call, err, tt.want)
@@ -165,27 +165,27 @@ func TestHangingStore(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		within(t, 0, func() {
+		checkDuration(t, 0, func() {
 			got, err := n.Lookup(t.Context(), name)
 			wantRecord(t, "Record", got, err, r)
 		})
-		within(t, 30*time.Second, func() {
+		checkDuration(t, 30*time.Second, func() {
 			got, err := n.LookupLatest(t.Context(), name)
 			wantRecord(t, "Latest", got, err, r)
 		})
-		within(t, 30*time.Second, func() {
+		checkDuration(t, 30*time.Second, func() {
 			if _, err := n.Lookup(t.Context(), other); !errors.Is(err, ErrNotFound) {
 				t.Errorf("Record: got %v, want ErrNotFound", err)
 			}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		within(t, time.Second, func() {
+		checkDuration(t, time.Second, func() {
 			if _, err := n.LookupLatest(ctx, other); !errors.Is(err, context.DeadlineExceeded) {
 				t.Errorf("Latest: got %v, want the context's error", err)
 			}
 		})
-		within(t, 35*time.Second, func() {
+		checkDuration(t, 35*time.Second, func() {
 			if r, err := n.Publish(t.Context(), key, Publication{Value: pathA}); !errors.Is(err, ErrNotSent) || r.Sequence() != 4 {
 				t.Errorf("Publish: got %v, %v, want sequence 4 and ErrNotSent", r, err)
 			}

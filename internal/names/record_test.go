@@ -41,7 +41,7 @@ func mustRecord(t testing.TB, key crypto.PrivKey, f Fields) *Record {
 
 func TestRecord(t *testing.T) {
 	metadata := map[string]any{"_text": "x", "_bytes": []byte{1, 2}, "_number": int64(-7), "_flag": true}
-	for kind, key := range keysOfAllTypes(t) {
+	for kind, key := range makeKeysOfAllTypes(t) {
 		end := time.Now().Add(time.Hour).Round(0)
 		r := mustRecord(t, key, Fields{Value: pathA + "/a/b", Sequence: 7, Validity: end, TTL: time.Minute, Metadata: metadata})
 		value, err := r.Value()
@@ -83,7 +83,7 @@ func TestBoxoRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for kind, key := range keysOfAllTypes(t) {
+	for kind, key := range makeKeysOfAllTypes(t) {
 		for _, options := range [][]ipns.Option{
 			nil, {ipns.WithV1Compatibility(false)}, {ipns.WithPublicKey(true)},
 		} {
@@ -240,7 +240,7 @@ func TestNames(t *testing.T) {
 			t.Errorf("ParseName %.30q: got %s, %v, want ErrInvalid", s, n, err)
 		}
 	}
-	for kind, key := range keysOfAllTypes(t) {
+	for kind, key := range makeKeysOfAllTypes(t) {
 		name := nameOf(t, key)
 		back, err := parseRoutingKey(name.RoutingKey())
 		if err != nil || back != name {

@@ -151,7 +151,7 @@ func (b *builder) addHeldLeaf() error {
 func (b *builder) endFile(o *op) error {
 	if o.at != nil {
 		if err := o.state.checkUnchanged(o.at); err != nil {
-			return addPath(o.path, err)
+			return wrapPath(o.path, err)
 		}
 	}
 	first := b.held
@@ -202,7 +202,7 @@ func (b *builder) addLeaf(o *op) (part, error) {
 	b.at += int64(o.size)
 	if b.options.OfferLeaf != nil && o.state != nil && p.cid.Type() == block.Raw && !block.IsIdentity(p.cid) {
 		if taken, err := b.options.OfferLeaf(b.ctx, o.blk, o.path, at); taken || err != nil {
-			return p, addPath(o.path, err)
+			return p, wrapPath(o.path, err)
 		}
 	}
 	return p, b.addBlock(o.blk)
@@ -221,7 +221,7 @@ func (b *builder) addReadFile(o *op, p part) error {
 	b.at = 0
 	if r := b.options.StatCache; r != nil && o.state != nil && !o.state.racy {
 		if err := r.Store(b.ctx, o.path, o.state.stat, CachedResult{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
-			return addPath(o.path, err)
+			return wrapPath(o.path, err)
 		}
 	}
 	return b.addFile(o, p)
@@ -241,12 +241,12 @@ func (b *builder) endDir(o *op) error {
 	d := &b.dirs[len(b.dirs)-1]
 	p, err := b.makeDir(d)
 	if err != nil {
-		return addPath(o.path, err)
+		return wrapPath(o.path, err)
 	}
 	p.size = d.size
 	if r := b.options.StatCache; r != nil && p.cid != d.cached {
 		if err := r.Store(b.ctx, dirPath(o.path), FileStat{}, CachedResult{CID: p.cid, Size: p.size, DAGSize: p.tsize}); err != nil {
-			return addPath(o.path, err)
+			return wrapPath(o.path, err)
 		}
 	}
 	b.dirs = b.dirs[:len(b.dirs)-1]

@@ -65,7 +65,7 @@ func (d *differ) compare(path string, before, after cid.Cid, depth int) error {
 		}
 		entries, err := d.readEntries(c)
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		if entries == nil {
 			return d.report(path, before, after)

@@ -99,7 +99,7 @@ func (e *exporter) exportEntry(at destination, c cid.Cid, depth int) error {
 		err = e.bounds.count(n.fileBytes())
 	}
 	if err != nil {
-		return addPath(at.path, err)
+		return wrapPath(at.path, err)
 	}
 	switch n.Type {
 	case TypeFile, TypeRaw:
@@ -111,7 +111,7 @@ func (e *exporter) exportEntry(at destination, c cid.Cid, depth int) error {
 	default:
 		err = fmt.Errorf("%s: %w: unexpected node of type %s", c, block.ErrMalformed, n.Type)
 	}
-	return addPath(at.path, err)
+	return wrapPath(at.path, err)
 }
 
 // lstat returns the file at a destination, or nil. It fails if that may not be
@@ -138,13 +138,13 @@ func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error
 	}
 	dir, fresh, err := e.makeDir(at)
 	if err != nil {
-		return addPath(at.path, err)
+		return wrapPath(at.path, err)
 	}
 	defer dir.Close()
 	var seen foldedNames
 	if !fresh {
 		if seen, err = e.newFoldedNames(dir); err != nil {
-			return addPath(at.path, err)
+			return wrapPath(at.path, err)
 		}
 	}
 	for entry, err := range entriesOf(e.ctx, e.get, c, n) {
@@ -155,7 +155,7 @@ func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error
 			err = seen.add(entry.Name)
 		}
 		if err != nil {
-			return addPath(at.path, err)
+			return wrapPath(at.path, err)
 		}
 		sub := destination{dir, entry.Name, joinPath(at.path, entry.Name), fresh}
 		if err := e.exportEntry(sub, entry.CID, depth+1); err != nil {
@@ -163,7 +163,7 @@ func (e *exporter) exportDir(at destination, c cid.Cid, n Node, depth int) error
 		}
 	}
 	// Last, as each file written into it sets its time.
-	return addPath(at.path, restore(dir, ".", n))
+	return wrapPath(at.path, restore(dir, ".", n))
 }
 
 // makeDir returns a new directory, or the existing one.

@@ -181,7 +181,7 @@ func (f *filter) enter(d dirSource, entries []fs.DirEntry) (leave func(), err er
 		}
 		patterns, err := readIgnoreFile(d, name)
 		if err != nil {
-			return nil, addPath(name, err)
+			return nil, wrapPath(name, err)
 		}
 		f.sets = append(f.sets, ignoreSet{patterns, len(f.names)})
 	}

@@ -94,7 +94,7 @@ func (o *op) run(ctx context.Context, pool *leafPool) {
 		}
 	}
 	if err != nil {
-		o.err = addPath(o.path, err)
+		o.err = wrapPath(o.path, err)
 	}
 }
 
@@ -105,8 +105,8 @@ func (o *op) release() {
 	}
 }
 
-// addPath prefixes an error with an entry's path, except the root's.
-func addPath(path string, err error) error {
+// wrapPath prefixes an error with an entry's path, except the root's.
+func wrapPath(path string, err error) error {
 	if path == "." || err == nil {
 		return err
 	}

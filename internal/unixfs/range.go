@@ -2,8 +2,8 @@ package unixfs
 
 import "io"
 
-// WriteRange writes at most length bytes of the file to w, from offset on. A
-// negative length means to the end. It returns how many bytes it wrote.
+// WriteRange writes at most length bytes to w, from offset on. A negative length
+// means to the end. It returns the number of bytes written.
 func (f *File) WriteRange(w io.Writer, offset, length int64) (int64, error) {
 	if offset > f.Size() || length == 0 {
 		return 0, nil

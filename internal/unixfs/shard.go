@@ -124,8 +124,8 @@ type shardWalker struct {
 	waiting sync.WaitGroup
 }
 
-// A shardFetch is a requested shard.
-type shardFetch struct {
+// A shardRequest is a requested shard.
+type shardRequest struct {
 	done chan struct{}
 	node Node
 	err  error
@@ -154,8 +154,8 @@ func (w *shardWalker) walk(place shardPlace, c cid.Cid, n Node) bool {
 		w.yield(Entry{}, err)
 		return false
 	}
-	fetches := make(map[int]*shardFetch) // by link
-	next := 0                            // the next link to request
+	fetches := make(map[int]*shardRequest) // by link
+	next := 0                              // the next link to request
 	for i, l := range links {
 		if l.name != "" {
 			if !w.yield(Entry{Name: l.name, CID: l.link.CID, Tsize: l.link.Tsize}, nil) {
@@ -183,8 +183,8 @@ func (w *shardWalker) walk(place shardPlace, c cid.Cid, n Node) bool {
 	return true
 }
 
-func (w *shardWalker) request(c cid.Cid) *shardFetch {
-	f := &shardFetch{done: make(chan struct{})}
+func (w *shardWalker) request(c cid.Cid) *shardRequest {
+	f := &shardRequest{done: make(chan struct{})}
 	w.asked++
 	w.waiting.Go(func() {
 		f.node, f.err = load(w.ctx, w.get, c)

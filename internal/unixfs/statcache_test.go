@@ -24,8 +24,8 @@ type memoryStatCache struct {
 }
 
 type cachedEntry struct {
-	stat  FileStat
-	known CachedResult
+	stat   FileStat
+	result CachedResult
 }
 
 var _ StatCache = (*memoryStatCache)(nil)
@@ -38,7 +38,7 @@ func (r *memoryStatCache) Lookup(_ context.Context, path string, stat FileStat) 
 	if !ok || !row.stat.Equal(stat) {
 		return CachedResult{}, false, nil
 	}
-	return row.known, true, nil
+	return row.result, true, nil
 }
 
 func (r *memoryStatCache) Store(_ context.Context, path string, stat FileStat, k CachedResult) error {
@@ -76,7 +76,7 @@ func TestStatCache(t *testing.T) {
 	}
 	// Setting a file's times changes its inode now, so the test uses an FS
 	// without inodes.
-	tree := func() fs.FS { return hideSysFS{os.DirFS(dir)} }
+	tree := func() fs.FS { return inodelessFS{os.DirFS(dir)} }
 	for _, p := range []Profile{tinyProfile(), V1Profile(), V0Profile(), {CIDVersion: 1, Hash: 0x12, ChunkSize: 100, Width: 2, Layout: Trickle}} {
 		r := &memoryStatCache{}
 		o := Options{Profile: p, StatCache: r}
@@ -132,30 +132,30 @@ func TestStatCache(t *testing.T) {
 	}
 }
 
-// A hideSysFS hides the inodes of files.
-type hideSysFS struct{ fs.FS }
+// An inodelessFS hides the inodes of files.
+type inodelessFS struct{ fs.FS }
 
-func (w hideSysFS) ReadDir(name string) ([]fs.DirEntry, error) {
+func (w inodelessFS) ReadDir(name string) ([]fs.DirEntry, error) {
 	list, err := fs.ReadDir(w.FS, name)
 	for i := range list {
-		list[i] = hideSysEntry{list[i]}
+		list[i] = inodelessEntry{list[i]}
 	}
 	return list, err
 }
 
-func (w hideSysFS) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
-func (w hideSysFS) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
+func (w inodelessFS) ReadLink(name string) (string, error)   { return fs.ReadLink(w.FS, name) }
+func (w inodelessFS) Lstat(name string) (fs.FileInfo, error) { return fs.Lstat(w.FS, name) }
 
-type hideSysEntry struct{ fs.DirEntry }
+type inodelessEntry struct{ fs.DirEntry }
 
-func (e hideSysEntry) Info() (fs.FileInfo, error) {
+func (e inodelessEntry) Info() (fs.FileInfo, error) {
 	info, err := e.DirEntry.Info()
-	return hideSysInfo{info}, err
+	return inodelessInfo{info}, err
 }
 
-type hideSysInfo struct{ fs.FileInfo }
+type inodelessInfo struct{ fs.FileInfo }
 
-func (hideSysInfo) Sys() any { return nil }
+func (inodelessInfo) Sys() any { return nil }
 
 func TestFileStat(t *testing.T) {
 	now := time.Now()

@@ -50,7 +50,7 @@ func (t *tarExporter) writeEntry(path string, c cid.Cid, depth int) error {
 		err = t.bounds.count(n.fileBytes())
 	}
 	if err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	switch n.Type {
 	case TypeFile, TypeRaw:
@@ -64,7 +64,7 @@ func (t *tarExporter) writeEntry(path string, c cid.Cid, depth int) error {
 	default:
 		err = fmt.Errorf("%s: %w: unexpected node of type %s", c, block.ErrMalformed, n.Type)
 	}
-	return addPath(path, err)
+	return wrapPath(path, err)
 }
 
 func newTarHeader(path string, n Node, kind byte, mode int64) *tar.Header {
@@ -83,14 +83,14 @@ func (t *tarExporter) writeDir(path string, c cid.Cid, n Node, depth int) error 
 		return fmt.Errorf("%s: %w: directories are nested more than %d deep", path, block.ErrMalformed, MaxDepth)
 	}
 	if err := t.to.WriteHeader(newTarHeader(path+"/", n, tar.TypeDir, 0o755)); err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	for e, err := range entriesOf(t.ctx, t.get, c, n) {
 		if err == nil && checkName(e.Name) != nil {
 			err = fmt.Errorf("invalid entry name %q: %w", e.Name, block.ErrMalformed)
 		}
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		if err := t.writeEntry(path+"/"+e.Name, e.CID, depth+1); err != nil {
 			return err

@@ -91,11 +91,11 @@ func (w *walker) beginDir(path string, info fs.FileInfo) error {
 		return nil
 	}
 	if r := w.options.StatCache; r != nil {
-		known, _, err := r.Lookup(w.pipeline.ctx, dirPath(path), FileStat{})
+		cached, _, err := r.Lookup(w.pipeline.ctx, dirPath(path), FileStat{})
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
-		o.cached = known
+		o.cached = cached
 	}
 	return w.emit(o)
 }
@@ -121,14 +121,14 @@ func (w *walker) walkDir(d *openDir, path string, info fs.FileInfo) error {
 	now := time.Now()
 	entries, err := d.source.entries()
 	if err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	if entries, err = sortEntries(entries); err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	leave, err := w.filter.enter(d.source, entries)
 	if err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	defer leave()
 	if err := w.beginDir(path, info); err != nil {
@@ -142,7 +142,7 @@ func (w *walker) walkDir(d *openDir, path string, info fs.FileInfo) error {
 			continue
 		}
 		if err := checkName(e.Name()); err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		w.filter.push(e)
 		err := w.walkEntry(d, e, joinPath(path, e.Name()), now)
@@ -186,12 +186,12 @@ func (w *walker) walkEntry(d *openDir, e fs.DirEntry, path string, now time.Time
 		if w.options.keepsAttributes() {
 			var err error
 			if info, err = e.Info(); err != nil {
-				return addPath(path, err)
+				return wrapPath(path, err)
 			}
 		}
 		sub, err := d.source.sub(name)
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		return w.walkDir(newOpenDir(sub), path, info)
 	case fs.ModeSymlink:
@@ -199,7 +199,7 @@ func (w *walker) walkEntry(d *openDir, e fs.DirEntry, path string, now time.Time
 	case 0:
 		info, err := e.Info()
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		return w.walkFile(d, name, path, info, now)
 	}
@@ -238,12 +238,12 @@ func describeKind(mode fs.FileMode) string {
 func (w *walker) walkFile(d *openDir, name, path string, info fs.FileInfo, now time.Time) error {
 	a := w.newState(info)
 	if r := w.options.StatCache; r != nil {
-		known, ok, err := r.Lookup(w.pipeline.ctx, path, a.stat)
+		cached, ok, err := r.Lookup(w.pipeline.ctx, path, a.stat)
 		if err != nil {
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		if ok {
-			return w.emit(op{kind: opCached, path: path, cached: known})
+			return w.emit(op{kind: opCached, path: path, cached: cached})
 		}
 		a.racy = !a.stat.settled(now)
 	}
@@ -253,7 +253,7 @@ func (w *walker) walkFile(d *openDir, name, path string, info fs.FileInfo, now t
 	}
 	f, err := d.source.open(name)
 	if err != nil {
-		return addPath(path, err)
+		return wrapPath(path, err)
 	}
 	if at, ok := f.(io.ReaderAt); ok && w.options.Profile.Chunker == Fixed {
 		shared := newSharedReader(at, f)
@@ -319,7 +319,7 @@ func (w *walker) cutSerially(r io.Reader, a *fileState, path string) error {
 		}
 		if err != nil && !errors.Is(err, io.EOF) {
 			w.pipeline.release()
-			return addPath(path, err)
+			return wrapPath(path, err)
 		}
 		w.current = &step{done: make(chan struct{})}
 		if err := w.emit(op{kind: opChunk, path: path, state: a, leaf: leaf, size: leaf.size, filled: true}); err != nil {
