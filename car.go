@@ -13,15 +13,15 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// importBatch is how many bytes of a CAR's blocks are put at once.
+// importBatch is how many bytes of blocks of a CAR are put at once.
 const importBatch = 1 << 20
 
-// ImportCAR puts the blocks of a CAR, of version 1 or 2, into put, each
-// verified, and returns the CAR's roots. Put is a Node, which keeps them as a
-// cache, or a Batch, in which the roots can then be named. A CAR that is cut
-// short, or holds anything that isn't what it claims, is an error; what came
-// before may have been put.
-func ImportCAR(ctx context.Context, put block.Putter, r io.Reader) ([]cid.Cid, error) {
+// PutCAR puts the blocks of a CAR, of version 1 or 2, into put, each verified, and
+// returns the CAR's roots. It names nothing: put is a Node, which keeps the blocks
+// as a cache, or a Batch, in which the roots can then get aliases. A CAR that is
+// cut short or has invalid blocks is an error; blocks before it may have been put.
+// See Node.ImportCAR for keeping the roots.
+func PutCAR(ctx context.Context, put block.Putter, r io.Reader) ([]cid.Cid, error) {
 	in, err := car.NewReader(bufio.NewReaderSize(r, 256<<10))
 	if err != nil {
 		return nil, fmt.Errorf("cairn: import CAR: %w", err)
@@ -62,9 +62,8 @@ func exportCAR(ctx context.Context, get block.Getter, w io.Writer, root cid.Cid,
 	return export(ctx, get, root, out.Put, o)
 }
 
-// ExportCARv2 is ExportCAR for version 2, which has an index by which a reader
-// finds single blocks. The header is written last, so that w must be able to
-// seek.
+// ExportCARv2 is ExportCAR for version 2, whose index finds single blocks. The
+// header is written last, so w must be able to seek.
 func ExportCARv2(ctx context.Context, get block.Getter, w io.WriteSeeker, root cid.Cid) error {
 	out, err := car.NewWriterV2(w, []cid.Cid{root})
 	if err != nil {
@@ -91,13 +90,12 @@ func export(ctx context.Context, get block.Getter, root cid.Cid, put func(block.
 	return nil
 }
 
-// ImportCAR takes in a CAR and keeps its roots, durably, under names of the form
-// pin/CID, as add does. See the function ImportCAR for doing it in a Batch, or
-// with names of your own.
+// ImportCAR puts the blocks of a CAR and keeps its roots, durably, under the names
+// pin/CID, as Add does. See PutCAR for other names, or none.
 func (n *Node) ImportCAR(ctx context.Context, r io.Reader) ([]cid.Cid, error) {
 	b := n.Batch()
 	defer b.Discard()
-	roots, err := ImportCAR(ctx, b, r)
+	roots, err := PutCAR(ctx, b, r)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +113,5 @@ func (n *Node) ExportCAR(ctx context.Context, w io.Writer, root cid.Cid) error {
 // PinPrefix begins the names of the aliases that pin a root by itself.
 const PinPrefix = "pin/"
 
-// PinName is the name of the alias that pins c: "pin/" and the CID. A CIDv0 has
-// that of its CIDv1, for they name the same block.
+// PinName is the name of the alias that pins c: "pin/" and the CID as CIDv1.
 func PinName(c cid.Cid) string { return PinPrefix + block.V1(c).String() }

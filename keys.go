@@ -9,10 +9,15 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/names"
 )
 
-// Errors of keys, besides ErrNameNotFound for a key that does not exist.
+// Errors of keys.
 var (
+	// ErrKeyNotFound: no key has that name or id.
+	ErrKeyNotFound = names.ErrKeyNotFound
 	// ErrKeyExists: the name is taken, or the key exists under another name.
 	ErrKeyExists = names.ErrExists
+	// ErrSelfKey: the key is the node's identity, which cannot be renamed or
+	// removed.
+	ErrSelfKey = names.ErrSelfKey
 	// ErrPassphrase: the key is encrypted, and Config.KeyPassphrase does not
 	// decrypt it.
 	ErrPassphrase = names.ErrPassphrase
@@ -65,21 +70,20 @@ func (k *Keys) Generate(name string) (Key, error) { return keyOf(k.keys.Generate
 // ErrKeyExists, ErrNameInvalid.
 func (k *Keys) Import(name string, data []byte) (Key, error) { return keyOf(k.keys.Import(name, data)) }
 
-// Export returns a private key, unencrypted. Errors: ErrNameNotFound,
-// ErrPassphrase.
+// Export returns a private key, unencrypted. Errors: ErrKeyNotFound, ErrPassphrase.
 func (k *Keys) Export(nameOrID string, f KeyFormat) ([]byte, error) {
 	return k.keys.Export(nameOrID, names.Format(f))
 }
 
-// Info returns the key of that name or id. Errors: ErrNameNotFound.
+// Info returns the key of that name or id. Errors: ErrKeyNotFound.
 func (k *Keys) Info(nameOrID string) (Key, error) { return keyOf(k.keys.Info(nameOrID)) }
 
-// Rename gives a key another name. Errors: ErrNameNotFound, ErrKeyExists,
-// ErrNameInvalid.
+// Rename gives a key another name. Errors: ErrKeyNotFound, ErrKeyExists,
+// ErrNameInvalid, ErrSelfKey.
 func (k *Keys) Rename(nameOrID, to string) (Key, error) { return keyOf(k.keys.Rename(nameOrID, to)) }
 
 // Remove deletes a key. The records that it signed stay valid until they expire.
-// Errors: ErrNameNotFound; ErrKeyExists for the node's identity, which stays.
+// Errors: ErrKeyNotFound, ErrSelfKey.
 func (k *Keys) Remove(nameOrID string) (Key, error) { return keyOf(k.keys.Remove(nameOrID)) }
 
 func keyOf(k names.KeyInfo, err error) (Key, error) {
@@ -111,7 +115,7 @@ func (n *Node) nameOf(s string) (names.Name, error) {
 		return names.Name{}, err
 	}
 	info, err := keys.keys.Info(s)
-	if errors.Is(err, names.ErrNotFound) {
+	if errors.Is(err, ErrKeyNotFound) {
 		return names.Name{}, fmt.Errorf("%.200q: %w: no key is called so, and it is no name", s, ErrNameNotFound)
 	}
 	return info.ID, err

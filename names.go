@@ -131,7 +131,7 @@ type PublishOptions struct {
 // durable, and then sent: to the DHT or delegated routers, and to the peers that
 // follow the name. If none accepts it, as when the node is offline, PublishName
 // returns the record with an error that wraps ErrNotSent, and the node sends it
-// later. Errors: ErrNameInvalid, ErrNameNotFound for the key, ErrPassphrase,
+// later. Errors: ErrNameInvalid, ErrKeyNotFound, ErrPassphrase,
 // ErrRollback.
 func (n *Node) PublishName(ctx context.Context, key, path string, o PublishOptions) (NameRecord, error) {
 	if key == "" {
@@ -232,9 +232,9 @@ func (n *Node) withNames(ctx context.Context, name string, do func(*names.Names,
 }
 
 // NameUpdates yields the stored record of a followed or published name, if it is
-// valid, and then each newer one. A slow caller misses all but the newest. It ends
-// with ctx, whose error comes last, and when the name is forgotten or the node is
-// closed.
+// valid, and then each newer one. A slow caller misses all but the newest. Last it
+// yields the error that ended it: that of ctx; ErrNameNotFound if the name is not
+// followed, or no longer; store.ErrClosed.
 func (n *Node) NameUpdates(ctx context.Context, name string) iter.Seq2[NameRecord, error] {
 	return func(yield func(NameRecord, error) bool) {
 		m, parsed, err := n.namingOf(ctx, name)
@@ -244,7 +244,7 @@ func (n *Node) NameUpdates(ctx context.Context, name string) iter.Seq2[NameRecor
 		}
 		for r, err := range m.Updates(ctx, parsed) {
 			record, err := recordOf(r, err)
-			if !yield(record, err) {
+			if !yield(record, closedError(err)) {
 				return
 			}
 		}

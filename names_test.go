@@ -541,11 +541,11 @@ func TestKeysOfNodes(t *testing.T) {
 	if k, err := theirs.Remove(made.ID); err != nil || k.Name != "ours" {
 		t.Errorf("remove: got %+v, %v", k, err)
 	}
-	if _, err := theirs.Info("ours"); !errors.Is(err, cairn.ErrNameNotFound) {
-		t.Errorf("a key that was removed: got %v, want ErrNameNotFound", err)
+	if _, err := theirs.Info("ours"); !errors.Is(err, cairn.ErrKeyNotFound) {
+		t.Errorf("a key that was removed: got %v, want ErrKeyNotFound", err)
 	}
-	if _, err := theirs.Remove(cairn.SelfKey); !errors.Is(err, cairn.ErrKeyExists) {
-		t.Errorf("remove the identity: got %v, want ErrKeyExists", err)
+	if _, err := theirs.Remove(cairn.SelfKey); !errors.Is(err, cairn.ErrSelfKey) {
+		t.Errorf("remove the identity: got %v, want ErrSelfKey", err)
 	}
 	id, _ := bob.ID(ctx)
 	if k, err := theirs.Info(id.String()); err != nil || k.Name != cairn.SelfKey {

@@ -2,13 +2,16 @@ package cairn
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
+	"github.com/cairn-ipfs/cairn/store"
 	libp2pnet "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
@@ -224,32 +227,61 @@ func (n *Node) Ping(ctx context.Context, id peer.ID) iter.Seq2[time.Duration, er
 // PeerEventKind says what a PeerEvent is about.
 type PeerEventKind string
 
-// A PeerEvent is something that happened in the network.
+// The kinds of PeerEvent.
+const (
+	// PeerEventConnected: the first connection to Peer has opened.
+	PeerEventConnected PeerEventKind = "connected"
+	// PeerEventDisconnected: the last connection to Peer has closed.
+	PeerEventDisconnected PeerEventKind = "disconnected"
+	// PeerEventListening: the node listens at Addr.
+	PeerEventListening PeerEventKind = "listening"
+	// PeerEventNotListening: the node no longer listens at Addr.
+	PeerEventNotListening PeerEventKind = "not listening"
+	// PeerEventExternal: peers outside can reach the node at Addr.
+	PeerEventExternal PeerEventKind = "external"
+	// PeerEventNotExternal: Addr is no longer external.
+	PeerEventNotExternal PeerEventKind = "not external"
+	// PeerEventDiscovered: Peer was found in the local network.
+	PeerEventDiscovered PeerEventKind = "discovered"
+)
+
+// A PeerEvent is a change in the node's network.
 type PeerEvent struct {
-	// Kind is "connected", "disconnected", "listening", …
 	Kind PeerEventKind       `json:"kind"`
 	Peer peer.ID             `json:"peerId,omitempty"`
 	Addr multiaddr.Multiaddr `json:"address,omitempty"`
-	// Lost is how many events before this one were dropped, because nobody took
-	// them in time.
+	// Lost counts the events before this one that were dropped because the
+	// caller was slow.
 	Lost uint64 `json:"lost,omitempty"`
 }
 
-// PeerEvents returns what happens in the network from the call on, until ctx
-// ends or the node is closed.
-func (n *Node) PeerEvents(ctx context.Context) (iter.Seq[PeerEvent], error) {
+// PeerEvents yields what happens in the network from the call on. Last it yields
+// the error that ended it: that of ctx, store.ErrClosed, ErrOffline.
+func (n *Node) PeerEvents(ctx context.Context) iter.Seq2[PeerEvent, error] {
 	net, err := n.network(ctx)
 	if err != nil {
-		return nil, err
+		return func(yield func(PeerEvent, error) bool) { yield(PeerEvent{}, err) }
 	}
 	events := net.swarm.Events(ctx)
-	return func(yield func(PeerEvent) bool) {
+	return func(yield func(PeerEvent, error) bool) {
 		for e, err := range events {
-			if err != nil || !yield(PeerEvent{Kind: PeerEventKind(e.Kind.String()), Peer: e.Peer, Addr: e.Addr, Lost: e.Lost}) {
+			event := PeerEvent{Peer: e.Peer, Addr: e.Addr, Lost: e.Lost}
+			if err == nil {
+				event.Kind = PeerEventKind(e.Kind.String())
+			}
+			if !yield(event, closedError(err)) {
 				return
 			}
 		}
-	}, nil
+	}
+}
+
+// closedError returns store.ErrClosed if a part of the node was closed, else err.
+func closedError(err error) error {
+	if errors.Is(err, swarm.ErrClosed) || errors.Is(err, names.ErrClosed) {
+		return store.ErrClosed
+	}
+	return err
 }
 
 // ParsePeerID parses a peer id, 12D3Koo…, /p2p/ID, or an address that ends with it.

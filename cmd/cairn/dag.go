@@ -116,7 +116,7 @@ func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read
 		return nil, err
 	}
 	defer f.Close()
-	return cairn.ImportCAR(ctx, put, countingReader{f, read})
+	return cairn.PutCAR(ctx, put, countingReader{f, read})
 }
 
 // A countingReader tells how much has been read.

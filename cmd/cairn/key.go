@@ -37,7 +37,7 @@ func (a *app) showKey(k cairn.Key) error {
 
 // keyFailed says what failed, and where keys are listed.
 func keyFailed(what string, err error) error {
-	if errors.Is(err, cairn.ErrNameNotFound) {
+	if errors.Is(err, cairn.ErrKeyNotFound) || errors.Is(err, cairn.ErrNameNotFound) {
 		err = hinted(err, "cairn key ls lists the keys that there are")
 	}
 	return fmt.Errorf("%s: %w", what, err)

@@ -52,7 +52,7 @@ var ApplyBatch = Call[BatchArgs, struct{}]{
 			}
 			switch p.Name {
 			case "blocks":
-				_, err = cairn.ImportCAR(ctx, batch, p)
+				_, err = cairn.PutCAR(ctx, batch, p)
 			case "changes":
 				err = readChanges(batch, p)
 			default:

@@ -37,7 +37,7 @@ func (c *call) dagImport() error {
 		if err != nil {
 			return err
 		}
-		found, err := cairn.ImportCAR(c.Context(), counted, part)
+		found, err := cairn.PutCAR(c.Context(), counted, part)
 		if err != nil {
 			return err
 		}

@@ -4,8 +4,8 @@ import "errors"
 
 // The errors that callers test for with [errors.Is].
 var (
-	// ErrNotFound: no valid record of the name was found, the domain has no
-	// DNSLink, or the key does not exist.
+	// ErrNotFound: no valid record of the name was found, or the domain has no
+	// DNSLink.
 	ErrNotFound = errors.New("not found")
 	// ErrInvalid: malformed, or not authentic: a record signed by another key,
 	// for example.
@@ -16,8 +16,12 @@ var (
 	ErrRollback = errors.New("rollback refused")
 	// ErrTooDeep: names lead to each other in a circle, or over too many steps.
 	ErrTooDeep = errors.New("names lead too far")
+	// ErrKeyNotFound: no key has that name or id.
+	ErrKeyNotFound = errors.New("not found")
 	// ErrExists: a key of that name exists.
 	ErrExists = errors.New("already exists")
+	// ErrSelfKey: the key is the node's identity.
+	ErrSelfKey = errors.New("it is the node's identity, which can't be changed")
 	// ErrPassphrase: the key is encrypted, and the passphrase is missing or
 	// wrong.
 	ErrPassphrase = errors.New("passphrase needed")

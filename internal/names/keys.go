@@ -269,19 +269,19 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 			}
 			return info, f, nil
 		}
-		return fail(ErrNotFound)
+		return fail(ErrKeyNotFound)
 	}
 	if nameOrID == SelfKey && k.c.Self != nil {
 		return self, keyFile{id: k.self, key: k.c.Self}, nil
 	}
 	// Find also keys whose names Kubo allows and Generate doesn't.
 	if len(nameOrID) > maxKeyName || nameOrID == SelfKey || nameOrID == "" {
-		return fail(ErrNotFound)
+		return fail(ErrKeyNotFound)
 	}
 	f, err := k.readFile(nameOrID)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(ErrNotFound)
+		return fail(ErrKeyNotFound)
 	case err != nil:
 		return fail(err)
 	}
@@ -289,7 +289,7 @@ func (k *Keys) find(nameOrID string) (KeyInfo, keyFile, error) {
 }
 
 // Info describes the key with that name or id, in any form that ParseName
-// parses. It needs no passphrase. Errors: ErrNotFound, ErrInvalid.
+// parses. It needs no passphrase. Errors: ErrKeyNotFound, ErrInvalid.
 func (k *Keys) Info(nameOrID string) (KeyInfo, error) {
 	k.mu.RLock()
 	defer k.mu.RUnlock()
@@ -297,7 +297,7 @@ func (k *Keys) Info(nameOrID string) (KeyInfo, error) {
 	return info, err
 }
 
-// Get returns the key with that name or id. Errors: ErrNotFound, ErrPassphrase,
+// Get returns the key with that name or id. Errors: ErrKeyNotFound, ErrPassphrase,
 // ErrInvalid.
 func (k *Keys) Get(nameOrID string) (crypto.PrivKey, error) {
 	k.mu.RLock()
@@ -325,8 +325,8 @@ func (k *Keys) Export(nameOrID string, format Format) ([]byte, error) {
 	return MarshalKey(key, format)
 }
 
-// Rename gives a key another name. Errors: ErrNotFound, ErrInvalid; ErrExists,
-// also for the node's identity.
+// Rename gives a key another name. Errors: ErrKeyNotFound, ErrInvalid, ErrExists;
+// ErrSelfKey.
 func (k *Keys) Rename(nameOrID, to string) (KeyInfo, error) {
 	if err := checkNewName(to); err != nil {
 		return KeyInfo{}, err
@@ -348,7 +348,7 @@ func (k *Keys) Rename(nameOrID, to string) (KeyInfo, error) {
 }
 
 // Remove deletes a key for good, and returns its description. Errors:
-// ErrNotFound, ErrInvalid; ErrExists for the node's identity.
+// ErrKeyNotFound, ErrInvalid, ErrSelfKey.
 func (k *Keys) Remove(nameOrID string) (KeyInfo, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -366,7 +366,7 @@ func (k *Keys) Remove(nameOrID string) (KeyInfo, error) {
 func (k *Keys) findNonSelf(nameOrID string) (KeyInfo, error) {
 	info, _, err := k.find(nameOrID)
 	if err == nil && info.Name == SelfKey {
-		err = fmt.Errorf("names: key %q: %w: it is the node's identity, which can't be changed", SelfKey, ErrExists)
+		err = fmt.Errorf("names: key %q: %w", SelfKey, ErrSelfKey)
 	}
 	return info, err
 }

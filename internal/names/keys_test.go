@@ -136,32 +136,38 @@ func checkKeys(t *testing.T, k *Keys, self crypto.PrivKey) {
 	}
 	_, stranger := newKey(t)
 	for _, id := range []string{"nobody", "", stranger.String(), strings.Repeat("x", 5000)} {
-		if _, err := k.Get(id); !errors.Is(err, ErrNotFound) {
-			t.Errorf("Get %.20q: got %v, want ErrNotFound", id, err)
+		if _, err := k.Get(id); !errors.Is(err, ErrKeyNotFound) {
+			t.Errorf("Get %.20q: got %v, want ErrKeyNotFound", id, err)
 		}
 	}
 
 	for name, err := range map[string]error{
 		"generate": errorOf(k.Generate("site")), "generate self": errorOf(k.Generate("self")),
-		"rename to an existing name": errorOf(k.Rename("site", "blog of mine")), "rename self": errorOf(k.Rename("self", "x")),
-		"rename self by id": errorOf(k.Rename(selfName.String(), "x")), "rename to self": errorOf(k.Rename("site", "self")),
-		"remove self": errorOf(k.Remove("self")),
+		"rename to an existing name": errorOf(k.Rename("site", "blog of mine")), "rename to self": errorOf(k.Rename("site", "self")),
 	} {
 		if !errors.Is(err, ErrExists) {
 			t.Errorf("%s: got %v, want ErrExists", name, err)
 		}
 	}
+	for name, err := range map[string]error{
+		"rename self": errorOf(k.Rename("self", "x")), "rename self by id": errorOf(k.Rename(selfName.String(), "x")),
+		"remove self": errorOf(k.Remove("self")),
+	} {
+		if !errors.Is(err, ErrSelfKey) || errors.Is(err, ErrExists) {
+			t.Errorf("%s: got %v, want ErrSelfKey", name, err)
+		}
+	}
 	if info, err := k.Rename(site.ID.String(), "page"); err != nil || info.Name != "page" || info.ID != site.ID {
 		t.Errorf("Rename: got %v, %v", info, err)
 	}
-	if _, err := k.Get("site"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("Get under the old name: got %v, want ErrNotFound", err)
+	if _, err := k.Get("site"); !errors.Is(err, ErrKeyNotFound) {
+		t.Errorf("Get under the old name: got %v, want ErrKeyNotFound", err)
 	}
 	if info, err := k.Remove("page"); err != nil || info.ID != site.ID {
 		t.Errorf("Remove: got %v, %v", info, err)
 	}
-	if _, err := k.Remove("page"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("Remove twice: got %v, want ErrNotFound", err)
+	if _, err := k.Remove("page"); !errors.Is(err, ErrKeyNotFound) {
+		t.Errorf("Remove twice: got %v, want ErrKeyNotFound", err)
 	}
 	if all := listKeys(t, k); len(all) != 2 {
 		t.Errorf("List: got %v, want self and blog of mine", all)
