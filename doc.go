@@ -1,7 +1,8 @@
-// Package cairn is an IPFS node to have inside of a Go program: a small, fast,
-// reliable store of content-addressed blocks, and what one does with them.
+// Package cairn is an IPFS node for use inside a Go program: a small, fast, reliable
+// store of content-addressed blocks, and the means to find, fetch, publish and serve
+// them.
 //
-// A node is opened with one call, in memory or in a folder:
+// Open opens a node, in memory or in a folder:
 //
 //	n, err := cairn.Open(ctx, cairn.Config{Dir: "/var/lib/app/cairn"})
 //	if err != nil {
@@ -9,9 +10,8 @@
 //	}
 //	defer n.Close()
 //
-// A block is bytes and the CID that names them. Put takes blocks in as a cache.
-// What has to stay is given a name, an alias, which keeps everything that can
-// be reached from its root:
+// A block is bytes and the CID that names them. Put caches blocks. To keep content,
+// give its root a name, an alias: it keeps everything reachable from the root.
 //
 //	head, err := cairn.Encode(entry{Text: "hello", Prev: prev})
 //	…
@@ -20,106 +20,108 @@
 //	b.Alias("log", head.CID(), store.AliasOptions{})
 //	err = b.Commit(ctx)
 //
-// When Commit returns nil, the block and the name survive any crash, together.
-// What the name stood for before is garbage, unless the new root reaches it, and
-// its space is used again when it's needed.
+// When Commit returns nil, the block and the alias survive any crash, together. What
+// the alias kept before is garbage, unless the new root reaches it.
 //
 // # Blocks and values
 //
-// Encode and Decode turn Go values into blocks (dag-cbor) and back. TempPin
-// keeps blocks for as long as somebody holds it, which is how one builds
-// something from below before it has a name. A Batch changes blocks, aliases
-// and the rows of spaces at once or not at all: Example_chain moves a log on in
-// one step. ImportCAR and ExportCAR exchange DAGs with other IPFS tools; a block
-// that isn't here is an error, never a short file.
+// Encode and Decode convert Go values to dag-cbor blocks and back. A TempPin keeps
+// blocks while a DAG is built that has no name yet. A Batch changes blocks, aliases
+// and the rows of spaces all at once: Example_chain extends a log in one step.
+// ImportCAR and ExportCAR exchange DAGs with other IPFS tools. A missing block is an
+// error, never a short file.
 //
 // # Files
 //
-// Files are added from an io.Reader, an fs.FS or a path, and kept when that
-// returns:
+// Add, AddFS and AddPath add files from an io.Reader, an fs.FS or a path:
 //
 //	added, err := n.AddPath(ctx, "/srv/site", cairn.AddOptions{Alias: "site"})
 //
-// Equal files under an equal profile get equal CIDs, those that Kubo gives.
-// AddPath reads only what has changed since it last added the same folder, and
-// with NoCopy leaves the bytes where they are. An Adder adds many things as one
-// change, and tells of progress; NewAdder's puts into whatever takes blocks, and
-// NewHasher's tells CIDs and keeps nothing.
+// When they return nil, the files are durable. Equal files with an equal profile get
+// equal CIDs, the same as in Kubo. AddPath reads only files that changed since they
+// were last added; with NoCopy it leaves the bytes where they are. An Adder adds
+// several files as one change. NewAdder puts into a block.Putter of your own, and
+// NewHasher only computes CIDs.
 //
-// They are read with OpenFile, an io.ReadSeekCloser and io.ReaderAt that reads
-// ahead, and with FS, which everything takes that takes an fs.FS:
+// OpenFile returns an io.ReadSeekCloser and io.ReaderAt that reads ahead. FS returns
+// an fs.FS:
 //
 //	http.Handle("/", http.FileServerFS(n.FS(ctx, added.CID)))
 //
-// All of these read what is here. Fetcher has the same methods, and they fetch
-// from peers what is not here, as it is needed:
+// Edit changes a directory. It makes a new root, at a cost that grows with the
+// changes and not with the directory, and leaves the old root as it was.
+//
+// # Reading and fetching
+//
+// The methods of Node that read, Get, OpenFile, FS, Edit and ExportCAR, read from the
+// store only: a block that is missing is block.ErrNotFound. A Fetcher has the same
+// methods, and fetches missing blocks from peers and gateways as they are needed:
 //
 //	f, err := n.Fetcher().OpenFile(ctx, root)
 //
-// Edit changes a directory: it makes a new root, at a cost that grows with what
-// was changed, and the old root stays what it was.
-//
-// # Keeping
-//
-// Space is freed by Store().Evict, or by itself where store.Options say how
-// much there is. It never stops readers and writers, and costs what it frees.
-// Events tells of blocks that come, go and are missed. Store gives access to
-// all that the block store can do: spaces for small values that change together
-// with blocks, verification, backups. Rebuild makes the index anew from the
-// packs, should it be lost.
-//
-// # Network
-//
-// The network starts with the first call that needs it, or at once for a node
-// that listens (Config.Listen, DefaultListen). From then on peers are answered
-// from what is here, over bitswap and as a trustless gateway on libp2p streams.
+// Sync fetches a whole DAG, faster, and keeps it:
 //
 //	for p, err := range n.Sync(ctx, root, cairn.SyncOptions{From: []string{addr}, Alias: "site"}) {
 //		…
 //	}
 //
-// gets a DAG from peers and gateways at once, checks every block, keeps what
-// came whatever happens, and sets the alias when all is here. Of a new version
-// of what the alias stands for, it gets what is new. SyncOptions.Follow validates
-// each block before going on. Fetch gets one block. Connect, Peers, Ping,
-// Protect and Ban are about who the node talks to, Topic about messages, Gateway
-// is an http.Handler that serves what is here to anybody.
+// It asks peers and gateways at once, verifies every block, and sets the alias when
+// the DAG is complete. After an interruption it continues where it stopped. Of a new
+// version it fetches what is new. SyncOptions.Follow can validate each block before
+// the next is requested.
 //
-// # Finding
+// # Keeping
 //
-// With Config.Bootstrap (DefaultBootstrap, for the public network), peers and
-// providers are found in the DHT; with Config.Delegated, by routers over HTTP;
-// with Config.Finders, as you like. Sync and Fetch ask whoever is found.
-// FindProviders and FindPeer tell as they find, WithTrace how. A node that
-// listens announces what its aliases keep (Config.Providing); Provide announces
-// one thing more, ProvideStats tells whether it can be kept up. What nobody
-// configured is asked of nobody: a zero Config calls no one.
+// Store().Evict frees space, and so does the node by itself if store.Options bound
+// the cache. Eviction stops neither readers nor writers. Events reports blocks that
+// arrive, leave and are missing. Store gives access to the whole block store:
+// spaces for small values that change together with blocks, verification, backups.
+// Rebuild restores a lost index from the packs.
+//
+// # Network
+//
+// The network starts with the first call that needs it, or in Open if the node listens
+// (Config.Listen, DefaultListen). From then on the node serves its blocks to peers,
+// over bitswap and as a trustless gateway on libp2p streams. Connect, Peers, Ping,
+// Protect and Ban manage connections, and a Topic exchanges messages. Gateway is an
+// http.Handler that serves the blocks over HTTP.
+//
+// Providers and peers are found in the DHT with Config.Bootstrap (DefaultBootstrap for
+// the public network), by HTTP routers with Config.Delegated, and by your own
+// Config.Finders. Sync and fetching use all of them. FindProviders and FindPeer yield
+// results as they are found; WithTrace shows each query. A node that listens announces
+// what its aliases keep (Config.Providing). Provide announces more, and ProvideStats
+// shows whether the node can keep all records alive.
+//
+// A zero Config contacts nothing: only what is configured, or given to a call, is.
 //
 // # Names
 //
-// A name stays when the content changes: it is the hash of a key, and leads to
-// what the key's owner signed last (IPNS).
+// An IPNS name stays the same while its content changes: it is the hash of a key, and
+// leads to the path that the key's owner signed last.
 //
 //	keys, err := n.Keys()
 //	key, err := keys.Generate("site")
 //	record, err := n.PublishName(ctx, "site", added.CID.String(), cairn.PublishOptions{})
 //	r, err := n.ResolveName(ctx, "/ipns/"+key.ID, cairn.ResolveOptions{})
 //
-// ResolvePath goes on through directories to a CID. Domains are resolved by their
-// DNSLink (Config.DNS). FollowName and NameUpdates tell of new records as they
-// come. Without a network what is known here is resolved, and what is published
-// is sent later: ErrNotSent says so. docs/names.md tells more.
+// ResolvePath resolves a path through names and directories to a CID. Domains are
+// resolved by DNSLink (Config.DNS). FollowName and NameUpdates deliver new records as
+// they appear. A node that is offline resolves names it has stored, and sends what it
+// publishes later: ErrNotSent says so. docs/names.md explains names.
 //
 // # Errors
 //
-// Errors are tested with errors.Is: block.ErrNotFound for a block that isn't
-// here, block.ErrDamaged for one whose bytes have changed, ErrNoSource where
-// nobody has it, ErrOffline, store.ErrLocked, store.ErrDiskFull and others of that package, ErrNotFile and ErrNotDirectory here.
-// Whatever is read from outside is bounded; no input makes the package panic, or
-// end the program.
+// Test errors with errors.Is: block.ErrNotFound for a missing block, block.ErrDamaged
+// for one whose bytes changed, ErrNoSource if nothing asked has it, ErrOffline,
+// ErrNotFile and ErrNotDirectory; store.ErrLocked, store.ErrDiskFull and others of
+// that package.
 //
-// A Node may be used by any number of goroutines, and there is no global state:
-// two nodes in one process know nothing of each other. It finds peers of the
-// local network if it's told to (Config.MDNS).
-// docs/architecture.md tells how the packages stand on each other.
+// All input from outside is bounded. None makes the package panic or ends the program.
+//
+// # Concurrency
+//
+// A Node is safe for concurrent use. There is no global state: several nodes in one
+// process are independent. docs/architecture.md describes how the packages depend on
+// each other.
 package cairn

@@ -11,34 +11,32 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// EditOptions say how a directory is changed. The zero value is fine.
+// EditOptions configure Edit. The zero value is fine.
 type EditOptions struct {
-	// Profile and Chunker are as in AddOptions. Under those that the directory
-	// was added with, the result has the CID that adding the changed directory
-	// gives.
+	// Profile and Chunker are as in AddOptions. With those that the directory was
+	// added with, the result has the CID that adding the changed directory gives.
 	Profile, Chunker string
-	// Alias is the name under which the result is kept; see AddOptions.
+	// Alias is the name of the new root; see AddOptions.
 	Alias string
 	// NoPin sets no alias.
 	NoPin bool
 }
 
-// A Tree is a directory that is being changed, see Node.Edit. Paths are
-// relative to its root, with slashes; symlinks on the way are not followed.
+// A Tree is a directory being changed; see Node.Edit. Paths are relative to its root,
+// with slashes. It does not follow symlinks.
 //
-// A Tree may be used by several goroutines. After an error it is as it was
-// before.
+// A Tree is safe for concurrent use. A method that fails changes nothing.
 type Tree struct {
 	options EditOptions
 	batch   *store.Batch
 	tree    *unixfs.Tree
 }
 
-// Edit begins to change the directory that root names; cid.Undef means an empty
-// one. Nothing happens to root: Commit makes a new one, at a cost that grows
-// with what was changed and the depth of its paths, not with the directory. End
-// the Tree with Commit or Discard. Errors: block.ErrNotFound;
-// ErrNotDirectory; block.ErrMalformed; block.ErrUnknownCodec.
+// Edit begins to change the directory root; cid.Undef is an empty one. The old root
+// stays as it is. Commit makes a new one, at a cost that grows with the changes and
+// the depth of their paths, not with the directory. It reads from the store only; see
+// Fetcher. End the Tree with Commit or Discard. Errors: block.ErrNotFound,
+// ErrNotDirectory, block.ErrMalformed, block.ErrUnknownCodec.
 func (n *Node) Edit(ctx context.Context, root cid.Cid, o EditOptions) (*Tree, error) {
 	return n.edit(ctx, n, root, o)
 }
@@ -57,46 +55,45 @@ func (n *Node) edit(ctx context.Context, get block.Getter, root cid.Cid, o EditO
 	return &Tree{options: o, batch: batch, tree: tree}, nil
 }
 
-// Write makes a file of what r holds at path, in the place of a file or symlink
-// that is there. Errors: those of r; fs.ErrNotExist, ErrNotDirectory for the
-// directory it shall lie in; ErrNotFile for a directory at path.
+// Write writes r as a file at path, replacing a file or symlink. Errors: those of r;
+// fs.ErrNotExist and ErrNotDirectory for the parent directory; ErrNotFile for a
+// directory at path.
 func (t *Tree) Write(ctx context.Context, path string, r io.Reader) error {
 	return t.tree.Write(ctx, path, r)
 }
 
-// Link puts the file, symlink or directory that c names at path, as Write does
-// a file. It reads one block.
+// Link puts the file, symlink or directory c at path, as Write does a file. It reads
+// one block.
 func (t *Tree) Link(ctx context.Context, path string, c cid.Cid) error {
 	return t.tree.Link(ctx, path, c)
 }
 
-// Symlink makes a symlink at path, as Write makes a file.
+// Symlink puts a symlink at path, as Write does a file.
 func (t *Tree) Symlink(ctx context.Context, path, target string) error {
 	return t.tree.Symlink(ctx, path, target)
 }
 
-// Mkdir makes a directory at path, and those it lies in where they are not
-// there. One that is there is no error; ErrNotDirectory if something else is.
+// Mkdir makes a directory at path, and its missing parents. It does nothing if the
+// directory exists. Errors: ErrNotDirectory if something else is at path.
 func (t *Tree) Mkdir(ctx context.Context, path string) error {
 	return t.tree.Mkdir(ctx, path)
 }
 
-// Move moves what is at from to to, in the place of a file or symlink that is
-// there. Errors: fs.ErrNotExist for from, or the directory that to shall lie in;
-// ErrNotFile for a directory at to; block.ErrMalformed if to lies in from.
+// Move moves a file, symlink or directory, replacing a file or symlink at to. Errors:
+// fs.ErrNotExist for from or the parent of to; ErrNotFile for a directory at to;
+// block.ErrMalformed if to is below from.
 func (t *Tree) Move(ctx context.Context, from, to string) error {
 	return t.tree.Move(ctx, from, to)
 }
 
-// Remove removes what is at path, a directory with all that is in it. Errors:
+// Remove removes a file, a symlink, or a directory with all its content. Errors:
 // fs.ErrNotExist.
 func (t *Tree) Remove(ctx context.Context, path string) error {
 	return t.tree.Remove(ctx, path)
 }
 
-// Commit makes the new root, and keeps it, durably, under EditOptions.Alias or
-// pin/CID, and ends the Tree. What Write gave it and was then removed again stays
-// as a cache.
+// Commit makes the new root, names it with EditOptions.Alias or PinName, durably, and
+// ends the Tree. Blocks of what was written and removed again stay as a cache.
 func (t *Tree) Commit(ctx context.Context) (cid.Cid, error) {
 	defer t.Discard()
 	root, err := t.tree.Commit(ctx)

@@ -14,74 +14,70 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// ErrNoSource: nobody who was asked has what is missing. It comes with
-// block.ErrNotFound.
+// ErrNoSource: none of the sources has a missing block. It wraps block.ErrNotFound.
 var ErrNoSource = exchange.ErrNoSource
 
-// SyncOptions say how a DAG is got. The zero value is fine.
+// SyncOptions configure Sync. The zero value is fine.
 type SyncOptions struct {
-	// From are whom to ask at once: multiaddrs of peers that end with their
-	// ids, and http or https URLs of trustless gateways. Connected peers, and
-	// the gateways of the Config, are asked, too.
+	// From are sources to ask at once: multiaddrs of peers that end with their ids,
+	// and http or https URLs of trustless gateways. Connected peers, providers and
+	// the gateways of the Config are asked as well.
 	From []string `json:"from,omitempty"`
-	// OnlyFrom asks nobody else.
+	// OnlyFrom asks no other sources than From.
 	OnlyFrom bool `json:"onlyFrom,omitempty"`
-	// Alias is set to the root, in one step, when all of it is here; what it
-	// stood for before stays until then. Empty: "pin/" and the CID.
+	// Alias is set to the root when the DAG is complete. Until then it keeps its
+	// former root. Empty: PinName of the root.
 	Alias string `json:"alias,omitempty"`
-	// NoPin sets no alias: what comes is a cache.
+	// NoPin sets no alias: the blocks are a cache.
 	NoPin bool `json:"noPin,omitempty"`
-	// Have are roots of DAGs that are here and may have much in common with
-	// the one that is got, such as former versions: peers that know how send
-	// only what is new. What Alias stands for is among them anyway.
+	// Have are roots of DAGs in the store that may share much with the new one, such
+	// as former versions. Sources that support it send only the difference. The
+	// former root of Alias is always among them.
 	Have []cid.Cid `json:"have,omitempty"`
-	// Selection leaves out a part of the DAG, now and as long as the alias
-	// stands.
+	// Selection excludes a part of the DAG, for as long as the alias exists.
 	Selection store.Selection `json:"selection,omitzero"`
-	// Follow, if not nil, is given each block that comes, with its links,
-	// before it is accepted, and returns the links to go on with. An error
-	// refuses the block, and ends Sync with that error. So each block of a
-	// chain can be validated before the next is asked for.
+	// Follow, if not nil, is called with each received block and its links before
+	// the block is accepted, and returns the links to follow. An error rejects the
+	// block, and ends Sync with that error. So each block of a chain can be
+	// validated before the next is requested.
 	Follow func(b block.Block, links []cid.Cid) ([]cid.Cid, error) `json:"-"`
 }
 
-// SyncProgress is how far Sync has come.
+// SyncProgress is the progress of Sync.
 type SyncProgress struct {
-	// Blocks and Bytes are those that came.
+	// Blocks and Bytes count what was received.
 	Blocks int64 `json:"blocks"`
 	Bytes  int64 `json:"bytes"`
-	// Duplicates and DuplicateBytes came though they were here.
+	// Duplicates and DuplicateBytes count received blocks that the store had.
 	Duplicates     int64 `json:"duplicates"`
 	DuplicateBytes int64 `json:"duplicateBytes"`
-	// Wanted is how many blocks are known to be missing. There may be more
-	// below them.
+	// Wanted counts the blocks known to be missing. There may be more below them.
 	Wanted int `json:"wanted"`
-	// Rate is in bytes a second. Left is how long it takes still; zero while
-	// that can't be told.
+	// Rate is in bytes per second. Left is the estimated remaining time. Zero:
+	// unknown.
 	Rate float64       `json:"rate"`
 	Left time.Duration `json:"left"`
-	// Sources are those that were asked.
+	// Sources are the sources asked so far.
 	Sources []SyncSource `json:"sources"`
-	// Done: all is here and durable.
+	// Done: the DAG is complete and durable.
 	Done bool `json:"done"`
 }
 
-// A SyncSource is somebody who was asked.
+// A SyncSource is a source that was asked.
 type SyncSource struct {
 	// Name is a peer's id or a gateway's URL.
 	Name   string `json:"name"`
 	Blocks int64  `json:"blocks"`
 	Bytes  int64  `json:"bytes"`
-	// Err is why it isn't asked any more, or what failed last.
+	// Err is why it is no longer asked, or its last failure.
 	Err error `json:"error,omitempty"`
 }
 
-// Sync gets the DAG below root from whoever has it, and keeps it. It yields how
-// far it has come, ten times a second, and at the end, with Done; an error is
-// the last that it yields. What came before an error, a crash, or the end of
-// the range stays, and the next Sync goes on from there. Every block is checked
-// against its CID, and none is taken that isn't part of the DAG. Errors:
-// ErrNoSource, ErrAddress, ErrOffline; store.ErrDiskFull and others of the
+// Sync fetches the DAG below root from all its sources, and keeps it. It yields its
+// progress ten times a second, and last with Done or an error. After an error, a
+// crash or a break the received blocks stay, and the next Sync continues. Every block
+// is verified against its CID, and none is accepted that is not part of the DAG.
+// Errors: ErrNoSource, ErrAddress, ErrOffline; store.ErrDiskFull and others of the
 // store; those of Follow.
 func (n *Node) Sync(ctx context.Context, root cid.Cid, o SyncOptions) iter.Seq2[SyncProgress, error] {
 	return func(yield func(SyncProgress, error) bool) {
@@ -133,7 +129,7 @@ func (n *Node) syncOptions(ctx context.Context, root cid.Cid, o SyncOptions) (*n
 	return net, xo, nil
 }
 
-// parseSources makes sources of addresses.
+// parseSources returns the sources at addresses.
 func (net *network) parseSources(addrs []string) ([]exchange.Source, error) {
 	var all []exchange.Source
 	for _, a := range addrs {
@@ -165,8 +161,8 @@ func newProgress(p exchange.Progress) SyncProgress {
 	return out
 }
 
-// Fetch returns a block that is here, or else gets it from a source. Then it
-// stays as a cache. Errors: ErrNoSource, ErrOffline.
+// Fetch returns a block from the store, or else from a source; then it stays as a
+// cache. Errors: ErrNoSource, ErrOffline.
 func (n *Node) Fetch(ctx context.Context, c cid.Cid) (block.Block, error) {
 	if b, err := n.store.Get(ctx, c); err == nil {
 		return b, nil
@@ -201,7 +197,7 @@ func (net *network) explainNoSource(err error) error {
 	return fmt.Errorf("%w; %w", err, why)
 }
 
-// fetched has a root announced that came as a cache, if that's configured.
+// fetched announces the root of fetched content, if Config.ProvideFetched is set.
 func (n *Node) fetched(net *network, root cid.Cid) {
 	if n.config.ProvideFetched {
 		net.announcer.Fetched(root)
