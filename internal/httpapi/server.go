@@ -227,9 +227,10 @@ func (c *Call) drain(within time.Duration) bool {
 		within = min(within, c.idle) // no longer than for bytes that a verb reads
 	}
 	c.deadline(c.control.SetReadDeadline, within)
-	_, err := io.CopyN(io.Discard, c.r.Body, maxDrained)
-	c.drained, c.endless = err == io.EOF, err == nil
-	if c.drained {
+	// At its limit a MaxBytesReader makes the server close the connection.
+	_, err := io.Copy(io.Discard, http.MaxBytesReader(c.w, c.r.Body, maxDrained))
+	_, c.endless = errors.AsType[*http.MaxBytesError](err)
+	if c.drained = err == nil; c.drained {
 		_ = c.control.SetReadDeadline(time.Time{})
 	}
 	return c.drained
