@@ -48,7 +48,7 @@ func measureAddFile(s *stage) []row {
 		kubo: "5.6 s", yardstick: "plain loop: read, SHA-256, write, fsync",
 		unit: "s", goal: goal{ratio: 1.25},
 	}
-	r.cairn, r.beside = s.compareAdd(s.randomFile(s.file), plainLoop)
+	r.cairn, r.beside = s.compareAdd(s.newRandomFile(s.file), plainLoop)
 	return []row{r}
 }
 
@@ -75,7 +75,7 @@ func measureAddTree(s *stage) []row {
 
 // measureCat measures reading a file back through a loopback socket.
 func measureCat(s *stage) []row {
-	name := s.randomFile(s.file)
+	name := s.newRandomFile(s.file)
 	r := row{
 		work: "read a file of " + formatBytes(s.file) + " back, through a socket",
 		kubo: "3.3 s", yardstick: "the file itself, copied through the same socket",

@@ -22,7 +22,7 @@ func measureAlias(s *stage) []row {
 		st := s.open(dir)
 		f := s.newFiller(st)
 		for i := range s.live {
-			f.keep(s.numbered(0, uint64(i), 100))
+			f.keep(s.numberedBlock(0, uint64(i), 100))
 		}
 		root := f.alias("first")
 		file, err := os.Create(filepath.Join(dir, "plain"))

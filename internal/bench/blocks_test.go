@@ -18,9 +18,9 @@ const (
 	perBatch = 20_000
 )
 
-// numbered returns the n-th raw block of a series. Equal arguments give equal
+// numberedBlock returns the n-th raw block of a series. Equal arguments give equal
 // blocks.
-func (s *stage) numbered(series, n uint64, size int) block.Block {
+func (s *stage) numberedBlock(series, n uint64, size int) block.Block {
 	data := make([]byte, size)
 	binary.BigEndian.PutUint64(data, series)
 	binary.BigEndian.PutUint64(data[8:], n)

@@ -72,7 +72,7 @@ func measureCatDaemon(s *stage) []row {
 	if command == "" {
 		return nil
 	}
-	name := s.randomFile(s.file)
+	name := s.newRandomFile(s.file)
 	r := row{
 		work: "read a file of " + formatBytes(s.file) + " back, with the command line through the daemon (`cat`)",
 		kubo: "3.3 s", yardstick: "the same file by `http.ServeFile` over a Unix socket, to a client that copies",
@@ -177,7 +177,7 @@ func measureReady(s *stage) (rows []row) {
 		st := s.open(dir)
 		f, n := s.newFiller(st), s.blocks/4
 		for i := range n {
-			f.add(s.numbered(1, uint64(i), tinySize))
+			f.add(s.numberedBlock(1, uint64(i), tinySize))
 		}
 		f.commit()
 		s.check(st.Close())

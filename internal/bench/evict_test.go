@@ -24,8 +24,8 @@ func measurePutWhileEvicting(s *stage) []row {
 			f := s.newFiller(st)
 			n := uint64(s.garbage / evictedSize)
 			for i := range n {
-				f.keep(s.numbered(1, i, evictedSize))
-				f.add(s.numbered(2, i, evictedSize)) // in no DAG: garbage
+				f.keep(s.numberedBlock(1, i, evictedSize))
+				f.add(s.numberedBlock(2, i, evictedSize)) // in no DAG: garbage
 			}
 			f.alias("live")
 			s.check(st.Flush(s.Context()))
@@ -103,13 +103,13 @@ type putter struct {
 // put measures as long as more returns true, and at least once.
 func (p *putter) put(l *latencies, more func() bool) {
 	for again := true; again; again = more() {
-		b := p.numbered(p.series, p.n, 4<<10)
+		b := p.numberedBlock(p.series, p.n, 4<<10)
 		l.commit = append(l.commit, milliseconds(func() {
 			batch := p.st.Batch()
 			p.check(batch.Put(p.Context(), b))
 			p.check(batch.Commit(p.Context()))
 		}))
-		b = p.numbered(p.series+1, p.n, 4<<10)
+		b = p.numberedBlock(p.series+1, p.n, 4<<10)
 		l.put = append(l.put, milliseconds(func() { p.check(p.st.Put(p.Context(), b)) }))
 		p.n++
 	}
@@ -123,7 +123,7 @@ func measureCollect(s *stage) []row {
 		st := s.open(dir)
 		f := s.newFiller(st)
 		for i := range s.beside {
-			f.keep(s.numbered(1, uint64(i), tinySize))
+			f.keep(s.numberedBlock(1, uint64(i), tinySize))
 		}
 		f.alias("live")
 		for round := range s.rounds {
@@ -133,7 +133,7 @@ func measureCollect(s *stage) []row {
 			}{{s.beside / 10, &tenth}, {s.beside, &whole}} {
 				f := s.newFiller(st)
 				for i := range n.blocks {
-					f.keep(s.numbered(uint64(2+round), uint64(i), tinySize))
+					f.keep(s.numberedBlock(uint64(2+round), uint64(i), tinySize))
 				}
 				f.alias("garbage")
 				*n.best = min(*n.best, s.collect(st, n.blocks))
@@ -146,8 +146,8 @@ func measureCollect(s *stage) []row {
 			st := s.open(dir)
 			live, garbage := s.newFiller(st), s.newFiller(st)
 			for i := range s.beside {
-				live.keep(s.numbered(1, uint64(i), tinySize))
-				garbage.keep(s.numbered(2, uint64(i), tinySize))
+				live.keep(s.numberedBlock(1, uint64(i), tinySize))
+				garbage.keep(s.numberedBlock(2, uint64(i), tinySize))
 			}
 			live.alias("live")
 			garbage.alias("garbage")

@@ -27,7 +27,7 @@ func measureManyBlocks(s *stage) []row {
 		f := s.newFiller(st)
 		d := timeOf(func() {
 			for i := range s.blocks {
-				f.add(s.numbered(1, uint64(i), tinySize))
+				f.add(s.numberedBlock(1, uint64(i), tinySize))
 			}
 			f.commit()
 		})
@@ -45,7 +45,7 @@ func measureManyBlocks(s *stage) []row {
 		f := s.newFiller(st)
 		n := s.blocks / 4
 		for i := range n {
-			f.keep(s.numbered(1, uint64(i), tinySize))
+			f.keep(s.numberedBlock(1, uint64(i), tinySize))
 		}
 		f.alias("live")
 		s.check(st.Close())
@@ -120,7 +120,7 @@ func (discardLogger) Errorf(string, ...any) {}
 func (s *stage) measureOpen(dir string) []row {
 	clean := row{work: fmt.Sprintf("open a store of %d blocks", s.blocks), kubo: "0.1 s, empty", unit: "ms", goal: goal{atMost: 100}}
 	crashed := row{work: fmt.Sprintf("the same after its process put %d blocks and was killed", s.fresh), unit: "ms", goal: goal{atMost: 100}}
-	here := s.numbered(1, 0, tinySize).CID()
+	here := s.numberedBlock(1, 0, tinySize).CID()
 	measure := func(r *row) {
 		var st *store.Store
 		ms := milliseconds(func() {

@@ -378,7 +378,7 @@ func must[T any](v T, err error) T {
 // measureSync measures syncing DAGs from one process to another over loopback.
 func measureSync(s *stage) (rows []row) {
 	s.scratch(func(dir string) {
-		file := s.randomFile(s.file)
+		file := s.newRandomFile(s.file)
 		src := s.newSource(dir, file)
 		theirs := s.serve(src.dir, false)
 		loop := func() (d time.Duration) {
@@ -447,7 +447,7 @@ func measureSync(s *stage) (rows []row) {
 func measureFar(s *stage) (rows []row) {
 	link := simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 100_000_000}
 	s.scratch(func(dir string) {
-		src := s.newSource(dir, s.randomFile(s.wan))
+		src := s.newSource(dir, s.newRandomFile(s.wan))
 		theirs := s.serve(src.dir, false)
 		line, near := s.newLine(theirs.addr, link)
 		_, raw := s.newLine(theirs.raw, link)

@@ -14,8 +14,8 @@ import (
 	"testing"
 )
 
-// randomFile makes a file of random bytes. Writing it leaves it in the page cache.
-func (s *stage) randomFile(size int64) string {
+// newRandomFile makes a file of random bytes. Writing it leaves it in the page cache.
+func (s *stage) newRandomFile(size int64) string {
 	s.Helper()
 	f, err := os.Create(filepath.Join(s.TempDir(), "random"))
 	s.check(err)
@@ -116,7 +116,7 @@ func plainTree(root, to string) (err error) {
 func TestYardsticks(t *testing.T) {
 	dir := t.TempDir()
 	s := &stage{TB: t}
-	in, out := s.randomFile(2<<20+17), filepath.Join(dir, "out")
+	in, out := s.newRandomFile(2<<20+17), filepath.Join(dir, "out")
 	s.check(plainLoop(in, out))
 	want, err := os.ReadFile(in)
 	s.check(err)

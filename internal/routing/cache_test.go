@@ -137,17 +137,17 @@ func TestCacheAcrossRestarts(t *testing.T) {
 		t.Fatal(err)
 	}
 	r = newRouter(t, Config{Host: host, Mode: ModeNone, State: store})
-	got, err := first(r.FindProviders(soon(t), c))
+	got, err := first(r.FindProviders(testContext(t), c))
 	if err != nil || got.ID != p.ID || got.Source != "cache" || !got.Addrs[0].Equal(p.Addrs[0]) {
 		t.Errorf("got %v, %v, want %v from the cache", got, err, p)
 	}
 	r.ReportFailure(c, p.ID)
-	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
+	if all, err := collect(r.FindProviders(testContext(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
 		t.Errorf("got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
 	r = newRouter(t, Config{Host: host, Mode: ModeNone, State: store, Limits: Limits{Cache: -1}})
 	r.ReportSuccess(c, p)
-	if all, err := collect(r.FindProviders(soon(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
+	if all, err := collect(r.FindProviders(testContext(t), c)); !errors.Is(err, ErrNoSource) || len(all) != 0 {
 		t.Errorf("no cache: got %v, %v, want no providers and %v", all, err, ErrNoSource)
 	}
 }
@@ -164,7 +164,7 @@ func (brokenRows) All(context.Context, string, []byte) iter.Seq2[rows.Row, error
 }
 
 func TestBrokenRows(t *testing.T) {
-	if _, err := New(soon(t), Config{Host: newSwarm(t).Host(), State: brokenRows{}}); !errors.Is(err, errBroken) {
+	if _, err := New(testContext(t), Config{Host: newSwarm(t).Host(), State: brokenRows{}}); !errors.Is(err, errBroken) {
 		t.Errorf("got %v, want %v", err, errBroken)
 	}
 	c := newCache(brokenRows{}, 3, slog.New(slog.DiscardHandler))
@@ -196,7 +196,7 @@ func FuzzDecodeRow(f *testing.F) {
 func TestDatastore(t *testing.T) {
 	store := new(rows.Memory)
 	// One name is a prefix of the other.
-	ctx, one, two := soon(t), newDatastore(store, "x"), newDatastore(store, "xy")
+	ctx, one, two := testContext(t), newDatastore(store, "x"), newDatastore(store, "xy")
 	for i, d := range []ds.Batching{one, two} {
 		if err := d.Put(ctx, ds.NewKey("/k"), fmt.Append(nil, i)); err != nil {
 			t.Fatal(err)

@@ -140,7 +140,7 @@ func TestDelegated(t *testing.T) {
 				handler.ServeHTTP(w, r)
 			}))
 			r := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, FilterAddrs: []string{"tcp", unknownProtocol}})
-			all, err := collect(r.FindProviders(soon(t), c))
+			all, err := collect(r.FindProviders(testContext(t), c))
 			if err != nil || len(all) != 2 || all[0].ID != ours || all[1].ID != web {
 				t.Errorf("got %v, %v, want %v and %v", all, err, ours, web)
 			} else if p := all[0]; len(p.Addrs) != 1 || p.Addrs[0].String() != addr || p.Source != u.Host ||
@@ -154,27 +154,27 @@ func TestDelegated(t *testing.T) {
 				t.Errorf("got %s asked for, want %s", asked[0], want)
 			}
 			mu.Unlock()
-			if all, err := collect(r.FindProviders(soon(t), newCID(t))); err != nil || len(all) != 0 {
+			if all, err := collect(r.FindProviders(testContext(t), newCID(t))); err != nil || len(all) != 0 {
 				t.Errorf("got %v, %v for an unknown CID, want nothing", all, err)
 			}
-			peers, err := collect(r.FindPeer(soon(t), ours))
+			peers, err := collect(r.FindPeer(testContext(t), ours))
 			if err != nil || len(peers) != 1 || peers[0].ID != ours || peers[0].Addrs[0].String() != addr {
 				t.Errorf("got %v, %v, want %s", peers, err, addr)
 			}
-			if peers, err = collect(r.ClosestPeers(soon(t), string(c.Hash()))); err != nil || len(peers) != 2 {
+			if peers, err = collect(r.ClosestPeers(testContext(t), string(c.Hash()))); err != nil || len(peers) != 2 {
 				t.Errorf("got %v, %v, want two peers", peers, err)
 			}
 			key, records := newRecords(t, 2)
-			if _, err := r.GetValue(soon(t), key); !errors.Is(err, ErrNotFound) {
+			if _, err := r.GetValue(testContext(t), key); !errors.Is(err, ErrNotFound) {
 				t.Errorf("got %v, want %v", err, ErrNotFound)
 			}
-			if err := r.PutValue(soon(t), key, records[1]); err != nil {
+			if err := r.PutValue(testContext(t), key, records[1]); err != nil {
 				t.Fatal(err)
 			}
-			if got, err := r.GetValue(soon(t), key); err != nil || !bytes.Equal(got, records[1]) {
+			if got, err := r.GetValue(testContext(t), key); err != nil || !bytes.Equal(got, records[1]) {
 				t.Errorf("got %d bytes, %v, want the record", len(got), err)
 			}
-			if err := r.Provide(soon(t), c); !errors.Is(err, ErrNoSource) {
+			if err := r.Provide(testContext(t), c); !errors.Is(err, ErrNoSource) {
 				t.Errorf("got %v, want %v", err, ErrNoSource)
 			}
 		})
@@ -191,7 +191,7 @@ func TestRedirects(t *testing.T) {
 	}))
 	target = u
 	r := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}})
-	if _, err := collect(r.FindProviders(soon(t), newCID(t))); err == nil || !strings.Contains(err.Error(), "redirects") {
+	if _, err := collect(r.FindProviders(testContext(t), newCID(t))); err == nil || !strings.Contains(err.Error(), "redirects") {
 		t.Errorf("got %v, want too many redirects", err)
 	}
 	if requests != maxRedirects+1 {

@@ -19,9 +19,9 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// soon returns a context that ends in five minutes, so that a test that hangs
+// testContext returns a context that ends in five minutes, so that a test that hangs
 // fails.
-func soon(t testing.TB) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
@@ -96,7 +96,7 @@ func newServers(t testing.TB, n int) []server {
 		t.Cleanup(func() { d.Close() })
 		servers[i] = server{h, d}
 		if i > 0 {
-			if err := h.Connect(soon(t), servers[0].info()); err != nil {
+			if err := h.Connect(testContext(t), servers[0].info()); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -106,14 +106,14 @@ func newServers(t testing.TB, n int) []server {
 	}
 	for _, s := range servers[1:] {
 		// A lookup of its own id makes a server known to the others.
-		if _, err := s.dht.GetClosestPeers(soon(t), string(s.host.ID())); err != nil {
+		if _, err := s.dht.GetClosestPeers(testContext(t), string(s.host.ID())); err != nil {
 			t.Fatal(err)
 		}
 	}
 	return servers
 }
 
-func bootstrap(servers []server) []peer.AddrInfo {
+func bootstrapInfos(servers []server) []peer.AddrInfo {
 	return []peer.AddrInfo{servers[0].info(), servers[len(servers)/2].info()}
 }
 

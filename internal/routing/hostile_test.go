@@ -30,7 +30,7 @@ var (
 	patient = Limits{Lookup: time.Minute, Delegated: time.Minute}
 )
 
-func lineOf(t testing.TB, id peer.ID, addrs ...string) string {
+func jsonLine(t testing.TB, id peer.ID, addrs ...string) string {
 	t.Helper()
 	b, err := json.Marshal(jsonRecord{Schema: "peer", ID: id.String(), Addrs: addrs})
 	if err != nil {
@@ -50,7 +50,7 @@ func TestHostileRouters(t *testing.T) {
 	}
 	goodURL := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		lines(w)
-		io.WriteString(w, lineOf(t, good, "/ip4/127.0.0.1/tcp/1"))
+		io.WriteString(w, jsonLine(t, good, "/ip4/127.0.0.1/tcp/1"))
 	}))
 	for _, test := range []struct {
 		name    string
@@ -106,20 +106,20 @@ func TestHostileRouters(t *testing.T) {
 			if hangs {
 				limits = quick
 			}
-			alone := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, Limits: limits})
-			all, err := collect(alone.FindProviders(soon(t), newCID(t)))
+			single := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}, Limits: limits})
+			all, err := collect(single.FindProviders(testContext(t), newCID(t)))
 			if len(all) != 0 || (err != nil) != test.fails {
 				t.Errorf("got %v, %v, want nothing, and an error: %v", all, err, test.fails)
 			}
 			both := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u, goodURL}, Limits: patient})
 			if hangs { // the good router's answer does not wait for it
-				p, err := first(both.FindProviders(soon(t), newCID(t)))
+				p, err := first(both.FindProviders(testContext(t), newCID(t)))
 				if err != nil || p.ID != good {
 					t.Errorf("got %v, %v, want the provider of the good router", p, err)
 				}
 				return
 			}
-			all, err = collect(both.FindProviders(soon(t), newCID(t)))
+			all, err = collect(both.FindProviders(testContext(t), newCID(t)))
 			if err != nil || len(all) != 1 || all[0].ID != good {
 				t.Errorf("got %v, %v, want the provider of the good router", all, err)
 			}
@@ -131,7 +131,7 @@ func TestHostileRouters(t *testing.T) {
 func TestEndlessRecords(t *testing.T) {
 	ids := make([]string, 1100)
 	for i := range ids {
-		ids[i] = lineOf(t, newID(t), "/ip4/127.0.0.1/tcp/1")
+		ids[i] = jsonLine(t, newID(t), "/ip4/127.0.0.1/tcp/1")
 	}
 	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", mediaLines)
@@ -142,7 +142,7 @@ func TestEndlessRecords(t *testing.T) {
 		}
 	}))
 	r := newRouter(t, Config{Mode: ModeDelegated, Delegated: []*url.URL{u}})
-	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	all, err := collect(r.FindProviders(testContext(t), newCID(t)))
 	if err != nil || len(all) != maxRecords {
 		t.Errorf("got %d providers, %v, want %d", len(all), err, maxRecords)
 	}
@@ -151,7 +151,7 @@ func TestEndlessRecords(t *testing.T) {
 // TestManyRecords: the first thousand records of an object are read. A record too
 // large for a line is ignored in an object, too.
 func TestManyRecords(t *testing.T) {
-	good := strings.TrimSpace(lineOf(t, newID(t), "/ip4/1.2.3.4/tcp/4001"))
+	good := strings.TrimSpace(jsonLine(t, newID(t), "/ip4/1.2.3.4/tcp/4001"))
 	large := `{"Schema":"peer","Addrs":[` + strings.Repeat(`"",`, maxLine/3) + `""]}`
 	body := `{"Providers":[` + large + "," + good + strings.Repeat(",{}", 1<<20) + `],"Peers":null}`
 	var object struct{ Providers, Peers jsonRecords }
@@ -222,18 +222,18 @@ func TestPrivateAddresses(t *testing.T) {
 	liar, honest, shy := newID(t), newID(t), newID(t)
 	u := serve(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", mediaLines)
-		io.WriteString(w, lineOf(t, liar, "/ip4/127.0.0.1/tcp/5001", "/ip4/192.168.0.1/tcp/80"))
-		io.WriteString(w, lineOf(t, honest, "/ip4/127.0.0.1/tcp/4001", "no address", "/ip4/1.2.3.4/tcp/4001"))
-		io.WriteString(w, lineOf(t, shy))
+		io.WriteString(w, jsonLine(t, liar, "/ip4/127.0.0.1/tcp/5001", "/ip4/192.168.0.1/tcp/80"))
+		io.WriteString(w, jsonLine(t, honest, "/ip4/127.0.0.1/tcp/4001", "no address", "/ip4/1.2.3.4/tcp/4001"))
+		io.WriteString(w, jsonLine(t, shy))
 	}))
 	h := newSwarm(t).Host()
-	r, err := New(soon(t), Config{Host: h, Mode: ModeDelegated, Delegated: []*url.URL{u}})
+	r, err := New(testContext(t), Config{Host: h, Mode: ModeDelegated, Delegated: []*url.URL{u}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer r.Close()
 	c := newCID(t)
-	all, err := collect(r.FindProviders(soon(t), c))
+	all, err := collect(r.FindProviders(testContext(t), c))
 	if err != nil || len(all) != 2 || all[0].ID != honest || len(all[0].Addrs) != 1 || all[1].ID != shy {
 		t.Errorf("got %v, %v, want %v at its public address, and %v", all, err, honest, shy)
 	}
@@ -263,15 +263,15 @@ func misbehave(s server, answer func(request *pb.Message) *pb.Message) {
 // TestHostilePeers has a DHT in which some peers lie.
 func TestHostilePeers(t *testing.T) {
 	servers := newServers(t, 12)
-	c, giver, liar := newCID(t), servers[5], newID(t)
-	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+	c, provider, liar := newCID(t), servers[5], newID(t)
+	if err := provider.dht.Provide(testContext(t), c, true); err != nil {
 		t.Fatal(err)
 	}
 	key, records := newRecords(t, 3)
-	if err := servers[1].dht.PutValue(soon(t), key, records[1]); err != nil {
+	if err := servers[1].dht.PutValue(testContext(t), key, records[1]); err != nil {
 		t.Fatal(err)
 	}
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers)})
 	eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 	for i, s := range servers[8:] {
 		misbehave(s, func(request *pb.Message) *pb.Message {
@@ -297,18 +297,18 @@ func TestHostilePeers(t *testing.T) {
 			return m
 		})
 	}
-	all, err := collect(r.FindProviders(soon(t), c))
-	if err != nil || len(all) != 1 || all[0].ID != giver.host.ID() {
-		t.Errorf("got %v, %v, want %v alone", all, err, giver.host.ID())
+	all, err := collect(r.FindProviders(testContext(t), c))
+	if err != nil || len(all) != 1 || all[0].ID != provider.host.ID() {
+		t.Errorf("got %v, %v, want %v alone", all, err, provider.host.ID())
 	}
 	if got := r.config.Host.Peerstore().Addrs(liar); len(got) != 0 {
 		t.Errorf("got %v in the host's address book, want nothing", got)
 	}
-	if got, err := r.GetValue(soon(t), key); err != nil || !bytes.Equal(got, records[1]) {
+	if got, err := r.GetValue(testContext(t), key); err != nil || !bytes.Equal(got, records[1]) {
 		t.Errorf("got %d bytes, %v, want the record", len(got), err)
 	}
 	// Answers to PutValue lack the record that kad-dht expects.
-	if err := r.PutValue(soon(t), key, records[2]); err != nil {
+	if err := r.PutValue(testContext(t), key, records[2]); err != nil {
 		t.Errorf("got %v, want nil", err)
 	}
 }
@@ -317,16 +317,16 @@ func TestHostilePeers(t *testing.T) {
 func TestNoAnswer(t *testing.T) {
 	servers := newServers(t, 4)
 	join := func(limits Limits) *Router {
-		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers), Limits: limits})
+		r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers), Limits: limits})
 		eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 		return r
 	}
-	hasty, r := join(Limits{Lookup: 500 * time.Millisecond}), join(patient)
+	impatient, r := join(Limits{Lookup: 500 * time.Millisecond}), join(patient)
 	for _, s := range servers {
 		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { io.Copy(io.Discard, stream) })
 	}
 	began := time.Now()
-	all, err := collect(hasty.FindProviders(soon(t), newCID(t)))
+	all, err := collect(impatient.FindProviders(testContext(t), newCID(t)))
 	if len(all) != 0 || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("hanging: got %v, %v, want no providers and %v", all, err, context.DeadlineExceeded)
 	}
@@ -334,7 +334,7 @@ func TestNoAnswer(t *testing.T) {
 	for _, s := range servers {
 		s.host.SetStreamHandler("/ipfs/kad/1.0.0", func(stream network.Stream) { stream.Reset() })
 	}
-	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrNoPeers) {
+	if _, err := collect(r.FindProviders(testContext(t), newCID(t))); !errors.Is(err, ErrNoAnswer) && !errors.Is(err, ErrNoPeers) {
 		t.Errorf("refusing: got %v, want %v", err, ErrNoAnswer)
 	}
 }
@@ -359,9 +359,9 @@ func TestNoBootstrap(t *testing.T) {
 			table.waitUntil = time.Now().Add(c.left)
 		}
 		for name, err := range map[string]error{
-			"find":    second(first(r.FindProviders(soon(t), newCID(t)))),
-			"get":     second(r.GetValue(soon(t), "/pk/x")),
-			"provide": r.Provide(soon(t), newCID(t)),
+			"find":    second(first(r.FindProviders(testContext(t), newCID(t)))),
+			"get":     second(r.GetValue(testContext(t), "/pk/x")),
+			"provide": r.Provide(testContext(t), newCID(t)),
 		} {
 			if !errors.Is(err, ErrNoPeers) || !strings.Contains(err.Error(), c.why) {
 				t.Errorf("%s, %s: got %v, want %v and %q", what, name, err, ErrNoPeers, c.why)
@@ -376,15 +376,15 @@ func second[T any](_ T, err error) error { return err }
 func TestNoNetwork(t *testing.T) {
 	for mode := ModeAuto; mode <= ModeNone; mode++ {
 		r := newRouter(t, Config{Mode: mode})
-		_, err := collect(r.FindProviders(soon(t), newCID(t)))
+		_, err := collect(r.FindProviders(testContext(t), newCID(t)))
 		hasDHT := mode.hasWAN() || mode.hasLAN()
 		if hasDHT && !errors.Is(err, ErrNoPeers) || !hasDHT && !errors.Is(err, ErrNoSource) {
 			t.Errorf("%s: got %v, want %v if there is a DHT, else %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
-		if err := r.Provide(soon(t), newCID(t)); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
+		if err := r.Provide(testContext(t), newCID(t)); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
 			t.Errorf("%s: got %v, want %v or %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
-		if _, err := r.GetValue(soon(t), "/pk/x"); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
+		if _, err := r.GetValue(testContext(t), "/pk/x"); !errors.Is(err, ErrNoPeers) && !errors.Is(err, ErrNoSource) {
 			t.Errorf("%s: got %v, want %v or %v", mode, err, ErrNoPeers, ErrNoSource)
 		}
 	}
@@ -443,16 +443,16 @@ func TestFinders(t *testing.T) {
 			at("/ip4/127.0.0.1/tcp/2"), at("/ip4/127.0.0.1/tcp/3"),
 		}},
 	}})
-	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	all, err := collect(r.FindProviders(testContext(t), newCID(t)))
 	if err != nil || len(all) != maxReports || len(all[0].Addrs) != 0 || len(all[1].Addrs) != 1 || all[0].Source != "good" {
 		t.Errorf("got %v, %v, want the provider %d times, each time with a new address", all, err, maxReports)
 	}
-	peers, err := collect(r.FindPeer(soon(t), id))
+	peers, err := collect(r.FindPeer(testContext(t), id))
 	if err != nil || len(peers) != 3 {
 		t.Errorf("got %v, %v, want three addresses", peers, err)
 	}
 	r = newRouter(t, Config{Mode: ModeNone, Finders: []Finder{finder{name: "broken", err: bad}}})
-	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, bad) {
+	if _, err := collect(r.FindProviders(testContext(t), newCID(t))); !errors.Is(err, bad) {
 		t.Errorf("got %v, want %v", err, bad)
 	}
 }
@@ -460,7 +460,7 @@ func TestFinders(t *testing.T) {
 func FuzzReadRecords(f *testing.F) {
 	key, _ := newRecords(f, 0)
 	id, _ := isIPNS(key)
-	good := lineOf(f, id, "/ip4/1.2.3.4/tcp/4001", "/ip4/127.0.0.1/tcp/1")
+	good := jsonLine(f, id, "/ip4/1.2.3.4/tcp/4001", "/ip4/127.0.0.1/tcp/1")
 	f.Add([]byte(good), true)
 	f.Add([]byte("\n\r\n{}\nnull\n"+good+good[:20]), true)
 	f.Add([]byte(`{"Schema":"bitswap","Protocol":"transport-bitswap","ID":"`+id.String()+`","Addrs":null}`), true)

@@ -12,8 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// framed returns a message with its length before it.
-func framed(m []byte) []byte { return append(varint.ToUvarint(uint64(len(m))), m...) }
+// addLength returns a message with its length before it.
+func addLength(m []byte) []byte { return append(varint.ToUvarint(uint64(len(m))), m...) }
 
 // manyProviders returns an answer with providers, of at least size bytes.
 func manyProviders(size int) *pb.Message {
@@ -36,13 +36,13 @@ func binaryID(n int) []byte { return append([]byte{0x12, 32}, fmt.Appendf(nil, "
 // a message of 4 MiB.
 func TestPopular(t *testing.T) {
 	servers := newServers(t, 3)
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers)})
 	eventually(t, "the routing table is full", func() bool { return r.tables[0].dht.RoutingTable().Size() >= len(servers) })
 	many := manyProviders(maxAnswer * 3 / 4)
 	for _, s := range servers {
 		misbehave(s, func(*pb.Message) *pb.Message { return many })
 	}
-	all, err := collect(r.FindProviders(soon(t), newCID(t)))
+	all, err := collect(r.FindProviders(testContext(t), newCID(t)))
 	if err != nil || len(all) != maxPeers {
 		t.Errorf("got %d providers, %v, want the first %d", len(all), err, maxPeers)
 	}
@@ -77,7 +77,7 @@ func TestManyPeers(t *testing.T) {
 		{"addresses", one, 1, 0, true},
 		{"to the brim", append(closer, brim...), 1, 1, false},
 	} {
-		m, whole, err := readMessage(bytes.NewReader(framed(test.message)))
+		m, whole, err := readMessage(bytes.NewReader(addLength(test.message)))
 		if err != nil || whole != test.whole || len(m.GetCloserPeers()) != test.closer || len(m.GetProviderPeers()) != test.providers {
 			t.Errorf("%s: got %d closer and %d providers, whole %v, %v; want %d, %d, %v",
 				test.name, len(m.GetCloserPeers()), len(m.GetProviderPeers()), whole, err, test.closer, test.providers, test.whole)
@@ -90,11 +90,11 @@ func TestManyPeers(t *testing.T) {
 	for name, b := range map[string][]byte{
 		"nothing":         {},
 		"too large":       varint.ToUvarint(maxAnswer + 1),
-		"cut off":         framed(one)[:1000],
-		"a large key":     framed(append([]byte{2<<3 | 2}, append(varint.ToUvarint(maxKept+1), make([]byte, maxKept+1)...)...)),
-		"too long inside": framed([]byte{closerField<<3 | 2, 9, 1}),
-		"a group":         framed([]byte{3<<3 | 3, 3<<3 | 4}),
-		"numbers":         framed(bytes.Repeat([]byte{100<<3&0x7f | 0x80, 6, 1}, maxKept)),
+		"cut off":         addLength(one)[:1000],
+		"a large key":     addLength(append([]byte{2<<3 | 2}, append(varint.ToUvarint(maxKept+1), make([]byte, maxKept+1)...)...)),
+		"too long inside": addLength([]byte{closerField<<3 | 2, 9, 1}),
+		"a group":         addLength([]byte{3<<3 | 3, 3<<3 | 4}),
+		"numbers":         addLength(bytes.Repeat([]byte{100<<3&0x7f | 0x80, 6, 1}, maxKept)),
 	} {
 		if m, _, err := readMessage(bytes.NewReader(b)); err == nil {
 			t.Errorf("%s: got %v, want an error", name, m)
@@ -112,7 +112,7 @@ func TestMessageUnchanged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, whole, err := readMessage(bytes.NewReader(framed(b)))
+	got, whole, err := readMessage(bytes.NewReader(addLength(b)))
 	if err != nil || !whole || !proto.Equal(got, m) {
 		t.Errorf("got %v, whole %v, %v, want %v", got, whole, err, m)
 	}

@@ -54,7 +54,7 @@ func newCIDs(t testing.TB, n int) []cid.Cid {
 // stats returns the statistics of announcing.
 func stats(t testing.TB, r *Router) Stats {
 	t.Helper()
-	s, err := r.Stats(soon(t))
+	s, err := r.Stats(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,7 +63,7 @@ func stats(t testing.TB, r *Router) Stats {
 
 func (s server) knows(t testing.TB, c cid.Cid, id peer.ID) bool {
 	t.Helper()
-	found, err := s.dht.FindProviders(soon(t), c)
+	found, err := s.dht.FindProviders(testContext(t), c)
 	return err == nil && slices.ContainsFunc(found, func(p peer.AddrInfo) bool { return p.ID == id })
 }
 
@@ -74,7 +74,7 @@ func TestSweep(t *testing.T) {
 	l := &listing{}
 	l.set(cids, nil)
 	config := Config{
-		Host: host, Mode: ModeClient, Bootstrap: bootstrap(servers), State: store,
+		Host: host, Mode: ModeClient, Bootstrap: bootstrapInfos(servers), State: store,
 		Providing: Providing{List: l.all},
 	}
 	r := newRouter(t, config)
@@ -87,7 +87,7 @@ func TestSweep(t *testing.T) {
 	// When Provide returns, a new root is announced. It stays announced after a
 	// Refresh that lists it.
 	root := newCID(t)
-	if err := r.Provide(soon(t), root); err != nil {
+	if err := r.Provide(testContext(t), root); err != nil {
 		t.Fatal(err)
 	}
 	if !servers[4].knows(t, root, host.ID()) {
@@ -99,20 +99,20 @@ func TestSweep(t *testing.T) {
 	// A list that fails removes nothing; a shorter list does.
 	broken := errors.New("the list failed")
 	l.set(cids[:10], broken)
-	if err := r.Refresh(soon(t)); !errors.Is(err, broken) {
+	if err := r.Refresh(testContext(t)); !errors.Is(err, broken) {
 		t.Errorf("got %v, want %v", err, broken)
 	}
 	if s := stats(t, r); s.Records != int64(len(cids))+1 {
 		t.Errorf("got %d records after a list that failed, want %d", s.Records, len(cids)+1)
 	}
 	l.set(append(cids[:9:9], root), nil)
-	if err := r.Refresh(soon(t)); err != nil {
+	if err := r.Refresh(testContext(t)); err != nil {
 		t.Fatal(err)
 	}
 	if s := stats(t, r); s.Records != 10 {
 		t.Errorf("got %d records, want the 10 that are listed", s.Records)
 	}
-	if err := r.Unprovide(soon(t), root); err != nil {
+	if err := r.Unprovide(testContext(t), root); err != nil {
 		t.Fatal(err)
 	}
 	if s := stats(t, r); s.Records != 9 {
@@ -135,7 +135,7 @@ func TestProvideOffline(t *testing.T) {
 	host, store := newSwarm(t).Host(), new(rows.Memory)
 	r := newRouter(t, Config{Host: host, Mode: ModeClient, State: store})
 	c := newCID(t)
-	if err := r.Provide(soon(t), c); !errors.Is(err, ErrNoPeers) {
+	if err := r.Provide(testContext(t), c); !errors.Is(err, ErrNoPeers) {
 		t.Errorf("got %v, want %v", err, ErrNoPeers)
 	}
 	if s := stats(t, r); s.Records != 1 || s.Online || s.Fits {
@@ -145,7 +145,7 @@ func TestProvideOffline(t *testing.T) {
 		t.Fatal(err)
 	}
 	servers := newServers(t, 5)
-	r = newRouter(t, Config{Host: host, Mode: ModeClient, State: store, Bootstrap: bootstrap(servers)})
+	r = newRouter(t, Config{Host: host, Mode: ModeClient, State: store, Bootstrap: bootstrapInfos(servers)})
 	eventually(t, "announced", func() bool { return servers[2].knows(t, c, host.ID()) })
 	eventually(t, "measured", func() bool { return stats(t, r).SweepTakes > 0 })
 	if s := stats(t, r); !s.Fits || s.Visited < 1 || s.Regions < 1 {
@@ -163,7 +163,7 @@ func TestInvalidConfig(t *testing.T) {
 		t.Error("got no error for an invalid mode, want one")
 	}
 	for _, c := range []Config{{}, {Host: newSwarm(t).Host(), Mode: ModeNone + 1}} {
-		if r, err := New(soon(t), c); err == nil {
+		if r, err := New(testContext(t), c); err == nil {
 			r.Close()
 			t.Errorf("got no error for %+v, want one", c)
 		}

@@ -21,15 +21,15 @@ import (
 
 func TestFindsProviders(t *testing.T) {
 	servers := newServers(t, 20)
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers)})
 	c := newCID(t)
-	giver := servers[7]
-	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+	provider := servers[7]
+	if err := provider.dht.Provide(testContext(t), c, true); err != nil {
 		t.Fatal(err)
 	}
 	var mu sync.Mutex
 	var traced []TraceEvent
-	ctx := WithTrace(soon(t), func(e TraceEvent) {
+	ctx := WithTrace(testContext(t), func(e TraceEvent) {
 		mu.Lock()
 		defer mu.Unlock()
 		traced = append(traced, e)
@@ -40,12 +40,12 @@ func TestFindsProviders(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Logf("first provider after %v, with joining the DHT", time.Since(began))
-	if p.ID != giver.host.ID() || len(p.Addrs) == 0 || p.Source != "dht" {
-		t.Errorf("got %v of %s, want %v of dht", p.AddrInfo, p.Source, giver.host.ID())
+	if p.ID != provider.host.ID() || len(p.Addrs) == 0 || p.Source != "dht" {
+		t.Errorf("got %v of %s, want %v of dht", p.AddrInfo, p.Source, provider.host.ID())
 	}
 	// The trace shows which peer reported the provider, soon after the lookup does.
 	reports := func(e TraceEvent) bool {
-		return slices.ContainsFunc(e.Providers, func(p peer.AddrInfo) bool { return p.ID == giver.host.ID() })
+		return slices.ContainsFunc(e.Providers, func(p peer.AddrInfo) bool { return p.ID == provider.host.ID() })
 	}
 	eventually(t, "traced", func() bool {
 		mu.Lock()
@@ -67,31 +67,31 @@ func TestFindsProviders(t *testing.T) {
 	// The other calls, over the same network.
 	t.Run("again", func(t *testing.T) {
 		began := time.Now()
-		p, err := first(r.FindProviders(soon(t), c))
-		if err != nil || p.ID != giver.host.ID() || p.Source != "cache" {
-			t.Errorf("got %v of %q, %v, want the cached %v", p.ID, p.Source, err, giver.host.ID())
+		p, err := first(r.FindProviders(testContext(t), c))
+		if err != nil || p.ID != provider.host.ID() || p.Source != "cache" {
+			t.Errorf("got %v of %q, %v, want the cached %v", p.ID, p.Source, err, provider.host.ID())
 		}
 		t.Logf("from the cache in %v", time.Since(began))
-		all, err := collect(r.FindProviders(soon(t), c))
+		all, err := collect(r.FindProviders(testContext(t), c))
 		if err != nil || len(all) != 1 {
 			t.Errorf("got %d providers, %v, want one", len(all), err)
 		}
 	})
 	t.Run("no provider", func(t *testing.T) {
-		all, err := collect(r.FindProviders(soon(t), newCID(t)))
+		all, err := collect(r.FindProviders(testContext(t), newCID(t)))
 		if err != nil || len(all) != 0 {
 			t.Errorf("got %v, %v, want no providers and no error", all, err)
 		}
 	})
 	t.Run("peer", func(t *testing.T) {
 		id := servers[13].host.ID()
-		p, err := first(r.FindPeer(soon(t), id))
+		p, err := first(r.FindPeer(testContext(t), id))
 		if err != nil || p.ID != id || !slices.ContainsFunc(p.Addrs, servers[13].host.Addrs()[0].Equal) {
 			t.Errorf("got %v, %v, want %v at %v", p, err, id, servers[13].host.Addrs())
 		}
 	})
 	t.Run("closest", func(t *testing.T) {
-		all, err := collect(r.ClosestPeers(soon(t), string(c.Hash())))
+		all, err := collect(r.ClosestPeers(testContext(t), string(c.Hash())))
 		if err != nil || len(all) != 20 {
 			t.Errorf("got %d peers, %v, want 20", len(all), err)
 		}
@@ -103,10 +103,10 @@ func TestFindsProviders(t *testing.T) {
 	})
 	t.Run("provide", func(t *testing.T) {
 		c := newCID(t)
-		if err := r.Provide(soon(t), c); err != nil {
+		if err := r.Provide(testContext(t), c); err != nil {
 			t.Fatal(err)
 		}
-		found, err := servers[3].dht.FindProviders(soon(t), c)
+		found, err := servers[3].dht.FindProviders(testContext(t), c)
 		if err != nil || len(found) == 0 || found[0].ID != r.config.Host.ID() {
 			t.Errorf("got %v, %v, want this node", found, err)
 		}
@@ -115,7 +115,7 @@ func TestFindsProviders(t *testing.T) {
 
 func TestCancelled(t *testing.T) {
 	servers := newServers(t, 5)
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers)})
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := collect(r.FindProviders(ctx, newCID(t))); !errors.Is(err, context.Canceled) {
@@ -124,39 +124,39 @@ func TestCancelled(t *testing.T) {
 	if err := r.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := collect(r.FindProviders(soon(t), newCID(t))); !errors.Is(err, ErrClosed) {
+	if _, err := collect(r.FindProviders(testContext(t), newCID(t))); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want %v", err, ErrClosed)
 	}
-	if err := r.Provide(soon(t), newCID(t)); !errors.Is(err, ErrClosed) {
+	if err := r.Provide(testContext(t), newCID(t)); !errors.Is(err, ErrClosed) {
 		t.Errorf("got %v, want %v", err, ErrClosed)
 	}
 }
 
 func TestAccelerated(t *testing.T) {
 	servers := newServers(t, 20)
-	r := newRouter(t, Config{Mode: ModeAccelerated, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeAccelerated, Bootstrap: bootstrapInfos(servers)})
 	c := newCID(t)
-	giver := servers[7]
-	if err := giver.dht.Provide(soon(t), c, true); err != nil {
+	provider := servers[7]
+	if err := provider.dht.Provide(testContext(t), c, true); err != nil {
 		t.Fatal(err)
 	}
 	// First before the accelerated table is ready, then from it.
-	if p, err := first(r.FindProviders(soon(t), c)); err != nil || p.ID != giver.host.ID() {
-		t.Errorf("got %v, %v, want %v", p, err, giver.host.ID())
+	if p, err := first(r.FindProviders(testContext(t), c)); err != nil || p.ID != provider.host.ID() {
+		t.Errorf("got %v, %v, want %v", p, err, provider.host.ID())
 	}
 	eventually(t, "ready", r.Ready)
 	if s := r.Status(); !s.Ready || s.AllPeers != len(servers) || s.Mode != ModeAccelerated {
 		t.Errorf("got %+v, want %d peers", s, len(servers))
 	}
-	r.ReportFailure(c, giver.host.ID()) // so that the cache doesn't answer
+	r.ReportFailure(c, provider.host.ID()) // so that the cache doesn't answer
 	began := time.Now()
-	p, err := first(r.FindProviders(soon(t), c))
-	if err != nil || p.ID != giver.host.ID() || p.Source != "accelerated" {
-		t.Errorf("got %v of %q, %v, want %v of accelerated", p.AddrInfo, p.Source, err, giver.host.ID())
+	p, err := first(r.FindProviders(testContext(t), c))
+	if err != nil || p.ID != provider.host.ID() || p.Source != "accelerated" {
+		t.Errorf("got %v of %q, %v, want %v of accelerated", p.AddrInfo, p.Source, err, provider.host.ID())
 	}
 	t.Logf("from the accelerated table in %v", time.Since(began))
 	id := servers[11].host.ID()
-	found, err := first(r.FindPeer(soon(t), id))
+	found, err := first(r.FindPeer(testContext(t), id))
 	if err != nil || found.ID != id {
 		t.Errorf("got %v, %v, want %v", found, err, id)
 	}
@@ -165,15 +165,15 @@ func TestAccelerated(t *testing.T) {
 			t.Errorf("got %v, want real addresses only", a)
 		}
 	}
-	closest, err := collect(r.ClosestPeers(soon(t), string(c.Hash())))
+	closest, err := collect(r.ClosestPeers(testContext(t), string(c.Hash())))
 	if err != nil || len(closest) != 20 {
 		t.Errorf("got %d peers, %v, want 20", len(closest), err)
 	}
 	mine := newCID(t)
-	if err := r.Provide(soon(t), mine); err != nil {
+	if err := r.Provide(testContext(t), mine); err != nil {
 		t.Fatal(err)
 	}
-	got, err := servers[3].dht.FindProviders(soon(t), mine)
+	got, err := servers[3].dht.FindProviders(testContext(t), mine)
 	if err != nil || len(got) == 0 || got[0].ID != r.config.Host.ID() {
 		t.Errorf("got %v, %v, want this node", got, err)
 	}
@@ -184,11 +184,11 @@ func TestLAN(t *testing.T) {
 	a := newRouter(t, Config{Mode: ModeLAN})
 	b := newRouter(t, Config{Mode: ModeLAN, Bootstrap: []peer.AddrInfo{{ID: a.config.Host.ID(), Addrs: a.config.Host.Addrs()}}})
 	c := newCID(t)
-	if err := b.Provide(soon(t), c); err != nil {
+	if err := b.Provide(testContext(t), c); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "they know each other", func() bool { return a.tables[0].dht.RoutingTable().Size() > 0 })
-	if p, err := first(a.FindProviders(soon(t), c)); err != nil || p.ID != b.config.Host.ID() || p.Source != "lan" {
+	if p, err := first(a.FindProviders(testContext(t), c)); err != nil || p.ID != b.config.Host.ID() || p.Source != "lan" {
 		t.Errorf("got %v of %q, %v, want the other of lan", p.AddrInfo, p.Source, err)
 	}
 }
@@ -222,26 +222,26 @@ func TestServer(t *testing.T) {
 
 func TestValues(t *testing.T) {
 	servers := newServers(t, 8)
-	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrap(servers)})
+	r := newRouter(t, Config{Mode: ModeClient, Bootstrap: bootstrapInfos(servers)})
 	key, records := newRecords(t, 3)
-	if _, err := r.GetValue(soon(t), key); !errors.Is(err, ErrNotFound) {
+	if _, err := r.GetValue(testContext(t), key); !errors.Is(err, ErrNotFound) {
 		t.Errorf("got %v, want %v", err, ErrNotFound)
 	}
-	if err := r.PutValue(soon(t), key, []byte("not a record")); err == nil {
+	if err := r.PutValue(testContext(t), key, []byte("not a record")); err == nil {
 		t.Error("got no error for an invalid record, want one")
 	}
-	if err := r.PutValue(soon(t), key, records[1]); err != nil {
+	if err := r.PutValue(testContext(t), key, records[1]); err != nil {
 		t.Fatal(err)
 	}
-	got, err := servers[2].dht.GetValue(soon(t), key)
+	got, err := servers[2].dht.GetValue(testContext(t), key)
 	if err != nil || !bytes.Equal(got, records[1]) {
 		t.Errorf("got %d bytes, %v, want the record that was put", len(got), err)
 	}
-	if err := servers[5].dht.PutValue(soon(t), key, records[2]); err != nil {
+	if err := servers[5].dht.PutValue(testContext(t), key, records[2]); err != nil {
 		t.Fatal(err)
 	}
 	var sequence []uint64
-	for v, err := range r.SearchValue(soon(t), key) {
+	for v, err := range r.SearchValue(testContext(t), key) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,7 +255,7 @@ func TestValues(t *testing.T) {
 	if !slices.IsSorted(sequence) || len(sequence) == 0 || sequence[len(sequence)-1] != 2 {
 		t.Errorf("got sequence %v, want it to rise to 2", sequence)
 	}
-	got, err = r.GetValue(soon(t), key)
+	got, err = r.GetValue(testContext(t), key)
 	if err != nil || !bytes.Equal(got, records[2]) {
 		t.Errorf("got %d bytes, %v, want the newest", len(got), err)
 	}
@@ -300,15 +300,15 @@ func TestCloseEndsAll(t *testing.T) {
 		s := newSwarm(t)
 		c := Config{Host: s.Host(), Local: true, Mode: mode}
 		if mode.hasWAN() {
-			c.Bootstrap = bootstrap(servers)
+			c.Bootstrap = bootstrapInfos(servers)
 		}
-		r, err := New(soon(t), c)
+		r, err := New(testContext(t), c)
 		if err != nil {
 			t.Fatal(err)
 		}
 		// One lookup still runs at Close, one was broken off.
 		go collect(r.FindProviders(context.Background(), newCID(t)))
-		for range r.ClosestPeers(soon(t), "key") {
+		for range r.ClosestPeers(testContext(t), "key") {
 			break
 		}
 		if err := r.Close(); err != nil {
@@ -331,16 +331,16 @@ func TestCrawlHost(t *testing.T) {
 	ours := newSwarm(t).Host()
 	h := &crawlHost{Host: ours, opened: make(map[peer.ID]bool)}
 	before, used, idle := servers[0].host, servers[1].host, servers[2].host
-	if err := ours.Connect(soon(t), peer.AddrInfo{ID: before.ID(), Addrs: before.Addrs()}); err != nil {
+	if err := ours.Connect(testContext(t), peer.AddrInfo{ID: before.ID(), Addrs: before.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range servers {
-		if err := h.Connect(soon(t), peer.AddrInfo{ID: s.host.ID(), Addrs: s.host.Addrs()}); err != nil {
+		if err := h.Connect(testContext(t), peer.AddrInfo{ID: s.host.ID(), Addrs: s.host.Addrs()}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	used.SetStreamHandler("/use", func(s network.Stream) { io.Copy(io.Discard, s) })
-	stream, err := ours.NewStream(soon(t), used.ID(), "/use")
+	stream, err := ours.NewStream(testContext(t), used.ID(), "/use")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -236,7 +236,7 @@ func measureLookups(t *testing.T, r *Router, figures *simTable, servers []simSer
 	hops, asked := 0, 0
 	messages := count[pb.Message_GET_PROVIDERS].Load()
 	for i, c := range cids {
-		giver := servers[(i*7+5)%len(servers)].host.id
+		provider := servers[(i*7+5)%len(servers)].host.id
 		hop := make(map[peer.ID]int)
 		ctx := WithTrace(t.Context(), func(e TraceEvent) {
 			if e.Source != wantSource {
@@ -258,8 +258,8 @@ func measureLookups(t *testing.T, r *Router, figures *simTable, servers []simSer
 			if n++; n == 1 {
 				firsts = append(firsts, time.Since(began))
 			}
-			if p.ID != giver || p.Source != wantSource {
-				t.Errorf("got %v of %s, want %v of %s", p.ID, p.Source, giver, wantSource)
+			if p.ID != provider || p.Source != wantSource {
+				t.Errorf("got %v of %s, want %v of %s", p.ID, p.Source, provider, wantSource)
 			}
 		}
 		if n != 1 {
@@ -290,19 +290,19 @@ func measureLookups(t *testing.T, r *Router, figures *simTable, servers []simSer
 // measureCached returns the time of a lookup whose provider is in the cache.
 func measureCached(t *testing.T, r *Router, servers []simServer, c cid.Cid) time.Duration {
 	t.Helper()
-	giver := servers[5%len(servers)].host
+	provider := servers[5%len(servers)].host
 	// The router under test has no cache, so that every lookup asks the network.
 	with, err := New(t.Context(), Config{Host: r.config.Host, Mode: ModeNone, Finders: []Finder{slowFinder{}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer with.Close()
-	with.ReportSuccess(c, Provider{AddrInfo: peer.AddrInfo{ID: giver.id, Addrs: giver.Addrs()}, Source: "dht"})
+	with.ReportSuccess(c, Provider{AddrInfo: peer.AddrInfo{ID: provider.id, Addrs: provider.Addrs()}, Source: "dht"})
 	began := time.Now()
 	p, err := first(with.FindProviders(t.Context(), c))
 	took := time.Since(began)
-	if err != nil || p.ID != giver.id || took > simRTT {
-		t.Errorf("got %v after %v, %v, want %v within a round trip", p.ID, took, err, giver.id)
+	if err != nil || p.ID != provider.id || took > simRTT {
+		t.Errorf("got %v after %v, %v, want %v within a round trip", p.ID, took, err, provider.id)
 	}
 	return took
 }

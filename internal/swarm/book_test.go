@@ -58,7 +58,9 @@ func newID(t testing.TB) peer.ID {
 	return id
 }
 
-func at(port int) ma.Multiaddr { return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port)) }
+func loopbackAddr(port int) ma.Multiaddr {
+	return ma.StringCast(fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port))
+}
 
 func keepNone(peer.ID) bool { return false }
 
@@ -72,58 +74,58 @@ func toStrings(addrs []ma.Multiaddr) []string {
 
 func TestBookOrderAndBackoff(t *testing.T) {
 	b, id, now := newBook(keepNone), newID(t), time.Now()
-	if !b.add(id, at(1), SourcePeer, now) || b.add(id, at(1), SourceMDNS, now) {
+	if !b.add(id, loopbackAddr(1), SourcePeer, now) || b.add(id, loopbackAddr(1), SourceMDNS, now) {
 		t.Error("add: want true the first time only")
 	}
-	b.add(id, at(2), SourceUser, now)
-	b.confirm(id, at(3), now) // new to the book
-	want := []string{at(2).String(), at(3).String(), at(1).String()}
+	b.add(id, loopbackAddr(2), SourceUser, now)
+	b.confirm(id, loopbackAddr(3), now) // new to the book
+	want := []string{loopbackAddr(2).String(), loopbackAddr(3).String(), loopbackAddr(1).String()}
 	if got := toStrings(b.dialable(id, now)); !slices.Equal(got, want) {
 		t.Errorf("order: got %v, want %v", got, want)
 	}
-	b.fail(id, at(2), now)
-	b.fail(id, at(3), now)
-	if got, want := toStrings(b.dialable(id, now)), []string{at(1).String()}; !slices.Equal(got, want) {
+	b.fail(id, loopbackAddr(2), now)
+	b.fail(id, loopbackAddr(3), now)
+	if got, want := toStrings(b.dialable(id, now)), []string{loopbackAddr(1).String()}; !slices.Equal(got, want) {
 		t.Errorf("after two failed: got %v, want %v", got, want)
 	}
-	b.fail(id, at(1), now)
+	b.fail(id, loopbackAddr(1), now)
 	if got := b.dialable(id, now); len(got) != 3 {
 		t.Errorf("after all failed: got %v, want all", got)
 	}
 	if got := b.dialable(id, now.Add(firstBackoff)); len(got) != 3 {
 		t.Errorf("after the back-off: got %v, want all", got)
 	}
-	b.fail(id, at(1), now)
+	b.fail(id, loopbackAddr(1), now)
 	if got := b.dialable(id, now.Add(firstBackoff)); len(got) != 2 {
 		t.Errorf("after another failure: got %v, want the others", got)
 	}
-	b.confirm(id, at(1), now)
-	if got := b.known(id)[1]; got.Failures != 0 || !got.Addr.Equal(at(1)) {
+	b.confirm(id, loopbackAddr(1), now)
+	if got := b.known(id)[1]; got.Failures != 0 || !got.Addr.Equal(loopbackAddr(1)) {
 		t.Errorf("after a success: got %+v, want no failures", got)
 	}
 }
 
 func TestBookDropsFailing(t *testing.T) {
 	b, id, now := newBook(keepNone), newID(t), time.Now()
-	b.add(id, at(1), SourcePeer, now)
-	b.add(id, at(2), SourceUser, now)
-	b.confirm(id, at(3), now)
+	b.add(id, loopbackAddr(1), SourcePeer, now)
+	b.add(id, loopbackAddr(2), SourceUser, now)
+	b.confirm(id, loopbackAddr(3), now)
 	for range maxFailures {
 		for port := 1; port <= 3; port++ {
-			b.fail(id, at(port), now)
+			b.fail(id, loopbackAddr(port), now)
 		}
 	}
-	if got := b.known(id); len(got) != 2 || got[0].Source != SourceUser || !got[1].Addr.Equal(at(3)) {
+	if got := b.known(id); len(got) != 2 || got[0].Source != SourceUser || !got[1].Addr.Equal(loopbackAddr(3)) {
 		t.Errorf("got %+v, want the operator's and the confirmed one", got)
 	}
-	b.fail(id, at(3), now.Add(confirmedFor+time.Second))
+	b.fail(id, loopbackAddr(3), now.Add(confirmedFor+time.Second))
 	if got := b.known(id); len(got) != 1 || got[0].Source != SourceUser {
 		t.Errorf("a week later: got %+v, want the operator's", got)
 	}
 	other := newID(t)
-	b.add(other, at(1), SourcePeer, now)
+	b.add(other, loopbackAddr(1), SourcePeer, now)
 	for range maxFailures {
-		b.fail(other, at(1), now)
+		b.fail(other, loopbackAddr(1), now)
 	}
 	if got := b.ids(); len(got) != 1 {
 		t.Errorf("peers: got %d, want the one with an address", len(got))
@@ -133,11 +135,11 @@ func TestBookDropsFailing(t *testing.T) {
 func TestBookIsBounded(t *testing.T) {
 	keep := newID(t)
 	b, now := newBook(func(id peer.ID) bool { return id == keep }), time.Now()
-	b.add(keep, at(1), SourcePeer, now.Add(-time.Hour))
+	b.add(keep, loopbackAddr(1), SourcePeer, now.Add(-time.Hour))
 	confirmed := newID(t)
-	b.confirm(confirmed, at(1), now.Add(-time.Hour))
+	b.confirm(confirmed, loopbackAddr(1), now.Add(-time.Hour))
 	for i := range 2 * maxPeers {
-		b.add(newID(t), at(1), SourcePeer, now.Add(time.Duration(i)))
+		b.add(newID(t), loopbackAddr(1), SourcePeer, now.Add(time.Duration(i)))
 	}
 	if got := len(b.ids()); got > maxPeers || got < maxPeers*7/8 {
 		t.Errorf("peers: got %d, want %d to %d", got, maxPeers*7/8, maxPeers)
@@ -148,13 +150,13 @@ func TestBookIsBounded(t *testing.T) {
 		}
 	}
 	for port := 1; port <= 2*maxAddresses; port++ {
-		b.add(keep, at(port), SourcePeer, now)
+		b.add(keep, loopbackAddr(port), SourcePeer, now)
 	}
 	if got := len(b.known(keep)); got != maxAddresses {
 		t.Errorf("addresses: got %d, want %d", got, maxAddresses)
 	}
-	b.confirm(keep, at(999), now)
-	if got := b.known(keep); len(got) != maxAddresses || !got[0].Addr.Equal(at(999)) {
+	b.confirm(keep, loopbackAddr(999), now)
+	if got := b.known(keep); len(got) != maxAddresses || !got[0].Addr.Equal(loopbackAddr(999)) {
 		t.Errorf("got %+v, want the confirmed one first", got)
 	}
 }
@@ -162,9 +164,9 @@ func TestBookIsBounded(t *testing.T) {
 // TestBookWithoutStore: without Config.State the book keeps no list of peers to
 // save.
 func TestBookWithoutStore(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
+	s := newLocal(t, Config{Listen: []string{}})
 	for range 2 * maxPeers {
-		if err := s.AddAddr(newID(t), at(1), SourcePeer); err != nil {
+		if err := s.AddAddr(newID(t), loopbackAddr(1), SourcePeer); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -174,13 +176,13 @@ func TestBookWithoutStore(t *testing.T) {
 }
 
 func TestBookPrune(t *testing.T) {
-	s := local(t, Config{})
+	s := newLocal(t, Config{})
 	now := time.Now()
 	old, fresh, user := newID(t), newID(t), newID(t)
-	s.book.add(old, at(1), SourcePeer, now.Add(-time.Hour))
-	s.book.add(fresh, at(1), SourcePeer, now)
-	s.book.add(user, at(1), SourceUser, now.Add(-time.Hour))
-	if got := s.Prune(soon(t), time.Minute); got != 1 || len(s.KnownAddrs(old)) != 0 {
+	s.book.add(old, loopbackAddr(1), SourcePeer, now.Add(-time.Hour))
+	s.book.add(fresh, loopbackAddr(1), SourcePeer, now)
+	s.book.add(user, loopbackAddr(1), SourceUser, now.Add(-time.Hour))
+	if got := s.Prune(testContext(t), time.Minute); got != 1 || len(s.KnownAddrs(old)) != 0 {
 		t.Errorf("pruned: got %d, want 1, the old one", got)
 	}
 	if len(s.Known()) != 2 {
@@ -190,18 +192,18 @@ func TestBookPrune(t *testing.T) {
 
 func TestBookIsSaved(t *testing.T) {
 	store := new(testRows)
-	b := local(t, Config{})
+	b := newLocal(t, Config{})
 	bad := newID(t)
 	store.set(bad, []byte("{"))
-	a := local(t, Config{State: store})
+	a := newLocal(t, Config{State: store})
 	connect(t, a, b)
-	if err := a.AddAddr(b.ID(), at(1), SourceUser); err != nil {
+	if err := a.AddAddr(b.ID(), loopbackAddr(1), SourceUser); err != nil {
 		t.Fatal(err)
 	}
 	if err := a.Close(); err != nil {
 		t.Fatal(err)
 	}
-	again := local(t, Config{State: store})
+	again := newLocal(t, Config{State: store})
 	known := again.KnownAddrs(b.ID())
 	if len(known) != 2 || known[0].Source != SourceUser || known[1].Confirmed.IsZero() {
 		t.Errorf("got %+v, want the operator's and a confirmed one", known)
@@ -209,14 +211,14 @@ func TestBookIsSaved(t *testing.T) {
 	if got := again.KnownAddrs(bad); len(got) != 0 {
 		t.Errorf("a damaged record: got %+v, want no addresses", got)
 	}
-	if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+	if err := again.Connect(testContext(t), peer.AddrInfo{ID: b.ID()}); err != nil {
 		t.Errorf("connect with addresses from the book: %v", err)
 	}
 	again.Disconnect(b.ID())
 	b.Close()
 	// An address whose first dial fails only now is not dialled again at once.
 	eventually(t, "both addresses have failed", func() bool {
-		if err := again.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err == nil {
+		if err := again.Connect(testContext(t), peer.AddrInfo{ID: b.ID()}); err == nil {
 			t.Fatal("connected to a peer that is closed")
 		}
 		got := again.KnownAddrs(b.ID())
@@ -241,7 +243,7 @@ func TestRowsFail(t *testing.T) {
 	}
 	store.fail = broken
 	id := newID(t)
-	if err := s.AddAddr(id, at(1), SourceUser); err != nil {
+	if err := s.AddAddr(id, loopbackAddr(1), SourceUser); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Close(); !errors.Is(err, broken) {
@@ -254,7 +256,7 @@ func TestRowsFail(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	good, err := encodeRecord([]Address{{Addr: at(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}}, true)
+	good, err := encodeRecord([]Address{{Addr: loopbackAddr(1), Source: SourceUser, Confirmed: time.Unix(1, 0)}}, true)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -300,7 +302,7 @@ func TestBanOutlivesAddresses(t *testing.T) {
 // without closing the first.
 func TestBanIsSaved(t *testing.T) {
 	store := new(testRows)
-	a, b := local(t, Config{State: store}), local(t, Config{})
+	a, b := newLocal(t, Config{State: store}), newLocal(t, Config{})
 	stranger := newID(t)
 	connect(t, a, b)
 	for _, id := range []peer.ID{b.ID(), stranger, stranger} {
@@ -308,11 +310,11 @@ func TestBanIsSaved(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	again := local(t, Config{State: store})
+	again := newLocal(t, Config{State: store})
 	if got, want := again.Banned(), slices.Sorted(slices.Values([]peer.ID{b.ID(), stranger})); !slices.Equal(got, want) {
 		t.Errorf("banned: got %v, want %v", got, want)
 	}
-	if err := again.Connect(soon(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
+	if err := again.Connect(testContext(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
 		t.Errorf("connect: got %v, want %v", err, ErrBanned)
 	}
 	if err := again.Unban(b.ID()); err != nil {
@@ -321,11 +323,11 @@ func TestBanIsSaved(t *testing.T) {
 	if err := again.Unban(stranger); err != nil || store.get(stranger) != nil {
 		t.Errorf("unban: got %v and the record %q, want none", err, store.get(stranger))
 	}
-	last := local(t, Config{State: store})
+	last := newLocal(t, Config{State: store})
 	if got := last.Banned(); len(got) != 0 {
 		t.Errorf("banned after Unban: got %v, want none", got)
 	}
-	if err := last.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+	if err := last.Connect(testContext(t), peer.AddrInfo{ID: b.ID()}); err != nil {
 		t.Errorf("connect with addresses from the book after Unban: %v", err)
 	}
 	for _, bad := range []peer.ID{"", last.ID()} {
@@ -339,10 +341,10 @@ func TestBanIsSaved(t *testing.T) {
 // bytes, and exceed a record as text: the ban outlives the swarm.
 func TestBanOfLongAddresses(t *testing.T) {
 	store := new(testRows)
-	a, long := local(t, Config{State: store}), newID(t)
+	a, long := newLocal(t, Config{State: store}), newID(t)
 	for port := range maxAddresses {
 		// A name of 18 bytes with a code of two.
-		addr := at(port+1).String() + strings.Repeat("/p2p-webrtc-direct", (maxAddress-8)/2)
+		addr := loopbackAddr(port+1).String() + strings.Repeat("/p2p-webrtc-direct", (maxAddress-8)/2)
 		if err := a.AddAddr(long, ma.StringCast(addr), SourcePeer); err != nil {
 			t.Fatal(err)
 		}
@@ -353,7 +355,7 @@ func TestBanOfLongAddresses(t *testing.T) {
 	if n := len(store.get(long)); n > maxRecord {
 		t.Errorf("got a record of %d bytes, want at most %d", n, maxRecord)
 	}
-	again := local(t, Config{State: store})
+	again := newLocal(t, Config{State: store})
 	if got := again.Banned(); !slices.Equal(got, []peer.ID{long}) {
 		t.Errorf("banned: got %v, want %v", got, long)
 	}

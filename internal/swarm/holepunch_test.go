@@ -43,10 +43,10 @@ func TestHolePunching(t *testing.T) {
 	}
 	walled := func(known ...host.Host) *Swarm { // closed before the relays, as in TestRelay
 		listen, quic := walls.AddHost(false)
-		s := world(t, Config{Listen: []string{listen}, simulated: quic})
+		s := newWorld(t, Config{Listen: []string{listen}, simulated: quic})
 		hide(t, s)
 		for _, h := range known {
-			if err := s.Connect(soon(t), infoOf(h)); err != nil {
+			if err := s.Connect(testContext(t), infoOf(h)); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -71,7 +71,7 @@ func TestHolePunching(t *testing.T) {
 
 	// Its direct address can't be reached.
 	before := walls.Dropped()
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testContext(t))
 	failed := make(chan error, 1)
 	go func() { failed <- stranger.Connect(ctx, peer.AddrInfo{ID: b.ID(), Addrs: direct}) }()
 	eventually(t, "the firewall drops a packet", func() bool { return walls.Dropped() > before })
@@ -85,7 +85,7 @@ func TestHolePunching(t *testing.T) {
 			return slices.Contains(s.host.Mux().Protocols(), holepunch.Protocol)
 		})
 	}
-	if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: relayed}); err != nil {
+	if err := a.Connect(testContext(t), peer.AddrInfo{ID: b.ID(), Addrs: relayed}); err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range []*Swarm{a, b} {

@@ -29,12 +29,12 @@ func TestUnread(t *testing.T) {
 		streams              = 8
 		sentEach             = 256 << 10 // on a stream
 	)
-	victim := local(t, Config{Connections: 2 * peers})
+	victim := newLocal(t, Config{Connections: 2 * peers})
 	listen := make(chan struct{})
-	var heard sync.WaitGroup
-	heard.Add(peers * streams)
+	var running sync.WaitGroup
+	running.Add(peers * streams)
 	victim.host.SetStreamHandler(deaf, func(s network.Stream) {
-		defer heard.Done()
+		defer running.Done()
 		s.Write([]byte{1})
 		<-listen
 		n, err := io.Copy(io.Discard, s)
@@ -62,13 +62,13 @@ func TestUnread(t *testing.T) {
 	read := sync.OnceFunc(func() { close(listen) })
 	defer read()
 	var open []network.Stream
-	honest := local(t, Config{}) // made now: connections that wait have unreadTimeout
+	honest := newLocal(t, Config{}) // made now: connections that wait have unreadTimeout
 	connect(t, honest, victim)
 	for range peers {
-		s := local(t, Config{})
+		s := newLocal(t, Config{})
 		connect(t, s, victim)
 		for range streams {
-			out, err := s.host.NewStream(soon(t), victim.ID(), deaf)
+			out, err := s.host.NewStream(testContext(t), victim.ID(), deaf)
 			if err == nil {
 				_, err = out.Write(nil)
 			}
@@ -109,7 +109,7 @@ func TestUnread(t *testing.T) {
 		t.Errorf("held for one: got %d, want %d to %d", most, maxUnreadPeer/2, maxUnreadPeer)
 	}
 
-	s, err := honest.host.NewStream(soon(t), victim.ID(), sink)
+	s, err := honest.host.NewStream(testContext(t), victim.ID(), sink)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,7 +123,7 @@ func TestUnread(t *testing.T) {
 
 	read()
 	writing.Wait()
-	heard.Wait()
+	running.Wait()
 	eventually(t, "nothing is held", func() bool { all, most := held(); return all == 0 && most == 0 })
 }
 
@@ -326,23 +326,23 @@ func TestUnreadTricks(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			var heard sync.WaitGroup
-			defer heard.Wait()
-			heard.Go(func() { io.Copy(io.Discard, theirs) })
-			heard.Go(func() {
+			var running sync.WaitGroup
+			defer running.Wait()
+			running.Go(func() { io.Copy(io.Discard, theirs) })
+			running.Go(func() {
 				for read := true; ; read = false {
 					s, err := c.AcceptStream()
 					if err != nil {
 						return
 					}
 					if read { // the first one, in part
-						heard.Go(func() { io.ReadFull(s, make([]byte, 200<<10)) })
+						running.Go(func() { io.ReadFull(s, make([]byte, 200<<10)) })
 					}
 				}
 			})
 			const streams, each = 32, 200 << 10
 			var sent atomic.Int64
-			heard.Go(func() {
+			running.Go(func() {
 				for i := range uint32(streams) {
 					if _, err := theirs.Write(trick(2*i + 1)); err != nil {
 						return

@@ -14,9 +14,9 @@ func TestMDNS(t *testing.T) {
 		return
 	}
 	raise(t, "lo")
-	a, quiet := local(t, Config{MDNS: true}), local(t, Config{})
+	a, quiet := newLocal(t, Config{MDNS: true}), newLocal(t, Config{})
 	await := watch(t, a)
-	b := local(t, Config{MDNS: true})
+	b := newLocal(t, Config{MDNS: true})
 	await(EventDiscovered, b.ID())
 	eventually(t, "they are connected", func() bool { return a.Peer(b.ID()).Connections > 0 })
 	if known := a.KnownAddrs(b.ID()); len(known) == 0 {
@@ -34,7 +34,7 @@ func TestMDNS(t *testing.T) {
 	}
 	store := new(testRows)
 	store.set(b.ID(), banned)
-	c := local(t, Config{MDNS: true, State: store})
+	c := newLocal(t, Config{MDNS: true, State: store})
 	eventually(t, "the new address is found", func() bool {
 		for _, known := range c.KnownAddrs(b.ID()) {
 			if _, err := known.Addr.ValueForProtocol(ma.P_QUIC_V1); err == nil && known.Source == SourceMDNS {

@@ -13,11 +13,11 @@ import (
 
 // TestDiscovered reports peers as mDNS does.
 func TestDiscovered(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	await := watch(t, a)
 	d := discoveryHandler{a}
 	d.HandlePeerFound(a.AddrInfo())
-	d.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: append([]ma.Multiaddr{at(1)}, b.AddrInfo().Addrs...)})
+	d.HandlePeerFound(peer.AddrInfo{ID: b.ID(), Addrs: append([]ma.Multiaddr{loopbackAddr(1)}, b.AddrInfo().Addrs...)})
 	await(EventDiscovered, b.ID())
 	await(EventConnected, b.ID())
 	eventually(t, "the address book has two addresses, one confirmed", func() bool {
@@ -39,7 +39,7 @@ func TestDiscovered(t *testing.T) {
 // TestDiscoveredAgain finds a peer to which the first connection fails, as it may
 // when two peers dial each other at the same moment.
 func TestDiscoveredAgain(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	_, theirs, err := manet.DialArgs(b.AddrInfo().Addrs[0])
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +82,7 @@ func TestDiscoveredAgain(t *testing.T) {
 
 // TestNothingToAnnounce: mDNS doesn't start without an address to announce.
 func TestNothingToAnnounce(t *testing.T) {
-	s := local(t, Config{Listen: []string{}, MDNS: true})
+	s := newLocal(t, Config{Listen: []string{}, MDNS: true})
 	if s.mdns.running != nil {
 		t.Error("mDNS runs without an address to announce")
 	}

@@ -40,7 +40,7 @@ func multiaddr(t testing.TB, hostPort string) ma.Multiaddr {
 // admit.
 func TestWindow(t *testing.T) {
 	const stuck protocol.ID = "/test/stuck"
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	streams := make(chan network.Stream, 1)
 	for _, s := range []*Swarm{a, b} {
 		s.host.SetStreamHandler(stuck, func(s network.Stream) {
@@ -50,7 +50,7 @@ func TestWindow(t *testing.T) {
 	}
 	connect(t, a, b)
 	for _, pair := range [][2]*Swarm{{a, b}, {b, a}} {
-		s, err := pair[0].host.NewStream(soon(t), pair[1].ID(), stuck)
+		s, err := pair[0].host.NewStream(testContext(t), pair[1].ID(), stuck)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -64,7 +64,7 @@ func TestWindow(t *testing.T) {
 		other := <-streams
 		for name, s := range map[string]network.Stream{"opened": s, "accepted": other} {
 			// The protocol's name used some bytes of it.
-			defer context.AfterFunc(soon(t), func() { s.Reset() })()
+			defer context.AfterFunc(testContext(t), func() { s.Reset() })()
 			if n, err := s.Write(make([]byte, streamWindow-1024)); err != nil {
 				t.Fatalf("%s: stuck after %d bytes, %v, want a window of %d", name, n, err, streamWindow)
 			}
@@ -96,14 +96,14 @@ func TestTooManyStreams(t *testing.T) {
 		{"a peer that we use", true, bitswapStreams},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			a := local(t, Config{})
+			a := newLocal(t, Config{})
 			a.host.SetStreamHandler(waits, func(s network.Stream) { s.Write([]byte{1}) })
 			b, err := libp2p.New(libp2p.NoListenAddrs, libp2p.DisableMetrics(), libp2p.ResourceManager(&network.NullResourceManager{}))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer b.Close()
-			if err := b.Connect(soon(t), peer.AddrInfo{ID: a.ID(), Addrs: a.host.Addrs()}); err != nil {
+			if err := b.Connect(testContext(t), peer.AddrInfo{ID: a.ID(), Addrs: a.host.Addrs()}); err != nil {
 				t.Fatal(err)
 			}
 			if c.used {
@@ -111,7 +111,7 @@ func TestTooManyStreams(t *testing.T) {
 			}
 			refused := 0
 			for range c.limit + 10 {
-				s, err := b.NewStream(soon(t), a.ID(), waits)
+				s, err := b.NewStream(testContext(t), a.ID(), waits)
 				if err == nil {
 					s.Write(nil)
 					_, err = io.ReadFull(s, make([]byte, 1))
@@ -127,7 +127,7 @@ func TestTooManyStreams(t *testing.T) {
 			if info := a.Peer(b.ID()); info.Connections != 1 {
 				t.Errorf("got %+v, want the connection still open", info)
 			}
-			if s, err := a.host.NewStream(soon(t), b.ID(), "/ipfs/ping/1.0.0"); err != nil {
+			if s, err := a.host.NewStream(testContext(t), b.ID(), "/ipfs/ping/1.0.0"); err != nil {
 				t.Errorf("a stream in the other direction: %v", err)
 			} else {
 				s.Reset()
@@ -141,7 +141,7 @@ func TestTooManyStreams(t *testing.T) {
 func BenchmarkStream(b *testing.B) {
 	const sink protocol.ID = "/test/sink"
 	link := simnet.Link{RTT: 50 * time.Millisecond, Bandwidth: 100_000_000}
-	from, to := local(b, Config{}), local(b, Config{})
+	from, to := newLocal(b, Config{}), newLocal(b, Config{})
 	port, _ := to.net.ListenAddresses()[0].ValueForProtocol(ma.P_TCP)
 	proxy, err := simnet.NewProxy("127.0.0.1:"+port, link)
 	if err != nil {
@@ -152,13 +152,13 @@ func BenchmarkStream(b *testing.B) {
 		io.Copy(io.Discard, s)
 		s.Close()
 	})
-	if err := from.Connect(soon(b), peer.AddrInfo{ID: to.ID(), Addrs: []ma.Multiaddr{multiaddr(b, proxy.Addr())}}); err != nil {
+	if err := from.Connect(testContext(b), peer.AddrInfo{ID: to.ID(), Addrs: []ma.Multiaddr{multiaddr(b, proxy.Addr())}}); err != nil {
 		b.Fatal(err)
 	}
 	data := make([]byte, 8<<20)
 	b.SetBytes(int64(len(data)))
 	for b.Loop() {
-		s, err := from.host.NewStream(soon(b), to.ID(), sink)
+		s, err := from.host.NewStream(testContext(b), to.ID(), sink)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -32,7 +32,7 @@ func TestProtect(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, b := local(t, Config{Redial: time.Millisecond}), local(t, Config{Identity: key})
+	a, b := newLocal(t, Config{Redial: time.Millisecond}), newLocal(t, Config{Identity: key})
 	id := b.ID()
 	await := watch(t, a)
 	if err := a.Protect(id); err != nil { // no address is known yet
@@ -58,7 +58,7 @@ func TestProtect(t *testing.T) {
 	// The peer restarts at another address.
 	b.Close()
 	eventually(t, "a dial fails", func() bool { return a.Peer(id).Failure != "" })
-	again := local(t, Config{Identity: key})
+	again := newLocal(t, Config{Identity: key})
 	if err := a.AddAddr(id, again.AddrInfo().Addrs[0], SourceMDNS); err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +79,7 @@ func TestProtect(t *testing.T) {
 // TestProtectReset: a protected peer is redialled after a proxy resets the
 // connection.
 func TestProtectReset(t *testing.T) {
-	b := local(t, Config{})
+	b := newLocal(t, Config{})
 	port, err := b.net.ListenAddresses()[0].ValueForProtocol(ma.P_TCP)
 	if err != nil {
 		t.Fatal(err)
@@ -89,7 +89,7 @@ func TestProtectReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer proxy.Close()
-	a := local(t, Config{Redial: time.Millisecond})
+	a := newLocal(t, Config{Redial: time.Millisecond})
 	if err := a.AddAddr(b.ID(), multiaddr(t, proxy.Addr()), SourceUser); err != nil {
 		t.Fatal(err)
 	}
@@ -102,15 +102,15 @@ func TestProtectReset(t *testing.T) {
 
 // TestProtectTrim: trimming doesn't close connections to protected peers.
 func TestProtectTrim(t *testing.T) {
-	a := local(t, Config{Connections: 6})
-	kept := local(t, Config{})
+	a := newLocal(t, Config{Connections: 6})
+	kept := newLocal(t, Config{})
 	if err := a.Protect(kept.ID()); err != nil {
 		t.Fatal(err)
 	}
 	connect(t, a, kept)
 	a.trimmer.ForceTrim() // closes nothing
 	for range 5 {
-		connect(t, a, local(t, Config{}))
+		connect(t, a, newLocal(t, Config{}))
 	}
 	a.trimmer.ForceTrim() // like Prune, but without the grace of new connections
 	eventually(t, "some are closed", func() bool { return len(a.net.Conns()) <= 4 })
@@ -120,7 +120,7 @@ func TestProtectTrim(t *testing.T) {
 }
 
 func TestProtectRefuses(t *testing.T) {
-	a := local(t, Config{})
+	a := newLocal(t, Config{})
 	if err := a.Protect(""); err == nil {
 		t.Error("an empty id: got no error")
 	}
@@ -139,7 +139,7 @@ func TestProtectRefuses(t *testing.T) {
 }
 
 func TestRedialAfter(t *testing.T) {
-	s := local(t, Config{Redial: time.Second})
+	s := newLocal(t, Config{Redial: time.Second})
 	for failures, want := range map[int]time.Duration{1: time.Second, 2: 2 * time.Second, 5: 16 * time.Second, 11: maxRedial, 10_000: maxRedial} {
 		if got := s.redialAfter(failures); got < want*3/4 || got > want*5/4 {
 			t.Errorf("after %d failures: got %v, want about %v", failures, got, want)

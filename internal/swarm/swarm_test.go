@@ -25,8 +25,8 @@ const (
 	onQUIC = "/ip4/127.0.0.1/udp/0/quic-v1"
 )
 
-// local makes a swarm on loopback, which the test closes.
-func local(t testing.TB, c Config) *Swarm {
+// newLocal makes a swarm on loopback, which the test closes.
+func newLocal(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.Local = true
 	return newSwarm(t, c)
@@ -50,9 +50,9 @@ func newSwarm(t testing.TB, c Config) *Swarm {
 	return s
 }
 
-// soon returns a context that ends in five minutes, so that a test that hangs
+// testContext returns a context that ends in five minutes, so that a test that hangs
 // fails.
-func soon(t testing.TB) context.Context {
+func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
 	return ctx
@@ -60,7 +60,7 @@ func soon(t testing.TB) context.Context {
 
 func connect(t testing.TB, from, to *Swarm) {
 	t.Helper()
-	if err := from.Connect(soon(t), to.AddrInfo()); err != nil {
+	if err := from.Connect(testContext(t), to.AddrInfo()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,7 +70,7 @@ func connect(t testing.TB, from, to *Swarm) {
 func watch(t testing.TB, s *Swarm) (await func(EventKind, peer.ID) Event) {
 	t.Helper()
 	next := make(chan Event)
-	ctx := soon(t)
+	ctx := testContext(t)
 	events := s.Events(ctx)
 	go func() {
 		defer close(next)
@@ -102,7 +102,7 @@ func eventually(t testing.TB, what string, f func() bool) {
 	t.Helper()
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	ctx := soon(t)
+	ctx := testContext(t)
 	for !f() {
 		select {
 		case <-ticker.C:
@@ -121,7 +121,7 @@ func TestConnect(t *testing.T) {
 	}
 	for name, listen := range transports {
 		t.Run(name, func(t *testing.T) {
-			a, b := local(t, Config{Listen: []string{}}), local(t, Config{Listen: []string{listen}, UserAgent: "tester/1"})
+			a, b := newLocal(t, Config{Listen: []string{}}), newLocal(t, Config{Listen: []string{listen}, UserAgent: "tester/1"})
 			seen, other := watch(t, a), watch(t, b)
 			connect(t, a, b)
 			connect(t, a, b) // the second time does nothing
@@ -161,7 +161,7 @@ func TestConnect(t *testing.T) {
 			if known := a.KnownAddrs(b.ID())[0].Addr; !known.Equal(b.AddrInfo().Addrs[0]) {
 				t.Errorf("address book: got %s, want %s", known, b.AddrInfo().Addrs[0])
 			}
-			if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID()}); err != nil {
+			if err := a.Connect(testContext(t), peer.AddrInfo{ID: b.ID()}); err != nil {
 				t.Errorf("connect with addresses from the book: %v", err)
 			}
 		})
@@ -176,10 +176,10 @@ func TestSharedPort(t *testing.T) {
 		fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", port), fmt.Sprintf("/ip4/127.0.0.1/tcp/%d/ws", port),
 		fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1", port), fmt.Sprintf("/ip4/127.0.0.1/udp/%d/quic-v1/webtransport", port),
 	}
-	b := local(t, Config{Listen: listen})
+	b := newLocal(t, Config{Listen: listen})
 	for _, addr := range b.AddrInfo().Addrs {
-		a := local(t, Config{Listen: []string{}})
-		if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
+		a := newLocal(t, Config{Listen: []string{}})
+		if err := a.Connect(testContext(t), peer.AddrInfo{ID: b.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
 			t.Errorf("%s: %v", addr, err)
 		}
 	}
@@ -212,7 +212,7 @@ func TestListenErrorNamesTheAddress(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer busy.Close()
-	other := local(t, Config{Listen: []string{onTCP, onQUIC}})
+	other := newLocal(t, Config{Listen: []string{onTCP, onQUIC}})
 	taken := other.net.ListenAddresses()
 	for _, addr := range []string{
 		fmt.Sprintf("/ip4/127.0.0.1/tcp/%d", busy.Addr().(*net.TCPAddr).Port),
@@ -232,7 +232,7 @@ func TestListenErrorNamesTheAddress(t *testing.T) {
 }
 
 func TestListenOnAndAddrs(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
+	s := newLocal(t, Config{Listen: []string{}})
 	if got := s.Addrs(); len(got) != 0 {
 		t.Errorf("addresses before: got %v, want none", got)
 	}
@@ -292,7 +292,7 @@ func TestListenOnAndAddrs(t *testing.T) {
 
 // TestAddAddrRefuses addresses of another peer, of this node, and invalid ones.
 func TestAddAddrRefuses(t *testing.T) {
-	s, other := local(t, Config{}), local(t, Config{})
+	s, other := newLocal(t, Config{}), newLocal(t, Config{})
 	addr := ma.StringCast("/ip4/127.0.0.1/tcp/1")
 	for name, err := range map[string]error{
 		"ours":       s.AddAddr(s.ID(), addr, SourceUser),
@@ -311,21 +311,21 @@ func TestAddAddrRefuses(t *testing.T) {
 }
 
 func TestBan(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	await := watch(t, a)
 	connect(t, a, b)
 	if err := a.Ban(b.ID()); err != nil {
 		t.Fatal(err)
 	}
 	await(EventDisconnected, b.ID())
-	if err := a.Connect(soon(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
+	if err := a.Connect(testContext(t), b.AddrInfo()); !errors.Is(err, ErrBanned) {
 		t.Errorf("dial a banned peer: got %v, want %v", err, ErrBanned)
 	}
-	if err := a.host.Connect(soon(t), b.AddrInfo()); err == nil {
+	if err := a.host.Connect(testContext(t), b.AddrInfo()); err == nil {
 		t.Error("dial a banned peer through the host: got no error")
 	}
 	// The dialler may look connected for a moment.
-	b.Connect(soon(t), a.AddrInfo())
+	b.Connect(testContext(t), a.AddrInfo())
 	eventually(t, "the banned peer is disconnected", func() bool { return b.net.Connectedness(a.ID()) == network.NotConnected })
 	if got := a.Peer(b.ID()).Connections; got != 0 {
 		t.Errorf("connections to a banned peer: got %d, want 0", got)
@@ -347,19 +347,19 @@ func TestConnectionLimit(t *testing.T) {
 func testConnectionLimit(t *testing.T, limit int, c Config) {
 	var others []*Swarm
 	for range 2 * limit {
-		others = append(others, local(t, c))
+		others = append(others, newLocal(t, c))
 	}
-	last := local(t, c)
+	last := newLocal(t, c)
 	c.Connections = limit
-	hub := local(t, c)
+	hub := newLocal(t, c)
 	failed := make(chan error)
 	for i, other := range others {
 		go func() {
 			if i%2 == 0 {
-				failed <- hub.Connect(soon(t), other.AddrInfo())
+				failed <- hub.Connect(testContext(t), other.AddrInfo())
 				return
 			}
-			other.Connect(soon(t), hub.AddrInfo())
+			other.Connect(testContext(t), hub.AddrInfo())
 			failed <- nil
 		}()
 	}
@@ -374,32 +374,32 @@ func testConnectionLimit(t *testing.T, limit int, c Config) {
 	// Some may have disconnected already after others were refused.
 	eventually(t, "full", func() bool {
 		for _, other := range others {
-			other.Connect(soon(t), hub.AddrInfo())
+			other.Connect(testContext(t), hub.AddrInfo())
 		}
 		return len(hub.net.Conns()) == limit
 	})
-	if err := hub.Connect(soon(t), last.AddrInfo()); !errors.Is(err, ErrFull) {
+	if err := hub.Connect(testContext(t), last.AddrInfo()); !errors.Is(err, ErrFull) {
 		t.Errorf("one more: got %v, want %v", err, ErrFull)
 	}
 	// After one disconnects, another can connect.
 	hub.Disconnect(hub.net.Peers()[0])
 	eventually(t, "another connects", func() bool {
-		return hub.Connect(soon(t), others[0].AddrInfo()) == nil || len(hub.net.Conns()) == limit
+		return hub.Connect(testContext(t), others[0].AddrInfo()) == nil || len(hub.net.Conns()) == limit
 	})
 }
 
 func TestPSK(t *testing.T) {
 	one, two := bytes.Repeat([]byte{1}, 32), bytes.Repeat([]byte{2}, 32)
-	a := local(t, Config{PSK: one, Listen: []string{onTCP, onTCP + "/ws"}})
+	a := newLocal(t, Config{PSK: one, Listen: []string{onTCP, onTCP + "/ws"}})
 	for _, addr := range a.AddrInfo().Addrs {
-		same := local(t, Config{PSK: one})
-		if err := same.Connect(soon(t), peer.AddrInfo{ID: a.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
+		same := newLocal(t, Config{PSK: one})
+		if err := same.Connect(testContext(t), peer.AddrInfo{ID: a.ID(), Addrs: []ma.Multiaddr{addr}}); err != nil {
 			t.Errorf("with the key, %s: %v", addr, err)
 		}
 		// Both sides wait for a message that they can decrypt, until the timeout.
 		var others sync.WaitGroup
 		for name, c := range map[string]Config{"another key": {PSK: two}, "no key": {}} {
-			other := local(t, c)
+			other := newLocal(t, c)
 			others.Go(func() {
 				ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 				defer cancel()
@@ -424,12 +424,12 @@ func TestPSK(t *testing.T) {
 }
 
 func TestPing(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	if err := a.AddAddr(b.ID(), b.AddrInfo().Addrs[0], SourceUser); err != nil {
 		t.Fatal(err)
 	}
 	n := 0
-	for rtt, err := range a.Ping(soon(t), b.ID()) {
+	for rtt, err := range a.Ping(testContext(t), b.ID()) {
 		if err != nil || rtt <= 0 {
 			t.Fatalf("got %v, %v, want a round trip", rtt, err)
 		}
@@ -440,7 +440,7 @@ func TestPing(t *testing.T) {
 	if got := a.Peer(b.ID()).RTT; got <= 0 {
 		t.Errorf("mean round trip: got %v, want one", got)
 	}
-	ctx, cancel := context.WithCancel(soon(t))
+	ctx, cancel := context.WithCancel(testContext(t))
 	defer cancel()
 	var last error
 	for _, err := range a.Ping(ctx, b.ID()) {
@@ -450,14 +450,14 @@ func TestPing(t *testing.T) {
 	if !errors.Is(last, context.Canceled) {
 		t.Errorf("after cancelling: got %v, want %v", last, context.Canceled)
 	}
-	silent := local(t, Config{Listen: []string{}}).ID()
-	for _, err := range a.Ping(soon(t), silent) {
+	silent := newLocal(t, Config{Listen: []string{}}).ID()
+	for _, err := range a.Ping(testContext(t), silent) {
 		if err == nil {
 			t.Fatal("a peer without addresses answered")
 		}
 	}
 	b.Close()
-	for _, err := range a.Ping(soon(t), b.ID()) {
+	for _, err := range a.Ping(testContext(t), b.ID()) {
 		if err == nil {
 			t.Fatal("a closed peer answered")
 		}
@@ -465,7 +465,7 @@ func TestPing(t *testing.T) {
 }
 
 func TestEvents(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
+	s := newLocal(t, Config{Listen: []string{}})
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	events := s.Events(ctx)
@@ -511,7 +511,7 @@ func TestEvents(t *testing.T) {
 }
 
 func TestClosed(t *testing.T) {
-	s := local(t, Config{})
+	s := newLocal(t, Config{})
 	topic, err := s.Topic("t", TopicOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -521,8 +521,8 @@ func TestClosed(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ctx := soon(t)
-	other := local(t, Config{})
+	ctx := testContext(t)
+	other := newLocal(t, Config{})
 	for range topic.Messages(ctx) {
 		t.Error("a message after Close")
 	}
@@ -562,7 +562,7 @@ func TestIdentity(t *testing.T) {
 		t.Fatalf("got %v, %v, want the key", back, err)
 	}
 	id, _ := peer.IDFromPrivateKey(key)
-	if got := local(t, Config{Identity: back, Listen: []string{}}).ID(); got != id {
+	if got := newLocal(t, Config{Identity: back, Listen: []string{}}).ID(); got != id {
 		t.Errorf("id: got %s, want %s", got, id)
 	}
 	for _, bad := range [][]byte{nil, {}, data[:20], make([]byte, maxKey+1)} {
@@ -585,15 +585,15 @@ func counts(t testing.TB) (goroutines, files int) {
 // TestNoLeaks opens, uses and closes many swarms.
 func TestNoLeaks(t *testing.T) {
 	cycle := func() {
-		a, err := New(soon(t), Config{Local: true, Listen: []string{onTCP, onQUIC, onQUIC + "/webtransport", onTCP + "/ws"}})
+		a, err := New(testContext(t), Config{Local: true, Listen: []string{onTCP, onQUIC, onQUIC + "/webtransport", onTCP + "/ws"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		b, err := New(soon(t), Config{Local: true, Listen: []string{onTCP}, State: new(testRows)})
+		b, err := New(testContext(t), Config{Local: true, Listen: []string{onTCP}, State: new(testRows)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := b.Connect(soon(t), a.AddrInfo()); err != nil {
+		if err := b.Connect(testContext(t), a.AddrInfo()); err != nil {
 			t.Fatal(err)
 		}
 		if err := a.Protect(b.ID()); err != nil {

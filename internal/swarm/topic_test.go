@@ -19,7 +19,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/network"
 )
 
-func open(t testing.TB, s *Swarm, name string) *Topic {
+func openTopic(t testing.TB, s *Swarm, name string) *Topic {
 	t.Helper()
 	topic, err := s.Topic(name, TopicOptions{})
 	if err != nil {
@@ -32,7 +32,7 @@ func open(t testing.TB, s *Swarm, name string) *Topic {
 // first returns the topic's next message.
 func first(t testing.TB, topic *Topic) Message {
 	t.Helper()
-	for m, err := range topic.Messages(soon(t)) {
+	for m, err := range topic.Messages(testContext(t)) {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -46,7 +46,7 @@ func first(t testing.TB, topic *Topic) Message {
 // one only.
 func newLine(t testing.TB) [3]*Swarm {
 	t.Helper()
-	line := [3]*Swarm{local(t, Config{}), local(t, Config{}), local(t, Config{})}
+	line := [3]*Swarm{newLocal(t, Config{}), newLocal(t, Config{}), newLocal(t, Config{})}
 	connect(t, line[0], line[1])
 	connect(t, line[1], line[2])
 	for i := range 2 {
@@ -68,15 +68,15 @@ func TestTopic(t *testing.T) {
 	line := newLine(t)
 	var topics []*Topic
 	for _, s := range line {
-		topics = append(topics, open(t, s, "news"))
+		topics = append(topics, openTopic(t, s, "news"))
 	}
-	second := open(t, line[2], "news") // a second reader in the same swarm
+	second := openTopic(t, line[2], "news") // a second reader in the same swarm
 	eventually(t, "all know their neighbours' topics", func() bool {
 		return len(topics[0].Peers()) == 1 && len(topics[1].Peers()) == 2 && len(topics[2].Peers()) == 1
 	})
 	// Peers relay messages once they have formed a mesh, for which there is no event.
 	eventually(t, "messages arrive", func() bool {
-		if err := topics[0].Publish(soon(t), []byte("test")); err != nil {
+		if err := topics[0].Publish(testContext(t), []byte("test")); err != nil {
 			t.Fatal(err)
 		}
 		for _, reader := range []*Topic{topics[1], second} { // so that their queues don't fill up
@@ -97,7 +97,7 @@ func TestTopic(t *testing.T) {
 
 	big := bytes.Repeat([]byte("x"), MaxMessage)
 	for _, data := range [][]byte{[]byte("hello"), {}, big} {
-		if err := topics[0].Publish(soon(t), data); err != nil {
+		if err := topics[0].Publish(testContext(t), data); err != nil {
 			t.Fatal(err)
 		}
 		for i, topic := range []*Topic{topics[1], topics[2], second} {
@@ -110,7 +110,7 @@ func TestTopic(t *testing.T) {
 			}
 		}
 	}
-	if err := topics[0].Publish(soon(t), append(big, 'x')); err == nil {
+	if err := topics[0].Publish(testContext(t), append(big, 'x')); err == nil {
 		t.Error("a message over the limit: got no error")
 	}
 	if m, ok := topics[0].dequeue(); ok {
@@ -120,14 +120,14 @@ func TestTopic(t *testing.T) {
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := second.Publish(soon(t), nil); !errors.Is(err, ErrClosed) {
+	if err := second.Publish(testContext(t), nil); !errors.Is(err, ErrClosed) {
 		t.Errorf("publish on a closed topic: got %v, want %v", err, ErrClosed)
 	}
 	if err := topics[2].Close(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "the last one has unsubscribed", func() bool { return len(topics[1].Peers()) == 1 })
-	open(t, line[2], "news") // again
+	openTopic(t, line[2], "news") // again
 	eventually(t, "the last one has subscribed again", func() bool { return len(topics[1].Peers()) == 2 })
 }
 
@@ -138,13 +138,13 @@ func TestValidate(t *testing.T) {
 	polite := TopicOptions{Validate: func(_ context.Context, m Message) bool {
 		return m.From != "" && m.Via != "" && !bytes.HasPrefix(m.Data, []byte("rude"))
 	}}
-	first, middle, last := open(t, line[0], "news"), open(t, line[1], "news"), open(t, line[2], "news")
+	first, middle, last := openTopic(t, line[0], "news"), openTopic(t, line[1], "news"), openTopic(t, line[2], "news")
 	strict, err := line[1].Topic("news", polite)
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "messages arrive", func() bool {
-		if err := first.Publish(soon(t), []byte("test")); err != nil {
+		if err := first.Publish(testContext(t), []byte("test")); err != nil {
 			t.Fatal(err)
 		}
 		_, ok := last.dequeue()
@@ -156,12 +156,12 @@ func TestValidate(t *testing.T) {
 		seen = make(map[string]bool)
 		for n := 0; ; n++ {
 			for _, kind := range kinds {
-				if err := first.Publish(soon(t), fmt.Appendf(nil, "%s %d", kind, n)); err != nil {
+				if err := first.Publish(testContext(t), fmt.Appendf(nil, "%s %d", kind, n)); err != nil {
 					t.Fatal(err)
 				}
 			}
 			want := fmt.Sprintf("%s %d", kinds[len(kinds)-1], n)
-			for m, err := range last.Messages(soon(t)) {
+			for m, err := range last.Messages(testContext(t)) {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -186,15 +186,15 @@ func TestValidate(t *testing.T) {
 			}
 		}
 	}
-	if err := strict.Publish(soon(t), []byte("rude, and ours")); err == nil {
+	if err := strict.Publish(testContext(t), []byte("rude, and ours")); err == nil {
 		t.Error("an own message that is refused: got no error")
 	}
 	for _, data := range []string{"rude", "kind"} {
-		if n, err := line[0].Broadcast(soon(t), "news", []byte(data)); n != 1 || err != nil {
+		if n, err := line[0].Broadcast(testContext(t), "news", []byte(data)); n != 1 || err != nil {
 			t.Fatalf("broadcast: got %d, %v", n, err)
 		}
 	}
-	for m, err := range strict.Messages(soon(t)) {
+	for m, err := range strict.Messages(testContext(t)) {
 		if err != nil || m.Direct && string(m.Data) != "kind" {
 			t.Errorf("a broadcast: got %q, %v, want only kind ones", m.Data, err)
 		}
@@ -214,17 +214,17 @@ func TestValidate(t *testing.T) {
 // TestValidateFirst opens a topic with a validator as its first reader, several
 // times: leaving the topic must remove the validator.
 func TestValidateFirst(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	connect(t, a, b)
 	for range 3 {
 		topic, err := b.Topic("x", TopicOptions{Validate: func(_ context.Context, m Message) bool { return string(m.Data) == "good" }})
 		if err != nil {
 			t.Fatal(err)
 		}
-		sender := open(t, a, "x")
+		sender := openTopic(t, a, "x")
 		eventually(t, "a message arrives", func() bool {
 			for _, data := range []string{"bad", "good"} {
-				if err := sender.Publish(soon(t), []byte(data)); err != nil {
+				if err := sender.Publish(testContext(t), []byte(data)); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -244,7 +244,7 @@ func TestValidateFirst(t *testing.T) {
 // reader whose validator was not called does not get it.
 func TestValidateLate(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		a, b := local(t, Config{}), local(t, Config{})
+		a, b := newLocal(t, Config{}), newLocal(t, Config{})
 		connect(t, a, b)
 		waitForProtocol(t, a, b)
 		asked, answer := make(chan struct{}), make(chan struct{})
@@ -260,16 +260,16 @@ func TestValidateLate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		sender := open(t, a, "x")
+		sender := openTopic(t, a, "x")
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
 			if direct {
-				sender.Broadcast(soon(t), []byte("bad"))
+				sender.Broadcast(testContext(t), []byte("bad"))
 				return
 			}
 			eventually(t, "a message arrives", func() bool {
-				sender.Publish(soon(t), []byte("bad"))
+				sender.Publish(testContext(t), []byte("bad"))
 				select {
 				case <-asked:
 					return true
@@ -295,23 +295,23 @@ func TestValidateLate(t *testing.T) {
 }
 
 func TestTopicRefuses(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
+	s := newLocal(t, Config{Listen: []string{}})
 	for _, name := range []string{"", strings.Repeat("x", maxTopicName+1)} {
 		if _, err := s.Topic(name, TopicOptions{}); err == nil {
 			t.Errorf("topic %.10q: got no error", name)
 		}
-		if _, err := s.Broadcast(soon(t), name, nil); err == nil {
+		if _, err := s.Broadcast(testContext(t), name, nil); err == nil {
 			t.Errorf("broadcast to %.10q: got no error", name)
 		}
 	}
-	if _, err := s.Broadcast(soon(t), "x", make([]byte, MaxMessage+1)); err == nil {
+	if _, err := s.Broadcast(testContext(t), "x", make([]byte, MaxMessage+1)); err == nil {
 		t.Error("broadcast over the limit: got no error")
 	}
 }
 
 func TestMessagesEnd(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
-	topic := open(t, s, "x")
+	s := newLocal(t, Config{Listen: []string{}})
+	topic := openTopic(t, s, "x")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	n := 0
@@ -335,10 +335,10 @@ func TestMessagesEnd(t *testing.T) {
 
 func TestBroadcast(t *testing.T) {
 	line := newLine(t)
-	outer, middle := open(t, line[2], "news"), open(t, line[1], "news")
+	outer, middle := openTopic(t, line[2], "news"), openTopic(t, line[1], "news")
 	big := bytes.Repeat([]byte("x"), MaxMessage)
 	for _, data := range [][]byte{[]byte("hello"), {}, big} {
-		if n, err := line[1].Broadcast(soon(t), "news", data); n != 2 || err != nil {
+		if n, err := line[1].Broadcast(testContext(t), "news", data); n != 2 || err != nil {
 			t.Fatalf("got %d peers, %v, want 2", n, err)
 		}
 		if m := first(t, outer); m.From != line[1].ID() || !bytes.Equal(m.Data, data) || !m.Direct {
@@ -346,7 +346,7 @@ func TestBroadcast(t *testing.T) {
 		}
 	}
 	// Broadcasts are not relayed.
-	if n, err := line[0].Broadcast(soon(t), "news", []byte("near")); n != 1 || err != nil {
+	if n, err := line[0].Broadcast(testContext(t), "news", []byte("near")); n != 1 || err != nil {
 		t.Fatalf("got %d peers, %v, want 1", n, err)
 	}
 	if m := first(t, middle); string(m.Data) != "near" || m.From != line[0].ID() {
@@ -364,9 +364,9 @@ func TestBroadcast(t *testing.T) {
 
 // TestBroadcastHostile sends invalid broadcasts.
 func TestBroadcastHostile(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	connect(t, a, b)
-	topic := open(t, b, "x")
+	topic := openTopic(t, b, "x")
 	good := appendBroadcast(nil, "x", []byte("data"))
 	for name, bytes := range map[string][]byte{
 		"cut short":    good[:len(good)-1],
@@ -377,7 +377,7 @@ func TestBroadcastHostile(t *testing.T) {
 		"large data":   {1, 'x', 0xff, 0xff, 0xff, 0x7f},
 		"nothing sent": {},
 	} {
-		stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+		stream, err := a.host.NewStream(testContext(t), b.ID(), broadcastProtocol)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -392,7 +392,7 @@ func TestBroadcastHostile(t *testing.T) {
 		t.Errorf("delivered: %q", m.Data)
 	}
 	waitForProtocol(t, a, b)
-	if n, err := a.Broadcast(soon(t), "x", []byte("good")); n != 1 || err != nil {
+	if n, err := a.Broadcast(testContext(t), "x", []byte("good")); n != 1 || err != nil {
 		t.Errorf("after them: got %d, %v, want 1", n, err)
 	}
 }
@@ -402,17 +402,17 @@ func TestBroadcastHostile(t *testing.T) {
 // is not. Another peer's broadcast arrives.
 func TestBroadcastsAreBounded(t *testing.T) {
 	for _, opened := range []bool{true, false} {
-		a, b := local(t, Config{}), local(t, Config{})
+		a, b := newLocal(t, Config{}), newLocal(t, Config{})
 		connect(t, a, b)
 		name := "x"
 		if opened {
-			open(t, b, name)
+			openTopic(t, b, name)
 		}
 		message := appendBroadcast(nil, name, make([]byte, MaxMessage))
 		start, rest := message[:len(message)-1], message[len(message)-1:]
 		var streams []network.Stream
 		for range broadcastStreams {
-			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+			stream, err := a.host.NewStream(testContext(t), b.ID(), broadcastProtocol)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -457,9 +457,9 @@ func TestBroadcastsAreBounded(t *testing.T) {
 				t.Errorf("a broadcast to a closed topic: got %v, want it read", err)
 			}
 		}
-		c := local(t, Config{})
+		c := newLocal(t, Config{})
 		connect(t, c, b)
-		if n, err := c.Broadcast(soon(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
+		if n, err := c.Broadcast(testContext(t), name, make([]byte, MaxMessage)); n != 1 || err != nil {
 			t.Errorf("another peer's broadcast: got %d, %v, want 1", n, err)
 		}
 	}
@@ -468,18 +468,18 @@ func TestBroadcastsAreBounded(t *testing.T) {
 // TestBroadcastsOfOthers has peers that claim all the memory for broadcasts, and
 // send little: another peer's broadcast arrives.
 func TestBroadcastsOfOthers(t *testing.T) {
-	b := local(t, Config{})
-	topic := open(t, b, "x")
+	b := newLocal(t, Config{})
+	topic := openTopic(t, b, "x")
 	start := appendBroadcast(nil, "x", make([]byte, MaxMessage))[:broadcastChunk/2]
 	var peers []*Swarm // made before the first sends: it has broadcastChunkTimeout
 	for range broadcastTotal/broadcastMemory + 1 {
-		peers = append(peers, local(t, Config{}))
+		peers = append(peers, newLocal(t, Config{}))
 		connect(t, peers[len(peers)-1], b)
 	}
 	c, peers := peers[0], peers[1:]
 	for _, a := range peers {
 		for range broadcastMemory / MaxMessage {
-			stream, err := a.host.NewStream(soon(t), b.ID(), broadcastProtocol)
+			stream, err := a.host.NewStream(testContext(t), b.ID(), broadcastProtocol)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -498,7 +498,7 @@ func TestBroadcastsOfOthers(t *testing.T) {
 		}
 		return reserved
 	})
-	if n, err := c.Broadcast(soon(t), "x", make([]byte, MaxMessage)); n != 1 || err != nil {
+	if n, err := c.Broadcast(testContext(t), "x", make([]byte, MaxMessage)); n != 1 || err != nil {
 		t.Fatalf("got %d, %v, want 1", n, err)
 	}
 	if m := first(t, topic); m.From != c.ID() || len(m.Data) != MaxMessage {
@@ -547,7 +547,7 @@ func TestSlowBroadcast(t *testing.T) {
 // and by broadcast: no validator runs after Close.
 func TestCloseWaitsForValidate(t *testing.T) {
 	for _, direct := range []bool{false, true} {
-		a, b := local(t, Config{}), local(t, Config{})
+		a, b := newLocal(t, Config{}), newLocal(t, Config{})
 		connect(t, a, b)
 		waitForProtocol(t, a, b)
 		asked := make(chan struct{}, 1)
@@ -568,16 +568,16 @@ func TestCloseWaitsForValidate(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		topic := open(t, a, "x")
+		topic := openTopic(t, a, "x")
 		sent := make(chan struct{})
 		go func() {
 			defer close(sent)
 			if direct {
-				topic.Broadcast(soon(t), []byte("x"))
+				topic.Broadcast(testContext(t), []byte("x"))
 				return
 			}
 			eventually(t, "a message arrives", func() bool {
-				topic.Publish(soon(t), []byte("x"))
+				topic.Publish(testContext(t), []byte("x"))
 				return len(asked) > 0 || asking.Load() > 0 || b.ctx.Err() != nil
 			})
 		}()
@@ -594,8 +594,8 @@ func TestCloseWaitsForValidate(t *testing.T) {
 
 // TestTopicIsBounded has a topic that is not read.
 func TestTopicIsBounded(t *testing.T) {
-	s := local(t, Config{Listen: []string{}})
-	topic := open(t, s, "x")
+	s := newLocal(t, Config{Listen: []string{}})
+	topic := openTopic(t, s, "x")
 	from := newID(t)
 	send := func(n int) { s.gossip.deliver("x", Message{From: from, Data: make([]byte, n)}, nil) }
 	for range maxQueued + 5 {
@@ -623,7 +623,7 @@ func TestTopicIsBounded(t *testing.T) {
 
 // TestManyTopics opens and closes topics from many goroutines.
 func TestManyTopics(t *testing.T) {
-	a, b := local(t, Config{}), local(t, Config{})
+	a, b := newLocal(t, Config{}), newLocal(t, Config{})
 	connect(t, a, b)
 	done := make(chan error)
 	for i := range 16 {

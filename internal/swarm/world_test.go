@@ -18,17 +18,17 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// world makes a swarm with everything for the world outside except UPnP, which
+// newWorld makes a swarm with everything for the world outside except UPnP, which
 // would ask the local network.
-func world(t testing.TB, c Config) *Swarm {
+func newWorld(t testing.TB, c Config) *Swarm {
 	t.Helper()
 	c.noPortMap = true
 	c.relaysEvery = time.Hour // tests must not depend on it
 	return newSwarm(t, c)
 }
 
-// plain makes a plain libp2p host on loopback.
-func plain(t testing.TB, options ...libp2p.Option) host.Host {
+// newPlainHost makes a plain libp2p host on loopback.
+func newPlainHost(t testing.TB, options ...libp2p.Option) host.Host {
 	t.Helper()
 	options = append(options, libp2p.ListenAddrStrings(onTCP), libp2p.DisableMetrics(),
 		libp2p.ResourceManager(&network.NullResourceManager{}))
@@ -59,7 +59,7 @@ func infoOf(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addrs:
 // Local is set.
 func TestLocalOption(t *testing.T) {
 	for _, isLocal := range []bool{false, true} {
-		s := local(t, Config{Listen: []string{}})
+		s := newLocal(t, Config{Listen: []string{}})
 		s.config.Local = isLocal
 		options, err := s.options()
 		if err != nil {
@@ -80,9 +80,9 @@ func TestLocalOption(t *testing.T) {
 			}
 		}
 	}
-	s := world(t, Config{})
-	other := plain(t)
-	if err := other.Connect(soon(t), peer.AddrInfo{ID: s.ID(), Addrs: s.host.Addrs()}); err != nil {
+	s := newWorld(t, Config{})
+	other := newPlainHost(t)
+	if err := other.Connect(testContext(t), peer.AddrInfo{ID: s.ID(), Addrs: s.host.Addrs()}); err != nil {
 		t.Fatal(err)
 	}
 	want := []protocol.ID{proto.ProtoIDv2Stop, autonatv2.DialProtocol, autonatv2.DialBackProtocol}
@@ -99,7 +99,7 @@ func TestLocalOption(t *testing.T) {
 func TestRelay(t *testing.T) {
 	var relays []host.Host
 	for range 4 { // AutoRelay waits for four before it chooses
-		h := plain(t)
+		h := newPlainHost(t)
 		if _, err := relay.New(h); err != nil {
 			t.Fatal(err)
 		}
@@ -107,10 +107,10 @@ func TestRelay(t *testing.T) {
 	}
 	// It is made after them, so that it is closed before: libp2p's AutoRelay has a
 	// data race while a relay disconnects.
-	b := world(t, Config{Listen: []string{}})
+	b := newWorld(t, Config{Listen: []string{}})
 	hide(t, b)
 	for _, h := range relays {
-		if err := b.Connect(soon(t), infoOf(h)); err != nil {
+		if err := b.Connect(testContext(t), infoOf(h)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,17 +127,17 @@ func TestRelay(t *testing.T) {
 
 	const direct protocol.ID = "/test/direct"
 	b.host.SetStreamHandler(direct, func(s network.Stream) { s.Close() })
-	a := world(t, Config{Listen: []string{}})
+	a := newWorld(t, Config{Listen: []string{}})
 	// The second time there is no better address, the third time one that fails.
-	for _, more := range [][]ma.Multiaddr{nil, nil, {at(1)}} {
-		if err := a.Connect(soon(t), peer.AddrInfo{ID: b.ID(), Addrs: append(more, through...)}); err != nil {
+	for _, more := range [][]ma.Multiaddr{nil, nil, {loopbackAddr(1)}} {
+		if err := a.Connect(testContext(t), peer.AddrInfo{ID: b.ID(), Addrs: append(more, through...)}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	if info := a.Peer(b.ID()); !info.Relayed || info.Connections != 1 {
 		t.Errorf("through a relay: got %+v, want one connection, relayed", info)
 	}
-	for rtt, err := range a.Ping(soon(t), b.ID()) {
+	for rtt, err := range a.Ping(testContext(t), b.ID()) {
 		if err != nil || rtt <= 0 {
 			t.Errorf("ping through a relay: got %v, %v", rtt, err)
 		}
@@ -150,7 +150,7 @@ func TestRelay(t *testing.T) {
 	}
 	opened := make(chan error, 1)
 	go func() {
-		s, err := a.host.NewStream(soon(t), b.ID(), direct)
+		s, err := a.host.NewStream(testContext(t), b.ID(), direct)
 		if err == nil {
 			err = s.Close()
 		}
@@ -159,7 +159,7 @@ func TestRelay(t *testing.T) {
 	if err := b.ListenOn(onTCP); err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Connect(soon(t), b.AddrInfo()); err != nil {
+	if err := a.Connect(testContext(t), b.AddrInfo()); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-opened; err != nil {
@@ -174,8 +174,8 @@ func TestRelay(t *testing.T) {
 // from the host's results. (The swarm's own client asks about public addresses
 // only, and its server refuses to dial others.)
 func TestAutoNAT(t *testing.T) {
-	server := plain(t)
-	answering, err := autonatv2.New(plain(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
+	server := newPlainHost(t)
+	answering, err := autonatv2.New(newPlainHost(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,8 +183,8 @@ func TestAutoNAT(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer answering.Close()
-	s := local(t, Config{Listen: []string{onTCP, onQUIC}})
-	asking, err := autonatv2.New(plain(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
+	s := newLocal(t, Config{Listen: []string{onTCP, onQUIC}})
+	asking, err := autonatv2.New(newPlainHost(t, libp2p.NoListenAddrs), autonatv2.AllowPrivateAddrs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,26 +192,26 @@ func TestAutoNAT(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer asking.Close()
-	if err := s.Connect(soon(t), infoOf(server)); err != nil {
+	if err := s.Connect(testContext(t), infoOf(server)); err != nil {
 		t.Fatal(err)
 	}
 	addr := s.host.Addrs()[0]
 	var result autonatv2.Result
 	eventually(t, "the client has found the server", func() bool {
-		result, err = asking.GetReachability(soon(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
+		result, err = asking.GetReachability(testContext(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
 		return !errors.Is(err, autonatv2.ErrNoPeers)
 	})
 	if err != nil || result.Reachability != network.ReachabilityPublic || !result.Addr.Equal(addr) {
 		t.Errorf("dial back: got %+v, %v, want %s reachable", result, err, addr)
 	}
 
-	other := world(t, Config{})
-	if err := s.Connect(soon(t), other.AddrInfo()); err != nil {
+	other := newWorld(t, Config{})
+	if err := s.Connect(testContext(t), other.AddrInfo()); err != nil {
 		t.Fatal(err)
 	}
 	s.Disconnect(server.ID())
 	eventually(t, "our own server refuses to dial this machine", func() bool {
-		result, err = asking.GetReachability(soon(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
+		result, err = asking.GetReachability(testContext(t), []autonatv2.Request{{Addr: addr, SendDialData: true}})
 		return err == nil && result.AllAddrsRefused
 	})
 
