@@ -42,19 +42,19 @@ const (
 	fetchNotFound = 1
 )
 
-// FetchRecord asks a connected peer for a name's record by the fetch protocol.
+// fetchRecord asks a connected peer for a name's record by the fetch protocol.
 // It does not check the bytes. It fails with ErrNotFound.
-func FetchRecord(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byte, error) {
+func fetchRecord(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
-	data, err := fetchRecord(ctx, h, id, name)
+	data, err := exchangeFetch(ctx, h, id, name)
 	if err != nil {
 		return nil, fmt.Errorf("names: fetch %s from %s: %w", name, id, err)
 	}
 	return data, nil
 }
 
-func fetchRecord(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byte, error) {
+func exchangeFetch(ctx context.Context, h host.Host, id peer.ID, name Name) ([]byte, error) {
 	stream, err := h.NewStream(network.WithNoDial(ctx, "fetch"), id, fetchProtocol)
 	if err != nil {
 		return nil, err

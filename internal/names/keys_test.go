@@ -445,7 +445,7 @@ func FuzzKeyFile(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if _, err := NameOfPeer(file.id.Peer()); err != nil {
+		if _, err := nameOfPeer(file.id.Peer()); err != nil {
 			t.Errorf("the file's key has the id %x: %v", file.id.hash, err)
 		}
 		if file.key == nil {

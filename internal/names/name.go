@@ -46,11 +46,11 @@ func ParseName(s string) (Name, error) {
 	if err != nil {
 		return Name{}, fmt.Errorf("names: name %q: %w: %w", s, ErrInvalid, err)
 	}
-	return NameOfPeer(id)
+	return nameOfPeer(id)
 }
 
-// NameOfPeer returns the name of a peer's key.
-func NameOfPeer(id peer.ID) (Name, error) {
+// nameOfPeer returns the name of a peer's key.
+func nameOfPeer(id peer.ID) (Name, error) {
 	mh, err := multihash.Decode([]byte(id))
 	switch {
 	case err != nil:
@@ -69,7 +69,7 @@ func NameOf(key crypto.PubKey) (Name, error) {
 	if err != nil {
 		return Name{}, fmt.Errorf("names: name of a key: %w", err)
 	}
-	return NameOfPeer(id)
+	return nameOfPeer(id)
 }
 
 // parseRoutingKey is the inverse of RoutingKey.
@@ -78,7 +78,7 @@ func parseRoutingKey(key string) (Name, error) {
 	if !ok {
 		return Name{}, fmt.Errorf("names: routing key: %w: want one that begins with %s", ErrInvalid, routingPrefix)
 	}
-	return NameOfPeer(peer.ID(hash))
+	return nameOfPeer(peer.ID(hash))
 }
 
 // String returns the name as a CID in base 36 (k51… for an Ed25519 key), empty

@@ -51,7 +51,7 @@ func (n *Names) ask(ctx context.Context, l *lookup, name Name, id peer.ID) {
 
 // fetch asks a peer and passes the record to the lookup.
 func (n *Names) fetch(ctx context.Context, l *lookup, name Name, id peer.ID) {
-	raw, err := FetchRecord(ctx, n.net.Load().Host, id, name)
+	raw, err := fetchRecord(ctx, n.net.Load().Host, id, name)
 	if err != nil {
 		if !errors.Is(err, ErrNotFound) {
 			l.fail(err)

@@ -251,29 +251,29 @@ func TestFetch(t *testing.T) {
 	alice, bob := newTestNode(t, Config{}), newTestNode(t, Config{})
 	r := publishUnsent(t, alice, pathA)
 	connect(t, bob.swarm, alice.swarm)
-	raw, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), r.Name())
+	raw, err := fetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), r.Name())
 	if err != nil || !bytes.Equal(raw, r.Bytes()) {
-		t.Errorf("FetchRecord: got %d bytes, %v, want the record", len(raw), err)
+		t.Errorf("fetchRecord: got %d bytes, %v, want the record", len(raw), err)
 	}
 	got, err := bob.names.LookupLatest(t.Context(), r.Name())
 	wantRecord(t, "Latest", got, err, r)
 
 	// Bob doesn't serve names that he only looked up.
-	if _, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); !errors.Is(err, ErrNotFound) {
-		t.Errorf("FetchRecord of a name looked up: got %v, want ErrNotFound", err)
+	if _, err := fetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); !errors.Is(err, ErrNotFound) {
+		t.Errorf("fetchRecord of a name looked up: got %v, want ErrNotFound", err)
 	}
 	if err := bob.names.Follow(t.Context(), r.Name()); err != nil {
 		t.Fatal(err)
 	}
-	if raw, err := FetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); err != nil || !bytes.Equal(raw, r.Bytes()) {
-		t.Errorf("FetchRecord of a followed name: got %d bytes, %v", len(raw), err)
+	if raw, err := fetchRecord(t.Context(), alice.swarm.Host(), bob.swarm.ID(), r.Name()); err != nil || !bytes.Equal(raw, r.Bytes()) {
+		t.Errorf("fetchRecord of a followed name: got %d bytes, %v", len(raw), err)
 	}
 	_, stranger := newKey(t)
-	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), stranger); !errors.Is(err, ErrNotFound) {
-		t.Errorf("FetchRecord of another name: got %v, want ErrNotFound", err)
+	if _, err := fetchRecord(t.Context(), bob.swarm.Host(), alice.swarm.ID(), stranger); !errors.Is(err, ErrNotFound) {
+		t.Errorf("fetchRecord of another name: got %v, want ErrNotFound", err)
 	}
-	if _, err := FetchRecord(t.Context(), bob.swarm.Host(), newSwarm(t).ID(), stranger); err == nil || errors.Is(err, ErrNotFound) {
-		t.Errorf("FetchRecord from a peer that isn't connected: got %v, want another error", err)
+	if _, err := fetchRecord(t.Context(), bob.swarm.Host(), newSwarm(t).ID(), stranger); err == nil || errors.Is(err, ErrNotFound) {
+		t.Errorf("fetchRecord from a peer that isn't connected: got %v, want another error", err)
 	}
 }
 
@@ -351,7 +351,7 @@ func TestHostileAnswers(t *testing.T) {
 			patience = time.Second
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		raw, err := FetchRecord(ctx, bob.swarm.Host(), mallory.ID(), name)
+		raw, err := fetchRecord(ctx, bob.swarm.Host(), mallory.ID(), name)
 		cancel()
 		if given := what == "another's" || what == "no record"; (err == nil) != given {
 			t.Errorf("%s: got %d bytes, %v", what, len(raw), err)
