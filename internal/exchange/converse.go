@@ -10,36 +10,35 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// maxAsk bounds how many blocks are asked for at once.
+// maxAsk is how many blocks one Want asks for.
 const maxAsk = 256
 
-// converse asks the source for single blocks, until there's nothing to ask it
-// for, or something to stream. It's called with mu held, and lets go of it
-// while it waits.
+// converse asks the source for single blocks, until there's nothing to ask for, or
+// something to stream. It's called with mu held, and unlocks it meanwhile.
 func (w *worker) converse(ctx context.Context) {
 	s := w.s
 	s.mu.Unlock()
-	err := w.talk(ctx)
+	err := w.runConversation(ctx)
 	s.mu.Lock()
-	w.takeBack()
+	w.requeueAsked()
 	w.cancels = nil
 	var busy *BusyError
 	switch {
 	case s.over || w.gone || err == nil:
 	case errors.As(err, &busy):
-		w.rest(busy)
-	case errors.Is(err, ErrLied), errors.Is(err, block.ErrNotFound):
-		w.leave(err)
+		w.pause(busy)
+	case errors.Is(err, ErrMisbehaved), errors.Is(err, block.ErrNotFound):
+		w.drop(err)
 	default:
 		w.fail(err)
 	}
 }
 
-// talk holds one conversation.
-func (w *worker) talk(ctx context.Context) error {
+// runConversation holds one conversation.
+func (w *worker) runConversation(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	conv, err := w.src.(Asker).Open(ctx)
+	conv, err := w.src.(Answerer).Open(ctx)
 	if err != nil {
 		return err
 	}
@@ -49,29 +48,29 @@ func (w *worker) talk(ctx context.Context) error {
 			return err
 		}
 	}
-	heard := make(chan error, 1)
+	listened := make(chan error, 1)
 	go func() {
 		err := w.listen(ctx, conv)
-		if ctx.Err() != nil && !errors.Is(err, ErrLied) {
-			err = nil // it was told to stop, whatever it takes that for
+		if ctx.Err() != nil && !errors.Is(err, ErrMisbehaved) {
+			err = nil // the conversation was cancelled, whatever it calls that
 		}
-		cancel() // there's no use in asking then
+		cancel() // no answer will come
 		w.s.mu.Lock()
 		w.s.changed.Broadcast()
 		w.s.mu.Unlock()
-		heard <- err
+		listened <- err
 	}()
 	err = w.ask(ctx, conv)
 	cancel()
 	conv.Close()
-	if herr := <-heard; err == nil {
-		err = herr
+	if lerr := <-listened; err == nil {
+		err = lerr
 	}
 	return err
 }
 
-// probe asks the source whether it has the root, which says whether it's worth
-// it to ask for more. Some send the root itself, so watchStalls watches it.
+// probe asks whether the source has the root: without it the source is asked for
+// nothing else. Some sources send the root itself, so watchStalls watches a probe.
 func (w *worker) probe(ctx context.Context, conv Conversation) error {
 	w.setProbing(true)
 	defer w.setProbing(false)
@@ -81,7 +80,7 @@ func (w *worker) probe(ctx context.Context, conv Conversation) error {
 	for {
 		r, err := conv.Next(ctx)
 		if err != nil {
-			return fmt.Errorf("whether it has the root: %w", err)
+			return fmt.Errorf("ask for the root: %w", err)
 		}
 		if !block.Equal(r.CID, w.s.root) {
 			continue
@@ -102,21 +101,21 @@ func (w *worker) probe(ctx context.Context, conv Conversation) error {
 	}
 }
 
-// setProbing notes that a probe begins or ends.
+// setProbing records that a probe begins or ends.
 func (w *worker) setProbing(on bool) {
 	w.s.mu.Lock()
 	defer w.s.mu.Unlock()
 	w.probing, w.lastCame = on, time.Now()
 }
 
-// ask keeps asking. It returns nil when there's nothing more to ask.
+// ask asks for blocks until there's nothing to ask for, and then returns nil.
 func (w *worker) ask(ctx context.Context, conv Conversation) error {
 	s := w.s
 	for {
 		s.mu.Lock()
 		var wants, cancels []cid.Cid
 		for {
-			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && !w.resting() && s.looking == 0 && (s.streamTarget(w) != nil || s.next(w) == nil) {
+			if s.over || w.gone || ctx.Err() != nil || w.asked == 0 && !w.paused() && s.walks == 0 && (s.streamTarget(w) != nil || s.next(w) == nil) {
 				s.mu.Unlock()
 				return nil
 			}
@@ -139,7 +138,7 @@ func (w *worker) ask(ctx context.Context, conv Conversation) error {
 	}
 }
 
-// listen takes in what the source answers.
+// listen takes the source's replies.
 func (w *worker) listen(ctx context.Context, conv Conversation) error {
 	s := w.s
 	for {
@@ -148,13 +147,13 @@ func (w *worker) listen(ctx context.Context, conv Conversation) error {
 			return err
 		}
 		if !r.Block.CID().Defined() {
-			w.told(r)
+			w.receivePresence(r)
 			continue
 		}
 		v := w.accept(r.Block)
 		s.mu.Lock()
-		err = w.judge(v, r.Block.Size())
-		if w.asked <= w.room()/2 {
+		err = w.checkUnwanted(v, r.Block.Size())
+		if w.asked <= w.windowSize()/2 {
 			s.changed.Broadcast()
 		}
 		over := s.over || w.gone
@@ -165,31 +164,31 @@ func (w *worker) listen(ctx context.Context, conv Conversation) error {
 	}
 }
 
-// told takes note of what a source says of a block.
-func (w *worker) told(r Reply) {
+// receivePresence takes a reply without a block.
+func (w *worker) receivePresence(r Reply) {
 	s := w.s
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w.lastCame = time.Now()
 	if r.Busy != nil {
-		w.rest(r.Busy)
+		w.pause(r.Busy)
 	}
 	t := s.f.wants[key(r.CID)]
 	if r.Has || t == nil || !t.askedOf(w) {
 		return
 	}
-	t.forget(w)
+	t.removeAsk(w)
 	w.asked--
 	if r.Busy == nil {
 		t.lacking = append(t.lacking, w)
 	}
-	s.f.again(t, true)
+	s.f.requeue(t, true)
 	s.changed.Broadcast()
 }
 
-// answered takes note that a block came that the source was asked for, from it
-// or another. It's called with mu held.
-func (w *worker) answered(t *want, a asking, byIt bool) {
+// answered records that a block came that the source was asked for, from this
+// source or from another. It's called with mu held.
+func (w *worker) answered(t *want, q question, byIt bool) {
 	w.asked--
 	if !byIt {
 		if !w.streaming {
@@ -198,13 +197,13 @@ func (w *worker) answered(t *want, a asking, byIt bool) {
 		return
 	}
 	if !w.streaming {
-		w.latency.add(time.Since(a.at).Seconds())
+		w.latency.add(time.Since(q.at).Seconds())
 		w.window = min(w.window+1, maxWindow)
 	}
 }
 
-// room is how many blocks the source may be asked for at a time.
-func (w *worker) room() int {
+// windowSize is how many blocks the source may be asked for at a time.
+func (w *worker) windowSize() int {
 	size := int64(256 << 10)
 	if w.blocks > 0 {
 		size = max(w.bytes/w.blocks, 1)
@@ -215,12 +214,12 @@ func (w *worker) room() int {
 	return max(min(w.window, int(min(bytes/size, answers))), 2)
 }
 
-// take takes wants from the frontier for a source, as many as there's room for.
-// It's called with mu held.
+// take takes wants from the frontier for a source, until its window is full. It's
+// called with mu held.
 func (s *session) take(w *worker) []cid.Cid {
-	room := w.room()
-	if w.resting() || w.asked > room/2 && w.asked > 0 {
-		return nil // in larger lots, later
+	room := w.windowSize()
+	if w.paused() || w.asked > room/2 && w.asked > 0 {
+		return nil // more at once, later
 	}
 	var cids []cid.Cid
 	now := time.Now()
@@ -231,17 +230,18 @@ func (s *session) take(w *worker) []cid.Cid {
 		}
 		s.f.unqueue(t)
 		if w.asked == 0 {
-			w.lastCame = now // it had nothing to send before
+			w.lastCame = now // it owed nothing before
 		}
-		t.asked = append(t.asked, asking{w, now})
+		t.asked = append(t.asked, question{w, now})
 		w.asked++
 		cids = append(cids, t.cid)
 	}
 	return cids
 }
 
-// next is what a source may be asked for next: from the queues, blocks with
-// links first, or else what is late elsewhere. It's called with mu held.
+// next returns the next want for a source: from the queues, blocks with links
+// first, or else one whose answer is late from another source. It's called with mu
+// held.
 func (s *session) next(w *worker) *want {
 	front := s.streams == 0
 	for _, q := range []*queue{&s.f.links, &s.f.leaves} {
@@ -264,10 +264,10 @@ func (s *session) next(w *worker) *want {
 	return nil
 }
 
-// late tells whether an answer takes long.
-func (a asking) late() bool {
-	usual := time.Duration(a.who.latency.value * lateFactor * float64(time.Second))
-	return !a.who.streaming && time.Since(a.at) > max(minLate, usual)
+// late reports whether the answer takes long.
+func (q question) late() bool {
+	usual := time.Duration(q.worker.latency.value * lateFactor * float64(time.Second))
+	return !q.worker.streaming && time.Since(q.at) > max(minLate, usual)
 }
 
 // average is a moving average.

@@ -15,28 +15,27 @@ import (
 
 // Config says what an Exchange works with.
 type Config struct {
-	// Store takes in what comes. It's required.
+	// Store is where blocks are written to. It's required.
 	Store *store.Store
 	// Sources yields sources that may have the DAG below root, as it finds them,
 	// until there are no more or ctx ends. Single says that the session wants
 	// the block root alone. Nil: sessions ask Options.From and Fallback.
 	Sources func(ctx context.Context, root cid.Cid, single bool) iter.Seq[Source]
-	// Fallback are sources that join a session when it has gone on for
-	// FallbackDelay, such as gateways. Zero: from the beginning.
+	// Fallback are sources that join a session after FallbackDelay, such as
+	// gateways. Zero: from the beginning.
 	Fallback      []Source
 	FallbackDelay time.Duration
-	// Stall is after which time a source that sends nothing, though it was
-	// asked, is given up; one that is a Hearer and sends a block bit by bit has
-	// three minutes more. Zero: 30 s.
+	// Stall is how long a source that was asked may send nothing before it is
+	// dropped. A ReadCounter that sends a block slowly has three minutes more.
+	// Zero: 30 s.
 	Stall time.Duration
-	// Arrived is told of each block that came, and can be read by now, so that
-	// those who wait for it can be answered. It must return at once. Nil:
-	// nobody is told.
+	// Arrived is called with each block that came, once it can be read: peers may
+	// wait for it. It must return at once. Nil: no call.
 	Arrived func(cids ...cid.Cid)
-	// Ended is told of each session that has ended, and what came from whom. It
-	// must return at once. Nil: nobody is told.
+	// Ended is called at the end of each session with what came from its sources.
+	// It must return at once. Nil: no call.
 	Ended func(root cid.Cid, sources []SourceProgress)
-	// Logger is told of sources that fail. Nil: nobody is.
+	// Logger logs sources that fail. Nil: silence.
 	Logger *slog.Logger
 }
 
@@ -67,8 +66,8 @@ func New(c Config) *Exchange {
 	return &Exchange{c: c}
 }
 
-// SyncPrefix begins the names of the aliases under which sessions keep what
-// they have got so far; the root's CID follows.
+// SyncPrefix begins the name of a session's alias, which keeps what came so far
+// alive; the root's CID follows.
 const SyncPrefix = "sync/"
 
 // SyncName is the alias of a session for root.
@@ -76,25 +75,23 @@ func SyncName(root cid.Cid) string { return SyncPrefix + block.V1(root).String()
 
 // Options say how a DAG is got. The zero value is fine.
 type Options struct {
-	// From are asked at once, and taken to have it.
+	// From are sources to ask at once; they are assumed to have the DAG.
 	From []Source
-	// OnlyFrom asks nobody else.
+	// OnlyFrom asks no other sources.
 	OnlyFrom bool
-	// Alias is set to the root when all is here, in the commit that ends the
-	// session. Empty: none is, and the session's own alias stays, unless NoPin
-	// is set.
+	// Alias is set to the root in the commit that ends the session. Empty: no
+	// alias is set, and the session's own stays unless NoPin is set.
 	Alias string
-	// NoPin leaves what comes as a cache, if there's no Alias.
+	// NoPin leaves the blocks as a cache, if there's no Alias.
 	NoPin bool
-	// Have are roots of DAGs that are here and may have much in common with
-	// the one that's got: a former version. Those that aren't whole are left
-	// out by the session itself.
+	// Have are roots of DAGs that are here and may share much with this one, such
+	// as former versions. The session ignores those that aren't whole.
 	Have []cid.Cid
-	// Selection leaves out a part of the DAG. It's kept with the Alias.
+	// Selection leaves out a part of the DAG. It's stored with the Alias.
 	Selection store.Selection
-	// Follow, if not nil, is given each block, before it's accepted, with its
-	// links, and returns those to go on with. An error ends the session with
-	// that error. The DAG is asked for block by block then.
+	// Follow, if not nil, gets each block with its links before it is accepted,
+	// and returns the links to go on with. An error refuses the block and ends
+	// the session. With Follow, nothing is streamed.
 	Follow func(b block.Block, links []cid.Cid) ([]cid.Cid, error)
 
 	single bool // set by Fetch
@@ -102,20 +99,21 @@ type Options struct {
 
 // Progress is how far a session has come.
 type Progress struct {
-	// Blocks and Bytes are those that came and were wanted.
+	// Blocks and Bytes count the wanted blocks that came.
 	Blocks, Bytes int64
-	// Duplicates and DuplicateBytes are those that came though they were here.
+	// Duplicates and DuplicateBytes count the blocks that came though they were
+	// here.
 	Duplicates, DuplicateBytes int64
-	// Wanted is how many blocks are known to be missing; below those that have
-	// links there may be more.
+	// Wanted is how many blocks are known to be missing. There may be more below
+	// them.
 	Wanted int
 	// Rate is in bytes a second, over the last seconds.
 	Rate float64
-	// Left is how long it takes still at this rate; zero if that's unknown.
+	// Left is the time left at this rate; zero if it's unknown.
 	Left time.Duration
-	// Sources are those that were asked.
+	// Sources are the sources that were asked.
 	Sources []SourceProgress
-	// Done: all is here, and durable.
+	// Done: the DAG is here, and durable.
 	Done bool
 }
 
@@ -124,35 +122,35 @@ type SourceProgress struct {
 	Source        Source
 	Name          string
 	Blocks, Bytes int64
-	// Err is why it isn't asked any more; nil while it is.
+	// Err is the source's last error, or why it was dropped.
 	Err error
 }
 
 // Errors of sessions.
 var (
-	// ErrNoSource: there's nobody who has what is missing. It's a
-	// block.ErrNotFound, too.
-	ErrNoSource = errors.New("nobody who was asked has it")
-	// ErrLied: a source sent what it wasn't asked for, more than by accident.
-	ErrLied = errors.New("sent blocks that nobody asked for")
+	// ErrNoSource: no source has a block that is missing. It comes with
+	// block.ErrNotFound.
+	ErrNoSource = errors.New("no source has it")
+	// ErrMisbehaved: a source sent false blocks, or too many that it wasn't asked
+	// for.
+	ErrMisbehaved = errors.New("source misbehaved")
 	// ErrStalled: a source sent nothing for too long.
 	ErrStalled = errors.New("sent nothing for too long")
 )
 
-// progressEvery is how often Sync tells of progress.
+// progressEvery is how often Sync yields.
 const progressEvery = 100 * time.Millisecond
 
-// Sync gets the DAG below root, and keeps it as the options say. It yields how
-// far it has come, from time to time and at the end, where Progress.Done is set;
-// an error is the last that it yields. Who stops ranging stops the session; what
-// came stays, under the alias SyncName(root), for the next one. Errors:
-// ErrNoSource, with the CID of a block that's missing; store.ErrDiskFull and
-// others of the store; those of Follow.
+// Sync gets the DAG below root, and keeps it as the options say. It yields its
+// progress ten times a second and at the end, with Progress.Done; it yields nothing
+// after an error. Ending the range ends the session. What came stays for the next
+// one, under the alias SyncName(root). Errors: ErrNoSource, with the CID of a
+// missing block; store.ErrDiskFull and others of the store; those of Follow.
 func (x *Exchange) Sync(ctx context.Context, root cid.Cid, o Options) iter.Seq2[Progress, error] {
 	return func(yield func(Progress, error) bool) {
 		s, err := x.newSession(root, o)
 		if err == nil {
-			err = x.watch(ctx, s, yield)
+			err = x.run(ctx, s, yield)
 		}
 		if err != nil && !errors.Is(err, errStopped) {
 			p := Progress{}
@@ -164,11 +162,11 @@ func (x *Exchange) Sync(ctx context.Context, root cid.Cid, o Options) iter.Seq2[
 	}
 }
 
-// errStopped says that who asked doesn't want to know more.
+// errStopped: the caller has ended the range.
 var errStopped = errors.New("stopped")
 
-// watch runs the session, and tells how it goes.
-func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, error) bool) error {
+// run runs the session, and yields its progress.
+func (x *Exchange) run(ctx context.Context, s *session, yield func(Progress, error) bool) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also where yield panics
 	ended := make(chan error, 1)
@@ -182,7 +180,7 @@ func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, e
 		select {
 		case err := <-ended:
 			if errors.Is(err, ErrNoSource) && ctx.Err() != nil {
-				err = context.Cause(ctx) // nobody was found for want of time
+				err = context.Cause(ctx) // sources would have been found later
 			}
 			if err != nil {
 				return err
@@ -201,8 +199,8 @@ func (x *Exchange) watch(ctx context.Context, s *session, yield func(Progress, e
 	}
 }
 
-// Fetch gets one block, without what is below it, and leaves it in the store as
-// a cache. Errors: ErrNoSource.
+// Fetch gets one block, without the DAG below it, and leaves it in the store as a
+// cache. Errors: ErrNoSource.
 func (x *Exchange) Fetch(ctx context.Context, c cid.Cid, o Options) (block.Block, error) {
 	b, err := x.c.Store.Get(ctx, c)
 	if !errors.Is(err, block.ErrNotFound) {
@@ -219,7 +217,7 @@ func (x *Exchange) Fetch(ctx context.Context, c cid.Cid, o Options) (block.Block
 		}
 	}
 	if b.CID() != c {
-		// It was asked for, and came, by another version of its CID.
+		// It came under another version of its CID.
 		return x.c.Store.Get(ctx, c)
 	}
 	return b, nil

@@ -12,53 +12,53 @@ type want struct {
 	cid  cid.Cid
 	leaf bool // by its codec it has no links
 
-	// In the queue of those that nobody was asked for.
+	// The list of a queue.
 	queued     bool
 	prev, next *want
 
-	// asked are those who were asked, and have not answered.
-	asked []asking
-	// lacking are the sources that haven't got it.
+	// asked are the questions without an answer.
+	asked []question
+	// lacking are the sources that don't have it.
 	lacking []*worker
 }
 
-// asking is a question that is under way.
-type asking struct {
-	who *worker
-	at  time.Time
+// A question is a want that a source was asked for.
+type question struct {
+	worker *worker
+	at     time.Time
 }
 
-func (w *want) askedOf(who *worker) bool {
+func (w *want) askedOf(by *worker) bool {
 	for _, a := range w.asked {
-		if a.who == who {
+		if a.worker == by {
 			return true
 		}
 	}
 	return false
 }
 
-func (w *want) lackedBy(who *worker) bool {
+func (w *want) lackedBy(by *worker) bool {
 	for _, l := range w.lacking {
-		if l == who {
+		if l == by {
 			return true
 		}
 	}
 	return false
 }
 
-// forget takes note that who won't answer any more.
-func (w *want) forget(who *worker) {
+// removeAsk removes the question to a source.
+func (w *want) removeAsk(by *worker) {
 	for i, a := range w.asked {
-		if a.who == who {
+		if a.worker == by {
 			w.asked = append(w.asked[:i], w.asked[i+1:]...)
 			return
 		}
 	}
 }
 
-// A frontier is what a session wants: all that it knows of and hasn't got. The
-// part that nobody was asked for is in two queues, in the order of the DAG:
-// blocks that may have links, and leaves.
+// A frontier is what a session wants: the blocks that it knows of and that are
+// missing. Those that no source was asked for are in two queues, in the order of
+// the DAG: blocks that may have links, and leaves.
 type frontier struct {
 	wants  map[string]*want
 	links  queue
@@ -69,7 +69,7 @@ type frontier struct {
 
 func newFrontier() frontier { return frontier{wants: map[string]*want{}} }
 
-// key is what a block is known by: CIDs of versions 0 and 1 are one.
+// key identifies a block: CIDs of versions 0 and 1 have the same.
 func key(c cid.Cid) string { return block.V1(c).KeyString() }
 
 func isLeaf(c cid.Cid) bool { return c.Type() == block.Raw }
@@ -81,8 +81,8 @@ func (f *frontier) queueOf(w *want) *queue {
 	return &f.links
 }
 
-// add takes in what is missing below one block, in the order of its links:
-// before all that is queued, or behind.
+// add adds the missing blocks below one block, in the order of its links, to the
+// front of the queues or to the back.
 func (f *frontier) add(cids []cid.Cid, front bool) {
 	if front {
 		for i := len(cids) - 1; i >= 0; i-- {
@@ -108,7 +108,7 @@ func (f *frontier) addOne(c cid.Cid, front bool) {
 	f.queueOf(w).push(w, front)
 }
 
-// remove takes note that a block has come.
+// remove removes the want of a block that has come.
 func (f *frontier) remove(w *want) {
 	f.unqueue(w)
 	delete(f.wants, key(w.cid))
@@ -123,17 +123,17 @@ func (f *frontier) unqueue(w *want) {
 	}
 }
 
-// again puts back what was asked for in vain.
-func (f *frontier) again(w *want, front bool) {
+// requeue puts a want back that is still open and that no source is asked for.
+func (f *frontier) requeue(w *want, front bool) {
 	if !w.queued && len(w.asked) == 0 && f.wants[key(w.cid)] == w {
 		f.queueOf(w).push(w, front)
 	}
 }
 
-// queued is how many wants nobody was asked for.
+// queued is how many wants no source was asked for.
 func (f *frontier) queued() int { return f.links.n + f.leaves.n }
 
-// A queue is a list of wants, linked through them.
+// A queue is a list that is linked through its wants.
 type queue struct {
 	head, tail *want
 	n          int
@@ -169,19 +169,19 @@ func (q *queue) remove(w *want) {
 	q.n--
 }
 
-// maxPassed bounds how many wants that a source hasn't got are passed over to
-// find one for it.
+// maxPassed bounds how many wants are passed over to find one that a source may
+// have.
 const maxPassed = 1000
 
-// first returns the first want, from the front or the back, that who may be
-// asked for; nil where there is none.
-func (q *queue) first(who *worker, front bool) *want {
+// first returns the first want, from the front or the back, that a source may be
+// asked for, or nil.
+func (q *queue) first(by *worker, front bool) *want {
 	w := q.tail
 	if front {
 		w = q.head
 	}
 	for range maxPassed {
-		if w == nil || !w.lackedBy(who) {
+		if w == nil || !w.lackedBy(by) {
 			return w
 		}
 		if front {

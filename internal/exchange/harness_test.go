@@ -61,8 +61,8 @@ func (f *fixture) file(size int64, seed byte) cid.Cid {
 	return r.CID
 }
 
-// tree adds a tree of so many small files, in directories of 50, to their
-// store; the content of every file whose number is in changed is another.
+// tree adds a tree of small files, in directories of 50, to their store. The files
+// with these numbers have other contents.
 func (f *fixture) tree(files int, changed ...int) cid.Cid {
 	f.Helper()
 	fs := fstest.MapFS{}
@@ -141,7 +141,7 @@ func appendLink(dst []byte, c cid.Cid) []byte {
 	return append(dst, c.Bytes()...)
 }
 
-// sync gets a DAG into our store, and returns how that ended.
+// sync gets a DAG into our store. It returns the last progress, and the error.
 func (f *fixture) sync(c Config, root cid.Cid, o Options) (Progress, error) {
 	f.Helper()
 	if c.Store == nil {
@@ -159,7 +159,7 @@ func (f *fixture) sync(c Config, root cid.Cid, o Options) (Progress, error) {
 	return last, nil
 }
 
-// whole checks that a DAG is in a store, bit by bit.
+// whole expects a whole DAG in a store, and counts its blocks.
 func (f *fixture) whole(s *store.Store, root cid.Cid) (blocks int) {
 	f.Helper()
 	for step, err := range dag.Walk(f.Context(), s, []cid.Cid{root}, dag.WalkOptions{}) {
@@ -195,13 +195,13 @@ type answerer struct {
 	sent  int
 	bytes int
 	asked []cid.Cid
-	most  int // that were wanted at a time
-	limit int // after how many blocks it dies; 0: never
+	most  int // blocks wanted at a time
+	limit int // blocks before it dies; 0: no limit
 	mute  bool
 	lie   func(c cid.Cid) []block.Block // sent in place of the block
 }
 
-var _ Asker = (*answerer)(nil)
+var _ Answerer = (*answerer)(nil)
 
 func (p *answerer) Name() string { return p.name }
 
@@ -211,7 +211,7 @@ func (p *answerer) Open(ctx context.Context) (Conversation, error) {
 	return &talk{answerer: p, replies: make(chan Reply, 4096), died: make(chan struct{})}, ctx.Err()
 }
 
-// A tardySource answers when it has been given up.
+// A tardySource answers once it has been dropped.
 type tardySource struct{ *answerer }
 
 func (p tardySource) Open(ctx context.Context) (Conversation, error) {
@@ -245,8 +245,7 @@ func (t *talk) reply(ctx context.Context, r Reply) {
 	}
 }
 
-// send counts a block, and sends it. It returns false when the peer dies, which
-// is behind all that were counted.
+// send counts a block, and sends it. It returns false once the limit is reached.
 func (t *talk) send(ctx context.Context, b block.Block) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -331,7 +330,7 @@ func (t *talk) Next(ctx context.Context) (Reply, error) {
 	}
 }
 
-// Close ends the answers that are under way: nothing is counted behind it.
+// Close ends the answers that are under way. Nothing is counted after it.
 func (t *talk) Close() error {
 	t.die()
 	t.answers.Wait()
@@ -426,7 +425,7 @@ func (s *gatewayStream) Blocks() iter.Seq2[block.Block, error] {
 	}
 }
 
-// A node is both.
+// A node is a gateway and an answerer.
 type node struct {
 	*gateway
 	asked *answerer
@@ -434,7 +433,7 @@ type node struct {
 
 var (
 	_ Streamer = (*node)(nil)
-	_ Asker    = (*node)(nil)
+	_ Answerer = (*node)(nil)
 )
 
 func newNode(name string, blocks block.Getter) *node {

@@ -21,17 +21,16 @@ type session struct {
 	selects  func(cid.Cid) bool
 	pinned   bool // it keeps what comes under its own alias
 	have     []cid.Cid
-	start    time.Time
-	group    sync.WaitGroup // all that the session has begun
+	group    sync.WaitGroup // of all goroutines but commits
 	commits  sync.WaitGroup
 	finished chan struct{} // closed when over is set
 	aliased  chan struct{} // closed when the own alias is durable, or aliasErr set
 	aliasErr error
 
 	mu      sync.Mutex // guards the following
-	changed *sync.Cond // on mu: there's something new to do
+	changed *sync.Cond // on mu: there may be something to do
 	f       frontier
-	// seen are the blocks with links that need no second look.
+	// seen are the blocks with links that the walk has passed.
 	seen        map[string]struct{}
 	batch       *store.Batch
 	batchBytes  int64
@@ -40,10 +39,10 @@ type session struct {
 	batchFull   int64 // how many bytes are enough for a commit
 	committing  bool
 	workers     []*worker
-	waiting     []func() bool // begin to ask those for whom there's no room yet
-	streams     int           // how many DAGs are being streamed
-	finding     int           // how many look for sources still
-	looking     int           // how many look for what is missing
+	waiting     []func() bool // start the sources that have no place yet
+	streams     int           // DAGs being streamed
+	searches    int           // for sources, under way
+	walks       int           // for missing blocks, under way
 	over        bool
 	err         error
 	counts      Progress
@@ -51,10 +50,10 @@ type session struct {
 }
 
 const (
-	// commitBytes, commitBlocks and commitEvery bound what a crash makes a
-	// session fetch again, and how much is left to do when all has come. The
-	// first commit is of firstBytes, as most DAGs are small; each one after it
-	// may have twice as many, as larger ones are faster.
+	// commitBytes, commitBlocks and commitEvery bound what has to be fetched
+	// again after a crash, and what is left to commit at the end. The first
+	// commit has firstBytes, as most DAGs are small. Each further one may have
+	// twice as many, as large ones are faster.
 	commitBytes  = 64 << 20
 	firstBytes   = 4 << 20
 	commitBlocks = 2 << 10
@@ -67,7 +66,7 @@ func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
 	}
 	s := &session{
 		x: x, root: root, o: o, selects: store.Internal(access.Key{}).Selects(o.Selection), pinned: o.Alias != "" || !o.NoPin,
-		start: time.Now(), finished: make(chan struct{}), aliased: make(chan struct{}),
+		finished: make(chan struct{}), aliased: make(chan struct{}),
 		f: newFrontier(), seen: map[string]struct{}{}, batch: x.c.Store.Batch(), batchSince: time.Now(), batchFull: firstBytes,
 	}
 	s.changed = sync.NewCond(&s.mu)
@@ -78,7 +77,7 @@ func (x *Exchange) newSession(root cid.Cid, o Options) (*session, error) {
 func (s *session) run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	stop := context.AfterFunc(ctx, func() { s.end(context.Cause(ctx)) })
-	err := s.begin(ctx)
+	err := s.prepare(ctx)
 	if err == nil && !s.isOver() {
 		s.findSources(ctx)
 		s.group.Go(s.watchStalls)
@@ -95,17 +94,17 @@ func (s *session) run(ctx context.Context) error {
 	s.group.Wait()
 	s.commits.Wait()
 	if err == nil {
-		err = s.conclude(context.WithoutCancel(ctx))
+		err = s.complete(context.WithoutCancel(ctx))
 	} else {
 		s.salvage(context.WithoutCancel(ctx))
 	}
 	return err
 }
 
-// begin finds out what is missing, and takes care that what comes stays.
-func (s *session) begin(ctx context.Context) error {
+// prepare finds out what is missing, and sets the alias that keeps what comes.
+func (s *session) prepare(ctx context.Context) error {
 	if s.pinned {
-		// Durable before the first of what comes is, and not before it is asked for.
+		// It's durable before the first block is; asking doesn't wait for it.
 		s.commits.Go(func() {
 			defer close(s.aliased)
 			o := store.AliasOptions{Selection: s.o.Selection}
@@ -123,7 +122,7 @@ func (s *session) begin(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	missing, err := s.missing(ctx, []cid.Cid{s.root})
-	if errors.Is(err, errOver) {
+	if errors.Is(err, errEnded) {
 		err = s.err
 	}
 	if err != nil {
@@ -136,10 +135,10 @@ func (s *session) begin(ctx context.Context) error {
 	return nil
 }
 
-// maxHave is how many DAGs a source is told of (docs/spec/have.md).
+// maxHave is how many DAGs a stream may leave out (docs/spec/have.md).
 const maxHave = 16
 
-// whole tells whether all of a DAG is here.
+// whole reports whether all of a DAG is here.
 func (s *session) whole(ctx context.Context, root cid.Cid) bool {
 	for range s.x.c.Store.Missing(ctx, root, store.Selection{}) {
 		return false
@@ -153,7 +152,7 @@ func (s *session) isOver() bool {
 	return s.over
 }
 
-// end ends the session. What it ended with first counts.
+// end ends the session, unless it has ended.
 func (s *session) end(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -169,13 +168,13 @@ func (s *session) endLocked(err error) {
 	s.changed.Broadcast()
 }
 
-// missing returns what isn't here of DAGs, depth-first. It's called with mu
-// held, and lets go of it while it reads a block: there may be very many.
+// missing returns the blocks of DAGs that aren't here, depth-first. It's called
+// with mu held, and unlocks it while it reads a block: there may be very many.
 func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.Cid, err error) {
-	s.looking++
+	s.walks++
 	read := false
 	defer func() {
-		s.looking--
+		s.walks--
 		if read {
 			missing, err = s.stillMissing(ctx, missing, err)
 			s.changed.Broadcast()
@@ -187,7 +186,7 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.C
 			return nil, err
 		}
 		if s.over {
-			return nil, errOver
+			return nil, errEnded
 		}
 		top := &stack[len(stack)-1]
 		if len(*top) == 0 {
@@ -211,10 +210,10 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.C
 			}
 		}
 		if here == store.Whole && s.o.Follow != nil {
-			here = store.Present // what to follow isn't known to the store
+			here = store.Present // Follow decides where the DAG goes on
 		}
 		if here == store.Present && !isLeaf(c) {
-			s.seen[k] = struct{}{} // by now, lest another looks, too
+			s.seen[k] = struct{}{} // before the read, so that no other walk reads it
 			read = true
 			s.mu.Unlock()
 			b, err := s.x.c.Store.Get(ctx, c)
@@ -243,10 +242,10 @@ func (s *session) missing(ctx context.Context, roots []cid.Cid) (missing []cid.C
 	return missing, nil
 }
 
-// errOver says that a session is over.
-var errOver = errors.New("session is over")
+// errEnded says that a session is over.
+var errEnded = errors.New("session is over")
 
-// stillMissing returns those that haven't come while others were looked for. It's
+// stillMissing returns the missing blocks that haven't come during the walk. It's
 // called with mu held.
 func (s *session) stillMissing(ctx context.Context, missing []cid.Cid, err error) ([]cid.Cid, error) {
 	still := missing[:0]
@@ -281,7 +280,7 @@ func (s *session) follow(b block.Block, x store.Extracted) ([]cid.Cid, error) {
 	return s.o.Follow(b, links)
 }
 
-// verdict is what a session has to say to a block.
+// A verdict is what a session makes of a block.
 type verdict int
 
 const (
@@ -290,7 +289,7 @@ const (
 	unwanted
 )
 
-// accept takes in a block that came from a source.
+// accept takes a block that came from a source.
 func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdict {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -299,7 +298,7 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	}
 	w := s.f.wants[key(b.CID())]
 	if w == nil {
-		return s.uncalledFor(ctx, b)
+		return s.classifyUnwanted(ctx, b)
 	}
 	extracted := internal.Extract(s.x.c.Store, b) // once, for the frontier and the store
 	links, err := s.follow(b, extracted)
@@ -313,7 +312,7 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 			s.seen[key(w.cid)] = struct{}{}
 		}
 		for _, a := range w.asked {
-			a.who.answered(w, a, a.who == from)
+			a.worker.answered(w, a, a.worker == from)
 		}
 		w.asked = nil
 		from.taking = true
@@ -324,8 +323,8 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 		s.endLocked(fmt.Errorf("%s: %w", b.CID(), err))
 		return duplicate
 	}
-	// Below what is streamed comes what is streamed next. What was taken from
-	// the back is behind all that's queued.
+	// A stream sends the blocks below this one next, so they go to the front.
+	// Below a block that was taken from the back, they go to the back.
 	s.f.add(missing, from.streaming || s.streams == 0)
 	s.x.c.Arrived(b.CID())
 	size := int64(b.Size())
@@ -333,8 +332,8 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	s.counts.Blocks++
 	s.counts.Bytes += size
 	s.rate.add(time.Now(), size)
-	s.commitSome(ctx, size)
-	if len(s.f.wants) == 0 && s.looking == 0 {
+	s.commitIfDue(ctx, size)
+	if len(s.f.wants) == 0 && s.walks == 0 {
 		s.endLocked(nil)
 	}
 	if len(missing) > 0 {
@@ -343,9 +342,9 @@ func (s *session) accept(ctx context.Context, from *worker, b block.Block) verdi
 	return accepted
 }
 
-// uncalledFor judges a block that is not wanted: it may have come by another
-// way.
-func (s *session) uncalledFor(ctx context.Context, b block.Block) verdict {
+// classifyUnwanted returns whether a block that isn't wanted is a duplicate, and
+// counts those.
+func (s *session) classifyUnwanted(ctx context.Context, b block.Block) verdict {
 	if has, err := s.x.c.Store.Has(ctx, b.CID()); err != nil || !has {
 		return unwanted
 	}
@@ -354,8 +353,8 @@ func (s *session) uncalledFor(ctx context.Context, b block.Block) verdict {
 	return duplicate
 }
 
-// commitSome makes durable what came, from time to time, beside what goes on.
-func (s *session) commitSome(ctx context.Context, size int64) {
+// commitIfDue commits what came, in the background, from time to time.
+func (s *session) commitIfDue(ctx context.Context, size int64) {
 	s.batchBytes += size
 	s.batchBlocks++
 	if !s.pinned || s.committing || s.batchBytes < s.batchFull && s.batchBlocks < commitBlocks && time.Since(s.batchSince) < commitEvery {
@@ -377,9 +376,9 @@ func (s *session) commitSome(ctx context.Context, size int64) {
 	})
 }
 
-// conclude makes all of it durable, looks whether all is there, and sets the
-// alias. Where it failed in between, what came stays.
-func (s *session) conclude(ctx context.Context) error {
+// complete commits the rest, checks that the DAG is whole, and sets the alias. After
+// an error, what came stays.
+func (s *session) complete(ctx context.Context) error {
 	if !s.pinned {
 		s.batch.Discard()
 		return nil
@@ -398,22 +397,22 @@ func (s *session) conclude(ctx context.Context) error {
 	}
 	err := s.setAlias(ctx, true)
 	if errors.Is(err, store.ErrNoAlias) {
-		err = s.setAlias(ctx, false) // another session for the root took its own away
+		err = s.setAlias(ctx, false) // another session for the root removed it
 	}
 	return err
 }
 
-// setAlias sets the caller's alias, in the place of the session's own.
-func (s *session) setAlias(ctx context.Context, instead bool) error {
+// setAlias sets the caller's alias, and removes the session's own if there is one.
+func (s *session) setAlias(ctx context.Context, own bool) error {
 	b := s.x.c.Store.Batch()
 	b.Alias(s.o.Alias, s.root, store.AliasOptions{Selection: s.o.Selection})
-	if instead {
+	if own {
 		b.RemoveAlias(SyncName(s.root))
 	}
 	return b.Commit(ctx)
 }
 
-// checkWhole looks whether something was lost while other things came.
+// checkWhole checks that no block was lost during the session.
 func (s *session) checkWhole(ctx context.Context) error {
 	if s.o.Follow != nil {
 		return nil
@@ -425,14 +424,14 @@ func (s *session) checkWhole(ctx context.Context) error {
 	}
 	for c, err := range s.x.c.Store.Missing(ctx, s.root, s.o.Selection) {
 		if err == nil {
-			err = fmt.Errorf("%s: %w: it was lost meanwhile; begin again", c, block.ErrNotFound)
+			err = fmt.Errorf("%s: %w: it was lost during the sync; run it again", c, block.ErrNotFound)
 		}
 		return err
 	}
 	return nil
 }
 
-// salvage makes durable what came before the session failed.
+// salvage commits what came before the session failed.
 func (s *session) salvage(ctx context.Context) {
 	if !s.pinned {
 		s.batch.Discard()
@@ -440,30 +439,30 @@ func (s *session) salvage(ctx context.Context) {
 	}
 	err := s.batch.Commit(ctx)
 	if errors.Is(err, store.ErrBatchLost) || errors.Is(err, store.ErrDiskFull) {
-		// A part of it may be there all the same, and that is kept alive.
+		// Some of the blocks may be there, and the alias keeps them alive.
 		err = s.x.c.Store.Flush(ctx)
 	}
 	if err != nil {
-		s.x.c.Logger.Warn("exchange: keeping what came", "root", s.root, "error", err)
+		s.x.c.Logger.Warn("exchange: committing what came", "root", s.root, "error", err)
 	}
 }
 
-// progress tells how far the session has come.
+// progress returns how far the session has come.
 func (s *session) progress() Progress {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.counts
 	p.Wanted = len(s.f.wants)
 	p.Rate = s.rate.now(time.Now())
-	p.Left = s.left(p)
+	p.Left = s.timeLeft(p)
 	for _, w := range s.workers {
 		p.Sources = append(p.Sources, SourceProgress{Source: w.src, Name: w.src.Name(), Blocks: w.blocks, Bytes: w.bytes, Err: w.err})
 	}
 	return p
 }
 
-// left is how long it takes still: known once nothing but leaves is wanted.
-func (s *session) left(p Progress) time.Duration {
+// timeLeft estimates the time left, once only leaves are wanted.
+func (s *session) timeLeft(p Progress) time.Duration {
 	if s.f.linkWants > 0 || p.Rate <= 0 || p.Blocks == 0 {
 		return 0
 	}
@@ -478,7 +477,7 @@ type rate struct {
 	last  float64
 }
 
-// rateSpan is how long bytes are counted for one figure.
+// rateSpan is the time over which bytes are counted for one figure.
 const rateSpan = time.Second
 
 func (r *rate) add(now time.Time, n int64) {

@@ -37,11 +37,11 @@ func TestSync(t *testing.T) {
 				f.check(err)
 				n := f.whole(f.ours, root)
 				if p.Blocks != int64(n) || p.Duplicates > 0 || p.Wanted != 0 {
-					t.Errorf("got %+v, want %d blocks, none of them twice", p, n)
+					t.Errorf("got %+v, want %d blocks, and no duplicates", p, n)
 				}
 				f.alias("got", root)
 				f.alias(SyncName(root), cid.Undef)
-				// There's nothing more to ask anybody.
+				// Nothing is missing any more, so no source is asked.
 				p, err = f.sync(Config{}, root, Options{Alias: "again"})
 				f.check(err)
 				if p.Blocks != 0 {
@@ -53,8 +53,8 @@ func TestSync(t *testing.T) {
 	}
 }
 
-// What nobody has is told, and what came stays and isn't fetched again.
-func TestSyncGoesOn(t *testing.T) {
+// Blocks that no source has are an error. What came stays, and isn't fetched again.
+func TestSyncResumes(t *testing.T) {
 	for what, src := range map[string]func(f *fixture, n int) Source{
 		"a peer that dies":                func(f *fixture, n int) Source { return &answerer{name: "x", blocks: f.theirs, limit: n} },
 		"a stream that is cut":            func(f *fixture, n int) Source { return &gateway{name: "x", blocks: f.theirs, cutAt: n} },
@@ -79,14 +79,14 @@ func TestSyncGoesOn(t *testing.T) {
 			f.check(err)
 			n := f.whole(f.ours, root)
 			if rest.Blocks+p.Blocks != int64(n) || rest.Duplicates > int64(n)/100 {
-				t.Errorf("got %d blocks and then %+v, want %d in all and hardly any twice", p.Blocks, rest, n)
+				t.Errorf("got %d blocks and then %+v, want %d in all and hardly any duplicates", p.Blocks, rest, n)
 			}
 		})
 	}
 }
 
-// Where several parts are missing, each is streamed, and none of the streams is
-// taken to be short because of the others.
+// Where several parts are missing, each is streamed. No stream counts as short
+// because others are missing.
 func TestParts(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(200)
@@ -114,9 +114,9 @@ func TestParts(t *testing.T) {
 	}
 }
 
-// A source isn't asked for more at a time than it has streams to answer by,
-// even if the blocks are small.
-func TestAnswers(t *testing.T) {
+// A source isn't asked for more at a time than it has streams to answer, even if
+// the blocks are small.
+func TestStreamLimit(t *testing.T) {
 	f := newFixture(t)
 	root := f.file(64<<20, 9)
 	src := &answerer{name: "peer", blocks: f.theirs}
@@ -134,7 +134,7 @@ func onDisk(disk *crashfs.FS) store.Options {
 	return store.Internal(access.Key{}).OnFS(disk, store.Options{})
 }
 
-// What came first is durable before all has come: a crash doesn't take it.
+// What came first is durable before the rest has come: it survives a crash.
 func TestCommitsEarly(t *testing.T) {
 	f := newFixture(t)
 	root := f.file(16<<20, 10)
@@ -171,7 +171,7 @@ func TestCommitsEarly(t *testing.T) {
 	}
 }
 
-// Sources that fail in the midst of it, while others go on.
+// A source fails during the sync, and another goes on.
 func TestSyncBesideFailures(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(3000)
@@ -200,8 +200,8 @@ func TestSyncBesideFailures(t *testing.T) {
 	}
 }
 
-// One of them is mute, for as long as it may be. Here and below, the time that the
-// machine takes isn't the sources'.
+// One source sends nothing until it is dropped. Time is simulated here and below,
+// so that a busy machine isn't taken for a slow source.
 func TestMute(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -216,8 +216,8 @@ func TestMute(t *testing.T) {
 	})
 }
 
-// A block that comes just when its source is given up is taken, and what is
-// missing comes from others.
+// A block that comes just when its source is dropped is accepted, and the rest comes
+// from others.
 func TestTardy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t)
@@ -243,8 +243,8 @@ func TestTardy(t *testing.T) {
 	})
 }
 
-// Whoever sends what nobody asked for is given up.
-func TestLies(t *testing.T) {
+// A source that sends blocks that it was not asked for is dropped.
+func TestUnwanted(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(100)
 	stranger, err := block.New(block.Raw, make([]byte, 1<<20))
@@ -256,16 +256,16 @@ func TestLies(t *testing.T) {
 		&gateway{name: "bad", blocks: f.theirs, lie: []block.Block{stranger, stranger, stranger, stranger, stranger, stranger}},
 	} {
 		_, err := f.sync(Config{}, root, Options{From: []Source{bad}})
-		if !errors.Is(err, ErrLied) || !errors.Is(err, ErrNoSource) || !errors.Is(err, block.ErrNotFound) {
-			t.Errorf("got %v, want ErrLied and ErrNoSource", err)
+		if !errors.Is(err, ErrMisbehaved) || !errors.Is(err, ErrNoSource) || !errors.Is(err, block.ErrNotFound) {
+			t.Errorf("got %v, want ErrMisbehaved and ErrNoSource", err)
 		}
 		if has, err := f.ours.Has(t.Context(), stranger.CID()); has || err != nil {
-			t.Errorf("the block that nobody asked for: got %v, %v, want false", has, err)
+			t.Errorf("the unwanted block: got %v, %v, want false", has, err)
 		}
 	}
 }
 
-// Many share the work, and hardly anything comes twice.
+// Many sources share the work, and hardly a block comes twice.
 func TestFanIn(t *testing.T) {
 	for _, kind := range []string{"nodes", "peers"} {
 		t.Run(kind, func(t *testing.T) {
@@ -293,7 +293,7 @@ func fanIn(t *testing.T, stream bool) {
 	p, err := f.sync(Config{}, root, Options{From: from, Alias: "got"})
 	f.check(err)
 	f.whole(f.ours, root)
-	// What is under way when the stream meets the others comes twice.
+	// What is under way when the stream meets the answerers comes twice.
 	if p.DuplicateBytes > 8<<20 {
 		t.Errorf("got %d bytes twice, of %d, want less than what is under way", p.DuplicateBytes, p.Bytes)
 	}
@@ -308,7 +308,7 @@ func fanIn(t *testing.T, stream bool) {
 	}
 }
 
-// Of a new version only what is new is sent.
+// Sources send only the difference to a former version.
 func TestHave(t *testing.T) {
 	f := newFixture(t)
 	old := f.tree(5000)
@@ -335,7 +335,7 @@ func TestHave(t *testing.T) {
 	}
 }
 
-// Of a chain, each block is looked at before the next is asked for.
+// Follow gets each block of a chain before the next is asked for.
 func TestFollow(t *testing.T) {
 	f := newFixture(t)
 	root := f.chain(50)
@@ -357,7 +357,7 @@ func TestFollow(t *testing.T) {
 	if has, _ := f.ours.Has(t.Context(), src.asked.asked[10]); has {
 		t.Error("the block that was refused is here")
 	}
-	// Only a part of the links.
+	// Follow returns a part of the links.
 	n = 0
 	_, err = f.sync(Config{}, root, Options{From: []Source{src}, Alias: "part", Follow: func(_ block.Block, links []cid.Cid) ([]cid.Cid, error) {
 		if n++; n == 20 {
@@ -403,15 +403,15 @@ func TestFetch(t *testing.T) {
 	}
 	f.alias(SyncName(root), cid.Undef)
 	if _, err := x.Fetch(t.Context(), f.chain(1), Options{}); !errors.Is(err, block.ErrNotFound) || !errors.Is(err, ErrNoSource) {
-		t.Errorf("from nobody: got %v, want ErrNoSource", err)
+		t.Errorf("without a source: got %v, want ErrNoSource", err)
 	}
 	if _, err := x.Fetch(t.Context(), root, Options{}); err != nil {
-		t.Errorf("what is here: got %v", err)
+		t.Errorf("a block that is here: got %v", err)
 	}
 }
 
-// Sources may be found while it goes on; those that haven't got the root are
-// asked for nothing else.
+// Sources may be found during a sync. Those that don't have the root are asked for
+// nothing else.
 func TestFound(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(300)
@@ -435,15 +435,14 @@ func TestFound(t *testing.T) {
 	f.check(err)
 	f.whole(f.ours, root)
 	if len(empty.asked) > 0 {
-		t.Errorf("who has nothing was asked for %d blocks", len(empty.asked))
+		t.Errorf("the empty source was asked for %d blocks", len(empty.asked))
 	}
 	if full.sent == 0 {
-		t.Error("who was found late was not asked")
+		t.Error("the source that was found late was not asked")
 	}
 }
 
-// A session that is given up leaves nothing behind that runs, and keeps what
-// came.
+// A cancelled session ends its goroutines, and keeps what came.
 func TestCancel(t *testing.T) {
 	f := newFixture(t)
 	root := f.file(64<<20, 5)
@@ -508,14 +507,14 @@ func TestFrontier(t *testing.T) {
 	if f.leaves.head.cid != cids[1] || f.leaves.tail.cid != cids[4] || f.leaves.n != 3 || len(f.wants) != 3 {
 		t.Errorf("after three were removed: got %d, from %v to %v", f.leaves.n, f.leaves.head.cid, f.leaves.tail.cid)
 	}
-	f.again(middle, true)
+	f.requeue(middle, true)
 	if f.leaves.n != 3 {
-		t.Error("what came was put back")
+		t.Error("a want that had ended was queued again")
 	}
 }
 
-// The disk gets full in the midst of it: that's told, and when there is space
-// again, what came isn't fetched again.
+// A full disk ends a sync with an error. With space again, what came isn't fetched
+// again.
 func TestDiskFull(t *testing.T) {
 	f := newFixture(t)
 	root := f.file(64<<20, 6)
@@ -544,7 +543,7 @@ func TestDiskFull(t *testing.T) {
 	}
 }
 
-// The power goes in the midst of it: what was committed isn't fetched again.
+// After a power loss, what was committed isn't fetched again.
 func TestPowerLoss(t *testing.T) {
 	f := newFixture(t)
 	root := f.file(64<<20, 7)

@@ -15,8 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Two sessions for one root, with aliases of their own: both end well, whichever
-// is first.
+// Two sessions for one root, with different aliases, succeed in any order.
 func TestTwoOfOneRoot(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(50)
@@ -47,7 +46,7 @@ func TestTwoOfOneRoot(t *testing.T) {
 	f.alias(SyncName(root), cid.Undef)
 }
 
-// A source that there's nothing to ask for the time being has done nothing wrong.
+// A source that is idle for a while isn't blamed for it.
 func TestIdle(t *testing.T) {
 	f := newFixture(t)
 	root := f.chain(1000)
@@ -64,8 +63,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// Who is found when as many are asked as may be has its turn when one of them
-// turns out to be no use, or none has more.
+// A source that is found after MaxSources others is asked once one of them is
+// dropped, or none of them has more.
 func TestFoundBehindMany(t *testing.T) {
 	f := newFixture(t)
 	root := f.tree(50)
@@ -93,7 +92,7 @@ func TestFoundBehindMany(t *testing.T) {
 	}
 }
 
-// A session doesn't outlive the loop over its progress, however that is left.
+// A session ends with the loop over its progress, also by a panic.
 func TestPanicInLoop(t *testing.T) {
 	f := newFixture(t)
 	root := f.chain(1)
@@ -113,11 +112,11 @@ func TestPanicInLoop(t *testing.T) {
 	<-looked
 }
 
-// Who can only stream, and sends nothing but what is here, is given up.
+// A source that only streams, and sends only duplicates, is dropped.
 func TestNothingNew(t *testing.T) {
 	f := newFixture(t)
 	root := f.chain(3)
-	known, err := block.New(block.Raw, make([]byte, maxAgain))
+	known, err := block.New(block.Raw, make([]byte, maxRepeated))
 	f.check(err)
 	f.check(f.ours.Put(t.Context(), known))
 	src := &gateway{name: "bad", blocks: f.theirs, lie: []block.Block{known}}
@@ -129,7 +128,7 @@ func TestNothingNew(t *testing.T) {
 	}
 }
 
-// A gate is a backing that is slow.
+// A gate is a backing whose reads wait until it is open.
 type gate struct {
 	theirs  block.Getter
 	entered chan struct{}
@@ -150,8 +149,8 @@ func (g *gate) ReadBlock(ctx context.Context, locator []byte, _ int) ([]byte, er
 	return b.Data(), err
 }
 
-// While what is here is looked through, a session tells how it goes.
-func TestProgressWhileLooking(t *testing.T) {
+// A session reports progress while it walks what is here.
+func TestProgressDuringWalk(t *testing.T) {
 	f := newFixture(t)
 	root := f.chain(3)
 	top, err := f.theirs.Get(t.Context(), root)
@@ -187,9 +186,8 @@ func TestProgressWhileLooking(t *testing.T) {
 	}
 }
 
-// Many look through what is here at a time: nothing is forgotten, and nothing is
-// wanted twice.
-func TestLookedThroughByMany(t *testing.T) {
+// Concurrent walks of what is here miss no block, and want none twice.
+func TestConcurrentWalks(t *testing.T) {
 	f := newFixture(t)
 	var tops []cid.Cid
 	batch, n := f.ours.Batch(), 0

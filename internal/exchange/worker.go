@@ -13,83 +13,82 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A worker is what a session does with one source.
+// A worker asks one source for a session.
 type worker struct {
 	s   *session
 	src Source
-	// known: the source is taken to have the root, or has said so.
+	// known: the source has the root, as the caller or the source says.
 	known bool
 
-	// stop ends what the source is at.
+	// stop ends the current stream or conversation.
 	stop context.CancelFunc
-	// accept takes in a block that came. It isn't ended by stop: what came just
-	// when the source was given up is as good, and a block that can't be put
-	// ends the session.
+	// accept takes a block that came. It isn't ended by stop: a block that comes
+	// while the source is dropped is as good, and one that can't be put ends the
+	// session.
 	accept func(block.Block) verdict
 
 	// The rest is guarded by the session's mu.
-	gone      bool
-	err       error // why it's gone
-	busy      bool  // it asks, or streams
-	streaming bool
-	probing   bool // it was asked whether it has the root
-	taking    bool // what it sent is being taken in
-	noStream  bool // it can't send DAGs, or not those that help
-	noAsk     bool
-	failures  int
-	pauses    int       // given since a block came
-	until     time.Time // the end of the last one
-	blocks    int64
-	bytes     int64
-	badBytes  int64 // of blocks that nobody wanted, with what they cost besides
-	lastCame  time.Time
-	reads     int64 // by its ReadCounter
-	lastRead  time.Time
+	gone          bool
+	err           error // the last one, or why it's gone
+	busy          bool  // it streams or converses
+	streaming     bool
+	probing       bool      // probe runs
+	taking        bool      // accept runs
+	noStream      bool      // it isn't a Streamer, or its streams don't help
+	noAnswer      bool      // it isn't an Answerer
+	failures      int       // since the last block
+	pauses        int       // since the last block
+	until         time.Time // the end of the last pause
+	blocks        int64
+	bytes         int64
+	unwantedBytes int64
+	lastCame      time.Time
+	reads         int64 // by its ReadCounter
+	lastRead      time.Time
 
-	// Of its conversation.
-	asked   int       // wants it was asked for, and that are open
+	// Of the conversation.
+	asked   int       // open wants that it was asked for
 	window  int       // how many there may be
-	latency average   // in seconds, from asking to the block
-	cancels []cid.Cid // what came from others meanwhile
+	latency average   // in seconds, from the question to the block
+	cancels []cid.Cid // wants that other sources answered
 }
 
 const (
-	// maxFailures is after how many errors a source is given up.
+	// maxFailures is how many errors in a row drop a source.
 	maxFailures = 3
 	// maxPauses is how many pauses in a row a busy source gets, and maxPause how
 	// long one may be; a source that needs more is dropped.
 	maxPauses = 5
 	maxPause  = time.Minute
-	// startWindow is how many blocks a source is asked for at first; each one
-	// that comes adds one, up to maxWindow, which is what today's bitswap
-	// servers keep of a peer's wants (1,024), less a reserve.
+	// startWindow is how many blocks a source is asked for at first. Each block
+	// that comes adds one, up to maxWindow: today's bitswap servers keep 1,024
+	// wants of a peer.
 	startWindow = 16
 	maxWindow   = 1000
-	// maxAnswers is how many answers may be under way from a source. Today's
-	// bitswap servers put blocks into one until it has answerSize bytes, send
-	// each on a stream of its own, which stays open for a round trip, and lose
-	// those for which their host's limit leaves no stream; 128 to a peer is
-	// the least that go-libp2p gives.
+	// maxAnswers is how many messages may be under way from a source. Today's
+	// bitswap servers fill a message up to answerSize bytes, and send each on a
+	// stream of its own, which stays open for a round trip. They lose messages
+	// for which their host's limit leaves no stream; go-libp2p allows at least
+	// 128 to a peer.
 	maxAnswers = 96
 	answerSize = 16 << 10
-	// minAhead and maxAhead bound the bytes that a source is asked for ahead
-	// of what came: enough for its rate times its latency.
+	// minAhead and maxAhead bound the bytes that a source owes: twice its rate
+	// times its latency.
 	minAhead = 4 << 20
 	maxAhead = 32 << 20
-	// maxAgain is how much of what is here already a stream may send in a row,
-	// until it's seen to have nothing new.
-	maxAgain = 1 << 20
-	// fewLinks and fewLeaves: with no more than so many blocks left to ask
-	// for, it's worth it to stream what lies below them.
+	// maxRepeated is how many bytes of duplicates in a row end a stream: it has
+	// nothing new.
+	maxRepeated = 1 << 20
+	// fewLinks and fewLeaves: with no more queued blocks than these, it's worth
+	// streaming what lies below them.
 	fewLinks  = 8
 	fewLeaves = 64
-	// lateFactor and minLate say when a block is late, in terms of how long
-	// others took.
+	// A block is late after lateFactor times the source's latency, but not
+	// before minLate.
 	lateFactor = 4
 	minLate    = time.Second
-	// maxSlow is how much longer than Stall a block may take as long as
-	// something comes: one of 2 MiB at 12 kB/s, which is as slow as bitswap's
-	// messages may be.
+	// maxSlow is how much longer than Stall a block may take while bytes arrive:
+	// enough for 2 MiB at 12 kB/s, the slowest that bitswap's messages may be.
 	maxSlow = 3 * time.Minute
 )
 
@@ -97,25 +96,25 @@ const (
 // long it needs gets this pause first, and twice the last one each further time.
 const MinPause = time.Second
 
-// findSources begins to ask all that are known, and to look for more.
+// findSources starts the known sources, and the searches for more.
 func (s *session) findSources(ctx context.Context) {
-	// One that fails at once isn't the last.
+	// Hold the session open until all sources are known.
 	s.mu.Lock()
-	s.finding++
+	s.searches++
 	s.mu.Unlock()
 	for _, src := range s.o.From {
 		s.join(ctx, src, true)
 	}
 	if !s.o.OnlyFrom {
 		if find := s.x.c.Sources; find != nil {
-			s.look(func() {
+			s.search(func() {
 				for src := range find(ctx, s.root, s.o.single) {
 					s.join(ctx, src, false)
 				}
 			})
 		}
 		if len(s.x.c.Fallback) > 0 {
-			s.look(func() {
+			s.search(func() {
 				timer := time.NewTimer(s.x.c.FallbackDelay)
 				defer timer.Stop()
 				select {
@@ -129,30 +128,30 @@ func (s *session) findSources(ctx context.Context) {
 			})
 		}
 	}
-	s.found()
+	s.searchEnded()
 }
 
-// look runs what looks for sources.
-func (s *session) look(f func()) {
+// search runs a search for sources.
+func (s *session) search(f func()) {
 	s.mu.Lock()
-	s.finding++
+	s.searches++
 	s.mu.Unlock()
 	s.group.Go(func() {
 		f()
-		s.found()
+		s.searchEnded()
 	})
 }
 
-// found takes note that one who looked for sources is done.
-func (s *session) found() {
+// searchEnded records the end of a search.
+func (s *session) searchEnded() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.finding--
+	s.searches--
 	s.checkStuck()
 }
 
-// join adds a source, unless it's there already. Where there are as many as may
-// be, it has its turn when one of them is given up, or none has anything to do.
+// join adds a source. Beyond MaxSources it waits until another one is dropped, or
+// none has anything to do.
 func (s *session) join(ctx context.Context, src Source, known bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,36 +163,36 @@ func (s *session) join(ctx context.Context, src Source, known bool) {
 	}
 	switch {
 	case active < MaxSources:
-		s.begins(ctx, src, known)
+		s.start(ctx, src, known)
 	case len(s.waiting) < maxWaiting:
-		s.waiting = append(s.waiting, func() bool { return s.begins(ctx, src, known) })
+		s.waiting = append(s.waiting, func() bool { return s.start(ctx, src, known) })
 	}
 }
 
-// admit adds one of the sources that wait, if there's one. It's called with mu
-// held.
-func (s *session) admit() bool {
+// startWaiting starts one of the waiting sources, and reports whether there was
+// one. It's called with mu held.
+func (s *session) startWaiting() bool {
 	for len(s.waiting) > 0 {
-		begins := s.waiting[0]
+		start := s.waiting[0]
 		s.waiting = s.waiting[1:]
-		if begins() {
+		if start() {
 			return true
 		}
 	}
 	return false
 }
 
-// begins begins to ask a source, unless it's there already. It's called with mu
+// start starts a source, unless there is one of that name. It's called with mu
 // held.
-func (s *session) begins(ctx context.Context, src Source, known bool) bool {
+func (s *session) start(ctx context.Context, src Source, known bool) bool {
 	if s.over || slices.ContainsFunc(s.workers, func(w *worker) bool { return w.src.Name() == src.Name() }) {
 		return false
 	}
 	w := &worker{s: s, src: src, known: known, window: startWindow, lastCame: time.Now()}
 	_, streams := src.(Streamer)
-	_, asks := src.(Asker)
-	w.noStream, w.noAsk = !streams, !asks
-	w.known = known || !asks // who can't be asked has to show it
+	_, asks := src.(Answerer)
+	w.noStream, w.noAnswer = !streams, !asks
+	w.known = known || !asks // a source that can't be asked must show it
 	w.accept = func(b block.Block) verdict { return s.accept(ctx, w, b) }
 	own, stop := context.WithCancel(ctx)
 	w.stop = stop
@@ -202,14 +201,14 @@ func (s *session) begins(ctx context.Context, src Source, known bool) bool {
 	return true
 }
 
-// checkStuck ends the session if there's nobody left who could have what is
-// missing. It's called with mu held.
+// checkStuck ends the session if no source is left that could have the missing
+// blocks. It's called with mu held.
 func (s *session) checkStuck() {
-	if s.over || s.finding > 0 && len(s.waiting) == 0 || len(s.f.wants) == 0 {
+	if s.over || s.searches > 0 && len(s.waiting) == 0 || len(s.f.wants) == 0 {
 		return
 	}
 	for _, w := range s.workers {
-		if !w.gone && (w.busy || s.workFor(w)) {
+		if !w.gone && (w.busy || s.hasWork(w)) {
 			return
 		}
 	}
@@ -220,9 +219,9 @@ func (s *session) checkStuck() {
 		}
 	}
 	if missing == nil {
-		return // all is asked for
+		return // a source was asked for each
 	}
-	if s.admit() || s.finding > 0 {
+	if s.startWaiting() || s.searches > 0 {
 		return
 	}
 	err := fmt.Errorf("%d blocks are missing, among them %s: %w: %w", len(s.f.wants), missing.cid, ErrNoSource, block.ErrNotFound)
@@ -234,19 +233,19 @@ func (s *session) checkStuck() {
 	s.endLocked(err)
 }
 
-// workFor tells whether there's something to do for a source.
-func (s *session) workFor(w *worker) bool {
-	return s.streamTarget(w) != nil || !w.noAsk && s.next(w) != nil
+// hasWork reports whether there's something to do for a source.
+func (s *session) hasWork(w *worker) bool {
+	return s.streamTarget(w) != nil || !w.noAnswer && s.next(w) != nil
 }
 
-// run does what there is to do with the source.
+// run streams and converses as long as the session lasts.
 func (w *worker) run(ctx context.Context) {
 	s := w.s
 	defer w.stop()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for {
-		for !s.over && !w.gone && (w.resting() || !s.workFor(w)) {
+		for !s.over && !w.gone && (w.paused() || !s.hasWork(w)) {
 			s.checkStuck()
 			if s.over {
 				return
@@ -269,40 +268,39 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// leave takes note that a source is not to be asked any more. It's called with
-// the session's mu held.
-func (w *worker) leave(err error) {
+// drop drops a source from the session. It's called with the session's mu held.
+func (w *worker) drop(err error) {
 	if w.gone {
 		return
 	}
 	w.gone, w.err = true, err
-	w.s.x.c.Logger.Info("exchange: a source is given up", "root", w.s.root, "source", w.src.Name(), "error", err)
-	w.takeBack()
+	w.s.x.c.Logger.Info("exchange: source dropped", "root", w.s.root, "source", w.src.Name(), "error", err)
+	w.requeueAsked()
 	w.stop()
-	w.s.admit()
+	w.s.startWaiting()
 	w.s.changed.Broadcast()
 }
 
-// fail takes note of an error, of which there may be a few.
+// fail counts an error, and drops the source after maxFailures.
 func (w *worker) fail(err error) {
 	if w.failures++; w.failures >= maxFailures {
-		w.leave(err)
+		w.drop(err)
 	} else {
 		w.err = err
 	}
 }
 
-// rest gives the source the pause that it asks for. It's called with mu held.
-func (w *worker) rest(b *BusyError) {
-	if w.resting() && b.Wait <= maxPause {
-		// It has answered several questions so.
+// pause gives a busy source its pause. It's called with mu held.
+func (w *worker) pause(b *BusyError) {
+	if w.paused() && b.Wait <= maxPause {
+		// Another question had the same answer.
 		if until := time.Now().Add(max(b.Wait, MinPause)); until.After(w.until) {
 			w.until = until
 		}
 		return
 	}
 	if w.pauses++; w.pauses > maxPauses || b.Wait > maxPause {
-		w.leave(b)
+		w.drop(b)
 		return
 	}
 	wait := b.Wait
@@ -310,21 +308,21 @@ func (w *worker) rest(b *BusyError) {
 		wait = MinPause << (w.pauses - 1)
 	}
 	w.until = time.Now().Add(wait)
-	w.s.x.c.Logger.Debug("exchange: a source is given a pause", "root", w.s.root, "source", w.src.Name(), "pause", wait, "error", b)
+	w.s.x.c.Logger.Debug("exchange: source paused", "root", w.s.root, "source", w.src.Name(), "pause", wait, "error", b)
 }
 
-// resting tells whether the source has a pause.
-func (w *worker) resting() bool { return time.Now().Before(w.until) }
+// paused reports whether the source has a pause.
+func (w *worker) paused() bool { return time.Now().Before(w.until) }
 
-// takeBack gives to others what the source was asked for.
-func (w *worker) takeBack() {
+// requeueAsked puts back what the source was asked for.
+func (w *worker) requeueAsked() {
 	if w.asked == 0 {
 		return
 	}
 	for _, t := range w.s.f.wants {
 		if t.askedOf(w) {
-			t.forget(w)
-			w.s.f.again(t, true)
+			t.removeAsk(w)
+			w.s.f.requeue(t, true)
 		}
 	}
 	w.asked = 0
@@ -338,22 +336,21 @@ func (w *worker) count(size int64) {
 	w.lastCame = time.Now()
 }
 
-// judge looks at what the session said of a block, and gives the source up if
-// it sends too much of what nobody wanted. It's called with mu held.
-func (w *worker) judge(v verdict, size int) error {
+// checkUnwanted counts an unwanted block, and fails if the source sent too many.
+// It's called with mu held.
+func (w *worker) checkUnwanted(v verdict, size int) error {
 	if v != unwanted {
 		return nil
 	}
 	rule := block.Internal(access.Key{})
-	w.badBytes += rule.UnwantedBytes(size)
-	if rule.TooMuchUnwanted(w.badBytes, w.bytes) {
-		return fmt.Errorf("%w: %d bytes of them", ErrLied, w.badBytes)
+	w.unwantedBytes += rule.UnwantedBytes(size)
+	if rule.TooMuchUnwanted(w.unwantedBytes, w.bytes) {
+		return fmt.Errorf("%w: %d bytes of blocks that it was not asked for", ErrMisbehaved, w.unwantedBytes)
 	}
 	return nil
 }
 
-// stalled tells whether the source sends nothing, and keeps account of when
-// something came.
+// stalled reports whether the source sends nothing. It must be called regularly.
 func (w *worker) stalled(now time.Time) bool {
 	if h, ok := w.src.(ReadCounter); ok {
 		if n := h.Reads(); n != w.reads {
@@ -367,8 +364,8 @@ func (w *worker) stalled(now time.Time) bool {
 	return silent > stall && (now.Sub(w.lastRead) > stall || silent > stall+maxSlow)
 }
 
-// watchStalls wakes those who wait from time to time, so that they look for
-// what is late, and gives up sources that send nothing.
+// watchStalls drops sources that send nothing, and regularly wakes the others, so
+// that they look for late blocks.
 func (s *session) watchStalls() {
 	tick := time.NewTicker(min(250*time.Millisecond, s.x.c.Stall/4))
 	defer tick.Stop()
@@ -378,13 +375,13 @@ func (s *session) watchStalls() {
 			return
 		case <-tick.C:
 		}
-		// Not the time that the session itself takes, to look through what is
-		// here or to Follow: what comes meanwhile waits for it, too.
+		// The time now, not with mu held: blocks wait for mu while the session
+		// walks what is here, or runs Follow.
 		now := time.Now()
 		s.mu.Lock()
 		for _, w := range s.workers {
 			if !w.gone && w.busy && (w.streaming || w.probing || w.asked > 0) && w.stalled(now) {
-				w.leave(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
+				w.drop(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
 			}
 		}
 		s.changed.Broadcast()
@@ -392,28 +389,28 @@ func (s *session) watchStalls() {
 	}
 }
 
-// streamTarget is what a source may stream now.
+// streamTarget returns the root that a source may stream now, or nil.
 func (s *session) streamTarget(w *worker) *want {
 	if w.noStream || !w.known || s.streams > 0 || s.o.Follow != nil || !s.o.Selection.IsAll() {
 		return nil
 	}
-	if !w.noAsk && (s.f.links.n > fewLinks || s.f.leaves.n > fewLeaves) {
+	if !w.noAnswer && (s.f.links.n > fewLinks || s.f.leaves.n > fewLeaves) {
 		return nil
 	}
-	if t := s.f.links.first(w, true); t != nil || !w.noAsk {
+	if t := s.f.links.first(w, true); t != nil || !w.noAnswer {
 		return t
 	}
 	return s.f.leaves.first(w, true)
 }
 
-// stream has the source send the DAG below a block. It's called with mu held,
-// and lets go of it while it waits.
+// stream has the source send the DAG below a block. It's called with mu held, and
+// unlocks it meanwhile.
 func (w *worker) stream(ctx context.Context, t *want) {
 	s := w.s
 	w.streaming = true
 	s.streams++
 	s.f.unqueue(t)
-	t.asked = append(t.asked, asking{w, time.Now()})
+	t.asked = append(t.asked, question{w, time.Now()})
 	w.asked++
 	others, before := s.f.links.n, w.blocks
 	var have []cid.Cid
@@ -427,50 +424,50 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	s.streams--
 	arrived := s.f.wants[key(t.cid)] != t
 	if !arrived && t.askedOf(w) {
-		t.forget(w)
+		t.removeAsk(w)
 		w.asked--
-		s.f.again(t, true)
+		s.f.requeue(t, true)
 	}
 	var busy *BusyError
 	switch {
 	case s.over || w.gone:
 	case errors.As(err, &busy):
-		w.rest(busy)
+		w.pause(busy)
 	case errors.Is(err, ErrCannotStream):
 		w.noStream = true
-		if w.noAsk {
-			w.leave(err)
+		if w.noAnswer {
+			w.drop(err)
 		}
-	case errors.Is(err, errEnough):
-		w.noStream = !w.noAsk // what is left is scattered
-		if w.noAsk && !arrived && w.blocks == before {
+	case errors.Is(err, errNothingNew):
+		w.noStream = !w.noAnswer // the missing blocks are scattered
+		if w.noAnswer && !arrived && w.blocks == before {
 			w.fail(err) // it would send the same again
 		}
 	case errors.Is(err, block.ErrNotFound):
 		t.lacking = append(t.lacking, w)
 		w.err = err
-	case errors.Is(err, ErrLied):
-		w.leave(err)
+	case errors.Is(err, ErrMisbehaved):
+		w.drop(err)
 	case err != nil:
-		w.noStream = !w.noAsk && !arrived
+		w.noStream = !w.noAnswer && !arrived
 		w.fail(err)
 	case !arrived:
-		w.noStream = !w.noAsk
-		w.fail(fmt.Errorf("a DAG was sent without its root %s", t.cid))
+		w.noStream = !w.noAnswer
+		w.fail(fmt.Errorf("the stream did not contain its root %s", t.cid))
 	case s.f.links.n > others:
-		// It ended as if that were all. What is missing, single questions
-		// show.
-		w.noStream = !w.noAsk
-		if w.noAsk {
-			w.fail(errors.New("a DAG ended before it was whole"))
+		// It ended as if it were complete. Single questions will show what the
+		// source lacks.
+		w.noStream = !w.noAnswer
+		if w.noAnswer {
+			w.fail(errors.New("the stream ended before the DAG was complete"))
 		}
 	}
 }
 
-// errEnough says that a stream was ended because it brought nothing new.
-var errEnough = errors.New("the stream brings nothing new")
+// errNothingNew says that a stream was ended because it brought nothing new.
+var errNothingNew = errors.New("the stream brings nothing new")
 
-// receive takes in what a source streams.
+// receive takes the blocks of a stream.
 func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -480,64 +477,64 @@ func (w *worker) receive(ctx context.Context, root cid.Cid, have []cid.Cid) erro
 	}
 	defer st.Close()
 	if len(have) > 0 && !st.Honoured() {
-		// All of it would come, and most of that is here.
+		// The whole DAG would come, and most of it is here.
 		return fmt.Errorf("%w without what is here", ErrCannotStream)
 	}
-	again := 0
+	repeated := 0
 	for b, err := range ahead(st.Blocks(), cancel) {
 		if err != nil {
 			return err
 		}
 		v := w.accept(b)
 		if v == accepted {
-			again = 0
+			repeated = 0
 			continue
 		}
 		w.s.mu.Lock()
 		over := w.s.over || w.gone
-		met := v == duplicate && w.s.f.queued() == 0 && w.s.looking == 0 // all that's left is asked of others
+		met := v == duplicate && w.s.f.queued() == 0 && w.s.walks == 0 // the rest is asked of others
 		w.lastCame = time.Now()
-		err := w.judge(v, b.Size())
+		err := w.checkUnwanted(v, b.Size())
 		w.s.mu.Unlock()
 		if over || err != nil {
 			return err
 		}
 		if v == duplicate {
-			again += b.Size() + blockOverhead
+			repeated += b.Size() + blockOverhead
 		}
-		if met || again > maxAgain {
-			return errEnough
+		if met || repeated > maxRepeated {
+			return errNothingNew
 		}
 	}
 	return nil
 }
 
-// readAhead is how many blocks a stream may be ahead of what takes them in, so
-// that receiving and hashing go on beside it.
+// readAhead is how many blocks a stream may be ahead of accept, so that receiving
+// and hashing run beside it.
 const readAhead = 4
 
-// ahead ranges over a sequence on a goroutine of its own. When the caller stops,
-// it is told to stop, and waited for.
-func ahead(blocks iter.Seq2[block.Block, error], tell func()) iter.Seq2[block.Block, error] {
+// ahead ranges over a sequence on a goroutine of its own. When the caller stops, it
+// calls stop, and waits for the goroutine.
+func ahead(blocks iter.Seq2[block.Block, error], stop func()) iter.Seq2[block.Block, error] {
 	type item struct {
 		b   block.Block
 		err error
 	}
 	return func(yield func(block.Block, error) bool) {
-		items, stop := make(chan item, readAhead), make(chan struct{})
+		items, done := make(chan item, readAhead), make(chan struct{})
 		go func() {
 			defer close(items)
 			for b, err := range blocks {
 				select {
 				case items <- item{b, err}:
-				case <-stop:
+				case <-done:
 					return
 				}
 			}
 		}()
 		defer func() {
-			close(stop)
-			tell()
+			close(done)
+			stop()
 			for range items {
 			}
 		}()
@@ -549,5 +546,6 @@ func ahead(blocks iter.Seq2[block.Block, error], tell func()) iter.Seq2[block.Bl
 	}
 }
 
-// blockOverhead is what a block costs besides its bytes, roughly.
+// blockOverhead is what a duplicate counts besides its bytes: empty ones cost
+// work, too.
 const blockOverhead = 100

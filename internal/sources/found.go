@@ -18,7 +18,7 @@ type foundGateway struct {
 
 var (
 	_ exchange.Streamer = (*foundGateway)(nil)
-	_ exchange.Asker    = (*foundGateway)(nil)
+	_ exchange.Answerer = (*foundGateway)(nil)
 )
 
 // A foundPeer is a peer that the router found. The addresses that came first may

@@ -19,7 +19,7 @@ type gateway struct{ client *trustless.Client }
 
 var (
 	_ exchange.Streamer    = (*gateway)(nil)
-	_ exchange.Asker       = (*gateway)(nil)
+	_ exchange.Answerer    = (*gateway)(nil)
 	_ exchange.ReadCounter = (*gateway)(nil)
 )
 

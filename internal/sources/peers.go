@@ -94,7 +94,7 @@ type peerSource struct {
 
 var (
 	_ exchange.Streamer    = (*peerSource)(nil)
-	_ exchange.Asker       = (*peerSource)(nil)
+	_ exchange.Answerer    = (*peerSource)(nil)
 	_ exchange.ReadCounter = (*peerSource)(nil)
 )
 
@@ -152,7 +152,7 @@ func (s peerStream) Close() error {
 	return s.Stream.Close()
 }
 
-// Open implements exchange.Asker.
+// Open implements exchange.Answerer.
 func (s *peerSource) Open(ctx context.Context) (exchange.Conversation, error) {
 	if err := s.connect(ctx); err != nil {
 		return nil, err
@@ -200,7 +200,7 @@ func (b bitswapConversation) Cancel(cids ...cid.Cid) { b.c.Cancel(cids...) }
 func (b bitswapConversation) Next(ctx context.Context) (exchange.Reply, error) {
 	r, err := b.c.Next(ctx)
 	if errors.Is(err, bitswap.ErrMisbehaved) {
-		err = fmt.Errorf("%w: %w", exchange.ErrLied, err)
+		err = fmt.Errorf("%w: %w", exchange.ErrMisbehaved, err)
 	}
 	if err != nil {
 		return exchange.Reply{}, err

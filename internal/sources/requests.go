@@ -22,7 +22,7 @@ const (
 	growAfter = 30 * time.Second
 )
 
-// Open implements exchange.Asker: each block is a request.
+// Open implements exchange.Answerer: each block is a request.
 func (g *gateway) Open(ctx context.Context) (exchange.Conversation, error) {
 	c := &requests{client: g.client, replies: make(chan exchange.Reply), slots: make(chan struct{}, maxRequests), open: map[string]context.CancelFunc{}}
 	c.ctx, c.stop = context.WithCancelCause(context.WithoutCancel(ctx))
@@ -88,7 +88,7 @@ func (r *requests) request(ctx context.Context, c cid.Cid) {
 	if err != nil && busy == nil && !errors.Is(err, block.ErrNotFound) {
 		if ctx.Err() == nil {
 			if errors.Is(err, block.ErrHashMismatch) {
-				err = fmt.Errorf("%w: %w", exchange.ErrLied, err)
+				err = fmt.Errorf("%w: %w", exchange.ErrMisbehaved, err)
 			}
 			r.stop(err)
 		}
