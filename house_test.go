@@ -66,8 +66,8 @@ var floors = map[string]int{
 	"cmd/cairn": 8,
 }
 
-// forTests are the packages that only tests import; of ours they import
-// package block alone.
+// forTests are the packages that only tests import. They import no package of ours
+// but block.
 var forTests = map[string]bool{
 	"internal/simnet":  true,
 	"internal/crashfs": true,
@@ -75,7 +75,7 @@ var forTests = map[string]bool{
 	"block/blocktest":  true,
 }
 
-// A goPackage is what of `go list -json` is looked at.
+// A goPackage is a part of the output of `go list -json`.
 type goPackage struct {
 	Name, Dir, ImportPath              string
 	GoFiles                            []string
@@ -137,14 +137,14 @@ func TestFloors(t *testing.T) {
 		if forTests[name] {
 			for _, below := range ours(p.Imports) {
 				if below != "block" {
-					t.Errorf("%s imports %q; a package for tests imports block alone", name, below)
+					t.Errorf("%s imports %q; a package for tests may import block only", name, below)
 				}
 			}
 			continue
 		}
 		floor, known := floors[name]
 		if !known {
-			t.Errorf("package %q has no floor; see docs/architecture.md", name)
+			t.Errorf("package %q has no floor: add it here and to docs/architecture.md", name)
 			continue
 		}
 		for _, below := range ours(p.Imports) {
@@ -177,8 +177,8 @@ func TestInternal(t *testing.T) {
 	}
 }
 
-// minComment is the least length of a package comment, in bytes: shorter ones
-// don't say what for, key types, concurrency and what not for.
+// minComment is the least length of a package comment, in bytes: a shorter one lacks
+// the purpose, key types, concurrency or non-goals.
 const minComment = 200
 
 // TestPackageComments expects each package to introduce itself.
@@ -208,46 +208,51 @@ func TestPackageComments(t *testing.T) {
 	}
 }
 
-// dependencies are the modules that the code imports itself, tests included,
-// and what for. A new one is a decision: it goes here with its reason.
-var dependencies = map[string]string{
-	"filippo.io/age":                        "keys that are encrypted at rest",
+// linked are the modules required directly that are in the binary, and what for. A
+// new one is a decision: it goes here with its reason.
+var linked = map[string]string{
+	"filippo.io/age":                        "encryption of keys at rest",
 	"github.com/BurntSushi/toml":            "the configuration file",
 	"github.com/cockroachdb/pebble/v2":      "the index, and the file system interface below it and the packs",
-	"github.com/hashicorp/golang-lru/v2":    "the caches of providers and DNSLinks",
 	"github.com/go-json-experiment/json":    "encoding/json/v2 for Go 1.26: public types as JSON",
-	"github.com/ipfs/boxo":                  "rabin and buzhash chunkers; tests: what other tools write",
-	"github.com/ipfs/go-block-format":       "tests: what go-car takes",
+	"github.com/hashicorp/golang-lru/v2":    "the caches of providers and DNSLinks",
+	"github.com/ipfs/boxo":                  "IPNS records, delegated routing, rabin and buzhash chunkers; in tests the other side",
 	"github.com/ipfs/go-cid":                "CIDs",
-	"github.com/ipfs/go-datastore":          "tests: what boxo's blockstore stands on",
-	"github.com/ipfs/go-log/v2":             "what the DHT and boxo would write to stderr by themselves",
-	"github.com/ipld/go-car/v2":             "tests: the reference for CARs",
-	"github.com/ipld/go-codec-dagpb":        "tests: the reference for dag-pb",
-	"github.com/ipld/go-ipld-prime":         "tests: the reference for dag-cbor and dag-json",
+	"github.com/ipfs/go-datastore":          "the interface to the DHT's state",
+	"github.com/ipfs/go-log/v2":             "silencing what the DHT and boxo write to stderr",
+	"github.com/ipld/go-codec-dagpb":        "dag-pb as dag-json, and back",
+	"github.com/ipld/go-ipld-prime":         "dag-cbor and dag-json of values; in tests the reference for links",
 	"github.com/libp2p/go-libp2p":           "hosts, streams, identities of peers",
 	"github.com/libp2p/go-libp2p-kad-dht":   "the DHT",
 	"github.com/libp2p/go-libp2p-kbucket":   "distances of keys in the DHT",
-	"github.com/libp2p/go-libp2p-record":    "what records the DHT takes",
 	"github.com/libp2p/go-libp2p-pubsub":    "gossipsub, for topics",
-	"github.com/marcopolo/simnet":           "tests: a network in memory, for QUIC",
+	"github.com/libp2p/go-libp2p-record":    "validation of the DHT's records",
 	"github.com/miekg/dns":                  "DNSLink",
 	"github.com/multiformats/go-multiaddr":  "addresses of peers",
+	"github.com/multiformats/go-multibase":  "the bases of CIDs as text",
 	"github.com/multiformats/go-multicodec": "names of codecs and hash functions",
 	"github.com/multiformats/go-multihash":  "hash functions",
-	"github.com/multiformats/go-multibase":  "the bases that CIDs are written in",
 	"github.com/multiformats/go-varint":     "varints of multiformats",
-	"github.com/prometheus/client_golang":   "tests: where boxo's gateway counts",
-	"github.com/rogpeppe/go-internal":       "tests: testscript, for the command line",
+	"github.com/prometheus/client_golang":   "linked by go-libp2p; our code imports it in tests only, for boxo's gateway",
+	"github.com/rogpeppe/go-internal":       "linked by Pebble; our code imports it in tests only: testscript",
 	"github.com/spaolacci/murmur3":          "the hash of sharded directories",
 	"github.com/spf13/cobra":                "commands and flags",
 	"github.com/vbauerster/mpb/v8":          "progress bars",
-	"golang.org/x/sync":                     "semaphores with a weight, for the memory that peers may take",
-	"golang.org/x/term":                     "whether a terminal is there",
+	"golang.org/x/sync":                     "weighted semaphores, for the memory that peers may take",
+	"golang.org/x/term":                     "whether a stream is a terminal",
 	"google.golang.org/protobuf":            "the wire format of bitswap's messages",
-	"pgregory.net/rapid":                    "tests: random operations against a model",
 }
 
-// TestDependencies holds the golden list against go.mod.
+// onlyTests are the modules required directly that are not in the binary, and what
+// for.
+var onlyTests = map[string]string{
+	"github.com/ipfs/go-block-format": "the blocks of go-car",
+	"github.com/ipld/go-car/v2":       "the reference for CARs",
+	"github.com/marcopolo/simnet":     "a network in memory, for QUIC",
+	"pgregory.net/rapid":              "random operations against a model",
+}
+
+// TestDependencies holds both lists against go.mod and what go links.
 func TestDependencies(t *testing.T) {
 	var mod struct {
 		Require []struct {
@@ -258,20 +263,30 @@ func TestDependencies(t *testing.T) {
 	if err := json.Unmarshal(goCommand(t, "mod", "edit", "-json"), &mod); err != nil {
 		t.Fatal(err)
 	}
+	inBinary := make(map[string]bool)
+	for _, path := range strings.Fields(string(goCommand(t, "list", "-deps", "-f", "{{with .Module}}{{.Path}}{{end}}", "./cmd/cairn"))) {
+		inBinary[path] = true
+	}
 	direct := make(map[string]bool)
 	for _, r := range mod.Require {
-		if !r.Indirect {
-			direct[r.Path] = true
+		switch {
+		case r.Indirect:
+			continue
+		case inBinary[r.Path] && linked[r.Path] == "":
+			t.Errorf("%s is in the binary, but not in linked: want its reason there", r.Path)
+		case !inBinary[r.Path] && onlyTests[r.Path] == "":
+			t.Errorf("%s is not in the binary and not in onlyTests: want its reason there", r.Path)
+		}
+		direct[r.Path] = true
+	}
+	for _, path := range slices.Sorted(maps.Keys(linked)) {
+		if !direct[path] || !inBinary[path] {
+			t.Errorf("%s is in linked: got direct %t, in the binary %t, want both", path, direct[path], inBinary[path])
 		}
 	}
-	for _, path := range slices.Sorted(maps.Keys(direct)) {
-		if dependencies[path] == "" {
-			t.Errorf("%s is a direct dependency that nobody decided on", path)
-		}
-	}
-	for _, path := range slices.Sorted(maps.Keys(dependencies)) {
-		if !direct[path] {
-			t.Errorf("%s is no direct dependency any more", path)
+	for _, path := range slices.Sorted(maps.Keys(onlyTests)) {
+		if !direct[path] || inBinary[path] {
+			t.Errorf("%s is in onlyTests: got direct %t, in the binary %t, want only the first", path, direct[path], inBinary[path])
 		}
 	}
 }
