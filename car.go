@@ -46,10 +46,9 @@ func PutCAR(ctx context.Context, put block.Putter, r io.Reader) ([]cid.Cid, erro
 	return in.Roots(), nil
 }
 
-// ExportCAR writes the DAG below root as a CAR of version 1, depth first, each
-// block once. It streams, with bounded memory. A block that isn't here is an
-// error that names it. What was written before is not a whole CAR: write to a
-// file that can be discarded, and check the error.
+// ExportCAR writes the DAG below root as a CAR of version 1, depth first, each block
+// once. It streams, with bounded memory. A missing block is an error that names it.
+// After an error w has only a part of a CAR: write to a file that can be discarded.
 func ExportCAR(ctx context.Context, get block.Getter, w io.Writer, root cid.Cid) error {
 	return exportCAR(ctx, get, w, root, dag.WalkOptions{})
 }

@@ -14,8 +14,8 @@ import (
 
 // Errors of names.
 var (
-	// ErrNameNotFound: no valid record of the name was found, the domain has no
-	// DNSLink, or there is no such key.
+	// ErrNameNotFound: no valid record of the name was found, or the domain has no
+	// DNSLink.
 	ErrNameNotFound = names.ErrNotFound
 	// ErrNameInvalid: a name, path or record cannot be parsed, or another key
 	// signed the record.

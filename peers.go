@@ -2,16 +2,13 @@ package cairn
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/cairn-ipfs/cairn/internal/names"
 	"github.com/cairn-ipfs/cairn/internal/swarm"
-	"github.com/cairn-ipfs/cairn/store"
 	libp2pnet "github.com/libp2p/go-libp2p/core/network"
 	"github.com/libp2p/go-libp2p/core/peer"
 	"github.com/multiformats/go-multiaddr"
@@ -274,14 +271,6 @@ func (n *Node) PeerEvents(ctx context.Context) iter.Seq2[PeerEvent, error] {
 			}
 		}
 	}
-}
-
-// closedError returns store.ErrClosed if a part of the node was closed, else err.
-func closedError(err error) error {
-	if errors.Is(err, swarm.ErrClosed) || errors.Is(err, names.ErrClosed) {
-		return store.ErrClosed
-	}
-	return err
 }
 
 // ParsePeerID parses a peer id, 12D3Koo…, /p2p/ID, or an address that ends with it.

@@ -246,6 +246,14 @@ func (n *Node) runNetwork(net *network, bootstrap []peer.AddrInfo, named *names.
 	})
 }
 
+// closedError returns store.ErrClosed if a part of the node was closed, else err.
+func closedError(err error) error {
+	if errors.Is(err, swarm.ErrClosed) || errors.Is(err, names.ErrClosed) {
+		return store.ErrClosed
+	}
+	return err
+}
+
 // naming returns what publishes and resolves names. The first call opens it. It
 // works without the network, and uses it once there is one.
 func (n *Node) naming(ctx context.Context) (*names.Names, error) {
