@@ -35,31 +35,29 @@ import (
 )
 
 const (
-	// hostilePeers attack at the same time, or hostileShort of them in a short
-	// run, each with hostileWants wants and hostileStreams streams, or as many as
-	// it gets.
+	// hostilePeers attack at the same time, hostileShort in a short run, each with
+	// hostileWants wants and up to hostileStreams streams.
 	hostilePeers   = 64
 	hostileShort   = 16
 	hostileWants   = 1_000_000
 	hostileStreams = 1000
 
-	// hostileWait is how long they wait for a stream, and for a write.
+	// hostileWait is their timeout for opening a stream, and for a write.
 	hostileWait = 20 * time.Millisecond
 
-	// besiegedFor is for how long the node is looked at, at the least.
+	// besiegedFor is the least time of measuring.
 	besiegedFor = 3 * time.Second
-	// besiegedSamples is how often, of which one in ten may be an outlier.
+	// besiegedSamples is the number of samples, of which one in ten may be an outlier.
 	besiegedSamples = 20
 
-	// memoryEach and memoryInAll are what they may make a node hold, in bytes.
+	// memoryEach and memoryInAll bound the memory that they may occupy, in bytes.
 	memoryEach  = 8 << 20
 	memoryInAll = 256 << 20
 
-	// memoryLeft is what may be left when one is gone.
+	// memoryLeft bounds what may be left of one that has gone.
 	memoryLeft = 2 << 20
 
-	// A node is at rest when it hasn't given back as much as memoryRest in
-	// restTurns collections.
+	// A node is at rest when restTurns collections free less than memoryRest.
 	memoryRest = 64 << 10
 	restTurns  = 20
 
@@ -67,23 +65,22 @@ const (
 	httpProtocol    = protocol.ID("/http/1.1")
 )
 
-// besieged is the environment of the process that is attacked.
+// besieged is the environment variable of the attacked process.
 const besieged = "CAIRN_TEST_BESIEGED"
 
-// A siege is what the attacked process tells of itself.
+// A siege is the state that the attacked process reports.
 type siege struct {
 	Addrs  []string // TCP and QUIC
 	Root   string
 	Leaves []string // of the root
-	Dirs   []string // with besiegedFiles entries each, none of which is in the other
+	Dirs   []string // with besiegedFiles entries each, disjoint
 	Heap   uint64   // bytes of objects, after a collection
 }
 
-// TestBesieged has 64 peers attack a node, in a process of its own: they ask for
-// a million blocks each, open streams by the thousand, begin requests that they
-// don't end, ask for what they don't read, and send messages that stop in the
-// middle. The node's memory stays within its bounds, and another peer gets 64 MiB
-// meanwhile.
+// TestBesieged has 64 peers attack a node in a process of its own. Each wants a
+// million blocks, opens thousands of streams, begins requests without ending them,
+// does not read what it requested, and sends messages that stop in the middle. The
+// node's memory stays within its bounds, and another peer fetches 64 MiB meanwhile.
 func TestBesieged(t *testing.T) {
 	if os.Getenv(besieged) != "" {
 		holdOut(t)
@@ -95,7 +92,7 @@ func TestBesieged(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// What peers cost by themselves isn't what hostile ones do.
+	// The cost of idle peers is subtracted.
 	for _, addr := range victim.Addrs {
 		n := calling(t, cairn.Config{Dir: t.TempDir()})
 		for _, name := range append(victim.Dirs, victim.Root) {
@@ -112,7 +109,7 @@ func TestBesieged(t *testing.T) {
 		}
 	}
 	heap := func() int64 { return int64(ask().Heap) }
-	rest := func() int64 { // when nothing is given back any more
+	rest := func() int64 { // once collections free nothing more
 		least, same := heap(), 0
 		for ; same < restTurns; same++ {
 			if now := heap(); now < least-memoryRest {
@@ -131,7 +128,7 @@ func TestBesieged(t *testing.T) {
 		for began := time.Now(); time.Since(began) < besiegedFor || len(samples) < besiegedSamples; {
 			samples = append(samples, heap()-base)
 		}
-		// Some samples hold what just comes and goes.
+		// Some samples include short-lived objects.
 		slices.Sort(samples)
 		grown := samples[len(samples)*9/10]
 		if grown > memoryEach {
@@ -183,15 +180,15 @@ func TestBesieged(t *testing.T) {
 	all.end()
 }
 
-// besiegedSize is the file that the honest peer gets, in bytes.
+// besiegedSize is the size of the file that the honest peer fetches, in bytes.
 const besiegedSize = 64 << 20
 
-// besiegedFiles is how many files there are in each of two directories, which
-// hostile peers have compared.
+// besiegedFiles is the number of files in each of two directories that hostile peers
+// request the difference of.
 const besiegedFiles = 10_000
 
-// holdOut is the life of the process that is attacked: for each line that it
-// reads, it tells how it is.
+// holdOut runs the attacked process: for each line that it reads, it reports its
+// state.
 func holdOut(t *testing.T) {
 	n, _ := listening(t, cairn.Config{Dir: t.TempDir(), Providing: cairn.ProvideNone, Listen: []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}})
 	var addrs []string
@@ -240,14 +237,14 @@ func holdOut(t *testing.T) {
 		dirs = append(dirs, added.CID.String())
 	}
 	data = nil
-	// Else it would do so while it's attacked.
+	// Otherwise it would do so during the attack.
 	if err := n.Store().Flush(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	out := json.NewEncoder(os.Stdout)
 	for in := bufio.NewScanner(os.Stdin); in.Scan(); {
-		// What is allocated while the collector marks counts as live: the least
-		// of some turns is what was there all the time.
+		// What is allocated while the collector marks counts as live: the minimum of
+		// some collections is what was live all the time.
 		sample := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 		live := uint64(math.MaxUint64)
 		for range 4 {
@@ -261,7 +258,7 @@ func holdOut(t *testing.T) {
 	}
 }
 
-// besiege starts that process, and returns how to ask it.
+// besiege starts that process, and returns a function that queries it.
 func besiege(t *testing.T) (ask func() siege) {
 	t.Helper()
 	c := exec.Command(os.Args[0], "-test.run=^TestBesieged$")
@@ -302,11 +299,11 @@ func besiege(t *testing.T) (ask func() siege) {
 	}
 }
 
-// wantsEach is how many wants are in a hostile message.
+// wantsEach is the number of wants in a hostile message.
 const wantsEach = 10_000
 
-// hostileMessages are bitswap messages as the wire has them that want what there
-// is, and then a million blocks that nobody has.
+// hostileMessages are encoded bitswap messages that want existing blocks, and then a
+// million blocks that do not exist.
 func hostileMessages(t *testing.T, there []string) [][]byte {
 	var all [][]byte
 	add := func(entries []byte) {
@@ -336,7 +333,7 @@ func hostileMessages(t *testing.T, there []string) [][]byte {
 		var entries []byte
 		for range wantsEach {
 			random.Read(digest[:])
-			mh, _ := multihash.Encode(digest[:], multihash.SHA2_256) // which can't fail
+			mh, _ := multihash.Encode(digest[:], multihash.SHA2_256) // it never fails
 			entries = append(entries, entryOf(cid.NewCidV1(block.Raw, mh))...)
 		}
 		add(entries)
@@ -344,13 +341,13 @@ func hostileMessages(t *testing.T, there []string) [][]byte {
 	return all
 }
 
-// An attack is what hostile peers have under way.
+// An attack is the running attack of hostile peers.
 type attack struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	hosts  []host.Host
 	doing  gosync.WaitGroup
-	ready  gosync.WaitGroup // until each has done its worst once
+	ready  gosync.WaitGroup // until each has attacked once
 
 	wants, streams, refused atomic.Int64
 }
@@ -359,7 +356,7 @@ func (a *attack) String() string {
 	return fmt.Sprintf("they sent %d wants and had %d streams, and %d refused", a.wants.Load(), a.streams.Load(), a.refused.Load())
 }
 
-// newAttack has peers attack the addresses of a node in turn.
+// newAttack starts peers that attack the addresses of a node in turn.
 func newAttack(t *testing.T, addrs []string, victim siege, flood [][]byte, peers int) *attack {
 	t.Helper()
 	a := &attack{}
@@ -387,8 +384,8 @@ func newAttack(t *testing.T, addrs []string, victim siege, flood [][]byte, peers
 	return a
 }
 
-// established waits until all have sent some wants, and got the streams they
-// could get.
+// established waits until all have sent wants, and opened as many streams as they
+// can.
 func (a *attack) established(t *testing.T) {
 	t.Helper()
 	a.ready.Wait()
@@ -406,14 +403,14 @@ func (a *attack) end() {
 	a.doing.Wait()
 }
 
-// flood sends a million wants, and again.
+// flood sends a million wants, over and over.
 func (a *attack) flood(h host.Host, victim peer.ID, messages [][]byte) {
 	told := gosync.OnceFunc(a.ready.Done)
 	defer told()
 	for a.ctx.Err() == nil {
 		s, err := h.NewStream(a.ctx, victim, bitswapProtocol)
 		if err != nil {
-			return // it was thrown out, which is well done
+			return // the node disconnected it, as it should
 		}
 		for _, m := range messages {
 			told()
@@ -426,14 +423,14 @@ func (a *attack) flood(h host.Host, victim peer.ID, messages [][]byte) {
 	}
 }
 
-// hold opens streams, and does with each what keeps it open.
+// hold opens streams and keeps them open.
 func (a *attack) hold(h host.Host, victim peer.ID, has siege) {
 	told := gosync.OnceFunc(a.ready.Done)
 	defer told()
 	half := []byte("GET /ipfs/" + has.Root + "?format=car HTTP/1.1\r\nHost: x\r\nX-A: ")
 	never := slices.Concat(half, []byte("\r\n\r\n"))
 	compare := []byte("GET /ipfs/" + has.Dirs[1] + "?format=car&have=" + has.Dirs[0] + " HTTP/1.1\r\nHost: x\r\n\r\n")
-	// A message of 2 MiB of which half comes.
+	// Half of a message of 2 MiB.
 	cut := append(binary.AppendUvarint(nil, 2<<20), make([]byte, 1<<20)...)
 	for i := range hostileStreams {
 		id, data := bitswapProtocol, cut
@@ -444,7 +441,7 @@ func (a *attack) hold(h host.Host, victim peer.ID, has siege) {
 		} else if i%4 == 2 {
 			id, data = httpProtocol, compare
 		}
-		wait := hostileWait // for those beyond what it may have, which aren't answered
+		wait := hostileWait // streams beyond the limit are not answered
 		if i == 0 {
 			wait = time.Minute
 		}
@@ -453,7 +450,7 @@ func (a *attack) hold(h host.Host, victim peer.ID, has siege) {
 		cancel()
 		if err != nil {
 			a.refused.Add(1)
-			return // the victim has stopped to take streams
+			return // the node accepts no more streams
 		}
 		a.streams.Add(1)
 		if i == hostileStreams/50 {

@@ -22,8 +22,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A node on disk: what is added with one is there for the next that opens the
-// same folder.
+// A node on disk: its content is there for the next node that opens the folder.
 func Example() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "cairn")
@@ -65,10 +64,9 @@ func Example() {
 	// hello
 }
 
-// A chain that grows, as ipfs-embed keeps one: each entry links to the one
-// before it and back to some earlier ones. TMP_ROOT keeps an entry that is not
-// official yet, ROOT is the official head. Whatever the moment of a crash, ROOT
-// is an entry below which nothing is missing.
+// A growing chain, as in ipfs-embed: each entry links to the one before and to some
+// earlier ones. TMP_ROOT keeps an entry that is not official yet, and ROOT is the
+// official head. After a crash at any moment the chain below ROOT is whole.
 func Example_chain() {
 	type entry struct {
 		Text  string    `ipld:"text"`
@@ -93,7 +91,7 @@ func Example_chain() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		// The block and the name that keeps it, together.
+		// The block and the alias that keeps it, in one step.
 		b := n.Batch()
 		b.Put(ctx, k)
 		b.Alias("TMP_ROOT", k.CID(), store.AliasOptions{})
@@ -186,7 +184,7 @@ func ExampleNode_AddFS() {
 	// 2 2 bafybeid5rsfmvmdwrz6uvwowi67tln3jjld7x5v2dbcg5whq3y5q7ld56e
 }
 
-// A directory on disk, added again after a change: only what changed is read.
+// A directory on disk, added again after a change: only changed files are read.
 func ExampleNode_AddPath() {
 	ctx := context.Background()
 	dir, err := os.MkdirTemp("", "cairn")
@@ -216,7 +214,7 @@ func ExampleNode_AddPath() {
 	// Output: 2 3 false <nil>
 }
 
-// Several things as one change: all of them are kept, or none.
+// Several files as one change: all are kept, or none.
 func ExampleAdder() {
 	ctx := context.Background()
 	n, err := cairn.Open(ctx, cairn.Config{})
@@ -243,8 +241,7 @@ func ExampleAdder() {
 	// <nil>
 }
 
-// A directory is an fs.FS: it can be served, walked, and templates loaded from
-// it.
+// A directory is an fs.FS: it can be served and walked, and hold templates.
 func ExampleNode_FS() {
 	ctx := context.Background()
 	n, err := cairn.Open(ctx, cairn.Config{})
@@ -315,8 +312,8 @@ func ExampleNode_OpenFile() {
 	// Output: "stone" of 18 bytes, <nil>
 }
 
-// A directory is never changed; Edit makes another one, which shares with it
-// all that is the same.
+// Directories are immutable. Edit makes a new one, which shares all unchanged blocks
+// with the old one.
 func ExampleNode_Edit() {
 	ctx := context.Background()
 	n, err := cairn.Open(ctx, cairn.Config{})
@@ -356,7 +353,7 @@ func ExampleNode_Edit() {
 	// [docs index.html] <nil>
 }
 
-// A DAG goes from one node to another in a CAR.
+// A CAR takes a DAG from one node to another.
 func ExampleNode_ExportCAR() {
 	ctx := context.Background()
 	from, err := cairn.Open(ctx, cairn.Config{})
@@ -389,7 +386,7 @@ func ExampleNode_ExportCAR() {
 	// <nil>
 }
 
-// A temporary pin keeps what is being made, until it has a name.
+// A temporary pin keeps blocks until their root has an alias.
 func ExampleNode_TempPin() {
 	ctx := context.Background()
 	n, err := cairn.Open(ctx, cairn.Config{})
@@ -444,7 +441,8 @@ func ExampleNode_Events() {
 	// Output: alias greeting bafkreicysg23kiwv34eg2d7qweipxwosdo2py4ldv42nbauguluen5v6am
 }
 
-// Two nodes: one keeps a folder, the other gets it, and later what is new in it.
+// One node has a folder. Another fetches it, and later the difference to its next
+// version.
 func ExampleNode_Sync() {
 	ctx := context.Background()
 	publisher, err := cairn.Open(ctx, cairn.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}, Local: true})
@@ -490,7 +488,7 @@ func ExampleNode_Sync() {
 	// index.html: second
 }
 
-// A name stays when the content changes.
+// A name stays the same while its content changes.
 func Example_names() {
 	ctx := context.Background()
 	n, err := cairn.Open(ctx, cairn.Config{Offline: true})
@@ -512,7 +510,7 @@ func Example_names() {
 			log.Fatal(err)
 		}
 		r, err := n.PublishName(ctx, key.Name, added.CID.String(), cairn.PublishOptions{})
-		if err != nil && !errors.Is(err, cairn.ErrNotSent) { // nobody hears of it, offline
+		if err != nil && !errors.Is(err, cairn.ErrNotSent) { // offline, it is sent later
 			log.Fatal(err)
 		}
 		c, err := n.ResolvePath(ctx, "/ipns/"+key.ID, cairn.ResolveOptions{})

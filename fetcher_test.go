@@ -22,8 +22,8 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
-// fetching returns a node that has content, and one that is connected to it and
-// has none, over a line with that RTT.
+// fetching returns a node that has content, and one without that is connected to it
+// over a line with that RTT.
 func fetching(t *testing.T, rtt time.Duration) (theirs, ours *cairn.Node) {
 	t.Helper()
 	theirs, addr := listening(t, cairn.Config{Listen: []string{"/ip4/127.0.0.1/tcp/0"}})

@@ -31,7 +31,7 @@ func testTree() fstest.MapFS {
 	}
 }
 
-// evict drops whatever nothing keeps alive.
+// evict removes all garbage.
 func evict(t *testing.T, n *Node) {
 	t.Helper()
 	_, err := n.Store().Evict(t.Context(), store.EvictOptions{})
@@ -68,7 +68,7 @@ func TestFS(t *testing.T) {
 	}
 }
 
-// What http.FileServerFS gives of a range is what is there.
+// http.FileServerFS serves ranges of a file.
 func TestFSServes(t *testing.T) {
 	ctx := t.Context()
 	n := open(t, Config{})
@@ -109,14 +109,14 @@ func writeTree(t *testing.T, dir string, files map[string]string) {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		ok(t, os.MkdirAll(filepath.Dir(path), 0o755))
 		ok(t, os.WriteFile(path, []byte(data), 0o644))
-		// Long enough ago to be trusted.
+		// Old enough for the stat cache to trust it.
 		old := time.Now().Add(-time.Hour)
 		ok(t, os.Chtimes(path, old, old))
 	}
 }
 
-// A folder added again is read only where it has changed, also by another node
-// that opens the repository later; and all of it is here afterwards.
+// Adding a folder again reads only changed files, also with another node on the same
+// repository, and afterwards the folder is whole.
 func TestAddPathAgain(t *testing.T) {
 	ctx := t.Context()
 	repo, dir := t.TempDir(), t.TempDir()
@@ -145,8 +145,8 @@ func TestAddPathAgain(t *testing.T) {
 	if first.HashedBytes != first.Size {
 		t.Errorf("the first time: %d bytes hashed, want %d", first.HashedBytes, first.Size)
 	}
-	// The change times are of now, which can't be trusted before the clock of
-	// the file system has gone on.
+	// The change times are too recent to be trusted until the file system's clock
+	// has advanced.
 	for again := first; again.HashedBytes > 0; {
 		again = add(n, AddOptions{})
 	}
@@ -211,7 +211,7 @@ func TestAdder(t *testing.T) {
 		t.Error("commit after discard: got no error")
 	}
 
-	// One alias is for one root.
+	// An alias has one root.
 	a, err = n.Adder(AddOptions{Alias: "x"})
 	ok(t, err)
 	defer a.Discard()
@@ -222,8 +222,7 @@ func TestAdder(t *testing.T) {
 	}
 }
 
-// TestNewAdder adds to whatever takes blocks; where that can keep things, the
-// Adder ends it.
+// TestNewAdder adds to a Putter. If the Putter has a Commit, the Adder commits it.
 func TestNewAdder(t *testing.T) {
 	ctx := t.Context()
 	hasher, err := NewHasher(AddOptions{})
@@ -296,8 +295,8 @@ type errReader struct{ err error }
 
 func (r errReader) Read([]byte) (int, error) { return 0, r.err }
 
-// A directory that is edited has the CID of one that is added as it is then, is
-// durable, and the old one stays what it was.
+// An edited directory has the CID that adding it gives, and is durable. The old one
+// stays as it was.
 func TestEdit(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -342,7 +341,7 @@ func TestEdit(t *testing.T) {
 	n = open(t, Config{Dir: dir})
 	ok(t, fstest.TestFS(n.FS(ctx, root), "new/a", "new/dir/f", "b/e", "whole/b/c/d"))
 
-	// A Tree that is given up leaves nothing, and has ended.
+	// A discarded Tree sets no alias, and has ended.
 	tree, err = n.Edit(ctx, root, EditOptions{Alias: "edited"})
 	ok(t, err)
 	ok(t, tree.Remove(ctx, "t"))
@@ -354,7 +353,7 @@ func TestEdit(t *testing.T) {
 		t.Errorf("got %s, %v; want %s", c, err, root)
 	}
 
-	// From nothing.
+	// Beginning with an empty directory.
 	tree, err = n.Edit(ctx, cid.Undef, EditOptions{})
 	ok(t, err)
 	ok(t, tree.Write(ctx, "a", strings.NewReader("one")))

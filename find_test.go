@@ -22,13 +22,13 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
-// dhtOf opens a node that others enter the DHT by.
+// dhtOf opens a bootstrap node of a DHT.
 func dhtOf(t *testing.T) (hub *cairn.Node, addr string) {
 	t.Helper()
 	return listening(t, cairn.Config{Routing: cairn.RoutingServer})
 }
 
-// eventually waits until something is so; its end is that of the test.
+// eventually waits until a condition holds, or the test ends.
 func eventually(t *testing.T, what string, is func() bool) {
 	t.Helper()
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -60,8 +60,8 @@ func randomBytes(size int, seed byte) []byte {
 	return data
 }
 
-// What one node has, another finds that knows nobody but the node by which both
-// entered the DHT. Nobody is told to announce anything: it has an alias.
+// A node finds what another one has, while both know only the bootstrap node. The
+// content has an alias, and so is announced without a call of Provide.
 func TestSyncThroughTheDHT(t *testing.T) {
 	ctx := t.Context()
 	_, hub := dhtOf(t)
@@ -84,7 +84,7 @@ func TestSyncThroughTheDHT(t *testing.T) {
 	if err != nil || !p.Done || p.Blocks != 6 {
 		t.Fatalf("sync: got %+v, %v, want 6 blocks", p, err)
 	}
-	// Who delivered is remembered.
+	// The provider that delivered is cached.
 	found, err := providers(t, ours, added.CID)
 	if err != nil || len(found) == 0 || found[0].ID != want || found[0].Source != "cache" {
 		t.Errorf("providers afterwards: got %v, %v, want %s from the cache first", found, err, want)
@@ -154,7 +154,7 @@ func TestRecords(t *testing.T) {
 	}
 	key := "/pk/" + id.String()
 	if _, err := ours.GetRecord(ctx, key); !errors.Is(err, cairn.ErrNoRecord) {
-		t.Errorf("get what nobody put: got %v, want ErrNoRecord", err)
+		t.Errorf("get a record never put: got %v, want ErrNoRecord", err)
 	}
 	if err := theirs.PutRecord(ctx, key, []byte("forged")); err == nil {
 		t.Error("put a record that isn't valid: got no error")
@@ -172,7 +172,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// A node that was opened a moment ago asks those by whom it enters the network.
+// A node that has just started asks its bootstrap peers.
 func TestFetchOnEntry(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
@@ -189,8 +189,8 @@ func TestFetchOnEntry(t *testing.T) {
 	}
 }
 
-// Whoever reads block by block from a peer that delivers begins no look-ups; for
-// what that peer hasn't got, others are looked for all the same.
+// Fetching block by block from a peer that delivers starts no lookups. A block that
+// the peer lacks starts one.
 func TestHeadStart(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
@@ -217,7 +217,7 @@ func TestHeadStart(t *testing.T) {
 		}
 	}
 	if got := lookups.Load(); got >= 50 {
-		t.Errorf("got %d look-ups for 50 blocks of one peer, want a few", got)
+		t.Errorf("got %d lookups for 50 blocks of one peer, want a few", got)
 	}
 	b, err := block.New(block.Raw, []byte("elsewhere"))
 	if err != nil {
@@ -231,7 +231,7 @@ func TestHeadStart(t *testing.T) {
 	}
 }
 
-// A mapFinder is a central database.
+// A mapFinder is a Finder with a fixed table.
 type mapFinder struct {
 	name  string
 	finds func(ctx context.Context, c cid.Cid, yield func(cairn.Provider, error) bool)
@@ -243,10 +243,10 @@ func (f mapFinder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[cairn
 	return func(yield func(cairn.Provider, error) bool) { f.finds(ctx, c, yield) }
 }
 
-// hanging is a Finder that never says anything.
+// A hanging Finder never answers.
 var hanging = mapFinder{"hanging", func(ctx context.Context, _ cid.Cid, _ func(cairn.Provider, error) bool) { <-ctx.Done() }}
 
-// providerAt is a provider at addresses.
+// providerAt returns a provider with these addresses.
 func providerAt(t *testing.T, addrs ...string) cairn.Provider {
 	t.Helper()
 	var p cairn.Provider
@@ -273,7 +273,7 @@ func providerAt(t *testing.T, addrs ...string) cairn.Provider {
 	return p
 }
 
-// httpAddr is the multiaddr of a test's server.
+// httpAddr returns the multiaddr of a test's server.
 func httpAddr(t *testing.T, s *httptest.Server) string {
 	t.Helper()
 	u, err := url.Parse(s.URL)
@@ -283,8 +283,8 @@ func httpAddr(t *testing.T, s *httptest.Server) string {
 	return fmt.Sprintf("/ip4/%s/tcp/%s/http", u.Hostname(), u.Port())
 }
 
-// Sessions take whoever is found: peers and gateways; one whose first address
-// is old; one that hasn't got it; with others that hang or fail meanwhile.
+// Sessions use the providers that are found: peers and gateways, also if the first
+// address is stale, if one lacks the block, and while other finders hang or fail.
 func TestSyncFromFound(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
@@ -334,7 +334,7 @@ func TestSyncFromFound(t *testing.T) {
 	}
 }
 
-// A delegated router is asked, too, over HTTP.
+// Delegated routers are queried over HTTP.
 func TestSyncByDelegatedRouter(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
@@ -376,7 +376,7 @@ func TestAccelerated(t *testing.T) {
 	}
 }
 
-// Nobody to ask is an answer, and soon; so is that nobody answers.
+// Lookups fail soon if there is no peer to query, or if none answers.
 func TestNobodyToAsk(t *testing.T) {
 	k, err := block.New(block.Raw, []byte("nowhere"))
 	if err != nil {
@@ -398,7 +398,7 @@ func TestNobodyToAsk(t *testing.T) {
 	}{
 		{"offline", offline, cairn.ErrOffline, cairn.ErrOffline},
 		{"none", calling(t, cairn.Config{Routing: cairn.RoutingNone}), cairn.ErrNoRouting, cairn.ErrNoRouting},
-		{"delegated to nobody", calling(t, cairn.Config{Routing: cairn.RoutingDelegated}), cairn.ErrNoRouting, cairn.ErrNoRouting},
+		{"delegated without a router", calling(t, cairn.Config{Routing: cairn.RoutingDelegated}), cairn.ErrNoRouting, cairn.ErrNoRouting},
 		{"an empty table", calling(t, cairn.Config{}), cairn.ErrNoPeers, cairn.ErrNoPeers},
 		{"a router that knows nothing", calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{failing.URL}}), nil, cairn.ErrNoRouting},
 		{"a hanging router", calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{stuck.URL}}), context.DeadlineExceeded, cairn.ErrNoRouting},

@@ -14,8 +14,8 @@ import (
 
 // Errors of names.
 var (
-	// ErrNameNotFound: no valid record of the name was found, or the domain has no
-	// DNSLink.
+	// ErrNameNotFound: no valid record of the name was found, the domain has no
+	// DNSLink, or the text is neither a name nor that of a key.
 	ErrNameNotFound = names.ErrNotFound
 	// ErrNameInvalid: a name, path or record cannot be parsed, or another key
 	// signed the record.

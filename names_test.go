@@ -30,7 +30,7 @@ const (
 	pathB = "/ipfs/bafkreiey5jxe6ilpf62lnh77tm5ejbbmhbugzjuf6p2v3remlu73ced34q"
 )
 
-// unsent publishes where nobody is connected who would take the record.
+// unsent publishes while no peer is connected that accepts the record.
 func unsent(t *testing.T, n *cairn.Node, key, path string, o cairn.PublishOptions) cairn.NameRecord {
 	t.Helper()
 	r, err := n.PublishName(t.Context(), key, path, o)
@@ -40,7 +40,7 @@ func unsent(t *testing.T, n *cairn.Node, key, path string, o cairn.PublishOption
 	return r
 }
 
-// awaitName waits until the best record of a name is that.
+// awaitName waits until the best record of a name is this one.
 func awaitName(t *testing.T, n *cairn.Node, want cairn.NameRecord) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
@@ -55,8 +55,8 @@ func awaitName(t *testing.T, n *cairn.Node, want cairn.NameRecord) {
 	}
 }
 
-// Two nodes: one publishes a directory, the other one resolves its name, gets
-// it, and hears of the next version.
+// One node publishes a directory. Another resolves the name, fetches the directory,
+// and receives the next version.
 func TestNamesOfTwoNodes(t *testing.T) {
 	ctx := t.Context()
 	alice, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
@@ -112,12 +112,12 @@ func TestNamesOfTwoNodes(t *testing.T) {
 		t.Errorf("a path that isn't there: got %v, want ErrNotExist", err)
 	}
 
-	// Bob follows, and is told.
+	// Bob follows the name and receives the record.
 	if err := bob.FollowName(ctx, key.ID); err != nil {
 		t.Fatal(err)
 	}
 	second, err := alice.PublishName(ctx, "site", pathB, cairn.PublishOptions{})
-	for errors.Is(err, cairn.ErrNotSent) { // she doesn't know yet that he follows
+	for errors.Is(err, cairn.ErrNotSent) { // Alice has not learned yet that Bob follows
 		second, err = alice.PublishName(ctx, "site", pathB, cairn.PublishOptions{})
 	}
 	if err != nil || second.Sequence == 0 {
@@ -132,7 +132,7 @@ func TestNamesOfTwoNodes(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	// What was replaced isn't taken back, unless the name is forgotten.
+	// An older record is rejected, unless the name is forgotten.
 	if _, err := bob.PutNameRecord(ctx, key.ID, first.Raw); !errors.Is(err, cairn.ErrRollback) {
 		t.Errorf("an old record: got %v, want ErrRollback", err)
 	}
@@ -144,7 +144,7 @@ func TestNamesOfTwoNodes(t *testing.T) {
 	}
 }
 
-// A record stays where content routing keeps it when its publisher has gone.
+// The DHT keeps a record when its publisher has gone.
 func TestNamesInTheDHT(t *testing.T) {
 	ctx := t.Context()
 	hub, addr := dhtOf(t)
@@ -181,7 +181,7 @@ func TestNamesInTheDHT(t *testing.T) {
 	if from := r.Steps[0].From; from != "dht" && from != "lan" {
 		t.Errorf("resolved from %q, want the DHT", from)
 	}
-	// Who has the key signs above what is there.
+	// The key's owner signs above the sequence in use.
 	carol := calling(t, cairn.Config{Bootstrap: []string{addr}})
 	theirs, err := carol.Keys()
 	if err != nil {
@@ -205,8 +205,7 @@ func TestNamesInTheDHT(t *testing.T) {
 	}
 }
 
-// A delegated router takes records and gives them, and one that is broken does
-// no harm.
+// A delegated router stores and returns records. A broken one does no harm.
 func TestNamesByDelegatedRouter(t *testing.T) {
 	ctx := t.Context()
 	var mu gosync.Mutex
@@ -320,7 +319,7 @@ func TestNameRecordsRefused(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", what, err, c.want)
 		}
 	}
-	// None of them did anything.
+	// None of them changed anything.
 	r, err := n.NameRecord(ctx, name, cairn.ResolveOptions{})
 	if err != nil || !bytes.Equal(r.Raw, good) || r.Valid(time.Now()) != nil {
 		t.Errorf("the record: got %+v, %v", r, err)
@@ -331,7 +330,7 @@ func TestNameRecordsRefused(t *testing.T) {
 	}
 }
 
-// The highest sequence, and what was published, outlive a restart.
+// The highest sequence and published records survive a restart.
 func TestNamesAfterRestart(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -369,7 +368,7 @@ func TestNamesAfterRestart(t *testing.T) {
 	}
 }
 
-// Where nobody can be asked, that is the answer, soon.
+// A lookup fails soon if there is nothing to query.
 func TestNamesWithoutNetwork(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -402,7 +401,7 @@ func TestNamesWithoutNetwork(t *testing.T) {
 	}
 }
 
-// dnsServer answers TXT questions on this machine: of a name the texts.
+// dnsServer serves TXT records on this machine: the texts of each name.
 func dnsServer(t *testing.T, texts map[string]string) (addr string) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
@@ -419,7 +418,7 @@ func dnsServer(t *testing.T, texts map[string]string) (addr string) {
 		} else {
 			m.Rcode = dns.RcodeNameError
 		}
-		_ = w.WriteMsg(m) // who asked asks again
+		_ = w.WriteMsg(m) // the resolver asks again
 	})}
 	done := make(chan error, 1)
 	go func() { done <- s.ActivateAndServe() }()
@@ -476,7 +475,7 @@ func TestDNSLinks(t *testing.T) {
 	}
 }
 
-// A key goes from one node to another, which signs above what the first did.
+// A key moves from one node to another, which signs above the first one's sequence.
 func TestKeysOfNodes(t *testing.T) {
 	ctx := t.Context()
 	dir := t.TempDir()
@@ -553,7 +552,7 @@ func TestKeysOfNodes(t *testing.T) {
 	}
 }
 
-// A rebuild from the packs alone goes on with the sequences of names.
+// A rebuild from the packs keeps the sequences of names.
 func TestRebuildNames(t *testing.T) {
 	ctx := t.Context()
 	c := cairn.Config{Dir: t.TempDir(), Offline: true}

@@ -39,8 +39,8 @@ func encode(t *testing.T, v any) block.Block {
 	return b
 }
 
-// link is a block of a chain: it links to the one before it, and back to some
-// earlier ones.
+// A link is a block of a chain, with links to the one before and to some earlier
+// ones.
 type link struct {
 	Number int       `ipld:"number"`
 	Prev   *cid.Cid  `ipld:"prev"`
@@ -98,10 +98,10 @@ func TestCAR(t *testing.T) {
 				t.Errorf("%s: get %s: %v", name, want.CID(), err)
 			}
 		}
-		// Cut anywhere inside of the data it's an error, and nothing is kept.
+		// A CAR cut anywhere within its data is an error, and nothing is kept.
 		end := len(data)
 		if name == "v2" {
-			end = bytes.LastIndex(data, leaf.Data()) // the index behind it may go
+			end = bytes.LastIndex(data, leaf.Data()) // the index behind may be cut
 		}
 		cut := open(t, Config{})
 		if _, err := cut.ImportCAR(ctx, bytes.NewReader(data[:end-1])); err == nil {
@@ -111,7 +111,7 @@ func TestCAR(t *testing.T) {
 			t.Errorf("%s: cut short: got an alias, %v", name, err)
 		}
 	}
-	// A block that isn't here is an error.
+	// A missing block is an error.
 	ok(t, n.RemoveAlias(ctx, "root"))
 	ok(t, n.Store().Delete(ctx, leaf.CID()))
 	if err := n.ExportCAR(ctx, &v1, root.CID()); !errors.Is(err, block.ErrNotFound) {
@@ -119,15 +119,14 @@ func TestCAR(t *testing.T) {
 	}
 }
 
-// TestChain is the way ipfs-embed keeps a chain that grows: while a new head is
-// being made it's held by one alias, TMP_ROOT, and the other, ROOT, moves when
-// it's done. Whatever the moment of a crash, one of the two has a head whose
 // onDisk returns options for a store on that disk, with small packs.
 func onDisk(disk *crashfs.FS) store.Options {
 	return store.Internal(access.Key{}).OnFS(disk, store.Options{PackSize: 64 << 10})
 }
 
-// chain is whole.
+// TestChain extends a chain as ipfs-embed does: the alias TMP_ROOT keeps a new head
+// until the alias ROOT moves to it. After a crash at any moment one of the two has a
+// head whose chain is whole.
 func TestChain(t *testing.T) {
 	ctx := context.Background()
 	const length = 24
@@ -223,7 +222,7 @@ func TestChain(t *testing.T) {
 		head := check(t, n, last)
 		_, err = n.Store().Evict(ctx, store.EvictOptions{})
 		ok(t, err)
-		// It goes on from there.
+		// The chain can be extended again.
 		ok(t, grow(n, head+1, func(int) {}))
 		check(t, n, length-1)
 		rep, err := n.Store().Verify(ctx, store.VerifyOptions{Data: true})

@@ -22,7 +22,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// loopback is where nodes of tests listen.
+// loopback is the address that nodes of tests listen on.
 var loopback = []string{"/ip4/127.0.0.1/tcp/0", "/ip4/127.0.0.1/udp/0/quic-v1"}
 
 // listening opens a node that listens.
@@ -91,7 +91,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 	f.Close()
 
-	// The other way, over the connection that is there.
+	// The other direction, over the same connection.
 	back, err := ours.Add(ctx, bytes.NewReader(data[:100]), cairn.AddOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -99,13 +99,13 @@ func TestTwoNodes(t *testing.T) {
 	if b, err := theirs.Fetch(ctx, back.CID); err != nil || b.Size() != 100 {
 		t.Errorf("fetch: got %d bytes, %v", b.Size(), err)
 	}
-	// And what nobody has.
+	// A block that no node has.
 	nowhere, err := block.New(block.Raw, []byte("nowhere"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := theirs.Fetch(ctx, nowhere.CID()); !errors.Is(err, cairn.ErrNoSource) || !errors.Is(err, block.ErrNotFound) {
-		t.Errorf("fetch of what nobody has: got %v, want ErrNoSource", err)
+		t.Errorf("fetch of a missing block: got %v, want ErrNoSource", err)
 	}
 
 	peers, err := ours.Peers(ctx)
@@ -135,7 +135,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 }
 
-// A new version costs what is new in it.
+// A new version transfers only the difference.
 func TestSyncVersions(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{})
@@ -168,7 +168,7 @@ func TestSyncVersions(t *testing.T) {
 	}
 }
 
-// A gateway over HTTP is a source, too, at once or as a fallback.
+// An HTTP gateway is a source, at once or as a fallback.
 func TestSyncFromGateway(t *testing.T) {
 	ctx := t.Context()
 	theirs, err := cairn.Open(ctx, cairn.Config{Offline: true})
@@ -202,7 +202,7 @@ func TestSyncFromGateway(t *testing.T) {
 	}
 }
 
-// TestBanLasts bans a peer, opens the node again, and takes it back.
+// TestBanLasts bans a peer, reopens the node, and unbans the peer.
 func TestBanLasts(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{})
@@ -229,7 +229,7 @@ func TestBanLasts(t *testing.T) {
 	reopened(nil, func(n *cairn.Node) error { return nil })
 }
 
-// TestTopicValid joins a topic of which one message is refused.
+// TestTopicValid joins a topic and rejects one of its messages.
 func TestTopicValid(t *testing.T) {
 	ctx := t.Context()
 	theirs, addr := listening(t, cairn.Config{})
@@ -307,13 +307,13 @@ func TestOffline(t *testing.T) {
 	}
 }
 
-// Nothing is left behind of nodes that were open.
+// A closed node leaves no goroutines and no open files.
 func TestOpenAndClose(t *testing.T) {
 	rounds := 128
 	if testing.Short() {
 		rounds = 16
 	}
-	// One whose DHT doesn't go on calling those who have left.
+	// Its DHT does not go on dialing peers that have left.
 	_, addr := listening(t, cairn.Config{Routing: cairn.RoutingNone})
 	before, files := 0, 0
 	for i := range rounds {
@@ -327,7 +327,7 @@ func TestOpenAndClose(t *testing.T) {
 		if err := n.Close(); err != nil {
 			t.Fatal(err)
 		}
-		if i == 3 { // what is made once is made
+		if i == 3 { // what is made once exists now
 			before, files = settled(runtime.NumGoroutine), settled(descriptors)
 		}
 	}
@@ -339,7 +339,7 @@ func TestOpenAndClose(t *testing.T) {
 	}
 }
 
-// settled waits until a count stays what it is for a while.
+// settled waits until a count stays the same for a while.
 func settled(count func() int) int {
 	last := count()
 	for same := 0; same < 10; same++ {
@@ -351,7 +351,7 @@ func settled(count func() int) int {
 	return last
 }
 
-// settledAt waits until a count is down to what it was, for a minute.
+// settledAt waits up to a minute until a count is down to its former value.
 func settledAt(count func() int, want int) int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -361,7 +361,7 @@ func settledAt(count func() int, want int) int {
 	return count()
 }
 
-// descriptors is how many files are open; 0 where that can't be told.
+// descriptors returns the number of open files; 0 if unknown.
 func descriptors() int {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {

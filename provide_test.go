@@ -15,8 +15,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// What is set while there is no network, or before a crash, is announced when
-// there is one.
+// Aliases set without a network, or before a crash, are announced once there is one.
 func TestProvideAfterwards(t *testing.T) {
 	ctx := t.Context()
 	_, hub := dhtOf(t)
@@ -41,13 +40,13 @@ func TestProvideAfterwards(t *testing.T) {
 		}
 	}
 	eventually(t, "a root of before is found", isFound(added.CID))
-	// Once it's online, a new version is announced, too.
+	// A new version is announced while the node is online.
 	next, err := theirs.Add(ctx, bytes.NewReader([]byte("after")), cairn.AddOptions{Alias: "x"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "a new root is found", isFound(next.CID))
-	// And what one says oneself, though it has no alias.
+	// So is what Provide is called with, without an alias.
 	b, err := block.New(block.Raw, []byte("told"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +57,7 @@ func TestProvideAfterwards(t *testing.T) {
 	if err := theirs.Provide(ctx, b.CID()); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, "what Provide was told is found", isFound(b.CID()))
+	eventually(t, "the provided block is found", isFound(b.CID()))
 	if err := theirs.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +71,7 @@ func TestProvideAfterwards(t *testing.T) {
 			return s.Records == want
 		}
 	}
-	eventually(t, "announcing nothing but what Provide was told", records(1))
+	eventually(t, "announcing only the provided block", records(1))
 	if err := theirs.Unprovide(ctx, b.CID()); err != nil {
 		t.Fatal(err)
 	}
@@ -101,7 +100,7 @@ func TestProvideStrategies(t *testing.T) {
 		{cairn.Config{Providing: cairn.ProvideNone}, 0},
 		{cairn.Config{ProvideList: ownList}, 1},
 	} {
-		// With what is there from the start, and with what is added.
+		// With content from before the start, and with content added later.
 		for _, early := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s/%d/%v", c.config.Providing, c.want, early), func(t *testing.T) {
 				c.config.Dir = filepath.Join(t.TempDir(), "repo")
@@ -135,11 +134,11 @@ func TestProvideStrategies(t *testing.T) {
 	}
 	if n, err := cairn.Open(ctx, cairn.Config{Local: true, Listen: loopback, Providing: "some"}); err == nil {
 		n.Close()
-		t.Error("a strategy that isn't one: got no error")
+		t.Error("an unknown strategy: got no error")
 	}
 }
 
-// A cache is announced if that is wanted.
+// Config.ProvideFetched announces fetched blocks.
 func TestProvideFetched(t *testing.T) {
 	ctx := t.Context()
 	hub, at := dhtOf(t)
@@ -158,7 +157,7 @@ func TestProvideFetched(t *testing.T) {
 		t.Fatal(err)
 	}
 	id, _ := n.ID(ctx)
-	eventually(t, "the one who fetched is found", func() bool {
+	eventually(t, "the node that fetched is found", func() bool {
 		found, _ := providers(t, hub, b.CID())
 		return len(found) > 0 && found[0].ID == id
 	})
