@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/routing"
 	"github.com/ipfs/go-cid"
 	"github.com/libp2p/go-libp2p/core/peer"
+	"github.com/multiformats/go-multiaddr"
 )
 
 // Errors of lookups.
@@ -29,13 +30,14 @@ var (
 
 // A Provider is a peer that announced that it has a block.
 type Provider struct {
-	peer.AddrInfo
+	ID    peer.ID               `json:"peerId"`
+	Addrs []multiaddr.Multiaddr `json:"addresses"`
 	// Source is where that was found: "cache", "dht", "lan", "accelerated", the
 	// name of a Finder, the host of a delegated router.
-	Source string
+	Source string `json:"source"`
 	// Protocols are its transfer protocols, by the names of delegated routing
 	// ("transport-bitswap"). Empty: unknown.
-	Protocols []string
+	Protocols []string `json:"protocols,omitempty"`
 }
 
 // A Finder is a further source of providers, such as a central database of your
@@ -54,7 +56,8 @@ var _ routing.Finder = finder{}
 func (f finder) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[routing.Provider, error] {
 	return func(yield func(routing.Provider, error) bool) {
 		for p, err := range f.Finder.FindProviders(ctx, c) {
-			if !yield(routing.Provider(p), err) {
+			found := routing.Provider{AddrInfo: peer.AddrInfo{ID: p.ID, Addrs: p.Addrs}, Source: p.Source, Protocols: p.Protocols}
+			if !yield(found, err) {
 				return
 			}
 		}
@@ -74,7 +77,7 @@ func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider,
 			return
 		}
 		for p, err := range net.routing.FindProviders(ctx, c) {
-			if !yield(Provider(p), err) {
+			if !yield(Provider{p.ID, p.Addrs, p.Source, p.Protocols}, err) {
 				return
 			}
 		}
@@ -84,8 +87,9 @@ func (n *Node) FindProviders(ctx context.Context, c cid.Cid) iter.Seq2[Provider,
 // PeerAddrs are the addresses of a peer. Source is "connected" if the node is
 // connected to it, otherwise as in Provider.
 type PeerAddrs struct {
-	peer.AddrInfo
-	Source string
+	ID     peer.ID               `json:"peerId"`
+	Addrs  []multiaddr.Multiaddr `json:"addresses"`
+	Source string                `json:"source"`
 }
 
 // FindPeer looks up a peer's addresses in all sources at once, and yields what is
@@ -98,7 +102,7 @@ func (n *Node) FindPeer(ctx context.Context, id peer.ID) iter.Seq2[PeerAddrs, er
 			return
 		}
 		for p, err := range net.routing.FindPeer(ctx, id) {
-			if !yield(PeerAddrs(p), err) {
+			if !yield(PeerAddrs{p.ID, p.Addrs, p.Source}, err) {
 				return
 			}
 		}
@@ -115,7 +119,7 @@ func (n *Node) ClosestPeers(ctx context.Context, key []byte) iter.Seq2[PeerAddrs
 			return
 		}
 		for p, err := range net.routing.ClosestPeers(ctx, string(key)) {
-			if !yield(PeerAddrs(p), err) {
+			if !yield(PeerAddrs{p.ID, p.Addrs, p.Source}, err) {
 				return
 			}
 		}

@@ -102,7 +102,7 @@ func (c *call) routingFindProvs() error {
 		}
 		if err == nil {
 			told[p.ID] = true
-			err = c.Line(routingEvent{Type: eventProvider, Responses: routingPeers(p.AddrInfo)})
+			err = c.Line(routingEvent{Type: eventProvider, Responses: routingPeers(peer.AddrInfo{ID: p.ID, Addrs: p.Addrs})})
 		}
 		if err != nil {
 			return err
@@ -128,7 +128,7 @@ func (c *call) routingFindPeer() error {
 		if err != nil {
 			return err
 		}
-		return c.Line(routingEvent{Type: eventFinalPeer, Responses: routingPeers(p.AddrInfo)})
+		return c.Line(routingEvent{Type: eventFinalPeer, Responses: routingPeers(peer.AddrInfo{ID: p.ID, Addrs: p.Addrs})})
 	}
 	return fmt.Errorf("routing: not found: %s: %w", id, cairn.ErrNoSource)
 }
