@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"testing"
+	"time"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/store"
@@ -15,7 +16,7 @@ import (
 func TestPeerEvents(t *testing.T) {
 	theirs, addr := listening(t, cairn.Config{})
 	ours := calling(t, cairn.Config{})
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 20*time.Second, errors.New("no such event"))
 	defer cancel()
 	next, stop := iter.Pull2(ours.PeerEvents(ctx))
 	defer stop()
@@ -23,19 +24,24 @@ func TestPeerEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := ours.Disconnect(t.Context(), id); err != nil {
+	await := func(want cairn.PeerEventKind) {
+		t.Helper()
+		for {
+			e, err, ok := next()
+			if !ok || err != nil {
+				t.Fatalf("got %+v, %v, %t, want %s", e, err, ok, want)
+			}
+			if e.Kind == want && e.Peer == id {
+				return
+			}
+		}
+	}
+	await(cairn.PeerEventConnected)
+	closed := theirs.PeerEvents(t.Context())
+	if err := theirs.Close(); err != nil {
 		t.Fatal(err)
 	}
-	want := []cairn.PeerEventKind{cairn.PeerEventConnected, cairn.PeerEventDisconnected}
-	for len(want) > 0 {
-		e, err, ok := next()
-		if !ok || err != nil {
-			t.Fatalf("got %+v, %v, %t, want %v", e, err, ok, want)
-		}
-		if e.Kind == want[0] && e.Peer == id {
-			want = want[1:]
-		}
-	}
+	await(cairn.PeerEventDisconnected)
 	cancel()
 	for {
 		_, err, ok := next()
@@ -53,11 +59,7 @@ func TestPeerEvents(t *testing.T) {
 		t.Error("something came after the error")
 	}
 
-	events := theirs.PeerEvents(t.Context())
-	if err := theirs.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := lastOf(events); !errors.Is(err, store.ErrClosed) {
+	if err := lastOf(closed); !errors.Is(err, store.ErrClosed) {
 		t.Errorf("closed: got %v, want ErrClosed", err)
 	}
 	offline := calling(t, cairn.Config{Offline: true})
