@@ -28,7 +28,7 @@ func TestNew(t *testing.T) {
 	if string(b.Data()) != "hello" || b.Size() != 5 {
 		t.Errorf("got %q of %d bytes, want \"hello\"", b.Data(), b.Size())
 	}
-	// CRC-32C of "hello", as any other tool has it.
+	// The CRC-32C of "hello", as other tools compute it.
 	if got, want := b.Checksum(), uint32(0x9a71bb4c); got != want {
 		t.Errorf("Checksum: got %08x, want %08x", got, want)
 	}

@@ -82,7 +82,7 @@ func TestVerify(t *testing.T) {
 					t.Errorf("digest changed at byte %d: got %v, want ErrHashMismatch", i, err)
 				}
 			}
-			// Cut digests are accepted down to 20 bytes.
+			// Truncated digests are accepted down to 20 bytes.
 			cut := newCID(block.Raw, tt.code, digest[:20])
 			if _, err := block.Verify(cut, []byte("abc")); err != nil {
 				t.Errorf("truncated to 20 bytes: %v", err)
@@ -107,7 +107,7 @@ func TestCheckCIDRefused(t *testing.T) {
 		name string
 		c    cid.Cid
 		want error
-		says string // what the message says of the reason
+		says string // the reason in the message
 	}{
 		{"undefined", cid.Undef, block.ErrMalformed, "undefined"},
 		{"md5", newCID(block.Raw, multicodec.Md5, make([]byte, 16)), block.ErrHashRefused, "md5: collisions"},
@@ -177,7 +177,7 @@ func TestParseCID(t *testing.T) {
 		{"Qm", block.ErrMalformed},
 		{v0[:45], block.ErrMalformed},
 		{v0 + "1", block.ErrMalformed},
-		{v0[:45] + "0", block.ErrMalformed}, // no character of base58
+		{v0[:45] + "0", block.ErrMalformed}, // not a character of base58
 		{"/ipfs/" + v0, block.ErrMalformed},
 		{c.String() + "/", block.ErrMalformed},
 		{c.String()[:58], block.ErrMalformed},
@@ -189,7 +189,7 @@ func TestParseCID(t *testing.T) {
 		{"f0155d50110" + strings.Repeat("00", 16), block.ErrHashRefused},                          // md5
 		{"f0155008101" + strings.Repeat("00", 129), block.ErrTooLarge},                            // identity
 		{"f0255" + "1220" + strings.Repeat("00", 32), block.ErrMalformed},                         // version 2
-		{"f0155" + "1220" + strings.Repeat("00", 33), block.ErrMalformed},                         // a byte too many
+		{"f0155" + "1220" + strings.Repeat("00", 33), block.ErrMalformed},                         // a byte after the digest
 		{"f8100" + "55" + "1220" + strings.Repeat("00", 32), block.ErrMalformed},                  // version not minimal
 		{"f01" + "d500" + "1220" + strings.Repeat("00", 32), block.ErrMalformed},                  // codec not minimal
 		{"f01" + strings.Repeat("ff", 9) + "1220" + strings.Repeat("00", 32), block.ErrMalformed}, // codec over 63 bits
@@ -276,7 +276,7 @@ func TestEqual(t *testing.T) {
 	}
 }
 
-// checkSentinel fails unless err wraps one of the errors that CheckCID states.
+// checkSentinel fails unless err wraps one of the documented errors of CheckCID.
 func checkSentinel(t *testing.T, err error) {
 	t.Helper()
 	if !errors.Is(err, block.ErrMalformed) && !errors.Is(err, block.ErrHashRefused) && !errors.Is(err, block.ErrTooLarge) {
@@ -284,7 +284,7 @@ func checkSentinel(t *testing.T, err error) {
 	}
 }
 
-// checkAccepted checks what must be true of any CID that was accepted.
+// checkAccepted checks the properties of accepted CIDs.
 func checkAccepted(t *testing.T, c cid.Cid) {
 	t.Helper()
 	if c.ByteLen() > block.MaxCID {

@@ -10,9 +10,9 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// attempt runs f on a store (nil where f needs none) whose power may go
-// meanwhile; f may then never return. It tells whether f was acknowledged, and
-// whether the power went.
+// attempt runs f on a store (nil if f needs none) whose power may be cut
+// meanwhile; f may then never return. It reports whether f was acknowledged, and
+// whether the power was cut.
 func (h harness) attempt(fs *crashfs.FS, s *Store, f func(*crashfs.FS, *Store) error) (acknowledged, crashed bool) {
 	h.Helper()
 	result := make(chan error, 1)
@@ -33,8 +33,8 @@ func (h harness) attempt(fs *crashfs.FS, s *Store, f func(*crashfs.FS, *Store) e
 	}
 }
 
-// A swap is what a new version of something comes to: blocks, an alias, and a
-// note of the package above, all in one batch.
+// A swap publishes a new version: blocks, an alias, and a value in a space, all in
+// one batch.
 type swap struct {
 	harness
 	old, new []block.Block // the roots come last
@@ -48,7 +48,7 @@ func newSwap(h harness) *swap {
 	a, b := h.random(rng, 30_000), h.random(rng, 100)
 	dir := h.link("dir", shared.CID(), b.CID())
 	w.old = []block.Block{shared, a, h.link("old", shared.CID(), a.CID())}
-	// Packs of 64 KiB are sealed in between.
+	// Packs of 64 KiB are sealed meanwhile.
 	links := []cid.Cid{dir.CID(), h.inline(shared.CID()).CID()}
 	for range 4 {
 		filler := h.random(rng, 25_000)
@@ -65,8 +65,8 @@ func root(blocks []block.Block) block.Block { return blocks[len(blocks)-1] }
 
 var swapOptions = Options{PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []string{"kept"}}
 
-// open opens the store that stands on fs. It's not closed when the test ends:
-// it may hang, as a process does that lost its power.
+// open opens the store on fs. It is not closed when the test ends: it may hang, as
+// a process without power.
 func (w *swap) open(fs *crashfs.FS) *Store {
 	w.Helper()
 	o := swapOptions
@@ -101,9 +101,9 @@ func (w *swap) try(s *Store, note string, blocks []block.Block) error {
 	return b.Commit(w.ctx)
 }
 
-// check tells whether the store is as after the swap, or fails the test unless
-// it's exactly as before. What was set in spaces that aren't recorded a rebuild
-// can't know.
+// check reports whether the store is as after the swap, and fails the test unless
+// it is that or exactly as before. A rebuild can't restore spaces that aren't
+// recorded.
 func (w *swap) check(s *Store, when string, rebuilt bool) (after bool) {
 	w.Helper()
 	a, err := s.GetAlias(w.ctx, "x")
@@ -132,10 +132,10 @@ func (w *swap) check(s *Store, when string, rebuilt bool) (after bool) {
 	return after
 }
 
-// The power goes at each call of a commit that changes something on disk: the
-// pack's bytes, its sync, the index, the sealing of packs. What a restart finds
-// is the state before or the state after, and the latter if it was
-// acknowledged. So it is again after a rebuild from the packs alone.
+// The power is cut at each call of a commit that changes something on disk: the
+// pack's bytes, its sync, the index, the sealing of packs. A restart finds the
+// state before or after, and the latter if it was acknowledged. The same holds
+// after a rebuild from the packs alone.
 func TestCommitIsAtomic(t *testing.T) {
 	w := newSwap(newHarness(t))
 	both := map[bool]int{}
@@ -178,7 +178,7 @@ func TestCommitIsAtomic(t *testing.T) {
 				t.Fatalf("%s: what was acknowledged is lost", when)
 			}
 			if n%2 == 0 {
-				// What a half-written commit left behind is in nobody's way.
+				// The rest of a half-written commit does no harm.
 				w.commit(s, "new", w.new)
 				after = w.check(s, when+", then done again", false)
 			}
@@ -203,8 +203,8 @@ func TestCommitIsAtomic(t *testing.T) {
 	}
 }
 
-// The same for an eviction that copies live blocks and removes packs: nothing
-// that is alive is lost at any moment.
+// The same for an eviction that copies live blocks and removes packs: no live
+// block is lost at any moment.
 func TestEvictionIsSafe(t *testing.T) {
 	w := newSwap(newHarness(t))
 	for keeping := range 3 {
@@ -245,13 +245,13 @@ func TestEvictionIsSafe(t *testing.T) {
 	}
 }
 
-// A rebuild that loses its power is begun anew, and loses nothing.
+// A rebuild that loses its power is started again, and loses nothing.
 func TestRebuildIsSafe(t *testing.T) {
 	w := newSwap(newHarness(t))
 	for keeping := range 3 {
 		step := 1
 		for n := 1; ; n += step {
-			step = 1 + n/4 // far from the ends it's all the same
+			step = 1 + n/4 // the calls in the middle are alike
 			fs := crashfs.New(uint64(1000*keeping + n))
 			s := w.prepare(fs)
 			w.ok(s.Close())

@@ -14,8 +14,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// files is a backing: bytes by their locator, which may change, go, or be out
-// of reach.
+// files is a backing: bytes by their locator, which may change, be removed, or
+// fail to be read.
 type files struct {
 	mu     sync.Mutex // guards the following fields
 	data   map[string][]byte
@@ -38,7 +38,7 @@ func (f *files) ReadBlock(_ context.Context, locator []byte, size int) ([]byte, 
 	return append([]byte{}, data[:min(size, len(data))]...), nil
 }
 
-// set puts a block's bytes, or others, under a locator.
+// set sets the bytes under a locator.
 func (f *files) set(locator string, data []byte) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -55,7 +55,7 @@ func (f *files) options(fs *crashfs.FS) Options {
 	return Options{fs: fs, PackSize: 64 << 10, Backings: map[string]Backing{"files": f}}
 }
 
-// refer has the store take blocks in that lie in f, each under its own name.
+// refer commits references to blocks in f, each under its own name.
 func (h harness) refer(s *Store, f *files, blocks ...block.Block) {
 	h.Helper()
 	b := s.Batch()
@@ -103,7 +103,7 @@ func TestBacking(t *testing.T) {
 	h.audit(s)
 }
 
-// A block whose bytes lie in a pack stays there, and comes there when it's
+// A block whose bytes lie in a pack stays there, and is put there when it is
 // wanted again.
 func TestBackingBesidePacks(t *testing.T) {
 	h := newHarness(t)
@@ -117,7 +117,7 @@ func TestBackingBesidePacks(t *testing.T) {
 	h.ok(s.Delete(h.ctx, a.CID()))
 	f.fail(nil)
 	h.refer(s, f, a)
-	h.ok(s.Put(h.ctx, a)) // it's here: no second copy
+	h.ok(s.Put(h.ctx, a)) // it is here: no second copy
 	h.ok(s.Flush(h.ctx))
 	f.set(a.CID().String(), []byte("other"))
 	if _, err := s.Get(h.ctx, a.CID()); !errors.Is(err, block.ErrDamaged) {
@@ -160,8 +160,8 @@ func TestBackingRefused(t *testing.T) {
 	h.audit(s)
 }
 
-// Bytes that have changed are a lost block. Its links are known still, and it
-// may come back from anywhere.
+// A block whose bytes have changed is lost. Its links are still known, and it may
+// come back from any source.
 func TestBackingChanges(t *testing.T) {
 	for _, found := range []string{"read", "verify"} {
 		for _, how := range []string{"changed", "cut", "emptied"} {
@@ -210,8 +210,8 @@ func TestBackingChanges(t *testing.T) {
 	}
 }
 
-// A backing that can't tell loses nothing, whoever asks it for whatever reason,
-// and stops nobody who asks for something else.
+// A backing that fails loses nothing, whatever call reads from it, and doesn't stop
+// other calls.
 func TestBackingFails(t *testing.T) {
 	h := newHarness(t)
 	f, fs := newFiles(), crashfs.New(1)
@@ -243,15 +243,15 @@ func TestBackingFails(t *testing.T) {
 	h.audit(s)
 }
 
-// Links that can't be read just now are counted when they can, and until then
-// nothing that may hang on them goes.
+// Links that can't be read just now are counted later. Until then no block is
+// evicted that they may keep alive.
 func TestBackingFailsWhileExpanding(t *testing.T) {
 	h := newHarness(t)
 	f, fs := newFiles(), crashfs.New(1)
 	s := h.open("repo", f.options(fs))
 	a, b, other := h.leaf("a"), h.leaf("b"), h.leaf("other")
 	dir := h.link("dir", a.CID(), b.CID())
-	// The parents' links are so many that they are counted after the alias is
+	// The parents have so many links that they are counted after the alias is
 	// acknowledged.
 	var parents []block.Block
 	top := h.link("top", dir.CID())
@@ -264,8 +264,8 @@ func TestBackingFailsWhileExpanding(t *testing.T) {
 	h.put(s, a, b, top, root)
 	h.put(s, parents...)
 	f.fail(errAway)
-	// Whether the alias can be set, with its DAG out of reach, is the store's
-	// to say; but it must stay what was said, and the store must go on.
+	// The store may refuse an alias whose DAG can't be read; but its answer
+	// must hold, and it must continue to work.
 	set := s.SetAlias(h.ctx, "x", root.CID(), AliasOptions{})
 	h.put(s, other)
 	h.has(s, true, other)
@@ -279,7 +279,7 @@ func TestBackingFailsWhileExpanding(t *testing.T) {
 		h.ok(s.Flush(h.ctx))
 	}
 	if f.reads > before {
-		t.Errorf("the backing was asked %d times by nobody", f.reads-before)
+		t.Errorf("the backing was called %d times without a read", f.reads-before)
 	}
 	f.fail(nil)
 	if _, err := s.GetAlias(h.ctx, "x"); (err == nil) != (set == nil) {
@@ -296,8 +296,8 @@ func TestBackingFailsWhileExpanding(t *testing.T) {
 	h.audit(s)
 }
 
-// A rebuild restores what refers to backings; what was evicted meanwhile, and
-// the packs that had the records with it, doesn't matter.
+// A rebuild restores references to backings, also when the packs with their records
+// were evicted meanwhile.
 func TestBackingsAreRecorded(t *testing.T) {
 	h := newHarness(t)
 	f, fs := newFiles(), crashfs.New(1)
@@ -307,7 +307,7 @@ func TestBackingsAreRecorded(t *testing.T) {
 	dir := h.link("dir", a.CID(), b.CID(), moved.CID())
 	h.refer(s, f, a, b, dir, gone, moved)
 	h.alias(s, "x", dir)
-	// A file that was moved: the later place counts.
+	// A file that was moved: the later location counts.
 	f.set("elsewhere", moved.Data())
 	batch := s.Batch()
 	h.ok(batch.Refer(moved, "files", []byte("elsewhere")))
@@ -316,7 +316,7 @@ func TestBackingsAreRecorded(t *testing.T) {
 
 	record := h.links(s)
 	for round := range 3 {
-		// Garbage beside the records has their pack go.
+		// Garbage beside the records makes eviction remove their pack.
 		h.put(s, h.link(strings.Repeat("x", 70<<10)+fmt.Sprint(round), h.leaf("none").CID()))
 		h.evict(s)
 		for _, id := range record {
@@ -339,7 +339,7 @@ func TestBackingsAreRecorded(t *testing.T) {
 		h.misses(s, dir.CID(), Selection{})
 		h.audit(s)
 	}
-	// Without its backing a block can't be read, and isn't lost for that.
+	// Without its backing a block can't be read, but isn't lost.
 	h.ok(s.Close())
 	s = h.open("repo", Options{fs: fs})
 	if _, err := s.Get(h.ctx, a.CID()); err == nil || errors.Is(err, block.ErrNotFound) || errors.Is(err, block.ErrDamaged) {
@@ -351,7 +351,7 @@ func TestBackingsAreRecorded(t *testing.T) {
 	h.has(s, true, a, b, dir, moved)
 }
 
-// links returns the packs that hold records.
+// links returns the packs with records.
 func (h harness) links(s *Store) (ids []pack.ID) {
 	h.Helper()
 	h.ok(s.do(&op{apply: func(c *committer) error {
@@ -365,7 +365,7 @@ func (h harness) links(s *Store) (ids []pack.ID) {
 	return ids
 }
 
-// manyLinks returns n CIDs of blocks that are nowhere.
+// manyLinks returns n CIDs of blocks that don't exist.
 func manyLinks(h harness, seed, n int) (out []cid.Cid) {
 	h.Helper()
 	for i := range n {

@@ -15,16 +15,16 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A backup that is made while others write, swap aliases and evict is the store
-// as it was at one moment.
+// A backup made during writes, swaps and evictions is the store as it was at one
+// moment.
 func TestBackupWhileWriting(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
 	o := Options{fs: fs, PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []string{"kept"}}
 	s := h.open("repo", o)
 	rng := rand.New(rand.NewPCG(1, 1))
-	// Version i is a root, its own leaf, and one that is shared with version
-	// i-1; its number is noted along with it.
+	// Version i is a root, a leaf of its own, and one shared with version i-1.
+	// A space has its number.
 	var versions [][]block.Block
 	shared := h.random(rng, 3000)
 	for i := range 200 {
@@ -102,7 +102,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	for i, dir := range dirs {
 		b := h.open(dir, o)
 		check(b, dir)
-		// It can be written to, and neither store sees the other's changes.
+		// It can be written to; the two stores don't see each other's changes.
 		mine := h.leaf("mine")
 		h.put(b, mine)
 		h.alias(b, "mine", mine)
@@ -111,7 +111,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		h.has(s, false, mine)
 		h.ok(b.Close())
 		if i%3 == 0 {
-			// The packs of a backup alone are enough.
+			// The packs of a backup alone suffice.
 			_, err := Rebuild(h.ctx, dir, o, nil)
 			h.ok(err)
 			b = h.open(dir, o)
@@ -123,7 +123,7 @@ func TestBackupWhileWriting(t *testing.T) {
 	check(s, "the store itself")
 }
 
-// A backup that has returned outlives a crash.
+// A finished backup survives a crash.
 func TestBackupIsDurable(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -143,7 +143,7 @@ func TestBackupIsDurable(t *testing.T) {
 	h.audit(b)
 }
 
-// A backup that fails leaves nothing behind, and the store as it was.
+// A backup that fails leaves no files, and doesn't change the store.
 func TestBackupFails(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -224,7 +224,7 @@ func TestBackupOnDisk(t *testing.T) {
 	h.audit(b)
 }
 
-// The scrubber reads everything again, and what has gone bad is wanted.
+// The scrubber reads all blocks again; damaged ones are wanted.
 func TestScrub(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -248,7 +248,7 @@ func TestScrub(t *testing.T) {
 	h.ok(s.Close())
 
 	s = h.open("repo", Options{fs: fs, ScrubRate: 1 << 40})
-	// What it finds before anyone listens can't be heard.
+	// Events before the subscription are not seen.
 	for {
 		all := true
 		for _, k := range bad {

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 )
 
-// failPacks has the nth call of these kinds on a pack fail, once.
+// failPacks makes the nth call of these kinds on a pack fail, once.
 func failPacks(fs *crashfs.FS, n int, ops ...crashfs.Op) (failed *bool) {
 	calls, hit := 0, false
 	fs.Fail(func(op crashfs.Op, path string) error {
@@ -32,10 +32,10 @@ func failPacks(fs *crashfs.FS, n int, ops ...crashfs.Op) (failed *bool) {
 	return &hit
 }
 
-// A sync of a pack fails, and the bytes it was to write are gone though they
-// can be read for a while, and though later syncs succeed. The commit fails,
-// unless only the sealing of a pack does; the store goes on as before it, and
-// what it acknowledges from then on survives a crash.
+// A sync of a pack fails, and the bytes it was to write are lost, though they can be
+// read for a while and later syncs succeed. The commit fails, unless only the
+// sealing of a pack does. The store continues as before the commit, and what it
+// acknowledges from then on survives a crash.
 func TestFailedSync(t *testing.T) {
 	w := newSwap(newHarness(t))
 	for n := 1; ; n++ {
@@ -58,7 +58,7 @@ func TestFailedSync(t *testing.T) {
 		}
 		when := fmt.Sprintf("sync %d failed", n)
 		if err == nil {
-			// It was one of those that seal a pack whose data are durable.
+			// It was a sync of the sealing of a pack whose data are durable.
 			fs = fs.CrashKeeping(0)
 			s = w.open(fs)
 			if !w.check(s, when+", then a crash", false) {
@@ -78,7 +78,7 @@ func TestFailedSync(t *testing.T) {
 			t.Fatalf("%s: a batch that was begun before: got %v, want ErrBatchLost and the reason", when, err)
 		}
 		if n%2 == 0 {
-			// A rebuild must not bring back what nobody was told to be there.
+			// A rebuild must not bring back what was never acknowledged.
 			w.put(s, w.leaf("something"))
 			w.alias(s, "other", w.old[0])
 			w.ok(s.Close())
@@ -101,7 +101,7 @@ func TestFailedSync(t *testing.T) {
 	}
 }
 
-// Whatever else fails when packs are written, it's the same.
+// The same for other failures of writes to packs.
 func TestFailedWrite(t *testing.T) {
 	w := newSwap(newHarness(t))
 	for _, op := range []crashfs.Op{crashfs.OpCreate, crashfs.OpOpenReadWrite, crashfs.OpWrite, crashfs.OpWriteAt, crashfs.OpStat, crashfs.OpOpen} {
@@ -133,8 +133,8 @@ func TestFailedWrite(t *testing.T) {
 	}
 }
 
-// What Put took in is no more than a cache; but who asks whether it's durable
-// now is not told yes when the disk has lost it meanwhile.
+// Put only caches; but a Flush must not succeed when the disk has lost blocks
+// meanwhile.
 func TestFlushTellsOfLoss(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -150,7 +150,7 @@ func TestFlushTellsOfLoss(t *testing.T) {
 	fs.Fail(nil)
 	h.has(s, false, a)
 	h.has(s, true, b)
-	for range s.Blocks(h.ctx) { // flushes, too, and keeps the news for who must know
+	for range s.Blocks(h.ctx) { // flushes, too, but leaves the error to Flush
 	}
 	if err := s.Flush(h.ctx); !errors.Is(err, ErrBatchLost) || !errors.Is(err, syscall.EIO) {
 		t.Errorf("flush: got %v, want ErrBatchLost and the reason", err)
@@ -178,8 +178,8 @@ func TestCloseTellsOfLoss(t *testing.T) {
 	h.ok(s.Close())
 }
 
-// An error of the index's own log ends the store, but not the process: the
-// callers are told, and a store opened anew has all that was acknowledged.
+// An error of the index's own log ends the store, but not the process: callers get
+// an error, and the store, opened again, has all that was acknowledged.
 func TestFailedIndex(t *testing.T) {
 	for _, op := range []crashfs.Op{crashfs.OpWrite, crashfs.OpSync, crashfs.OpSyncData} {
 		t.Run(op.String(), func(t *testing.T) {
@@ -194,15 +194,15 @@ func TestFailedIndex(t *testing.T) {
 			})
 			err := w.try(s, "new", w.new)
 			if op == crashfs.OpSync {
-				// The log is synced by another call, so that it's the end of the
-				// store that fails. What was acknowledged is there.
+				// Another call synced the log, so Close of the store fails. What was
+				// acknowledged is there.
 				w.ok(err)
 				if err := s.Close(); !errors.Is(err, ErrFailed) || !errors.Is(err, syscall.EIO) {
 					t.Errorf("close: got %v, want ErrFailed and the reason", err)
 				}
 				fs.Fail(nil)
 				s = w.open(fs)
-				if !w.check(s, "opened anew", false) {
+				if !w.check(s, "opened again", false) {
 					t.Error("what was acknowledged is lost")
 				}
 				w.ok(s.Close())
@@ -233,7 +233,7 @@ func TestFailedIndex(t *testing.T) {
 			}
 			fs.Fail(nil)
 			s = w.open(fs)
-			if !w.check(s, "opened anew", false) {
+			if !w.check(s, "opened again", false) {
 				w.commit(s, "new", w.new)
 			}
 			if !w.check(s, "done again", false) {
@@ -244,7 +244,7 @@ func TestFailedIndex(t *testing.T) {
 	}
 }
 
-// A disk that reads with errors loses nothing: the error may pass.
+// Errors of reading lose nothing, for they may be temporary.
 func TestFailedRead(t *testing.T) {
 	w := newSwap(newHarness(t))
 	fs := crashfs.New(1)
@@ -260,7 +260,7 @@ func TestFailedRead(t *testing.T) {
 			t.Errorf("get: got %v, want EIO", err)
 		}
 	}
-	// Links can't be counted just now, which stops nobody who needs no links.
+	// Links can't be counted just now; calls that need no links work.
 	dir := w.link("dir", w.garbage[0].CID())
 	w.ok(s.Put(w.ctx, dir))
 	w.alias(s, "dir", dir)

@@ -15,15 +15,15 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// says tells whether an error of a damaged index says what's wrong: that it's
-// lost, damaged, or can't go on.
+// says reports whether the error of a damaged index is one of those that a user
+// gets: the index is lost or damaged, or the store failed.
 func says(err error) bool {
 	return errors.Is(err, ErrIndexLost) || errors.Is(err, ErrFailed) || errors.Is(err, pebble.ErrCorruption) || errors.Is(err, block.ErrMalformed)
 }
 
-// use does on a store whose index may be damaged what a user would. It returns
-// the first error that says so, and fails the test for other errors, for bytes
-// that are others, and for what is silently gone.
+// use uses a store whose index may be damaged. It returns the first error of the
+// damage, and fails the test for other errors, for wrong bytes, and for blocks and
+// aliases that are missing without an error.
 func (x *shelf) use(s *Store, when string) error {
 	x.Helper()
 	a, err := s.GetAlias(x.ctx, "x")
@@ -80,9 +80,9 @@ func (x *shelf) use(s *Store, when string) error {
 	return nil
 }
 
-// afterLoss uses a store whose index was damaged in some way, and where that
-// shows, rebuilds it and checks that nothing is missing. It tells whether it
-// showed.
+// afterLoss uses a store whose index was damaged. If that causes an error, it
+// rebuilds the index and checks that nothing is missing. It reports whether there
+// was an error.
 func (x *shelf) afterLoss(fs *crashfs.FS, when string) (showed bool) {
 	x.Helper()
 	s, err := x.open(fs)
@@ -112,8 +112,7 @@ func (x *shelf) afterLoss(fs *crashfs.FS, when string) (showed bool) {
 	return true
 }
 
-// running returns the repository as a crash leaves it, with the log of the
-// index in use.
+// running returns the repository after a crash, with the log of the index in use.
 func (x *shelf) running() *crashfs.FS {
 	x.Helper()
 	fs := x.copy()
@@ -164,7 +163,7 @@ func TestFlippedIndex(t *testing.T) {
 	}
 }
 
-// Files of the index that are cut, emptied, or gone.
+// Files of the index that are truncated, empty, or missing.
 func TestCutIndex(t *testing.T) {
 	x := newShelf(newHarness(t))
 	for what, from := range map[string]*crashfs.FS{"closed": x.fs, "crashed": x.running()} {
@@ -207,12 +206,12 @@ func TestMissingIndex(t *testing.T) {
 	}
 }
 
-// An index that is older than the packs, as from a backup of the index alone,
-// isn't taken for theirs.
+// An index that is older than the packs, as from a backup of the index alone, is
+// refused.
 func TestOldIndex(t *testing.T) {
 	x := newShelf(newHarness(t))
 	fs := x.copy()
-	// Of a time when there was nothing.
+	// From before the first block.
 	x.ok(fs.RemoveAll("repo/index"))
 	x.ok(fs.MkdirAll("elsewhere", 0o755))
 	o := shelfOptions
@@ -227,7 +226,7 @@ func TestOldIndex(t *testing.T) {
 	x.afterLoss(fs, "an old index")
 }
 
-// Packs that are gone cost what lay in them.
+// Missing packs lose only the blocks that lay in them.
 func TestMissingPacks(t *testing.T) {
 	x := newShelf(newHarness(t))
 	for i, id := range x.packs {
@@ -288,7 +287,7 @@ func TestFormats(t *testing.T) {
 		if _, err := Rebuild(x.ctx, "repo", o, nil); !errors.Is(err, ErrFormat) {
 			t.Errorf("format %.30q: rebuild: got %v, want ErrFormat", text, err)
 		}
-		// Nothing was touched.
+		// Nothing was changed.
 		set(fs, formatLine)
 		s, err := x.open(fs)
 		x.ok(err)
@@ -307,7 +306,7 @@ func TestFormats(t *testing.T) {
 	x.mend(s, "no format", nil)
 	x.ok(s.Close())
 
-	// Somebody else's folder isn't a repository, and becomes none by Rebuild.
+	// Rebuild doesn't make a repository of a folder that isn't one.
 	x.ok(fs.MkdirAll("other", 0o755))
 	o := shelfOptions
 	o.fs = fs

@@ -94,8 +94,8 @@ func TestLargestBlock(t *testing.T) {
 	h.misses(s, root.CID(), Selection{})
 }
 
-// Bytes that can't be decoded have no links. They are kept as long as something
-// links to them, like any others.
+// Blocks that can't be decoded have no links. They are kept while something links to
+// them, like other blocks.
 func TestUndecodable(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -133,7 +133,7 @@ func TestUndecodable(t *testing.T) {
 	h.audit(s)
 }
 
-// A link that nobody can follow is wanted like others, and breaks nothing.
+// A link that can't be followed is wanted like others, and breaks nothing.
 func TestLinksThatCantBeFollowed(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -141,11 +141,11 @@ func TestLinksThatCantBeFollowed(t *testing.T) {
 	a := h.leaf("a")
 	odd := []cid.Cid{
 		hash(0xd5, 0x01, 16),                        // md5
-		hash(0xfe, 0xff, 0x03, 16),                  // a code that nobody knows
-		hash(0x12, 16),                              // sha2-256, cut short
-		cid.NewCidV1(1<<60, a.CID().Hash()),         // a codec that nobody knows
+		hash(0xfe, 0xff, 0x03, 16),                  // an unknown code
+		hash(0x12, 16),                              // sha2-256, truncated
+		cid.NewCidV1(1<<60, a.CID().Hash()),         // an unknown codec
 		cid.NewCidV1(codecRecord, a.CID().Hash()),   // the store's own
-		cid.NewCidV1(block.DagCBOR, a.CID().Hash()), // what is no dag-cbor
+		cid.NewCidV1(block.DagCBOR, a.CID().Hash()), // bytes that aren't dag-cbor
 	}
 	root := h.link("root", append(odd, a.CID())...)
 	h.put(s, root)
@@ -170,9 +170,8 @@ func TestLinksThatCantBeFollowed(t *testing.T) {
 	h.nothing(s)
 }
 
-// The disk is full at some byte of a commit. It fails, or is made whole; the
-// store goes on as soon as there's space, or says that it can't and is opened
-// again.
+// The disk gets full at some byte of a commit. The commit fails or succeeds whole.
+// The store continues as soon as there is space, or fails and is opened again.
 func TestFullDisk(t *testing.T) {
 	w := newSwap(newHarness(t))
 	failed, fine, reopened := 0, 0, 0
@@ -221,8 +220,8 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// Below the reserve nothing is taken in, but what gives space back goes on, and
-// the index stays in order.
+// Below the reserve no block is accepted, but calls that free space work, and the
+// index stays correct.
 func TestReserve(t *testing.T) {
 	const reserve = 1 << 20
 	h := newHarness(t)
@@ -244,7 +243,8 @@ func TestReserve(t *testing.T) {
 	du, err := fs.GetDiskUsage("")
 	h.ok(err)
 	fs.Full(int64(du.UsedBytes) + reserve - 100_000)
-	// What nobody knew yet, who asks is told; and from then on it's refused.
+	// The first call finds out and returns the error; from then on puts are
+	// refused.
 	h.ok(s.Put(h.ctx, late))
 	if err := s.Flush(h.ctx); !errors.Is(err, ErrBatchLost) || !errors.Is(err, ErrDiskFull) {
 		t.Errorf("flush: got %v, want ErrBatchLost and ErrDiskFull", err)
@@ -297,7 +297,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	h.put(s, a, root)
 	h.alias(s, "x", root)
 
-	// It becomes so while the store is open, as a disk with errors does.
+	// It becomes read-only while the store is open, as a disk with errors does.
 	fs.ReadOnly(true)
 	h.has(s, true, a, root)
 	for what, err := range map[string]error{
@@ -310,7 +310,7 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	s.Close()
 
-	// So it is when the store is opened.
+	// It is read-only when the store is opened.
 	if _, err := Open(h.ctx, "repo", Options{fs: fs}); !errors.Is(err, syscall.EROFS) {
 		t.Errorf("open: got %v, want an error that says it's read-only", err)
 	}

@@ -15,12 +15,12 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A shelf is a repository that was closed in good order, to be damaged in many
-// ways, each on a copy.
+// A shelf is a repository that was closed properly, to be damaged in many ways, each
+// on a copy.
 type shelf struct {
 	harness
 	fs      *crashfs.FS
-	blocks  []block.Block // all live below the alias x, in the order they were put
+	blocks  []block.Block // all live, below the alias x, in the order of the puts
 	root    block.Block
 	garbage block.Block
 	packs   []pack.ID
@@ -33,8 +33,8 @@ type shelf struct {
 
 var shelfOptions = Options{PackSize: 64 << 10, Reserve: -1, RecordedSpaces: []string{"kept"}}
 
-// newShelf makes packs of all kinds, sealed and open, with one alias that is
-// set again and again, so that each pack of links has a word on it.
+// newShelf makes packs of all kinds, sealed and open, with one alias that is set
+// again and again, so that each pack of links has a record of it.
 func newShelf(h harness) *shelf {
 	h.Helper()
 	x := &shelf{harness: h, fs: crashfs.New(1), sealed: map[pack.ID]bool{}, size: map[pack.ID]int64{}, bounds: map[pack.ID][]int64{}, lies: map[pack.ID][]block.Block{}, end: map[cid.Cid]int64{}}
@@ -105,12 +105,12 @@ func newShelf(h harness) *shelf {
 	return x
 }
 
-// copy returns the repository as it was closed.
+// copy returns the repository as it was when it was closed.
 func (x *shelf) copy() *crashfs.FS { return x.fs.CrashKeeping(100) }
 
 func (x *shelf) path(id pack.ID) string { return "repo/packs/" + id.Name() }
 
-// cut shortens a pack.
+// cut truncates a pack.
 func (x *shelf) cut(fs *crashfs.FS, id pack.ID, size int64) {
 	x.Helper()
 	f, err := fs.OpenReadWrite(x.path(id), vfs.WriteCategoryUnspecified)
@@ -126,8 +126,8 @@ func (x *shelf) open(fs *crashfs.FS) (*Store, error) {
 	return Open(x.ctx, "repo", o)
 }
 
-// survey reads every block. It returns which are gone, or were found to be
-// damaged, and fails the test if any has other bytes.
+// survey reads every block. It returns those that are gone or found damaged, and
+// fails the test if one has wrong bytes.
 func (x *shelf) survey(s *Store, when string) (gone []block.Block) {
 	x.Helper()
 	for _, k := range x.blocks {
@@ -147,7 +147,7 @@ func (x *shelf) survey(s *Store, when string) (gone []block.Block) {
 	return gone
 }
 
-// mend puts back what is gone, and checks that all is well then.
+// mend puts lost blocks again, and checks that the store is whole then.
 func (x *shelf) mend(s *Store, when string, gone []block.Block) {
 	x.Helper()
 	if got, want := x.wanted(s), cids(gone...); !slices.Equal(got, want) {
@@ -167,7 +167,7 @@ func (x *shelf) mend(s *Store, when string, gone []block.Block) {
 	}
 }
 
-// atRoot fails the test unless the alias is what it was.
+// atRoot fails the test unless the alias has its root.
 func (x *shelf) atRoot(s *Store, when string) {
 	x.Helper()
 	a, err := s.GetAlias(x.ctx, "x")
@@ -176,8 +176,8 @@ func (x *shelf) atRoot(s *Store, when string) {
 	}
 }
 
-// places returns offsets in a pack worth damaging: all bounds of sections and
-// what is next to them, and some at random. Short tests damage a third of them.
+// places returns offsets in a pack worth damaging: at and next to all bounds of
+// sections, and some at random. Short tests damage a third of them.
 func (x *shelf) places(rng *rand.Rand, id pack.ID, random int) (out []int64) {
 	add := func(at int64) {
 		if at >= 0 && at < x.size[id] {
@@ -202,7 +202,7 @@ func (x *shelf) places(rng *rand.Rand, id pack.ID, random int) (out []int64) {
 	return out
 }
 
-// A pack that was cut loses what lay behind, and nothing else.
+// A truncated pack loses only the blocks behind the cut.
 func TestCutPacks(t *testing.T) {
 	x := newShelf(newHarness(t))
 	rng := rand.New(rand.NewPCG(2, 2))
@@ -236,7 +236,7 @@ func TestCutPacks(t *testing.T) {
 	}
 }
 
-// A rebuild takes from a pack that was cut what is there still.
+// A rebuild keeps the blocks that are left in a truncated pack.
 func TestRebuildFromCutPacks(t *testing.T) {
 	x := newShelf(newHarness(t))
 	rng := rand.New(rand.NewPCG(2, 2))
@@ -313,16 +313,16 @@ func TestFlippedPacks(t *testing.T) {
 	}
 }
 
-// So it is with a rebuild: one block, or one record, from a pack that was
-// sealed. In an open one it may be all that follows, for nothing tells where it
-// goes on.
+// The same for a rebuild: it costs one block, or one record, of a sealed pack. In an
+// open one it may cost all that follows, for where the next section begins is
+// unknown.
 func TestRebuildFromFlippedPacks(t *testing.T) {
 	x := newShelf(newHarness(t))
 	rng := rand.New(rand.NewPCG(3, 3))
 	for _, id := range x.packs {
 		for i, at := range x.places(rng, id, 5) {
 			if i%3 > 0 && at > pack.Start+1 {
-				continue // each rebuild takes its time
+				continue // each rebuild takes long
 			}
 			mask := byte(1) << rng.IntN(8)
 			when := fmt.Sprintf("pack %d (sealed %v), byte %d of %d, bits 0x%02x flipped", id, x.sealed[id], at, x.size[id], mask)
@@ -335,7 +335,7 @@ func TestRebuildFromFlippedPacks(t *testing.T) {
 			}
 			gone := x.survey(s, when)
 			if x.sealed[id] {
-				x.atRoot(s, when) // said in the open pack of links
+				x.atRoot(s, when) // recorded in the open pack of links
 				if len(gone) > 1 {
 					t.Fatalf("%s: %d blocks are gone", when, len(gone))
 				}

@@ -17,8 +17,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// descriptors counts the files that this process has open, where the operating
-// system tells.
+// descriptors counts the open files of this process, if the operating system lists
+// them.
 func descriptors() int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -27,9 +27,9 @@ func descriptors() int {
 	return len(names)
 }
 
-// alone tells whether the test runs in a process of its own, for those that
-// count goroutines: what other tests cut the power of stays behind, and stirs.
-// Where it doesn't, it runs the test in one.
+// alone reports whether the test runs in a process of its own. If not, it runs the
+// test in one. It is for tests that count goroutines: after a power cut in another
+// test some goroutines remain.
 func alone(t *testing.T) bool {
 	t.Helper()
 	const key = "CAIRN_TEST_ALONE"
@@ -44,9 +44,8 @@ func alone(t *testing.T) bool {
 	return false
 }
 
-// noLeak fails the test if there are more goroutines or open files than there
-// were, when those that end have had their chance to: a minute, for some are in
-// the midst of a call of the system.
+// noLeak fails the test if there are more goroutines or open files than before. It
+// waits a minute for those that are ending, for some are in a system call.
 func (h harness) noLeak(goroutines, files int) {
 	h.Helper()
 	tick := time.NewTicker(time.Millisecond)
@@ -64,8 +63,8 @@ func (h harness) noLeak(goroutines, files int) {
 	}
 }
 
-// everything uses a store in all ways until it's closed, and calls started after
-// so many rounds. Any error but that it's closed is returned.
+// everything uses a store in all ways until it is closed, and calls started after a
+// number of rounds. It returns all errors except ErrClosed.
 func everything(ctx context.Context, s *Store, worker, rounds int, started func()) error {
 	rng := rand.New(rand.NewPCG(1, uint64(worker)))
 	name := fmt.Sprint(worker)
@@ -103,8 +102,7 @@ func everything(ctx context.Context, s *Store, worker, rounds int, started func(
 	}
 }
 
-// use does one thing with a store. Within what iterates it reads, as callers
-// do.
+// use makes one call. Within iterations it reads, as callers do.
 func use(ctx context.Context, s *Store, c cid.Cid, how int) error {
 	switch how {
 	case 0:
@@ -198,7 +196,7 @@ func TestCloseWhileBusy(t *testing.T) {
 			h := newHarness(t)
 			goroutines, files := runtime.NumGoroutine(), descriptors()
 			stores, rounds, dir := 4, 10, ""
-			if where == "disk" { // which may take its time to sync
+			if where == "disk" { // which may take long to sync
 				stores, rounds, dir = 1, 3, t.TempDir()
 			}
 			for range stores {
@@ -227,8 +225,8 @@ func TestCloseWhileBusy(t *testing.T) {
 	}
 }
 
-// Who reads within an iteration isn't stuck when the store is closed meanwhile,
-// and Close waits for its end.
+// A read within an iteration doesn't deadlock when the store is closed meanwhile, and
+// Close waits for the iteration.
 func TestCloseWithinIteration(t *testing.T) {
 	h := newHarness(t)
 	for _, what := range []string{"blocks", "aliases", "items"} {
@@ -346,8 +344,8 @@ func TestOpenOften(t *testing.T) {
 	}
 }
 
-// Two stores in one process don't know of each other; one repository isn't
-// opened twice, by whatever path.
+// Two stores in one process are independent; one repository can't be opened twice,
+// by any path.
 func TestTwoStores(t *testing.T) {
 	h := newHarness(t)
 	dir := t.TempDir()
@@ -376,7 +374,7 @@ func TestTwoStores(t *testing.T) {
 	h.ok(s1.Close())
 	s1 = h.open("link", Options{})
 	h.has(s1, true, a)
-	// The folder that a relative path names is that of the moment of Open.
+	// A relative path names the folder that it names at Open.
 	t.Chdir("/")
 	h.put(s1, b)
 	h.ok(s1.Close())

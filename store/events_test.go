@@ -43,7 +43,7 @@ func TestEventsReachEachListener(t *testing.T) {
 	a, garbage := h.leaf("a"), h.leaf("garbage")
 	h.put(s, a, garbage)
 	h.alias(s, "x", a)
-	second := h.listen(s) // learns nothing of what was before
+	second := h.listen(s) // gets no earlier events
 	h.evict(s)
 	h.ok(s.RemoveAlias(h.ctx, "x"))
 	if e := first(EventAlias); e.Name != "x" || e.CID != a.CID() {
@@ -59,7 +59,7 @@ func TestEventsReachEachListener(t *testing.T) {
 	}
 }
 
-// A change that was refused, or that failed, is no event.
+// A change that was refused or failed sends no event.
 func TestEventsOfWhatHappened(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})

@@ -8,16 +8,16 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// A gateFS stops calls on pack files where a test wants to look at the store
-// in the midst of things.
+// A gateFS stops calls on pack files, so that a test can inspect the store
+// meanwhile.
 type gateFS struct {
 	vfs.FS
 	mu   sync.Mutex // guards gate
 	gate *gate
 }
 
-// A gate stops the first call of one kind on one pack: it closes arrived, and
-// lets the call go on when open is closed.
+// A gate stops the first call of one kind on one pack: it closes arrived, and lets
+// the call continue when open is closed.
 type gate struct {
 	call    string // "read", "write" or "sync"
 	pack    pack.ID

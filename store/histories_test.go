@@ -16,8 +16,7 @@ import (
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 )
 
-// Helpers of the tests that tell a history: what a store goes through, step by
-// step, and what it must know after each.
+// Helpers of the tests that change a store step by step and check it after each step.
 
 // cids returns the CIDs of blocks in the order in which wanted sorts them.
 func cids(blocks ...block.Block) []cid.Cid {
@@ -58,7 +57,7 @@ func (h harness) misses(s *Store, root cid.Cid, sel Selection, blocks ...block.B
 	}
 }
 
-// counted fails the test unless each block is referred to so many times.
+// counted fails the test unless each block has that count.
 func (h harness) counted(s *Store, want uint64, blocks ...block.Block) {
 	h.Helper()
 	h.ok(s.settle(h.ctx, workExpand, workCollapse))
@@ -73,7 +72,7 @@ func (h harness) counted(s *Store, want uint64, blocks ...block.Block) {
 	}
 }
 
-// flip changes a byte of a block where it lies, as a rotting disk does.
+// flip changes a byte of a block on disk, as a rotting disk does.
 func (h harness) flip(fs *crashfs.FS, s *Store, b block.Block) {
 	h.Helper()
 	h.ok(s.Flush(h.ctx))
@@ -119,7 +118,7 @@ func (h harness) inline(to ...cid.Cid) block.Block {
 	return b
 }
 
-// nothing fails the test if the store keeps any block in its packs.
+// nothing fails the test if the store has a block in its packs.
 func (h harness) nothing(s *Store) {
 	h.Helper()
 	st, err := s.Stats(h.ctx)
@@ -169,8 +168,8 @@ func TestDamagedDirectoryComesAgain(t *testing.T) {
 			h.audit(s)
 
 			if found == "gone when found" {
-				// Nothing wants it any more. What it once linked to is let go by
-				// the links that were stored, for its bytes are lost.
+				// It is no longer wanted. The counts of its links are taken back by the
+				// stored links, for its bytes are lost.
 				h.ok(s.RemoveAlias(h.ctx, "x"))
 				h.wants(s)
 				h.audit(s)
@@ -194,11 +193,11 @@ func TestDamagedDirectoryComesAgain(t *testing.T) {
 	}
 }
 
-// strange is a codec that only the tests know. A block of it is a list of
-// CIDs, one after the other.
-const strange = 0x300002
+// private is a codec of these tests only. A block of it is a list of CIDs, one after
+// the other.
+const private = 0x300002
 
-func strangeLinks(b block.Block) ([]cid.Cid, error) {
+func privateLinks(b block.Block) ([]cid.Cid, error) {
 	var out []cid.Cid
 	for p := b.Data(); len(p) > 0; {
 		n, c, err := cid.CidFromBytes(p)
@@ -210,15 +209,15 @@ func strangeLinks(b block.Block) ([]cid.Cid, error) {
 	return out, nil
 }
 
-var knowsStrange = map[uint64]func(block.Block) ([]cid.Cid, error){strange: strangeLinks}
+var knowsPrivate = map[uint64]func(block.Block) ([]cid.Cid, error){private: privateLinks}
 
-func (h harness) strange(to ...cid.Cid) block.Block {
+func (h harness) private(to ...cid.Cid) block.Block {
 	h.Helper()
 	var data []byte
 	for _, c := range to {
 		data = append(data, c.Bytes()...)
 	}
-	b, err := block.New(strange, data)
+	b, err := block.New(private, data)
 	h.ok(err)
 	return b
 }
@@ -230,8 +229,8 @@ func TestCodecLearnedLater(t *testing.T) {
 			fs := crashfs.New(1)
 			s := h.open("repo", Options{fs: fs})
 			x, y, z := h.leaf("x"), h.leaf("y"), h.leaf("z")
-			odd := h.strange(x.CID(), y.CID())
-			torn, err := block.New(strange, []byte{1, 2, 3})
+			odd := h.private(x.CID(), y.CID())
+			torn, err := block.New(private, []byte{1, 2, 3})
 			h.ok(err)
 			dir := h.link("dir", odd.CID(), torn.CID())
 			root := h.link("root", dir.CID(), z.CID())
@@ -241,8 +240,7 @@ func TestCodecLearnedLater(t *testing.T) {
 			}
 			h.alias(s, "r", root)
 			h.wants(s)
-			// The walk notes that everything is whole, which it is as far as
-			// anyone knows.
+			// The walk marks everything whole, which it is as far as is known.
 			h.misses(s, root.CID(), Selection{})
 			h.counted(s, 0, x, y)
 			h.counted(s, 1, odd, torn, z)
@@ -254,7 +252,7 @@ func TestCodecLearnedLater(t *testing.T) {
 			}
 			h.ok(s.Close())
 
-			s = h.open("repo", Options{fs: fs, Links: knowsStrange})
+			s = h.open("repo", Options{fs: fs, Links: knowsPrivate})
 			lacks := []block.Block{y}
 			if evictFirst {
 				lacks = append(lacks, x)
@@ -274,8 +272,8 @@ func TestCodecLearnedLater(t *testing.T) {
 			h.has(s, true, x, y, z, odd, torn, dir, root)
 			h.ok(s.Close())
 
-			// Forgotten again: what was learned stays, and comes apart by what
-			// was stored.
+			// The codec is unknown again: the links that were learned stay, and
+			// collapse by what was stored.
 			s = h.open("repo", Options{fs: fs})
 			h.wants(s)
 			h.audit(s)
@@ -291,26 +289,25 @@ func TestCodecLearnedLater(t *testing.T) {
 	}
 }
 
-// What a caller's link function returns is no better than what comes from
-// outside.
+// What a caller's link function returns is checked like a block's links.
 func TestCodecWithOddLinks(t *testing.T) {
 	h := newHarness(t)
 	a, b := h.leaf("a"), h.leaf("b")
 	inner := h.inline(a.CID(), h.inline(b.CID()).CID())
 	broken := cid.NewCidV1(block.Raw, []byte{0x12, 0x20, 1})
 	links := map[uint64]func(block.Block) ([]cid.Cid, error){
-		strange:     func(block.Block) ([]cid.Cid, error) { return []cid.Cid{inner.CID(), a.CID(), a.CID()}, nil },
-		strange + 1: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID(), cid.Undef}, nil },
-		strange + 2: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID(), broken}, nil },
+		private:     func(block.Block) ([]cid.Cid, error) { return []cid.Cid{inner.CID(), a.CID(), a.CID()}, nil },
+		private + 1: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID(), cid.Undef}, nil },
+		private + 2: func(block.Block) ([]cid.Cid, error) { return []cid.Cid{a.CID(), broken}, nil },
 	}
 	s := h.open("", Options{Links: links})
 	for i, tt := range []struct {
 		codec uint64
 		wants []block.Block
 	}{
-		{strange, []block.Block{a, b}},
-		{strange + 1, nil}, // as a block that can't be decoded
-		{strange + 2, nil},
+		{private, []block.Block{a, b}},
+		{private + 1, nil}, // as a block that can't be decoded
+		{private + 2, nil},
 	} {
 		root, err := block.New(tt.codec, []byte{byte(i)})
 		h.ok(err)

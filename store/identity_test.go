@@ -74,7 +74,7 @@ func TestIdentityRoots(t *testing.T) {
 				h.alias(s, "x", root)
 			} else {
 				h.ok(pin.Add(h.ctx, root.CID()))
-				h.ok(pin.Add(h.ctx, root.CID())) // once more counts no more
+				h.ok(pin.Add(h.ctx, root.CID())) // twice counts once
 			}
 			h.wants(s, a, dir)
 			h.misses(s, root.CID(), Selection{}, a, dir)
@@ -100,7 +100,7 @@ func TestIdentityRoots(t *testing.T) {
 	}
 }
 
-// An alias of an identity CID is one also where nothing hangs on it.
+// An identity CID without links can have an alias, too.
 func TestIdentityRootWithoutLinks(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -125,7 +125,7 @@ func TestIdentityRootWithoutLinks(t *testing.T) {
 	h.audit(s)
 }
 
-// A swap between roots that inline what the other links to.
+// A swap between roots where one inlines what the other links to.
 func TestIdentityRootSwapped(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -158,7 +158,7 @@ func TestSameBytesTwoCodecs(t *testing.T) {
 			asCBOR := h.link("b", a.CID())
 			asRaw := asCBOR.WithCodec(block.Raw)
 			parent := h.link("parent", asRaw.CID())
-			// Wanted under both before it's here; bytes under either serve both.
+			// Wanted under both codecs before it is here; bytes under either serve both.
 			h.alias(s, "cbor", asCBOR)
 			h.alias(s, "raw", parent)
 			h.put(s, parent)
@@ -198,7 +198,7 @@ func TestSameBytesTwoCodecs(t *testing.T) {
 	}
 }
 
-// CIDv0 and CIDv1 dag-pb are one and the same.
+// CIDv0 and CIDv1 dag-pb are the same.
 func TestBothVersions(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})

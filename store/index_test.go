@@ -32,7 +32,7 @@ func (x *index) set(t *testing.T, key, value string) {
 	}
 }
 
-// What was applied is seen, whatever iterators were kept before.
+// An applied batch is seen, also with iterators kept from before.
 func TestIndexKeptIterators(t *testing.T) {
 	x := testIndex(t)
 	want := ""
@@ -43,7 +43,7 @@ func TestIndexKeptIterators(t *testing.T) {
 				t.Errorf("got %q, %v, want %q", got, err, want)
 			}
 			x.mu.Lock()
-			x.expiry.Stop() // so that no slow run drops it
+			x.expiry.Stop() // so that a slow run doesn't drop it
 			n := len(x.idle)
 			x.mu.Unlock()
 			if n != 1 {
@@ -56,7 +56,7 @@ func TestIndexKeptIterators(t *testing.T) {
 		}
 		want = next
 	}
-	// One that was in use while something was applied shows what was before.
+	// An iterator in use while a batch was applied shows the state before.
 	it, version := x.takeIdle()
 	if it != nil {
 		t.Fatal("got a kept iterator, want none")
@@ -83,7 +83,7 @@ func TestIndexKeptIterators(t *testing.T) {
 	}
 }
 
-// fixedScheduler grants everything, and counts.
+// fixedScheduler grants all compactions, and counts them.
 type fixedScheduler struct {
 	pebble.CompactionScheduler
 	pebble.CompactionGrantHandle

@@ -29,17 +29,17 @@ func (internal) Reader(s *Store) reader { return reader{s} }
 
 // Extract extracts a block's links. With PutExtracted that is done once, for the
 // caller and the batch.
-func (internal) Extract(s *Store, b block.Block) Extracted {
+func (internal) Extract(s *Store, b block.Block) extraction {
 	if b.CID().Prefix().Codec == block.Raw {
-		return Extracted{block: b}
+		return extraction{block: b}
 	}
 	cids, err := s.Links(b)
-	return Extracted{block: b, cids: cids, err: err}
+	return extraction{block: b, cids: cids, err: err}
 }
 
 // PutExtracted is Batch.Put for a block with its links, which Extract extracted
 // for the same store.
-func (internal) PutExtracted(ctx context.Context, b *Batch, x Extracted) error {
+func (internal) PutExtracted(ctx context.Context, b *Batch, x extraction) error {
 	var e entry
 	if x.block.CID().Prefix().Codec != block.Raw {
 		e.links = newLinks(x.cids, x.err)
@@ -59,17 +59,17 @@ func (internal) Selects(s Selection) func(cid.Cid) bool {
 	return func(c cid.Cid) bool { return x.selects(nodeOf(c)) }
 }
 
-// Extracted is a block with its links.
-type Extracted struct {
+// An extraction is a block with its links.
+type extraction struct {
 	block block.Block
 	cids  []cid.Cid
 	err   error
 }
 
-// Links returns what Store.Links does.
-func (x Extracted) Links() ([]cid.Cid, error) { return x.cids, x.err }
+// Links returns the result of Store.Links.
+func (x extraction) Links() ([]cid.Cid, error) { return x.cids, x.err }
 
-// A reader is a store with cheaper ways to read.
+// A reader has cheaper ways to read from a store.
 type reader struct{ *Store }
 
 // GetInto is Get with memory of the caller's: the bytes may lie there, if they
@@ -121,7 +121,7 @@ func (w borrower) Put(ctx context.Context, blocks ...block.Block) error {
 		}
 		put++
 	}
-	// Also after an error, and whatever the context says: until the committer
+	// Also after an error, and in spite of the context: until the committer
 	// has answered it may look at the bytes.
 	for range put {
 		if werr := <-done; werr != nil && err == nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A block that moves or goes between Find and the read is read where it is, or is
+// A block that is moved or removed between Find and the read is read elsewhere, or
 // not found.
 func TestFind(t *testing.T) {
 	h := newHarness(t)

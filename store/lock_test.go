@@ -12,12 +12,12 @@ import (
 	"testing"
 )
 
-// lockedDir names, in the environment, the repository that a child process is
-// to open and to keep.
+// lockedDir is the environment variable with the repository that a child process
+// opens and keeps open.
 const lockedDir = "STORE_TEST_LOCKED_DIR"
 
-// A second process is told who has the repository, and gets it when the first
-// has ended, however that ended.
+// A second process gets the name of the process that has the repository open, and
+// can open it when the first has ended, in any way.
 func TestTwoProcesses(t *testing.T) {
 	h := newHarness(t)
 	if dir := os.Getenv(lockedDir); dir != "" {
@@ -79,7 +79,7 @@ func TestTwoProcesses(t *testing.T) {
 	}
 }
 
-// Who can't say who has the repository says so.
+// Without an owner file the error names no process.
 func TestLockedWithoutOwner(t *testing.T) {
 	h := newHarness(t)
 	dir := t.TempDir()
@@ -96,7 +96,7 @@ func TestLockedWithoutOwner(t *testing.T) {
 	}
 }
 
-// What stands in the way of a repository is no lock.
+// A file in place of the repository isn't taken for a lock.
 func TestOpenRefused(t *testing.T) {
 	h := newHarness(t)
 	dir := t.TempDir()

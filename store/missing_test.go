@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 )
 
-// Who stops listening is told no more, whatever else there would be to tell.
+// An iteration that is ended early yields nothing more.
 func TestListsStop(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("repo", Options{fs: crashfs.New(1)})
@@ -17,7 +17,7 @@ func TestListsStop(t *testing.T) {
 	root := h.link("root", left.CID(), b.CID(), c.CID())
 	h.put(s, a, left, root)
 	h.alias(s, "x", root)
-	// A part makes Wanted walk, and there is more than one pin.
+	// A selection makes Wanted walk, and there is more than one pin.
 	h.part(s, "part", left, skip(a))
 	for _, k := range []string{"d", "e"} {
 		h.ok(s.TempPin().Add(h.ctx, h.leaf("%s", k).CID()))
@@ -34,7 +34,7 @@ func TestListsStop(t *testing.T) {
 			t.Errorf("got %d wanted blocks, want %d", n, stop)
 		}
 	}
-	// What has been found whole can't be noted any more.
+	// What has been found whole can't be marked any more.
 	right := h.link("right", a.CID())
 	root = h.link("another", right.CID(), b.CID())
 	h.put(s, right, root)
@@ -46,7 +46,7 @@ func TestListsStop(t *testing.T) {
 	}
 }
 
-// A list that ends with its context isn't taken for all there is.
+// A list that its context ended isn't taken for complete.
 func TestWantedEndsWithContext(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("repo", Options{fs: crashfs.New(1)})

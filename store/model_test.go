@@ -20,11 +20,11 @@ import (
 
 var crashes = flag.Int("crashes", 200, "how many crashes the model test goes through")
 
-// universe is the blocks that a model test plays with. Links go from later
-// blocks to earlier ones.
+// universe is the blocks of a model test. Links go from later blocks to earlier
+// ones.
 type universe struct {
 	blocks []block.Block
-	links  [][]int // of each block, as its codec says
+	links  [][]int // of each block, by its codec
 	index  map[node]int
 }
 
@@ -41,7 +41,7 @@ func newUniverse(h harness, rng *rand.Rand) *universe {
 		add(h.random(rng, []int{0, 10, 1000, 3000, 9000}[rng.IntN(5)]+i))
 	}
 	add(h.random(rng, 200<<10)) // larger than a pack
-	// Bytes that dag-cbor can't decode, and bytes under a codec nobody knows.
+	// Bytes that dag-cbor can't decode, and bytes under an unknown codec.
 	bad, err := block.New(block.DagCBOR, []byte{0xff, 0xff, byte(rng.Uint32())})
 	h.ok(err)
 	add(bad)
@@ -108,7 +108,7 @@ func (u *universe) same(i int) []int {
 	return out
 }
 
-// facts is what a store must know at some moment.
+// facts is the state that a store must have at some moment.
 type facts struct {
 	aliases map[string]int
 	held    map[string]int
@@ -133,7 +133,7 @@ func (f facts) clone() facts {
 	return g
 }
 
-// machine plays random operations on a store and on the model of it.
+// machine runs random operations on a store and on its model.
 type machine struct {
 	harness
 	*rapid.T
@@ -162,11 +162,11 @@ func (m *machine) check(err error) {
 	}
 }
 
-// checkButLoss lets pass that what was put, and not made durable, is gone after
-// an error of the disk. The first Flush or Close after it says so.
+// checkButLoss accepts the error that blocks which were put, but not made durable,
+// were lost by an error of the disk. The first Flush or Close after it returns that.
 func (m *machine) checkButLoss(err error) {
 	if errors.Is(err, ErrBatchLost) {
-		m.log = append(m.log, "  told: "+err.Error())
+		m.log = append(m.log, "  returned: "+err.Error())
 		return
 	}
 	m.check(err)
@@ -177,14 +177,14 @@ func (m *machine) open() {
 	o.fs = m.fs
 	s, err := Open(m.ctx, "repo", o)
 	m.check(err)
-	m.fs.Hang() // what is running when the power goes doesn't come back
+	m.fs.Hang() // calls that run when the power is cut don't return
 	m.s = s
 	m.pins, m.pinned = nil, nil
 }
 
-// attempt runs an operation that takes the store from m.now to next, while the
-// power may go or calls may fail. It returns false if it ended in a crash or an
-// error; m.now is then whichever of the two the store went on with.
+// attempt runs an operation that changes the store from m.now to next, while the
+// power may be cut or calls may fail. It returns false if that happened; m.now is
+// then the state of the two that the store has.
 func (m *machine) attempt(what string, next facts, f func(*Store) error) bool {
 	m.log = append(m.log, what)
 	result := make(chan error, 1)
@@ -194,7 +194,7 @@ func (m *machine) attempt(what string, next facts, f func(*Store) error) bool {
 	select {
 	case err = <-result:
 		if m.fs.Crashed() && err == nil {
-			// It was acknowledged before the power went.
+			// It was acknowledged before the power was cut.
 			m.now = next
 			m.recover(next, next)
 			return false
@@ -210,7 +210,7 @@ func (m *machine) attempt(what string, next facts, f func(*Store) error) bool {
 		}
 	}
 	if err != nil {
-		m.fs.CrashAfter(0) // not while we look at what is there
+		m.fs.CrashAfter(0) // not during the comparison
 	}
 	if m.fs.Crashed() {
 		m.recover(m.now, next)
@@ -224,17 +224,17 @@ func (m *machine) attempt(what string, next facts, f func(*Store) error) bool {
 	m.fs.Fail(nil)
 	m.fs.Full(-1)
 	if m.s.index.err() != nil {
-		// The index can't go on. What was written may be there.
+		// The index has failed. What was written may be there.
 		m.close()
 		m.recover(m.now, next)
 		return false
 	}
-	// Otherwise the store has gone back to what it was, and goes on.
+	// Otherwise the store has gone back to its last flush, and continues.
 	m.settleOn("after an error", m.now, next)
 	return false
 }
 
-// close closes the store, unless the power goes meanwhile.
+// close closes the store, unless the power is cut meanwhile.
 func (m *machine) close() {
 	done := make(chan error, 1)
 	s := m.s
@@ -245,7 +245,7 @@ func (m *machine) close() {
 	}
 }
 
-// recover opens what the crash left, which must be before or after.
+// recover opens what the crash left, which must be one of the two states.
 func (m *machine) recover(before, after facts) {
 	*m.crashed++
 	m.fs = m.fs.Crash()
@@ -255,7 +255,7 @@ func (m *machine) recover(before, after facts) {
 	m.audit()
 }
 
-// settleOn finds out which of two states the store is in, and insists on it.
+// settleOn finds out which of two states the store is in.
 func (m *machine) settleOn(when string, before, after facts) {
 	errBefore := m.compare(before)
 	if errBefore == nil {
@@ -268,7 +268,7 @@ func (m *machine) settleOn(when string, before, after facts) {
 	m.now = after
 }
 
-// compare tells whether the store knows what it must.
+// compare reports whether the store has the state f.
 func (m *machine) compare(want facts) error {
 	got := map[string]int{}
 	for a, err := range m.s.Aliases(m.ctx, "") {
@@ -315,8 +315,8 @@ func (m *machine) present() map[int]bool {
 	return present
 }
 
-// known returns the blocks whose links the store can tell: those that are
-// here, and those that were while they were live.
+// known returns the blocks whose links the store knows: those that are here, and
+// those that were here while they were live.
 func (m *machine) known(present map[int]bool) map[int]bool {
 	known := maps.Clone(present)
 	for i, b := range m.u.blocks {
@@ -346,8 +346,7 @@ func (m *machine) rootsOf(f facts) []int {
 	return roots
 }
 
-// audit has the store audit itself, and compares what it wants with what the
-// model works out from nothing.
+// audit verifies the store, and compares what it wants with what the model computes.
 func (m *machine) audit() {
 	rep, err := m.s.Verify(m.ctx, VerifyOptions{Data: true})
 	m.check(err)
@@ -357,7 +356,7 @@ func (m *machine) audit() {
 	var got, want []int
 	present := map[int]bool{}
 	for held := -1; held != len(m.now.held); {
-		// The store may let a former root go at any moment.
+		// The store may release a former root at any moment.
 		m.syncHeld()
 		held = len(m.now.held)
 		m.check(m.s.settle(m.ctx, workExpand, workCollapse))
@@ -397,14 +396,14 @@ func (m *machine) audit() {
 	}
 }
 
-// syncHeld learns which former roots the store has let go of, and checks that
-// it might.
+// syncHeld finds out which former roots the store has released, and checks that it
+// might.
 func (m *machine) syncHeld() {
 	for name := range m.now.held {
 		a, err := m.s.GetAlias(m.ctx, name)
 		m.check(err)
 		if a.Held.Defined() {
-			// It may have let go of one, and then been given another.
+			// It may have released one, and then got another.
 			m.now.held[name] = m.u.index[nodeOf(a.Held)]
 			continue
 		}
@@ -416,8 +415,7 @@ func (m *machine) syncHeld() {
 	}
 }
 
-// calm ends the trouble that was arranged, and sees to what it did in the
-// background meanwhile.
+// calm ends planned faults, and handles their effects in the background.
 func (m *machine) calm() {
 	m.fs.CrashAfter(0)
 	m.fs.Fail(nil)
@@ -435,7 +433,7 @@ func (m *machine) name() string {
 	return rapid.SampledFrom([]string{"a", "b", "c", "d"}).Draw(m.T, "name")
 }
 
-// root is a block that may be a root: one whose codec is known.
+// root draws a block that may be a root: one whose codec is known.
 func (m *machine) root() int {
 	i := rapid.IntRange(0, len(m.u.blocks)-1).Draw(m.T, "root")
 	if m.u.blocks[i].CID().Prefix().Codec == 0x300001 {
@@ -570,7 +568,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 			m.calm()
 			m.syncHeld()
 			target := rapid.SampledFrom([]int64{0, 0, 100 << 10, 300 << 10}).Draw(m.T, "target")
-			// A former root whose successor is whole may be let go at any moment.
+			// A former root whose successor is whole may be released at any moment.
 			next := m.now.clone()
 			mayGo := len(m.now.held) > 0
 			sure := m.now.clone()
@@ -593,7 +591,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 					delete(next.must, i)
 				}
 			}
-			// What goes may be gone even if the eviction doesn't come to its end.
+			// Blocks may be evicted even if the eviction fails.
 			m.now = next.clone()
 			if !m.attempt(fmt.Sprint("evict to ", target), next, func(s *Store) error {
 				_, err := s.Evict(m.ctx, EvictOptions{Target: target})
@@ -621,7 +619,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 				delete(next.must, j)
 			}
 			before := m.now
-			m.now = next.clone() // either way, if it fails
+			m.now = next.clone() // if it fails, either state
 			refused := false
 			if m.attempt(fmt.Sprint("delete ", i), next, func(s *Store) error {
 				err := s.Delete(m.ctx, m.u.blocks[i].CID())
@@ -635,7 +633,7 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 		}),
 		"damage": act(func() {
 			m.calm()
-			// What was whole ceases to be: let nothing be let go meanwhile.
+			// A whole DAG is damaged: no former root may be released meanwhile.
 			if m.syncHeld(); len(m.now.held) > 0 {
 				return
 			}
@@ -704,8 +702,8 @@ func (m *machine) actions() map[string]func(*rapid.T) {
 	}
 }
 
-// TestModel plays random operations, with crashes and errors of the disk among
-// them, on a store and on a model that works everything out from nothing.
+// TestModel runs random operations, with crashes and errors of the disk, on a store
+// and on a model that computes its whole state each time.
 func TestModel(t *testing.T) {
 	crashed, runs, want := 0, 0, *crashes
 	if testing.Short() {

@@ -14,8 +14,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A batch that finds a block here keeps it, also if an eviction has just
-// decided otherwise.
+// A batch that finds a block here protects it, also from an eviction that has chosen
+// it already.
 func TestHasWhileEvicting(t *testing.T) {
 	h := newHarness(t)
 	fs := &gateFS{FS: vfs.NewMem()}
@@ -25,7 +25,7 @@ func TestHasWhileEvicting(t *testing.T) {
 	h.alias(s, "live", live)
 
 	// The live block is moved to a new pack. The gate stops that when the
-	// garbage beside it is given up already, and no reader can know yet.
+	// garbage beside it is being removed, but readers still find it.
 	var next pack.ID
 	h.ok(s.do(&op{apply: func(c *committer) error { next = c.meta.nextPack; return nil }}))
 	g := fs.stop("write", next)
@@ -51,14 +51,14 @@ func TestHasWhileEvicting(t *testing.T) {
 	h.wants(s)
 	h.audit(s)
 
-	// The batch is over, and its hold on the block with it.
+	// The batch has ended, and its protection of the block.
 	h.ok(s.RemoveAlias(h.ctx, "root"))
 	h.evict(s)
 	h.has(s, false, garbage, root)
 }
 
-// What batches put, or find here, is there when they have committed, however
-// much is evicted at the same time.
+// Blocks that batches put or find are here when they have committed, also with
+// concurrent evictions.
 func TestCommitWhileEvicting(t *testing.T) {
 	const workers, rounds, perRoot = 8, 60, 6
 	h := newHarness(t)
@@ -155,8 +155,8 @@ func TestCommitWhileEvicting(t *testing.T) {
 	h.audit(s)
 }
 
-// Who reads from a pack goes on reading while it's compacted away, and whoever
-// comes then finds the block elsewhere.
+// A reader of a pack can finish while the pack is compacted; later readers find the
+// block elsewhere.
 func TestSlowReaderWhileCompacting(t *testing.T) {
 	h := newHarness(t)
 	mem := vfs.NewMem()
@@ -211,8 +211,7 @@ func TestSlowReaderWhileCompacting(t *testing.T) {
 	h.audit(s)
 }
 
-// A reader that has looked up where a block lies, and comes too late to read it
-// there, finds it where it was moved to.
+// A reader that looked up a block finds it where it was moved to meanwhile.
 func TestReaderComesTooLate(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{PackSize: 64 << 10})
@@ -234,7 +233,7 @@ func TestReaderComesTooLate(t *testing.T) {
 					t.Errorf("get a live block: got %d bytes, %v", b.Size(), err)
 					return
 				}
-				runtime.Gosched() // leave the committer its share of few cores
+				runtime.Gosched() // give the committer a share of few cores
 			}
 		})
 	}
@@ -255,8 +254,7 @@ func TestReaderComesTooLate(t *testing.T) {
 	h.audit(s)
 }
 
-// What an alias was just set to is live at once, also where its links have not
-// been counted yet.
+// The DAG of a new alias is live at once, also before its links are counted.
 func TestDeleteWhileExpanding(t *testing.T) {
 	const dirs, width = 30, 1000
 	h := newHarness(t)
@@ -285,8 +283,8 @@ func TestDeleteWhileExpanding(t *testing.T) {
 	h.has(s, true, here...)
 }
 
-// An eviction that has begun takes nothing that an alias made live meanwhile,
-// also where the links that lead there have not been counted yet.
+// A running eviction evicts no block that an alias made live meanwhile, also before
+// the links to it are counted.
 func TestEvictWhileExpanding(t *testing.T) {
 	const dirs, width = 20, 1000
 	h := newHarness(t)
@@ -307,8 +305,8 @@ func TestEvictWhileExpanding(t *testing.T) {
 	f, err := s.locate(string(root.CID().Hash()))
 	h.ok(err)
 
-	// All of it is garbage. The gate stops the eviction when it has made sure
-	// that nothing is left to count, and looks at its first pack.
+	// All of it is garbage. The gate stops the eviction after all links are
+	// counted, at its first pack.
 	g := fs.stop("read", f.loc.pack)
 	over := make(chan error, 1)
 	go func() {

@@ -20,13 +20,12 @@ func (h harness) rebuild(fs *crashfs.FS, o Options) RebuildResult {
 	return rb
 }
 
-// The ids of packs that were removed are not used again, for records speak of
-// them.
+// The ids of removed packs are not used again, for records have them.
 func TestRebuildKeepsIDs(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
 	s := h.open("repo", Options{fs: fs})
-	root := h.link("root", h.leaf("none").CID()) // lies in the first pack, of links
+	root := h.link("root", h.leaf("none").CID()) // lies in the first pack of links
 	big := h.random(rand.New(rand.NewPCG(1, 1)), 10_000)
 	h.put(s, root)
 	b := s.Batch()
@@ -58,7 +57,7 @@ func TestRebuildKeepsIDs(t *testing.T) {
 	}
 }
 
-// Packs without any table of aliases: nothing is evicted before somebody says
+// Packs without a table of aliases: nothing is evicted before the caller confirms
 // that none is missing.
 func TestRebuildHoldsEviction(t *testing.T) {
 	h := newHarness(t)
@@ -92,7 +91,7 @@ func TestRebuildHoldsEviction(t *testing.T) {
 			t.Errorf("stats: got %+v, want eviction held", st)
 		}
 		h.put(s, root)
-		h.alias(s, "x", root) // a word on one alias is none on the others
+		h.alias(s, "x", root) // a record of one alias says nothing of others
 		h.has(s, true, leaves...)
 		h.ok(s.Close())
 	}
@@ -108,7 +107,7 @@ func TestRebuildHoldsEviction(t *testing.T) {
 	h.audit(s)
 }
 
-// A record that is larger than a block, and a table of as many aliases.
+// A record that is larger than a block, and a table of that many aliases.
 func TestRebuildManyAliases(t *testing.T) {
 	const n = 3000
 	h := newHarness(t)
@@ -145,8 +144,7 @@ func TestRebuildManyAliases(t *testing.T) {
 	}
 }
 
-// What a rebuild finds in a pack that nobody synced is synced before the index
-// speaks of it.
+// Unsynced bytes that a rebuild finds in a pack are synced before the index has them.
 func TestRebuildSyncsPacks(t *testing.T) {
 	h := newHarness(t)
 	for n := 1; n < 8; n++ {
@@ -156,10 +154,10 @@ func TestRebuildSyncsPacks(t *testing.T) {
 		a := h.leaf("a")
 		h.put(s, a)
 		h.alias(s, "x", a)
-		// The disk fails, so that what was appended stays unsynced.
+		// The disk fails, so the appended bytes stay unsynced.
 		failPacks(fs, n, crashfs.OpSync, crashfs.OpSyncData, crashfs.OpCreate, crashfs.OpWriteAt)
 		b := s.Batch()
-		// Whether it says so here or there is another test's matter.
+		// Another test checks which call returns the error.
 		if b.Put(h.ctx, h.leaf("b"), h.link("c", h.leaf("d").CID()), h.random(rand.New(rand.NewPCG(1, 1)), 100_000)) == nil {
 			b.Commit(h.ctx)
 		}
@@ -180,8 +178,8 @@ func TestRebuildSyncsPacks(t *testing.T) {
 	}
 }
 
-// A batch that failed isn't brought about by a rebuild, though its record may
-// lie in a pack: neither when the disk failed once, nor until the store closed.
+// A rebuild doesn't apply a failed batch, though its record may lie in a pack: neither
+// if the disk failed once, nor if it failed until the store closed.
 func TestRebuildAfterFailedCommit(t *testing.T) {
 	h := newHarness(t)
 	for _, lasting := range []bool{false, true} {

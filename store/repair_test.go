@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 )
 
-// An index with wrong facts in it, as a bug would leave them: Verify finds each
-// kind, and mends it.
+// An index with errors, as a bug would leave them: Verify finds and repairs each
+// kind.
 func TestVerifyRepairs(t *testing.T) {
 	for _, tt := range []struct {
 		what  string
@@ -16,7 +16,7 @@ func TestVerifyRepairs(t *testing.T) {
 	}{
 		{"a count too high", func(c *committer, _ harness, a, _ block.Block) error { return c.addCount(nodeOf(a.CID()), 3) }},
 		{"a count too low", func(c *committer, _ harness, a, _ block.Block) error { return c.addCount(nodeOf(a.CID()), -1) }},
-		{"a count of what is nowhere", func(c *committer, h harness, _, _ block.Block) error {
+		{"a count of a block that does not exist", func(c *committer, h harness, _, _ block.Block) error {
 			return c.addCount(nodeOf(h.leaf("nowhere").CID()), 1)
 		}},
 		{"a row that is gone", func(c *committer, h harness, _, _ block.Block) error {

@@ -41,11 +41,11 @@ func TestSelectionSkips(t *testing.T) {
 	h.misses(s, root.CID(), sel, left)
 	h.misses(s, root.CID(), Selection{}, left, right)
 	h.put(s, left)
-	// What can be reached on another way, too, is not skipped.
+	// A block that is reached on another path, too, is not skipped.
 	h.wants(s, a, both)
 
-	// What lies here of the part that isn't wanted is kept all the same, and
-	// wakes no wish for more of it.
+	// Blocks of the unselected part that are here are kept all the same, and
+	// their links are not wanted.
 	h.put(s, right)
 	h.wants(s, a, both)
 	h.misses(s, root.CID(), sel, a, both)
@@ -64,7 +64,7 @@ func TestSelectionSkips(t *testing.T) {
 	h.nothing(s)
 }
 
-// What several aliases want is wanted, whichever of them leave it out.
+// A block that one of several aliases selects is wanted.
 func TestSelectionsAdd(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -85,7 +85,7 @@ func TestSelectionsAdd(t *testing.T) {
 	h.wants(s, a, b, c)
 	h.ok(pin.Release(h.ctx))
 	h.wants(s, a, b)
-	// An alias of everything beside parts of the same root.
+	// An alias of everything, beside partial ones of the same root.
 	h.alias(s, "all", root)
 	h.wants(s, a, b, c)
 	h.ok(s.RemoveAlias(h.ctx, "left"))
@@ -142,7 +142,7 @@ func TestSelectionShares(t *testing.T) {
 	h.audit(s)
 }
 
-// Whether a partial alias is whole is asked of its part.
+// A partial alias is whole when its selected blocks are here.
 func TestSelectionSwap(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -203,7 +203,7 @@ func TestAliasesRefused(t *testing.T) {
 	s := h.open("", Options{})
 	root := h.leaf("root")
 	other := h.leaf("other")
-	unknown, err := block.New(strange, nil)
+	unknown, err := block.New(private, nil)
 	h.ok(err)
 	md5 := cid.NewCidV1(block.Raw, append([]byte{0xd5, 0x01, 16}, make([]byte, 16)...))
 	long := make([]cid.Cid, maxSkip+1)
@@ -215,11 +215,11 @@ func TestAliasesRefused(t *testing.T) {
 		name string
 		root cid.Cid
 		sel  Selection
-		want error // where there is a sentinel
+		want error // nil if there is no sentinel
 	}{
 		{what: "no name", root: root.CID()},
 		{what: "a long name", name: strings.Repeat("x", maxName+1), root: root.CID()},
-		{what: "a name that is no UTF-8", name: "\xff", root: root.CID()},
+		{what: "an invalid name", name: "\xff", root: root.CID()},
 		{what: "an undefined root", name: "x", want: block.ErrMalformed},
 		{what: "a refused hash", name: "x", root: md5, want: block.ErrHashRefused},
 		{what: "an unknown codec", name: "x", root: unknown.CID(), want: block.ErrUnknownCodec},
@@ -237,7 +237,7 @@ func TestAliasesRefused(t *testing.T) {
 			t.Errorf("%s: got error %v, want %v", tt.what, err, tt.want)
 		}
 	}
-	// Each refused batch changed nothing.
+	// No refused batch changed anything.
 	for al, err := range s.Aliases(h.ctx, "") {
 		t.Errorf("there is an alias: %+v, %v", al, err)
 	}

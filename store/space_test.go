@@ -38,7 +38,7 @@ func TestSpace(t *testing.T) {
 		t.Errorf("get an empty value: got %v, %v, %v", value, ok, err)
 	}
 	h.ok(p.Unset(h.ctx, []byte("empty")))
-	// Names that begin alike are others; so are keys that could be names.
+	// Names with a common prefix are distinct, and so are keys that look like names.
 	h.ok(s.Space("p2").Set(h.ctx, []byte("k"), []byte("other")))
 	h.ok(s.Space("").Set(h.ctx, []byte("p"), []byte("nameless")))
 	if got, want := h.items(p, ""), "=v a=va a/1=va/1 a/2=va/2 b=vb \xff=v\xff \xff\xff=v\xff\xff"; got != want {
@@ -60,7 +60,7 @@ func TestSpace(t *testing.T) {
 	h.audit(s)
 }
 
-// What the caller does with its bytes afterwards is its own business.
+// The caller may change its slices afterwards.
 func TestSpaceCopies(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -107,7 +107,7 @@ func TestSpaceBounds(t *testing.T) {
 	}
 }
 
-// Blocks, aliases and notes change together.
+// Blocks, aliases and values of spaces change together.
 func TestSpaceInBatches(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -138,15 +138,14 @@ func TestSpaceInBatches(t *testing.T) {
 	}
 }
 
-// Recorded spaces come back when the index is lost, others don't. It's so
-// after any number of lost indexes, and when the packs that recorded it first
-// are gone.
+// Recorded spaces are restored after the loss of the index; others aren't. That holds
+// after any number of losses, and when the packs with the first records are gone.
 func TestRecordedSpaces(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
 	o := Options{fs: fs, PackSize: 64 << 10, RecordedSpaces: []string{"kept"}}
 	s := h.open("repo", o)
-	big := strings.Repeat("v", 600<<10) // goes on in a next part of the record
+	big := strings.Repeat("v", 600<<10) // continues in another part of the record
 	kept := s.Space("kept")
 	h.ok(kept.Set(h.ctx, []byte("a"), []byte("1")))
 	h.ok(kept.Set(h.ctx, []byte("b"), []byte("1")))
@@ -165,7 +164,7 @@ func TestRecordedSpaces(t *testing.T) {
 		if got := h.items(s.Space("kept"), ""); got != want {
 			t.Fatalf("round %d: got %.50q of %d bytes, want %.50q of %d", round, got, len(got), want, len(want))
 		}
-		// Garbage has the packs with the records rewritten.
+		// Garbage makes eviction rewrite the packs with the records.
 		garbage := h.link(strings.Repeat("x", 70<<10)+fmt.Sprint(round), h.leaf("none").CID())
 		h.put(s, garbage)
 		h.evict(s)

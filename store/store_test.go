@@ -20,8 +20,7 @@ import (
 	"github.com/ipld/go-ipld-prime/node/basicnode"
 )
 
-// testing helpers: everything fails the test that goes wrong.
-
+// harness has helpers that fail the test on any error.
 type harness struct {
 	testing.TB
 	ctx context.Context
@@ -44,7 +43,7 @@ func (h harness) open(dir string, o Options) *Store {
 	return s
 }
 
-// leaf is a raw block of its own.
+// leaf is a raw block with that text.
 func (h harness) leaf(format string, args ...any) block.Block {
 	h.Helper()
 	b, err := block.New(block.Raw, fmt.Appendf(nil, format, args...))
@@ -137,7 +136,7 @@ func (h harness) evict(s *Store) EvictResult {
 	return e
 }
 
-// audit fails the test if anything is wrong with the index or the data.
+// audit fails the test if there is an error in the index or the data.
 func (h harness) audit(s *Store) {
 	h.Helper()
 	rep, err := s.Verify(h.ctx, VerifyOptions{Data: true})

@@ -36,7 +36,7 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 	h.alias(s, "x", one)
 	next := h.listen(s)
 
-	// The new root comes in parts, and each shows what else is wanted.
+	// The new DAG comes in parts, and each shows what else is wanted.
 	h.hold(s, "x", two)
 	h.holds(s, "x", one.CID())
 	h.wants(s, two)
@@ -52,7 +52,7 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 	h.holds(s, "x", one.CID())
 	h.audit(s)
 
-	h.ok(s.Put(h.ctx, d)) // no batch: who brings the last block doesn't matter
+	h.ok(s.Put(h.ctx, d)) // no batch: the last block may come by any call
 	if e := next(EventWhole); e.Name != "x" || e.CID != two.CID() {
 		t.Fatalf("event: got %+v, want x whole with %s", e, two.CID())
 	}
@@ -64,8 +64,8 @@ func TestSwapHoldsTheOldRoot(t *testing.T) {
 	h.audit(s)
 }
 
-// A root that is whole when it's aliased lets the former go at once: nothing
-// that is still to come would tell.
+// If a root is whole when it gets the alias, the former root is released at once: no
+// later event would trigger that.
 func TestSwapToWholeRoot(t *testing.T) {
 	h := newHarness(t)
 	fs := &gateFS{FS: vfs.NewMem()}
@@ -81,8 +81,7 @@ func TestSwapToWholeRoot(t *testing.T) {
 	set := make(chan error, 1)
 	go func() { set <- s.SetAlias(h.ctx, "x", two.CID(), AliasOptions{Hold: true}) }()
 	<-g.arrived
-	// Whoever was told by now to look at what is held, and looks, sees nothing
-	// yet.
+	// If heldLoop was woken by now, it can't see the alias yet.
 	for range 100 {
 		h.ok(s.releaseHeld(map[string]blocker{}))
 	}
@@ -96,8 +95,8 @@ func TestSwapToWholeRoot(t *testing.T) {
 	h.audit(s)
 }
 
-// Of several swaps before any is whole the last root that was whole is held,
-// and what a skipped root misses holds nothing up.
+// After several swaps without a whole root, the last whole root is held, and the
+// missing blocks of skipped roots don't matter.
 func TestSwapTwice(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -108,7 +107,7 @@ func TestSwapTwice(t *testing.T) {
 	next := h.listen(s)
 	h.hold(s, "x", two)
 	h.wants(s, never)
-	// Somebody looks, so that the alias is known to wait for that block.
+	// heldLoop runs, so that the alias is known to wait for that block.
 	h.ok(s.releaseHeld(map[string]blocker{}))
 	h.hold(s, "x", three)
 	h.holds(s, "x", one.CID())
@@ -127,8 +126,7 @@ func TestSwapTwice(t *testing.T) {
 	h.audit(s)
 }
 
-// An alias that waits for a block no longer does when it is set to what is
-// whole, or selects less.
+// An alias no longer waits for a block when it gets a whole root, or selects less.
 func TestSwapAwayFromWaiting(t *testing.T) {
 	for _, how := range []string{"another root", "another selection"} {
 		t.Run(how, func(t *testing.T) {
@@ -160,8 +158,8 @@ func TestSwapAwayFromWaiting(t *testing.T) {
 	}
 }
 
-// What became whole just before a crash, or while the store was shut, is let go
-// when it's opened again.
+// If a root became whole just before a crash, or while the store was closed, the former
+// root is released when the store is opened again.
 func TestSwapWholeBeforeReopening(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -174,7 +172,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	told := h.listen(s)
 	h.put(s, b)
 	told(EventWhole)
-	// Put back what the store has let go, as if it had not come to that.
+	// Hold the released root again, as if it had not been released.
 	h.ok(s.do(&op{durable: true, apply: func(c *committer) error {
 		al, err := c.alias("x")
 		if err != nil {
@@ -193,7 +191,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	s = h.open("repo", Options{fs: fs})
 	next := h.listen(s)
 	for {
-		// It may have happened before the listening began.
+		// It may have happened before the subscription.
 		al, err := s.GetAlias(h.ctx, "x")
 		h.ok(err)
 		if !al.Held.Defined() {
@@ -207,7 +205,7 @@ func TestSwapWholeBeforeReopening(t *testing.T) {
 	h.audit(s)
 }
 
-// A held root goes with the alias, or when the alias is set without holding.
+// A held root is released with the alias, or when the alias is set without Hold.
 func TestHeldRootGoesWithItsAlias(t *testing.T) {
 	for _, how := range []string{"remove", "set", "set to the held"} {
 		t.Run(how, func(t *testing.T) {
@@ -248,8 +246,8 @@ func TestHeldRootGoesWithItsAlias(t *testing.T) {
 	}
 }
 
-// What a held root lost is wanted again like everything else that is live,
-// whatever other aliases select.
+// A lost block of a held root is wanted again like all live blocks, whatever other
+// aliases select.
 func TestHeldRootIsRepaired(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)

@@ -23,12 +23,12 @@ func TestTempPins(t *testing.T) {
 	h.evict(s)
 	h.has(s, true, a, b, one, two)
 
-	unknown, err := block.New(strange, nil)
+	unknown, err := block.New(private, nil)
 	h.ok(err)
 	if err := p.Add(h.ctx, unknown.CID()); !errors.Is(err, block.ErrUnknownCodec) {
 		t.Errorf("pin of an unknown codec: got %v, want ErrUnknownCodec", err)
 	}
-	// What is refused changes nothing, also not in part.
+	// A refused call changes nothing, not even in part.
 	batch := s.Batch()
 	batch.Pin(q, one.CID(), unknown.CID())
 	if err := batch.Commit(h.ctx); !errors.Is(err, block.ErrUnknownCodec) {
@@ -76,7 +76,7 @@ func TestTempPinsEndWithTheProcess(t *testing.T) {
 			s = h.open("repo", Options{fs: fs})
 			h.counted(s, 1, b, c, two)
 			h.counted(s, 0, a, one)
-			// The ids of pins begin anew, and don't meet old ones.
+			// The ids of pins start again, and don't collide with old ones.
 			p := s.TempPin()
 			h.ok(p.Add(h.ctx, a.CID()))
 			h.counted(s, 1, a)

@@ -11,8 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// marked tells whether a block carries a mark that all below it is here, which
-// still holds.
+// marked reports whether a block has a valid mark that all below it is here.
 func (h harness) marked(s *Store, b block.Block) bool {
 	h.Helper()
 	h.ok(s.Flush(h.ctx))
@@ -40,7 +39,7 @@ func TestWholeMarks(t *testing.T) {
 		t.Errorf("marked: left %v, right %v, root %v; want the left alone", h.marked(s, left), h.marked(s, right), h.marked(s, root))
 	}
 	h.put(s, c)
-	// A partial walk takes no mark for granted, and leaves none.
+	// A partial walk neither trusts marks nor sets any.
 	h.misses(s, root.CID(), Selection{Skip: []cid.Cid{a.CID()}})
 	if h.marked(s, root) {
 		t.Error("a walk of a part marked the root")
@@ -50,8 +49,7 @@ func TestWholeMarks(t *testing.T) {
 		t.Error("what is whole isn't marked")
 	}
 
-	// A walk that stops at marks reads none of what is below: whoever put the
-	// mark there wrongly would find out here.
+	// A walk that stops at marks reads no block below them.
 	n := nodeOf(left.CID())
 	before := fs.Count(crashfs.OpRead)
 	h.misses(s, root.CID(), Selection{})
@@ -59,7 +57,7 @@ func TestWholeMarks(t *testing.T) {
 		t.Errorf("a walk of a whole DAG took %d reads of the disk", got)
 	}
 
-	// A loss anywhere raises the epoch, so that no mark holds any more.
+	// A loss anywhere raises the epoch, so that no mark is valid any more.
 	h.flip(fs, s, a)
 	st, err := s.Stats(h.ctx)
 	h.ok(err)
@@ -77,7 +75,7 @@ func TestWholeMarks(t *testing.T) {
 	}
 	h.ok(s.Close())
 
-	// The epoch, and with it the marks, outlive the process.
+	// The epoch and the marks survive a restart.
 	s = h.open("repo", Options{fs: fs})
 	if h.marked(s, left) || !h.marked(s, right) {
 		t.Error("the marks are others after opening again")
@@ -91,7 +89,7 @@ func TestWholeMarks(t *testing.T) {
 	h.audit(s)
 }
 
-// The loss of garbage concerns nobody.
+// The loss of garbage doesn't raise the epoch.
 func TestEpochStaysWhenGarbageIsLost(t *testing.T) {
 	h := newHarness(t)
 	fs := crashfs.New(1)
@@ -117,8 +115,8 @@ func TestEpochStaysWhenGarbageIsLost(t *testing.T) {
 	h.audit(s)
 }
 
-// A DAG that was whole, let go, and evicted in part is not taken for whole when
-// it's aliased again.
+// A DAG that was whole, lost its alias, and was evicted in part is not taken for whole
+// when it gets an alias again.
 func TestAliasedAgainAfterEviction(t *testing.T) {
 	for _, keepPart := range []bool{false, true} {
 		t.Run(fmt.Sprintf("keep a part %v", keepPart), func(t *testing.T) {
@@ -162,8 +160,7 @@ func TestAliasedAgainAfterEviction(t *testing.T) {
 	}
 }
 
-// An alias that goes and comes back before its DAG was taken apart finds it as
-// it was.
+// If an alias is removed and set again before its DAG collapsed, the DAG is unchanged.
 func TestAliasedAgainAtOnce(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})
@@ -189,7 +186,7 @@ func TestAliasedAgainAtOnce(t *testing.T) {
 	h.audit(s)
 }
 
-// Look tells what a walk would, as far as it's known without one.
+// Presence returns what a walk would find, as far as it is known without one.
 func TestPresence(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("repo", Options{fs: crashfs.New(1)})
@@ -216,9 +213,9 @@ func TestPresence(t *testing.T) {
 	look("a root that misses something", root, Present)
 	h.misses(s, root.CID(), Selection{}, b)
 	look("what a walk has found whole", low, Whole)
-	look("what it has found to miss something", root, Present)
+	look("known to be incomplete", root, Present)
 	h.put(s, b)
-	look("nobody has looked again", root, Present)
+	look("not walked again", root, Present)
 	h.misses(s, root.CID(), Selection{})
 	look("whole", root, Whole)
 	h.ok(s.do(&op{durable: true, frees: true, apply: func(c *committer) error {
@@ -230,7 +227,7 @@ func TestPresence(t *testing.T) {
 	}}))
 	look("a leaf is lost", root, Present)
 	look("the leaf", a, Absent)
-	// What was looked at stays as long as the batch.
+	// The block stays as long as the batch.
 	h.put(s, a)
 	look("it came again", a, Whole)
 	h.ok(s.RemoveAlias(h.ctx, "x"))
@@ -267,8 +264,8 @@ func TestLinks(t *testing.T) {
 	}
 }
 
-// A walk of several DAGs doesn't mark what was whole when it saw a part of it,
-// and isn't any more.
+// A walk of several DAGs doesn't mark a block whose DAG was whole when the walk saw it,
+// and no longer is.
 func TestLossBetweenWalks(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("repo", Options{fs: crashfs.New(1)})
@@ -295,7 +292,7 @@ func TestLossBetweenWalks(t *testing.T) {
 	h.misses(s, two.CID(), Selection{}, a)
 }
 
-// What isn't all here is never taken for whole, though its alias comes and goes.
+// An incomplete DAG is never taken for whole, though its alias is removed and set again.
 func TestWholeBesideChanges(t *testing.T) {
 	h := newHarness(t)
 	s := h.open("", Options{})

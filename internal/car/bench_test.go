@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/car"
 )
 
-// 16 MiB of 256 KiB blocks, as a file of a few years is made of.
+// 16 MiB of 256 KiB blocks, the usual size of chunks.
 func benchmarkBlocks(b *testing.B) ([]block.Block, int64) {
 	var blocks []block.Block
 	var size int64

@@ -122,7 +122,7 @@ func TestSection(t *testing.T) {
 		if len(p) > car.MaxSectionHead {
 			t.Errorf("%s: a head of %d bytes, want at most %d", b.CID(), len(p), car.MaxSectionHead)
 		}
-		// With the head alone, and with what follows it.
+		// With the head alone, and with the data.
 		for _, tail := range [][]byte{nil, b.Data(), append(slices.Clone(b.Data()), "more"...)} {
 			c, head, size, err := car.ParseSection(append(slices.Clone(p), tail...))
 			if err != nil || c != b.CID() || head != len(p) || size != b.Size() {

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/car"
 )
 
-// randomEntries makes entries under several hash functions, lengths and
-// (each tenth) the same multihash as the one before.
+// randomEntries makes entries of several hash functions and lengths. Each tenth has the
+// same multihash as the one before.
 func randomEntries(n int) []car.IndexEntry {
 	r := rand.New(rand.NewPCG(1, uint64(n)))
 	kinds := []struct {

@@ -60,8 +60,8 @@ func TestGoCarReadsOurStreams(t *testing.T) {
 	}
 }
 
-// Random access through go-car: by the index we wrote, or, while the file is
-// open, by the one that go-car makes of the data.
+// Random access through go-car: by our index, or, while the file is open, by the one
+// that go-car makes from the data.
 func TestGoCarLooksUpInOurFiles(t *testing.T) {
 	want := testBlocks(t)
 	closed := writeV2(t, cids(want)[:1], want, true)
@@ -141,7 +141,7 @@ func TestGoCarReadsOurIndex(t *testing.T) {
 			t.Fatalf("go-car: GetAll %x: got %v, %v, want %d among them", []byte(e.Hash), offsets, err, e.Offset)
 		}
 	}
-	// An index that go-car writes of entries without doubles is ours, byte
+	// An index that go-car writes of entries without duplicates equals ours, byte
 	// for byte.
 	var records []index.Record
 	unique := randomEntries(10)
@@ -257,8 +257,7 @@ func checkIndex(t *testing.T, p []byte, blocks []block.Block) {
 	}
 }
 
-// The fixtures of the specification, and files that go-car keeps of its own
-// past versions.
+// The fixtures of the specification, and files of past versions that go-car keeps.
 func TestFixtures(t *testing.T) {
 	for _, tt := range []struct {
 		file   string

@@ -32,8 +32,7 @@ func writeV1(t testing.TB, roots []cid.Cid, blocks []block.Block) []byte {
 	return buf.Bytes()
 }
 
-// writeV2 writes a CARv2 to a file and returns what is in it: closed, or as
-// it is before Close.
+// writeV2 writes a CARv2 to a file and returns its content, after or before Close.
 func writeV2(t testing.TB, roots []cid.Cid, blocks []block.Block, closed bool) []byte {
 	t.Helper()
 	f, err := os.Create(filepath.Join(t.TempDir(), "v2.car"))
@@ -62,7 +61,7 @@ func writeV2(t testing.TB, roots []cid.Cid, blocks []block.Block, closed bool) [
 	return p
 }
 
-// wrap makes a CARv2 of CARv1 data, without index.
+// wrap makes a CARv2 from CARv1 data, without an index.
 func wrap(v1 []byte, padding, size int) []byte {
 	h := car.HeaderV2{DataOffset: uint64(car.DataOffset + padding), DataSize: uint64(size)}
 	p := h.Append(car.AppendPragma(nil))
@@ -126,8 +125,8 @@ func TestRoundTrip(t *testing.T) {
 	}
 }
 
-// A stream that ends anywhere but between two sections is an error, and what
-// came before it is still read.
+// A stream that ends inside a section is an error, and the blocks before it are still
+// read.
 func TestTruncated(t *testing.T) {
 	blocks := testBlocks(t)[:9]
 	whole := writeV1(t, nil, blocks)
@@ -263,7 +262,7 @@ func TestZeroIsEnd(t *testing.T) {
 	}
 }
 
-// Keys in the order of old writers, and integers longer than they need be.
+// Keys in the order of old writers, and integers that aren't minimal.
 func TestHeaderVariants(t *testing.T) {
 	for name, s := range map[string]string{
 		"version first": "\xa2\x67version\x01\x65roots\x81\xd8\x2a\x45\x00\x01\x55\x00\x00",
@@ -297,7 +296,7 @@ func TestManyRoots(t *testing.T) {
 	}
 }
 
-// A writer fails for good: after a failed write nothing follows the piece.
+// A writer fails for good: after a failed write nothing more is written.
 func TestWriterError(t *testing.T) {
 	blocks := testBlocks(t)
 	full := &limitedWriter{left: 60}
@@ -347,7 +346,7 @@ func FuzzReader(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// What was read whole can be written and read again.
+		// A CAR that was read without error can be written and read again.
 		again, err := car.NewReader(bytes.NewReader(writeV1(t, r.Roots(), blocks)))
 		if err != nil {
 			t.Fatalf("written again: %v", err)

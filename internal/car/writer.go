@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 
 	"github.com/ipfs/go-cid"
 
@@ -146,7 +145,3 @@ func (w *WriterV2) writeAt(p []byte, at, then int64) error {
 	_, errSeek := w.ws.Seek(then, io.SeekStart)
 	return errors.Join(err, errSeek)
 }
-
-// Entries returns the entries that the index has after Close, in the order of the
-// blocks.
-func (w *WriterV2) Entries() []IndexEntry { return slices.Clone(w.entries) }

@@ -46,7 +46,7 @@ func syncDir(t *testing.T, fs *FS, name string) {
 	ok(t, d.Close())
 }
 
-// contents is what a file holds; "absent" where there is none.
+// contents returns a file's content; "absent" if there is no file.
 func contents(t *testing.T, fs *FS, name string) string {
 	t.Helper()
 	f, err := fs.Open(name)
@@ -354,7 +354,7 @@ func TestHang(t *testing.T) {
 	go func() { returned <- f.Sync() }()
 	<-fs.Dead()
 	go func() { returned <- f.Close() }()
-	expect(t, fs.CrashKeeping(100), "f", "1") // for the survivor nothing hangs
+	expect(t, fs.CrashKeeping(100), "f", "1") // calls on the survivor don't hang
 	select {
 	case err := <-returned:
 		t.Errorf("a call returned after the power went: %v", err)

@@ -29,7 +29,7 @@ func TestFailedSyncLosesBytes(t *testing.T) {
 				t.Fatalf("got %v, want EIO", err)
 			}
 			ok(t, syncIt())
-			expect(t, fs, "f", "durable lost ") // the page cache has it yet
+			expect(t, fs, "f", "durable lost ") // still in the page cache
 			write(t, f, "and later")
 			ok(t, syncIt())
 			expect(t, fs.Crash(), "f", "durable \x00\x00\x00\x00\x00and later")
@@ -161,7 +161,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("truncate: got %v, want ENOSPC", err)
 	}
 
-	// A removed file gives its space back when its last reader closes.
+	// The space of a removed file is freed when its last reader closes it.
 	ok(t, fs.Remove("f"))
 	g := create(t, fs, "g", "")
 	if _, err := g.Write([]byte("x")); !errors.Is(err, syscall.ENOSPC) {
@@ -181,7 +181,7 @@ func TestFull(t *testing.T) {
 	create(t, fs, "h", strings.Repeat("x", 1000))
 }
 
-// TestSpaceIsCounted goes through all that gives space back.
+// TestSpaceIsCounted tests all calls that free space.
 func TestSpaceIsCounted(t *testing.T) {
 	fs := New(1)
 	for _, name := range []string{"a", "b", "c", "d"} {

@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestErrors holds the refusals that callers rely on.
+// TestErrors checks the errors that callers rely on.
 func TestErrors(t *testing.T) {
 	fs := New(1)
 	ok(t, fs.MkdirAll("/d/e", 0o755))

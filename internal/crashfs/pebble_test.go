@@ -12,18 +12,18 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Each life of a database is lifetime crashes long; it grows slow with age.
+// A database is used for lifetime crashes, for it grows slow with age.
 const (
 	lives    = 10
 	lifetime = 20
 )
 
-// keysInBatch is how many keys each batch sets, all or none.
+// keysInBatch is the number of keys that each batch sets, all or none.
 const keysInBatch = 4
 
-// TestPebble runs Pebble on an FS whose power fails at random calls, over and
-// over, and checks after each recovery that every batch whose synced commit
-// was acknowledged is there, and none in part.
+// TestPebble runs Pebble on an FS whose power is cut at random calls, again and again.
+// After each recovery it checks that every acknowledged batch is there, and none in
+// part.
 func TestPebble(t *testing.T) {
 	n := uint64(lives)
 	if testing.Short() {
@@ -43,7 +43,7 @@ func live(t *testing.T, seed uint64) {
 		// without a mutex that a deferred call then unlocks), so no call may
 		// return once the power is gone.
 		fs.Hang()
-		fs.CrashAfter(1 + when.IntN(300)) // an open alone makes some thirty
+		fs.CrashAfter(1 + when.IntN(300)) // Open alone makes some thirty
 		stopped := make(chan error, 1)
 		go func() { stopped <- l.run(fs) }()
 		select {
@@ -71,7 +71,7 @@ func live(t *testing.T, seed uint64) {
 	t.Logf("%d crashes, %d recoveries, %d batches acknowledged of %d", lifetime, l.recoveries, len(l.acked), l.next)
 }
 
-// A ledger knows what was committed, and what of it was acknowledged.
+// A ledger has the committed batches, and which were acknowledged.
 type ledger struct {
 	mu         sync.Mutex // guards the following 4 fields
 	rng        *rand.Rand
@@ -80,8 +80,8 @@ type ledger struct {
 	recoveries int
 }
 
-// run opens the database, checks it, and commits batches until the power goes.
-// It returns only if something is wrong.
+// run opens the database, checks it, and commits batches until the power is cut. It
+// returns only on an error.
 func (l *ledger) run(fs *FS) error {
 	db, err := open(fs)
 	if err != nil {
@@ -126,11 +126,11 @@ func (l *ledger) fill(b *pebble.Batch) (n uint64, synced bool, err error) {
 	return n, l.rng.IntN(3) > 0, nil
 }
 
-// check fails where an acknowledged batch is lost or a batch is there in part.
+// check fails if an acknowledged batch is lost or a batch is there in part.
 func (l *ledger) check(db *pebble.DB) error {
 	l.mu.Lock()
 	next, acked := l.next, maps.Clone(l.acked)
-	l.mu.Unlock() // for reading may hang
+	l.mu.Unlock() // a read may hang
 	it, err := db.NewIter(nil)
 	if err != nil {
 		return err
@@ -162,7 +162,7 @@ func open(fs *FS) (*pebble.DB, error) {
 	})
 }
 
-// silent is a Logger that says nothing unless Pebble gives up.
+// silent is a Logger that is silent unless Pebble ends the process.
 type silent struct{}
 
 func (silent) Infof(string, ...any)              {}

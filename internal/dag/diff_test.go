@@ -66,8 +66,8 @@ func TestDiff(t *testing.T) {
 	}
 }
 
-// checkDiff checks what must be true of any difference: with the old DAGs it
-// makes up the new one, in the order of a walk, and its cost is bounded.
+// checkDiff checks the properties of a difference: with the old DAGs it is the new one,
+// in the order of a walk, and its cost is bounded.
 func checkDiff(t *testing.T, g *graph, root cid.Cid, old []cid.Cid, o DiffOptions) *Difference {
 	t.Helper()
 	d, err := Diff(t.Context(), g, root, old, o)
@@ -111,14 +111,14 @@ func TestDiffRandom(t *testing.T) {
 		g := newGraph(t)
 		r := rand.New(rand.NewPCG(seed, 3))
 		old := g.randomDAG(r, "old", 1+r.IntN(80), nil)
-		// Over some of the old blocks, or all of them, or none.
+		// A root above some of the old blocks, all, or none.
 		all := g.randomDAG(r, "new", 1+r.IntN(40), old[:r.IntN(len(old)+1)])
 		roots := []cid.Cid{old[len(old)-1]}
 		for range r.IntN(3) {
 			roots = append(roots, old[r.IntN(len(old))])
 		}
 		checkDiff(t, g, all[len(all)-1], roots, DiffOptions{})
-		// With little memory more is sent, never less.
+		// With little memory more blocks are sent, never fewer.
 		checkDiff(t, g, all[len(all)-1], roots, DiffOptions{MaxBlocks: 1 + r.IntN(20)})
 	}
 }
@@ -137,15 +137,15 @@ func TestDiffBounded(t *testing.T) {
 	if d := checkDiff(t, g, old, []cid.Cid{other}, DiffOptions{}); d.OldReads != 364 {
 		t.Errorf("got %d old reads, want 364, all there are", d.OldReads)
 	}
-	// Where all is alike but a path, only paths are read.
+	// If all but one path is equal, only paths are read.
 	changed := g.tree("t", 7, 3, map[string]cid.Cid{"t/0/1/2/0/1/2/0": g.leaf("new")})
 	if d := checkDiff(t, g, changed, []cid.Cid{old}, DiffOptions{}); d.NewReads != 7 || d.OldReads != 7 {
 		t.Errorf("one leaf changed: got %d new reads, %d old ones, want 7 and 7", d.NewReads, d.OldReads)
 	}
 }
 
-// What is missing or can't be decoded makes the comparison stop there, on
-// either side; the walk tells of what is missing in the new DAG.
+// The comparison stops at a block that is missing or can't be decoded, on either side.
+// The walk returns the error of a block that is missing in the new DAG.
 func TestDiffIncomplete(t *testing.T) {
 	g := newGraph(t)
 	bad := g.put("bad", newBlock(t, block.DagCBOR, []byte("no cbor")))
@@ -205,7 +205,7 @@ func TestDiffLinksOf(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// A getter that has nothing but what is to be sent.
+	// A getter with only the blocks to be sent.
 	sparse := newGraph(t)
 	d, err := Diff(t.Context(), g, root, []cid.Cid{old}, DiffOptions{})
 	if err != nil {

@@ -87,10 +87,10 @@ func nodeLinks(links []cid.Cid, n datamodel.Node) ([]cid.Cid, error) {
 	return links, nil
 }
 
-// errOurLimit: go-ipld-prime takes links that Links refuses, as it says.
+// errOurLimit: go-ipld-prime accepts links that Links refuses, as documented.
 var errOurLimit = errors.New("a link over the limits of package block")
 
-// expected does by hand what Links promises of the links of a block.
+// expected computes the documented result of Links from the links of a block.
 func expected(links []cid.Cid) ([]cid.Cid, error) {
 	var want []cid.Cid
 	for _, c := range links {
@@ -103,7 +103,7 @@ func expected(links []cid.Cid) ([]cid.Cid, error) {
 			if !ok {
 				return nil, errOurLimit
 			}
-			mine, _ = Links(b) // nothing, if it can't be decoded
+			mine, _ = Links(b) // none if it can't be decoded
 		}
 		for _, c := range mine {
 			if !slices.ContainsFunc(want, func(have cid.Cid) bool { return block.Equal(have, c) }) {
@@ -119,7 +119,7 @@ func randomCID(r *rand.Rand) cid.Cid {
 	for i := range digest {
 		digest[i] = byte(r.Uint32())
 	}
-	digest[1] = byte(r.IntN(2)) // so that some come twice
+	digest[1] = byte(r.IntN(2)) // so that some are equal
 	if r.IntN(3) == 0 {
 		clear(digest[2:])
 		digest[0] = byte(r.IntN(2))
@@ -174,8 +174,8 @@ func assembleRandom(r *rand.Rand, na datamodel.NodeAssembler, depth int) {
 	}
 }
 
-// Nodes that go-ipld-prime makes and encodes have the links, in the order,
-// that it finds in them itself.
+// Links finds in nodes that go-ipld-prime encodes the links that go-ipld-prime finds, in
+// its order.
 func TestLinksAgree(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	var found int
@@ -230,8 +230,8 @@ func TestLinksAgree(t *testing.T) {
 	}
 }
 
-// FuzzLinks: nothing fails but with the errors that Links states, and what
-// go-ipld-prime decodes has the links here that it has there.
+// FuzzLinks: Links returns only its documented errors, and finds the same links as
+// go-ipld-prime in blocks that that decodes.
 func FuzzLinks(f *testing.F) {
 	a, b := leaf(f, "a"), leaf(f, "b")
 	f.Add(uint8(0), pbNode(a, b))
@@ -261,7 +261,7 @@ func FuzzLinks(f *testing.F) {
 			return
 		}
 		prime, primeErr := primeLinks(codec, data)
-		// go-ipld-prime's JSON takes trailing commas and more that isn't JSON.
+		// go-ipld-prime's JSON accepts trailing commas and other things that aren't JSON.
 		if primeErr != nil || codec == block.DagJSON && !json.Valid(data) {
 			return
 		}
@@ -283,8 +283,8 @@ func benchmarkNode(b *testing.B, n int, name func(i int) string) block.Block {
 	return newBlock(b, block.DagPB, append(p, pbBytes(1, []byte("\x08\x01"))...))
 }
 
-// The node of a file of 174 chunks, as go-ipfs has cut them since ever, and a
-// directory of 12,000 entries.
+// The node of a file of 174 chunks, as go-ipfs makes them, and a directory of 12,000
+// entries.
 func benchmarkNodes(b *testing.B) map[string]block.Block {
 	return map[string]block.Block{
 		"file of 174 links":   benchmarkNode(b, 174, func(int) string { return "" }),

@@ -37,7 +37,7 @@ func inline(t testing.TB, codec uint64, data []byte) block.Block {
 // leaf returns the CID of the raw block of those bytes.
 func leaf(t testing.TB, s string) cid.Cid { return newBlock(t, block.Raw, []byte(s)).CID() }
 
-// Encoders for the tests, which write what they are told, well-formed or not.
+// Encoders for the tests, also of malformed blocks.
 
 func pbBytes(field byte, p []byte) []byte {
 	return append(pbUvarint([]byte{field<<3 | 2}, len(p)), p...)
@@ -312,7 +312,7 @@ func TestLinksRefused(t *testing.T) {
 	}
 }
 
-// A block as large as may be, of as many links as fit.
+// A block of the largest size with as many links as fit.
 func TestLinksWide(t *testing.T) {
 	digest := make([]byte, 32)
 	random := rand.NewChaCha8([32]byte{1})
@@ -347,7 +347,7 @@ func TestLinksWide(t *testing.T) {
 			if err != nil {
 				t.Fatalf("Links: %v", err)
 			}
-			// Four bytes are few enough for a digest to come twice.
+			// Digests of four bytes, so that some are equal.
 			seen := make(map[cid.Cid]bool)
 			want = slices.DeleteFunc(want, func(c cid.Cid) bool { twice := seen[c]; seen[c] = true; return twice })
 			if !slices.Equal(got, want) {

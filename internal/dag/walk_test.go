@@ -172,7 +172,7 @@ func TestWalkErrors(t *testing.T) {
 		{"unknown codec", strange, WalkOptions{}, "!strange", block.ErrUnknownCodec},
 		{"going on", root, WalkOptions{KeepGoing: true}, "root left !gone b !bad !strange c", block.ErrUnknownCodec},
 		{"going on, breadth first", root, WalkOptions{KeepGoing: true, Order: BreadthFirst}, "root left !bad !gone !strange c b", block.ErrUnknownCodec},
-		// Where links don't matter, it doesn't matter that there are none.
+		// At the maximum depth, a block without known links is no error.
 		{"malformed at the limit", root, WalkOptions{KeepGoing: true, MaxDepth: 1}, "root left bad !gone strange c", block.ErrNotFound},
 		{"too many blocks", root, WalkOptions{KeepGoing: true, MaxBlocks: 5}, "root left !gone b !bad !strange", block.ErrTooLarge},
 		{"too many links", root, WalkOptions{MaxBlocks: 2}, "root !left", block.ErrTooLarge},
@@ -184,7 +184,7 @@ func TestWalkErrors(t *testing.T) {
 			}
 		})
 	}
-	// A block whose links can't be found is still handed out.
+	// A block whose links can't be found is still yielded.
 	for step, err := range Walk(t.Context(), g, []cid.Cid{bad}, WalkOptions{}) {
 		if err == nil || string(step.Block.Data()) != "no cbor" {
 			t.Errorf("got %q, %v, want the block and an error", step.Block.Data(), err)
@@ -192,8 +192,8 @@ func TestWalkErrors(t *testing.T) {
 	}
 }
 
-// A block below the limit on one way and above it on another is walked below,
-// yielded once, and its error told once.
+// A block that one path reaches within the limit and another at it is walked below,
+// yielded once, and its error, too.
 func TestWalkMaxDepthShorterWay(t *testing.T) {
 	g := newGraph(t)
 	leaf := g.leaf("leaf")
@@ -231,7 +231,7 @@ func TestWalkCancelled(t *testing.T) {
 	}
 }
 
-// A walk that is cancelled while it waits for a block says so once.
+// A walk that is cancelled while it waits for a block returns one error.
 func TestWalkCancelledInGet(t *testing.T) {
 	g := newGraph(t)
 	root := g.node("root", g.leaf("a"), g.leaf("b"))
@@ -270,7 +270,7 @@ func TestWalkLeft(t *testing.T) {
 	}
 }
 
-// A chain as long as this takes neither a stack nor a front for each block.
+// A long chain takes neither a stack nor a front for each block.
 func TestWalkChain(t *testing.T) {
 	g := newGraph(t)
 	c := g.leaf("end")
@@ -310,7 +310,7 @@ func (g *graph) randomDAG(r *rand.Rand, prefix string, n int, below []cid.Cid) [
 	return cids
 }
 
-// preorder is what Walk does, written as its definition.
+// preorder is the definition of a depth-first Walk.
 func (g *graph) preorder(c cid.Cid, seen map[cid.Cid]bool) []cid.Cid {
 	if seen[c] {
 		return nil
@@ -353,7 +353,7 @@ func TestWalkRandom(t *testing.T) {
 			t.Fatalf("seed %d: got %v, want %v", seed, got, want)
 		}
 		breadth := g.walked(Walk(t.Context(), g, []cid.Cid{root}, WalkOptions{Order: BreadthFirst}))
-		// With a limit beyond all depths, nothing is cut off.
+		// With a limit beyond all depths, the walk is complete.
 		limited := g.walked(Walk(t.Context(), g, []cid.Cid{root}, WalkOptions{MaxDepth: 100}))
 		sortCIDs(want)
 		sortCIDs(breadth)
@@ -368,8 +368,8 @@ func sortCIDs(cids []cid.Cid) {
 	slices.SortFunc(cids, func(a, b cid.Cid) int { return strings.Compare(a.KeyString(), b.KeyString()) })
 }
 
-// Walks limited in depth yield what is within the limit on the shortest way,
-// in either order.
+// Walks limited in depth yield the blocks within the limit on the shortest path, in
+// either order.
 func TestWalkMaxDepthRandom(t *testing.T) {
 	for seed := range uint64(200) {
 		g := newGraph(t)

@@ -269,7 +269,7 @@ var internal = store.Internal(access.Key{})
 
 // follow returns the links to go on with below a block. A block that can't be
 // decoded has none, as in the store.
-func (s *session) follow(b block.Block, x store.Extracted) ([]cid.Cid, error) {
+func (s *session) follow(b block.Block, x interface{ Links() ([]cid.Cid, error) }) ([]cid.Cid, error) {
 	links, err := x.Links()
 	if err != nil && !errors.Is(err, block.ErrMalformed) && !errors.Is(err, block.ErrUnknownCodec) {
 		return nil, err

@@ -8,7 +8,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/crashfs"
 )
 
-// newCrashable is a fixture whose folder is there after a crash.
+// newCrashable is a fixture whose folder survives a crash.
 func newCrashable(t *testing.T, fs *crashfs.FS) fixture {
 	t.Helper()
 	f := newFixture(t, fs)
@@ -19,9 +19,8 @@ func newCrashable(t *testing.T, fs *crashfs.FS) fixture {
 	return f
 }
 
-// The power goes while a pack is sealed, at each call. What was synced before
-// is there afterwards, the pack is open, cut or sealed, never in between, and
-// can be sealed.
+// The power is cut while a pack is sealed, at each call. Synced data are there
+// afterwards; the pack is open, cut or sealed, never in between, and can be sealed.
 func TestCrashWhileSealing(t *testing.T) {
 	for keeping := range 3 {
 		for n := 1; ; n++ {
@@ -67,8 +66,8 @@ func TestCrashWhileSealing(t *testing.T) {
 	}
 }
 
-// So it is when a pack is made: it's there and can be appended to when Create
-// has returned, and in nobody's way otherwise.
+// The same while a pack is created: when Create has returned, the pack is there and can
+// be appended to. Otherwise its rest does no harm.
 func TestCrashWhileCreating(t *testing.T) {
 	for keeping := range 3 {
 		for n := 1; ; n++ {
@@ -80,7 +79,7 @@ func TestCrashWhileCreating(t *testing.T) {
 			if !crashed {
 				f.ok(err)
 				fs.CrashAfter(0)
-				// Nothing of it is lost from now on.
+				// From now on it is durable.
 				if f.Dir, err = OpenDir(fs.CrashKeeping(0), "packs"); err != nil {
 					t.Fatal(err)
 				}
@@ -109,8 +108,7 @@ func TestCrashWhileCreating(t *testing.T) {
 	}
 }
 
-// An error of any call is passed on, and the pack can be sealed at the last
-// good mark.
+// An error of any call is returned, and the pack can be sealed at the last good mark.
 func TestErrorWhileSealing(t *testing.T) {
 	for n := 1; ; n++ {
 		fs := crashfs.New(uint64(n))
@@ -142,8 +140,7 @@ func TestErrorWhileSealing(t *testing.T) {
 	}
 }
 
-// What a failed write has not taken is not forgotten: who appends hears of it
-// whenever they ask.
+// After a failed write, all later calls return its error.
 func TestErrorWhileAppending(t *testing.T) {
 	fs := crashfs.New(1)
 	f := newFixture(t, fs)
@@ -162,8 +159,8 @@ func TestErrorWhileAppending(t *testing.T) {
 	f.fails("close", w.Close(), syscall.EIO)
 }
 
-// Bytes that can be read and are not on the disk, as a failed sync leaves them,
-// are there to stay after Persist.
+// Bytes that can be read but are not on the disk, as after a failed sync, are durable
+// after Persist.
 func TestPersist(t *testing.T) {
 	fs := crashfs.New(1)
 	f := newCrashable(t, fs)

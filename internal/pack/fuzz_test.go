@@ -11,8 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// FuzzScan takes arbitrary bytes for a pack. Whatever is read of it is read
-// within its bounds and is what the bytes say; what is no pack is an error.
+// FuzzScan reads arbitrary bytes as a pack. Sections lie within its bounds and match
+// the bytes; everything else is an error.
 func FuzzScan(f *testing.F) {
 	seed := newFixture(f, vfs.NewMem())
 	w, err := seed.Create(1)
@@ -80,8 +80,8 @@ func FuzzScan(f *testing.F) {
 	})
 }
 
-// walk goes through sections, twice, and checks them against the file's bytes.
-// It returns how many there are.
+// walk walks sections, twice, and checks them against the file's bytes. It returns
+// their number.
 func (f fixture) walk(data []byte, from, to int64) int {
 	f.Helper()
 	known := func(err error) {

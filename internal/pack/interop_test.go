@@ -71,7 +71,7 @@ func (f fixture) goCar(path string, places []place) {
 	}
 }
 
-// Our streaming reader reads them as well.
+// Our streaming reader reads them, too.
 func TestStreamReadsPacks(t *testing.T) {
 	f := newFixture(t, vfs.NewMem())
 	blocks := f.blocksOf(sizes...)

@@ -13,7 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// fixture is a folder of packs; everything fails the test that goes wrong.
+// fixture is a folder of packs, with helpers that fail the test on any error.
 type fixture struct {
 	testing.TB
 	*Dir
@@ -52,7 +52,7 @@ func (f fixture) blocksOf(sizes ...int) (out []block.Block) {
 		{Version: 1, Codec: block.Raw, MhType: block.SHA2_256, MhLength: -1},
 		{Version: 0, Codec: block.DagPB, MhType: block.SHA2_256, MhLength: 32},
 		{Version: 1, Codec: block.DagCBOR, MhType: 0x13, MhLength: -1}, // sha2-512
-		{Version: 1, Codec: block.Raw, MhType: 0xb220, MhLength: 20},   // blake2b-256, cut
+		{Version: 1, Codec: block.Raw, MhType: 0xb220, MhLength: 20},   // blake2b-256, truncated
 		{Version: 1, Codec: 0x300ca1, MhType: block.SHA2_256, MhLength: -1},
 	}
 	for i, n := range sizes {
@@ -129,7 +129,7 @@ func (f fixture) check(id ID, end int64, places []place) {
 	}
 }
 
-// checkSealed checks what a pack says when it's sealed.
+// checkSealed checks the header and the index of a sealed pack.
 func (f fixture) checkSealed(id ID, wantEnd, wantSize int64, places []place) {
 	f.Helper()
 	end, index, sealed, err := f.Sealed(id)
@@ -159,7 +159,7 @@ func (f fixture) checkSealed(id ID, wantEnd, wantSize int64, places []place) {
 	}
 }
 
-// sizes of blocks around what the writer treats in different ways.
+// sizes of blocks around the bounds of the writer's code.
 var sizes = []int{0, 1, 100, 127, 128, 1000, gather - 100, gather, gather + 1, 3*gather + 7, 5, block.MaxSize, 64, 0}
 
 func TestPack(t *testing.T) {
@@ -172,7 +172,7 @@ func TestPack(t *testing.T) {
 	f.check(1, Start, nil)
 	blocks := f.blocksOf(sizes...)
 	places := f.append(w, blocks...)
-	places = append(places, f.append(w, blocks[2], blocks[2])...) // as often as one likes
+	places = append(places, f.append(w, blocks[2], blocks[2])...) // a block may be appended twice
 	if w.Appended() != len(places) {
 		t.Errorf("%d sections were appended, want %d", w.Appended(), len(places))
 	}
@@ -231,8 +231,8 @@ func TestResume(t *testing.T) {
 	}
 }
 
-// What lies behind the end that a pack is sealed at is padding: the rest of
-// what a crash interrupted, or sections that were never acknowledged.
+// What lies behind the end of a sealed pack is padding: the rest of an interrupted
+// write, or sections that were never acknowledged.
 func TestSealAt(t *testing.T) {
 	f := newFixture(t, vfs.NewMem())
 	blocks := f.blocksOf(sizes...)
@@ -261,8 +261,8 @@ func TestSealAt(t *testing.T) {
 		size, err = f.SealAt(id, end)
 		f.ok(err)
 		f.checkSealed(id, end, size, places)
-		// Sealed once more, in case a crash came between the header and whoever
-		// was to note it, at an earlier mark even.
+		// Seal it again, as after a crash between the header and the index's row,
+		// also at an earlier mark.
 		size, err = f.SealAt(id, end)
 		f.ok(err)
 		f.checkSealed(id, end, size, places)

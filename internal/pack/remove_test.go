@@ -22,7 +22,7 @@ func (f fixture) make(id ID, b block.Block) place {
 	return p
 }
 
-// there tells whether a pack's file is.
+// there reports whether a pack's file exists.
 func (f fixture) there(id ID) bool {
 	f.Helper()
 	_, err := f.fs.Stat(f.Path(id))
@@ -50,12 +50,12 @@ func TestRemove(t *testing.T) {
 	for _, err := range f.Sections(1, Start, p.end()) {
 		f.fails("sections", err, ErrGone)
 	}
-	f.Remove(1) // of what is gone
-	f.Remove(9) // of what never was
+	f.Remove(1) // already removed
+	f.Remove(9) // never existed
 }
 
-// Whoever reads a pack when it's removed may finish, and nobody new gets in.
-// The file goes with its last reader.
+// Reads of a removed pack may finish, and new ones fail. The file is unlinked after its
+// last reader.
 func TestRemoveUnderReaders(t *testing.T) {
 	f := newFixture(t, vfs.NewMem())
 	w, err := f.Create(1)
@@ -95,7 +95,7 @@ func TestRemoveUnderReaders(t *testing.T) {
 	}
 }
 
-// Who reads when the folder is closed may finish, and nobody new gets in.
+// Reads may finish after the folder is closed, and new ones fail.
 func TestCloseUnderReaders(t *testing.T) {
 	f := newFixture(t, vfs.NewMem())
 	p := f.make(1, f.blocksOf(100)[0])
@@ -110,8 +110,8 @@ func TestCloseUnderReaders(t *testing.T) {
 	}
 }
 
-// While somebody holds removals, as a backup does, removed packs can't be read
-// any more, but their files stay.
+// While removals are held, as by a backup, removed packs can't be read any more, but
+// their files stay.
 func TestHold(t *testing.T) {
 	f := newFixture(t, vfs.NewMem())
 	blocks := f.blocksOf(10, 20, 30, 40)
@@ -131,7 +131,7 @@ func TestHold(t *testing.T) {
 		f.Remove(3) // under a reader
 	}
 	one()
-	one() // once more counts no more
+	one() // twice counts once
 	for id := ID(1); id <= 3; id++ {
 		if !f.there(id) {
 			t.Errorf("pack %d is gone, though somebody holds it", id)
@@ -148,7 +148,7 @@ func TestHold(t *testing.T) {
 	}
 	f.ok(f.ReadAt(4, make([]byte, 1), 0))
 
-	// A pack that is removed while held, and still read when the hold ends.
+	// A pack is removed during a hold, and still read when the hold ends.
 	release := f.Hold()
 	for _, err := range f.Sections(4, Start, Start+1) {
 		if err == nil {
@@ -165,7 +165,7 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// Not more packs stay open than descriptors can be spared.
+// The number of packs that stay open is bounded.
 func TestIdlePacksAreClosed(t *testing.T) {
 	const n = 2*maxIdle + 10
 	fs := &countingFS{FS: vfs.NewMem()}
@@ -182,7 +182,7 @@ func TestIdlePacksAreClosed(t *testing.T) {
 			}
 		}
 	}
-	// What was read last is open still.
+	// The packs that were read last are still open.
 	before := fs.opens()
 	for id := ID(n); id > n-maxIdle; id-- {
 		f.ok(f.ReadAt(id, make([]byte, 1), 0))
