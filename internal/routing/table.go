@@ -148,26 +148,26 @@ func (t *table) wait(ctx context.Context) error {
 	if !t.hasBootstrap {
 		return ErrNoPeers
 	}
-	var over <-chan struct{}
+	var bootstrapped <-chan struct{}
 	if t.bootstrap != nil {
-		over = t.bootstrap.Done()
+		bootstrapped = t.bootstrap.Done()
 	}
-	enough := time.NewTimer(time.Until(t.waitUntil))
-	defer enough.Stop()
+	timeout := time.NewTimer(time.Until(t.waitUntil))
+	defer timeout.Stop()
 	ticker := time.NewTicker(firstPeerPoll)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return t.explainNoPeers()
-		case <-enough.C:
+		case <-timeout.C:
 			return t.explainNoPeers()
-		case <-over:
+		case <-bootstrapped:
 			// Another peer that is connected may be about to become the first.
 			if t.bootstrap.Err() != nil && len(t.dht.Host().Network().Peers()) == 0 {
 				return t.explainNoPeers()
 			}
-			over = nil
+			bootstrapped = nil
 		case <-ticker.C:
 			if t.hasPeers() {
 				return nil
@@ -191,7 +191,7 @@ func (t *table) explainNoPeers() error {
 // lookUp runs f, which asks the DHT for a key. It fails if f found nothing and no
 // peer answered.
 func (t *table) lookUp(ctx context.Context, key string, f func(context.Context, dhtRouter, string) (found bool, err error)) error {
-	empty := t.wait(ctx)
+	waitErr := t.wait(ctx)
 	router, source := t.router()
 	ctx, l, end := startLookup(ctx, source, key, func() []peer.ID {
 		return t.dht.RoutingTable().NearestPeers(kb.ConvertKey(key), amino.DefaultBucketSize)
@@ -201,8 +201,8 @@ func (t *table) lookUp(ctx context.Context, key string, f func(context.Context, 
 	switch {
 	case found:
 		return nil
-	case empty != nil:
-		return empty
+	case waitErr != nil:
+		return waitErr
 	case errors.Is(err, kb.ErrLookupFailure):
 		return ErrNoPeers
 	case err != nil && !errors.Is(err, routing.ErrNotFound):

@@ -211,8 +211,8 @@ func (s *Swarm) registerValidator(name string) error {
 		pubsub.WithValidatorConcurrency(maxValidating), pubsub.WithValidatorTimeout(validationTimeout))
 }
 
-// validate calls the validators of all readers of a topic, and returns these
-// readers. A message for a topic that is not open is refused.
+// validate calls the validators of a topic's readers until one refuses, and returns
+// the readers that have one. A message for a topic that is not open is refused.
 func (g *gossip) validate(ctx context.Context, name string, m Message) (validators []*Topic, ok bool) {
 	g.mu.Lock()
 	if j := g.topics[name]; j != nil {
