@@ -8,12 +8,11 @@ import (
 	"strings"
 )
 
-// carParams are the parameters of a CAR's media type (IPIP-412), as they were
-// given; empty where they weren't.
+// carParams are the parameters of a CAR's media type (IPIP-412); empty if they
+// weren't given.
 type carParams struct{ version, order, dups string }
 
-// overridden returns the parameters with those that the query gives in their
-// stead.
+// overridden returns the parameters, with those of the query in their place.
 func (p carParams) overridden(q url.Values) carParams {
 	for name, field := range map[string]*string{"car-version": &p.version, "car-order": &p.order, "car-dups": &p.dups} {
 		if v := q.Get(name); v != "" {
@@ -23,7 +22,7 @@ func (p carParams) overridden(q url.Values) carParams {
 	return p
 }
 
-// setIn puts the parameters into a query that hasn't got them.
+// setIn adds the parameters to a query that lacks them.
 func (p carParams) setIn(q url.Values) {
 	for name, value := range map[string]string{"car-version": p.version, "car-order": p.order, "car-dups": p.dups} {
 		if value != "" && q.Get(name) == "" {
@@ -38,16 +37,16 @@ func (p carParams) supported() bool {
 		(p.dups == "" || p.dups == "y" || p.dups == "n")
 }
 
-// A mediaRange is an entry of an Accept header that can be answered.
+// A mediaRange is an entry of an Accept header that can be served.
 type mediaRange struct {
 	format  format
 	params  carParams
 	quality float64
 }
 
-// parseAccept reads Accept headers (RFC 9110, section 12.5.1) and returns what
-// of them can be answered. Wildcards aren't among it: who doesn't name a
-// trustless format expects something else.
+// parseAccept parses Accept headers (RFC 9110, section 12.5.1) and returns the
+// entries that can be served. Wildcards are ignored: a client that names no
+// trustless format expects another one.
 func parseAccept(headers []string) ([]mediaRange, error) {
 	length := 0
 	for _, h := range headers {
@@ -87,8 +86,8 @@ func parseAccept(headers []string) ([]mediaRange, error) {
 	return ranges, nil
 }
 
-// splitList yields the entries of a header that is a list, divided by commas
-// that don't stand in quotes.
+// splitList yields the entries of a header that is a list, separated by commas
+// outside of quotes.
 func splitList(h string) func(func(string) bool) {
 	return func(yield func(string) bool) {
 		quoted, begin := false, 0
@@ -108,8 +107,8 @@ func splitList(h string) func(func(string) bool) {
 	}
 }
 
-// bestOf returns the media range that is liked best, the first of several; of
-// that format, or of any if it is formatNone.
+// bestOf returns the media range of the highest quality, the first of several. It
+// is of that format, or of any for formatNone.
 func bestOf(ranges []mediaRange, f format) (best mediaRange, ok bool) {
 	for _, m := range ranges {
 		if (f == formatNone || m.format == f) && m.quality > best.quality {

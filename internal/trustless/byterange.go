@@ -8,13 +8,13 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// A ByteRange names bytes of a file, both ends included (IPIP-402:
-// entity-bytes). A number below zero counts from the file's end, so that -1 is
-// its last byte: {0, -1} is the whole file.
+// A ByteRange is a range of a file's bytes, both ends included (IPIP-402:
+// entity-bytes). Negative numbers count from the file's end: -1 is its last byte,
+// and {0, -1} the whole file.
 type ByteRange struct{ From, To int64 }
 
-// ParseByteRange reads "from:to", where to may be "*" for the last byte. It
-// fails with block.ErrMalformed, also where nothing could lie between.
+// ParseByteRange parses "from:to", where to may be "*" for the last byte. It fails
+// with block.ErrMalformed, also if the range is empty in any file.
 func ParseByteRange(s string) (ByteRange, error) {
 	bad := fmt.Errorf("%w: entity-bytes=%.60q is not from:to", block.ErrMalformed, s)
 	fromText, toText, ok := strings.Cut(s, ":")
@@ -35,7 +35,7 @@ func ParseByteRange(s string) (ByteRange, error) {
 	return ByteRange{from, to}, nil
 }
 
-// String returns the range as ParseByteRange reads it.
+// String returns the range as ParseByteRange parses it.
 func (r ByteRange) String() string {
 	if r.To == -1 {
 		return strconv.FormatInt(r.From, 10) + ":*"
@@ -43,8 +43,8 @@ func (r ByteRange) String() string {
 	return strconv.FormatInt(r.From, 10) + ":" + strconv.FormatInt(r.To, 10)
 }
 
-// within returns the bytes of a file of that size that the range covers, end
-// excluded. They may be none.
+// within returns the part of a file of that size that the range covers, end
+// excluded. It may be empty.
 func (r ByteRange) within(size int64) (begin, end int64) {
 	begin, end = r.From, r.To
 	if begin < 0 {

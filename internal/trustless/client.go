@@ -19,9 +19,9 @@ import (
 
 // A Client asks one endpoint. Its fields aren't changed once it is in use.
 type Client struct {
-	// HTTP carries the requests. Its Transport bounds the headers it takes, as
-	// those of NewHTTPTransport and Transport do; its Timeout should be
-	// 0, since a DAG takes as long as it takes.
+	// HTTP carries the requests. Its Transport should bound the headers, as those
+	// of NewHTTPTransport and Transport do. Its Timeout should be 0: a DAG takes
+	// any time.
 	HTTP *http.Client
 	// Base is where /ipfs/ lies: scheme, host, and a path in front, if any.
 	Base *url.URL
@@ -39,16 +39,15 @@ const (
 	defaultStall = 30 * time.Second
 	// maxRedirects is how many redirects are followed, within the host.
 	maxRedirects = 5
-	// maxMessage is how much is read of what a server says about an error, in
-	// bytes.
+	// maxMessage is how much is read of a server's error message, in bytes.
 	maxMessage = 512
 )
 
 // A StatusError is a server's answer that isn't 200.
 type StatusError struct {
 	Status     int
-	RetryAfter time.Duration // how long to stay away; 0 if it wasn't said
-	Message    string        // what the server says, at most 512 bytes
+	RetryAfter time.Duration // 0 if the server didn't say
+	Message    string        // the body, at most 512 bytes
 }
 
 // Error implements error.
@@ -56,8 +55,8 @@ func (e *StatusError) Error() string {
 	return fmt.Sprintf("the server answered %d %s: %q", e.Status, http.StatusText(e.Status), e.Message)
 }
 
-// Unwrap returns block.ErrNotFound where the status says that the server
-// hasn't got, or won't give, what was asked for.
+// Unwrap returns block.ErrNotFound if the status says that the server doesn't have
+// the block, or doesn't serve it.
 func (e *StatusError) Unwrap() error {
 	switch e.Status {
 	case http.StatusForbidden, http.StatusNotFound, http.StatusGone, http.StatusPreconditionFailed, http.StatusUnavailableForLegalReasons:
@@ -114,7 +113,7 @@ func (c *Client) block(ctx context.Context, k cid.Cid) (block.Block, error) {
 	return block.Verify(k, data)
 }
 
-// readBlock reads all there is, of that size if it isn't below zero.
+// readBlock reads to the end, which must be at that size unless size is negative.
 func readBlock(r io.Reader, size int64) ([]byte, error) {
 	if size >= 0 {
 		data := make([]byte, size)
@@ -138,13 +137,13 @@ func readBlock(r io.Reader, size int64) ([]byte, error) {
 	return data, err
 }
 
-// A Request says what of a DAG is wanted. The zero Request is all of it.
+// A Request says which part of a DAG is wanted. The zero Request is the whole DAG.
 type Request struct {
 	Scope Scope // empty: ScopeAll
-	// Bytes, if set, are the ones wanted of a file, with ScopeEntity.
+	// Bytes, if set, is the wanted part of a file, with ScopeEntity.
 	Bytes *ByteRange
-	// Have are at most MaxHave roots whose DAGs are held whole already, so
-	// that they can be left out; with ScopeAll.
+	// Have are at most MaxHave roots whose DAGs are here whole, to be left out;
+	// with ScopeAll.
 	Have []cid.Cid
 	// NoLeaves leaves raw blocks out; with ScopeAll.
 	NoLeaves bool
@@ -182,9 +181,9 @@ func (rq Request) query() (string, error) {
 	return q.String(), nil
 }
 
-// DAG asks for the DAG of root as a CAR. When it returns, the server has
-// answered, and what it will leave out is known; the blocks are still to come.
-// The Response must be closed. Errors: as Block.
+// DAG asks for the DAG below root as a CAR. It returns with the headers, which say
+// what the server leaves out, before the blocks. The Response must be closed.
+// Errors: as Block.
 func (c *Client) DAG(ctx context.Context, root cid.Cid, rq Request) (*Response, error) {
 	if err := block.CheckCID(root); err != nil {
 		return nil, fmt.Errorf("trustless: %w", err)
@@ -213,8 +212,8 @@ func (c *Client) dag(ctx context.Context, root cid.Cid, rq Request) (*Response, 
 	return r, nil
 }
 
-// get asks for a CID and returns the body of a 200. The body fails with
-// ErrStalled if nothing comes, and closing it cancels what is left of it.
+// get asks for a CID and returns the body of a 200. The body fails with ErrStalled
+// if nothing comes; closing it cancels the rest.
 func (c *Client) get(ctx context.Context, k cid.Cid, query, accept string) (*watchedBody, http.Header, error) {
 	stall := c.Stall
 	if stall <= 0 {
@@ -245,8 +244,8 @@ func (c *Client) do(ctx context.Context, k cid.Cid, query, accept string) (io.Re
 	if agent == "" {
 		agent = "cairn"
 	}
-	// Said so, lest the transport unpacks what a server packed: blocks rarely
-	// get smaller, and could get larger than the world.
+	// identity keeps the transport from decompressing: blocks rarely get smaller,
+	// and a hostile one could expand without bound.
 	r.Header = http.Header{"Accept": {accept}, "Accept-Encoding": {"identity"}, "User-Agent": {agent}}
 	client := *c.HTTP
 	client.Jar = nil
@@ -267,7 +266,7 @@ func (c *Client) do(ctx context.Context, k cid.Cid, query, accept string) (io.Re
 	return resp.Body, resp.Header, nil
 }
 
-// sameHost follows redirects within a host and never back from https.
+// sameHost follows redirects within a host, and not from https to http.
 func sameHost(r *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
@@ -279,10 +278,10 @@ func sameHost(r *http.Request, via []*http.Request) error {
 	return nil
 }
 
-// maxRetryAfter bounds what a server can ask for.
+// maxRetryAfter bounds the pause that a server can ask for.
 const maxRetryAfter = time.Hour
 
-// retryTime reads a Retry-After header, in seconds or as a date.
+// retryTime parses a Retry-After header, in seconds or as a date.
 func retryTime(s string) time.Duration {
 	if s == "" {
 		return 0
@@ -306,8 +305,7 @@ type watchedBody struct {
 	reads  *atomic.Int64 // or nil
 }
 
-// Read implements io.Reader. The time that passes between Reads isn't the
-// server's.
+// Read implements io.Reader. The time between Reads doesn't count as a stall.
 func (b *watchedBody) Read(p []byte) (int, error) {
 	b.watch.Reset(b.stall)
 	n, err := b.body.Read(p)
@@ -326,7 +324,7 @@ func (b *watchedBody) Read(p []byte) (int, error) {
 // Close implements io.Closer.
 func (b *watchedBody) Close() error {
 	b.watch.Stop()
-	// What is left of the body is neither waited for nor read.
+	// The rest of the body isn't read.
 	b.cancel(context.Canceled)
 	return b.body.Close()
 }

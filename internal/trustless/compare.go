@@ -11,16 +11,15 @@ import (
 )
 
 const (
-	// comparingBytes is what a comparison counts as while it reads DAGs, among
-	// the blocks that are held for a remote: it has a block of each, their links,
-	// and what it remembers.
+	// comparingBytes is what a comparison counts in the quota of blocks while it
+	// reads DAGs: a block of each, their links, and its own state.
 	comparingBytes = 1 << 20
-	// comparedBytes is what is held for each block that the client has, after
-	// comparing.
+	// comparedBytes is what a finished comparison holds for each block that the
+	// client has.
 	comparedBytes = 32
 )
 
-// A comparison is what a DAG has that the client hasn't.
+// A comparison is the part of a DAG that the client lacks.
 type comparison struct {
 	*dag.Difference
 	root cid.Cid
@@ -28,8 +27,8 @@ type comparison struct {
 
 // compare compares the DAG of root with those that the client has.
 func (h *handler) compare(ctx context.Context, rq *request, root block.Block, state *share) (*comparison, error) {
-	// Who reads slowly what it asked for before has the time for that, and some is
-	// left for the response.
+	// A slow client may need half of the time to read former responses; the rest
+	// is for this one.
 	if err := takeWithin(ctx, h.WriteTimeout/2, h.memory, rq.remote, comparingBytes); err != nil {
 		return nil, err
 	}
@@ -49,7 +48,7 @@ func (h *handler) compare(ctx context.Context, rq *request, root block.Block, st
 	return &comparison{d, root.CID()}, nil
 }
 
-// takeWithin takes n of q, or says that it can't be had in that time.
+// takeWithin takes n of q, or refuses the request after that time.
 func takeWithin(ctx context.Context, d time.Duration, q *quota, remote string, n int) error {
 	waiting, cancel := context.WithTimeout(ctx, d)
 	defer cancel()
@@ -60,11 +59,11 @@ func takeWithin(ctx context.Context, d time.Duration, q *quota, remote string, n
 	return err
 }
 
-// children follows the links that the client hasn't.
+// children follows the links to blocks that the client lacks.
 //
-// What a Difference holds shows only as it is walked, and its own walk reads
-// nothing ahead and remembers more than one request may. So a walk of one
-// step, whose root is at hand, asks it about the links of a block.
+// A Difference shows what it holds only when it is walked, and its own walk reads
+// nothing ahead and remembers more than one request may. So a walk of one step,
+// from a root in memory, filters the links of one block.
 func (c *comparison) children(b block.Block, _ child) []child {
 	var children []child
 	o := dag.WalkOptions{
@@ -78,12 +77,12 @@ func (c *comparison) children(b block.Block, _ child) []child {
 		},
 	}
 	for _, err := range c.Blocks(context.Background(), o) {
-		_ = err // there is none: the root is at hand, and so are the links
+		_ = err // none: the root and its links are in memory
 	}
 	return children
 }
 
-// A rootGetter has the root at hand.
+// A rootGetter has the root in memory.
 type rootGetter struct {
 	root   block.Block
 	Blocks block.Getter

@@ -18,9 +18,9 @@ type entity struct {
 
 func noChildren(block.Block, child) []child { return nil }
 
-// entityOf finds out what sort of entity a block is the root of, and which of
-// its bytes are wanted, nil for all. A range outside of the file is a
-// *refusal. What can't be read as UnixFS is an entity of one block.
+// entityOf returns the entity below a root; bytes is the wanted part of a file, nil
+// for all. A range outside of the file is a *refusal. A block that isn't UnixFS is
+// an entity of its own.
 func entityOf(b block.Block, bytes *ByteRange) (entity, error) {
 	none := entity{children: noChildren}
 	var size int64
@@ -54,8 +54,8 @@ func entityOf(b block.Block, bytes *ByteRange) (entity, error) {
 	}, nil
 }
 
-// piecesBelow returns the children of a file's node that hold some of the
-// bytes from begin to end, or none at all but lie among such.
+// piecesBelow returns the children of a file's node that hold some of the bytes
+// from begin to end, and the empty ones between them.
 func piecesBelow(b block.Block, at child, begin, end int64) []child {
 	if b.CID().Type() != block.DagPB {
 		return nil
@@ -65,8 +65,8 @@ func piecesBelow(b block.Block, at child, begin, end int64) []child {
 		return nil
 	}
 	var pieces []child
-	// Whatever the node says, its pieces lie where its parent says it lies: so
-	// at most two nodes of each level are partial.
+	// Pieces can't lie outside of where the parent says the node lies. So at most
+	// two nodes of each level are partial.
 	from := min(at.begin+int64(len(n.Data)), at.end)
 	for i, l := range n.Links {
 		to := at.end
@@ -81,8 +81,8 @@ func piecesBelow(b block.Block, at child, begin, end int64) []child {
 	return pieces
 }
 
-// shardsBelow returns the shards below one of a sharded directory: links with
-// nothing behind the bucket's number.
+// shardsBelow returns the child shards of a shard of a directory: links whose name
+// is the bucket's number only.
 func shardsBelow(b block.Block, _ child) []child {
 	if b.CID().Type() != block.DagPB {
 		return nil

@@ -13,8 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Blocks are what a handler serves: those that are here, and nothing that has
-// to be fetched from elsewhere.
+// Blocks are the blocks that a handler serves: those that are here.
 type Blocks interface {
 	block.Getter
 	block.Haver
@@ -22,32 +21,30 @@ type Blocks interface {
 }
 
 // A Config says what a handler serves and what it may cost. Only Blocks is
-// needed.
+// required.
 type Config struct {
 	Blocks Blocks
 	// LinksOf, if set, returns the links of a block without reading it, or an
 	// error that wraps block.ErrNotFound. It makes differences cheaper.
 	LinksOf func(ctx context.Context, c cid.Cid) ([]cid.Cid, error)
-	// Logger is told what went wrong here, not what clients did wrong. nil
-	// means silence.
+	// Logger logs faults of this server, not of clients; nil means silence.
 	Logger *slog.Logger
-	// Remote names who sent a request, for MaxEach. nil means by address or
-	// peer id; behind a proxy, all come from the proxy.
+	// Remote returns the sender of a request, for MaxEach; nil means its address
+	// or peer id. Behind a proxy, all requests come from the proxy.
 	Remote func(r *http.Request) string
 
-	// MaxRequests is how many requests are served at a time; 0 means 128. Some
-	// more are, of remotes that have no other. What they hold of blocks is
-	// bounded in all, and for each remote.
+	// MaxRequests is how many requests are served at a time; 0 means 128. Remotes
+	// without another request get a few more. The memory for blocks is bounded in
+	// all, and for each remote.
 	MaxRequests int
-	// MaxEach is how many of them from one remote; 0 means 32. As many again wait
-	// a while for their turn.
+	// MaxEach is how many requests of one remote are served at a time; 0 means 32.
+	// As many more wait a while.
 	MaxEach int
-	// MaxDiffs is how many of them may compare what a client has at a time, each
-	// of another remote; 0 means 8.
+	// MaxDiffs is how many requests may compare DAGs at a time, one of each
+	// remote; 0 means 8.
 	MaxDiffs int
-	// MaxDiffBlocks is how many blocks of each side one comparison holds, for
-	// some 100 bytes each; 0 means 32,768. Where there are more to compare, more
-	// is sent.
+	// MaxDiffBlocks is how many blocks of each side one comparison remembers, some
+	// 100 bytes each; 0 means 32,768. Beyond that, more is sent than needed.
 	MaxDiffBlocks int
 	// WriteTimeout is how long a client may take for the next 256 KiB; 0 means
 	// 30 s.
@@ -62,8 +59,8 @@ const (
 	defaultWriteTimeout = 30 * time.Second
 )
 
-// retryAfter is when to come back after a 429 or 503, in seconds: most
-// requests are done by then.
+// retryAfter is when to ask again after a 429 or 503, in seconds: most requests
+// are done by then.
 const retryAfter = 2
 
 type handler struct {
@@ -75,11 +72,11 @@ type handler struct {
 }
 
 // NewHandler serves blocks by the trustless gateway protocol: GET and HEAD of
-// /ipfs/{cid}[/{path}] as application/vnd.ipld.raw or application/vnd.ipld.car.
-// It takes any path; whoever mounts it says which reach it.
+// /ipfs/{cid}[/{path}] as application/vnd.ipld.raw or application/vnd.ipld.car. It
+// answers every path that it is mounted at.
 //
-// A CAR that can't be sent whole is broken off: over HTTP/1.1 without the last
-// chunk, over HTTP/2 with a reset. (HTTP/1.0 has no such thing, and gets none.)
+// A CAR that can't be sent whole is aborted: over HTTP/1.1 without the last chunk,
+// over HTTP/2 with a reset. HTTP/1.0 can't do that, and gets no CARs.
 func NewHandler(c Config) http.Handler {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -134,7 +131,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// fail answers with an error, of which nothing was written yet.
+// fail answers with an error. Nothing may have been written yet.
 func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	var refused *refusal
 	switch {
@@ -144,7 +141,7 @@ func (h *handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	case errors.Is(err, block.ErrNotFound):
 		refused = &refusal{http.StatusNotFound, "the block isn't here"}
 	case r.Context().Err() != nil:
-		panic(http.ErrAbortHandler) // nobody is listening
+		panic(http.ErrAbortHandler) // the client is gone
 	default:
 		h.Logger.Error("trustless: request failed", "path", r.URL.Path, "err", err)
 		refused = &refusal{http.StatusInternalServerError, "an error of this server"}

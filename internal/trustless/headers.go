@@ -23,11 +23,11 @@ const (
 	cacheNever   = "no-store"
 )
 
-// maxFilename is the longest file name that is handed back, in bytes: what
-// file systems take.
+// maxFilename is the longest file name in a Content-Disposition, in bytes: file
+// systems take no longer ones.
 const maxFilename = 255
 
-// contentType is that of the response, with all that is known of it.
+// contentType returns the Content-Type, with all parameters.
 func (rq *request) contentType() string {
 	if rq.format == formatRaw {
 		return typeRaw
@@ -39,8 +39,8 @@ func (rq *request) contentType() string {
 	return typeCAR + "; version=1; order=" + rq.order + "; dups=" + dups
 }
 
-// etag covers all that the response depends on; of the haves, those honoured.
-// That of a CAR is weak, since servers may order it in other ways.
+// etag returns the ETag, which covers all that the response depends on; of the
+// haves, those honoured. A CAR's is weak, since servers may order it differently.
 func (rq *request) etag(honoured []cid.Cid) string {
 	if rq.format == formatRaw {
 		return `"` + rq.root.String() + `.raw"`
@@ -56,8 +56,8 @@ func (rq *request) etag(honoured []cid.Cid) string {
 	return `W/"` + rq.root.String() + ".car." + string(rq.scope) + "." + hex.EncodeToString(h.Sum(nil)[:8]) + `"`
 }
 
-// etagMatches tells whether an If-None-Match header names the tag, weakly
-// compared (RFC 9110, section 13.1.2).
+// etagMatches reports whether an If-None-Match header names the tag, by the weak
+// comparison (RFC 9110, section 13.1.2).
 func etagMatches(headers []string, etag string) bool {
 	etag = strings.TrimPrefix(etag, "W/")
 	for _, h := range headers {
@@ -70,7 +70,8 @@ func etagMatches(headers []string, etag string) bool {
 	return false
 }
 
-// disposition keeps browsers from showing what was never meant to be shown.
+// disposition returns the Content-Disposition. It makes browsers save the response
+// and not show it.
 func (rq *request) disposition() string {
 	name := rq.filename
 	if name == "" || len(name) > maxFilename {
@@ -86,8 +87,8 @@ func (rq *request) disposition() string {
 	return `attachment; filename="` + plain + `"; filename*=UTF-8''` + url.PathEscape(name)
 }
 
-// setHeaders sets what raw blocks and CARs have in common. The ETag and
-// Cache-Control are set besides.
+// setHeaders sets the headers that raw blocks and CARs share, except ETag and
+// Cache-Control.
 func (rq *request) setHeaders(h http.Header) {
 	h["Content-Type"] = []string{rq.contentType()}
 	h["Content-Disposition"] = []string{rq.disposition()}
@@ -98,13 +99,13 @@ func (rq *request) setHeaders(h http.Header) {
 	}
 }
 
-// setCaching sets how long and under which name the response may be kept.
+// setCaching sets ETag and Cache-Control.
 func setCaching(h http.Header, etag, control string) {
 	h["Etag"] = []string{etag}
 	h["Cache-Control"] = []string{control}
 }
 
-// textOf lists those of the request's haves in the form in which they came.
+// textOf lists the honoured haves as the request spelled them.
 func (rq *request) textOf(honoured []cid.Cid) string {
 	var texts []string
 	for i, c := range rq.have {
@@ -115,7 +116,7 @@ func (rq *request) textOf(honoured []cid.Cid) string {
 	return strings.Join(texts, ",")
 }
 
-// onlyIfCached tells whether the client wants 412 in place of 404.
+// onlyIfCached reports whether the client wants 412 in place of 404.
 func onlyIfCached(h http.Header) bool {
 	for _, v := range h.Values("Cache-Control") {
 		for directive := range splitList(v) {

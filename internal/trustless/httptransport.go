@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// maxHeaderBytes is the most that is taken of a response's or request's
-	// headers: twice what MaxHave CIDs take, and what proxies add.
+	// maxHeaderBytes bounds the headers of a response or request: twice what
+	// MaxHave CIDs take, with room for what proxies add.
 	maxHeaderBytes = 16 << 10
 	// maxIdleConns is how many connections a transport keeps open.
 	maxIdleConns = 128
-	// maxIdlePerHost is how many of them to one host that only speaks
-	// HTTP/1.1, where each carries one request at a time.
+	// maxIdlePerHost is how many of them to one host: over HTTP/1.1 each carries
+	// one request at a time.
 	maxIdlePerHost = 16
-	// maxConnsPerHost keeps clients from being a burden.
+	// maxConnsPerHost spares servers.
 	maxConnsPerHost = 64
-	// idleTimeout is how long they are kept.
+	// idleTimeout is how long an idle connection is kept.
 	idleTimeout = 90 * time.Second
 	// handshakeTimeout is how long a TLS handshake may take.
 	handshakeTimeout = 10 * time.Second
 )
 
-// NewHTTPTransport returns what a Client needs to reach HTTP and HTTPS
-// endpoints: HTTP/2 where there is any, connections that are kept, bounded
-// headers, nothing unpacked, no proxy. dial decides which addresses may be
-// reached; nil means all. Its CloseIdleConnections ends what is kept.
+// NewHTTPTransport returns a transport for Clients of HTTP and HTTPS endpoints:
+// HTTP/2 where the server has it, kept connections, bounded headers, no
+// decompression, no proxy. dial decides which addresses may be reached; nil means
+// all. Its CloseIdleConnections closes kept connections.
 func NewHTTPTransport(dial func(ctx context.Context, network, address string) (net.Conn, error)) *http.Transport {
 	return &http.Transport{
 		DialContext:            dial,

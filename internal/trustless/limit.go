@@ -9,38 +9,39 @@ import (
 	"time"
 )
 
-// spareRemotes is for how many remotes that have nothing under way there is a
-// place when all others are taken: those that a swarm is connected to.
+// spareRemotes is how many places are reserved for remotes without a request: as
+// many as a swarm has connections.
 const spareRemotes = 96
 
-// patience is how long a request waits for its turn, so that none is refused
-// because of another that is just ending: a client sees the end of a response,
-// and may send its next request, before the server has counted that it ended.
+// patience is how long a request waits for a place, so that it isn't refused
+// because of another one that is just ending: a client sees the end of a response,
+// and may send its next request, before the server has counted the end.
 const patience = 2 * time.Second
 
-// A limiter counts what is under way, in all and for each remote. Those who have
-// nothing under way find spare places when the others are taken.
+// A limiter counts requests, in all and for each remote. Remotes without a request
+// get spare places when the others are taken. (golang.org/x/sync/semaphore counts in
+// all only.)
 type limiter struct {
 	most, mostEach, spare int
 
 	mu   sync.Mutex // guards the following fields
 	all  int
-	each map[string]*underWay
+	each map[string]*remoteRequests
 }
 
-// underWay is what a limiter knows of a remote.
-type underWay struct {
+// remoteRequests are the requests of a remote.
+type remoteRequests struct {
 	count   int
-	waiting []chan struct{} // in the order they came; closed for those let in
+	waiting []chan struct{} // in the order they came; closed for those that get a place
 }
 
 func newLimiter(most, mostEach, spare int) *limiter {
-	return &limiter{most: most, mostEach: mostEach, spare: spare, each: make(map[string]*underWay)}
+	return &limiter{most: most, mostEach: mostEach, spare: spare, each: make(map[string]*remoteRequests)}
 }
 
-// enter counts one more, unless that is too many, for which it returns a
-// *refusal. As many as may be under way for a remote may wait for their turn
-// besides. The caller of an enter that succeeded leaves.
+// enter counts a request, or returns a *refusal if there are too many. For each
+// remote, mostEach more requests may wait for a place. After success the caller
+// calls leave.
 func (l *limiter) enter(ctx context.Context, remote string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -50,7 +51,7 @@ func (l *limiter) enter(ctx context.Context, remote string) error {
 		if l.all >= l.most+l.spare {
 			return l.full()
 		}
-		r = new(underWay)
+		r = new(remoteRequests)
 		l.each[remote] = r
 	case r.count == l.mostEach:
 		return l.wait(ctx, r)
@@ -66,9 +67,9 @@ func (l *limiter) full() error {
 	return refuse(http.StatusServiceUnavailable, "more than %d such requests at a time", l.most)
 }
 
-// wait waits until another of r leaves its place to the caller. The lock is held,
-// but not while it waits.
-func (l *limiter) wait(ctx context.Context, r *underWay) error {
+// wait waits for the place of another request of r. It's called with the lock
+// held, and unlocks it meanwhile.
+func (l *limiter) wait(ctx context.Context, r *remoteRequests) error {
 	refused := refuse(http.StatusTooManyRequests, "more than %d such requests at a time from one address", l.mostEach)
 	if len(r.waiting) == l.mostEach {
 		return refused
@@ -85,7 +86,7 @@ func (l *limiter) wait(ctx context.Context, r *underWay) error {
 	l.mu.Lock()
 	i := slices.Index(r.waiting, turn)
 	if i < 0 {
-		return nil // a place was left
+		return nil // leave gave its place
 	}
 	r.waiting = slices.Delete(r.waiting, i, i+1)
 	if err := ctx.Err(); err != nil {
@@ -109,8 +110,8 @@ func (l *limiter) leave(remote string) {
 	}
 }
 
-// remoteOf names who sent the request: an address without its port, of IPv6
-// the network that one customer is given, or, on libp2p streams, a peer id.
+// remoteOf returns the sender of a request: its address without the port, for IPv6
+// the network that one customer gets; on libp2p streams, the peer id.
 func remoteOf(r *http.Request) string {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {

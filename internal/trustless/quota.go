@@ -6,23 +6,23 @@ import (
 )
 
 const (
-	// blocksEach is how many bytes of blocks are held for one remote that has
-	// not read them yet, over all of its requests; those beyond wait.
+	// blocksEach bounds the bytes of blocks that wait to be read by one remote,
+	// over all of its requests; further blocks wait to be loaded.
 	blocksEach = 2 << 20
-	// blocksInAll is how many are held for all remotes; blocksSpare is what
-	// there is besides for those who hold nothing, so that a few can't take
-	// everything.
+	// blocksInAll bounds those of all remotes. blocksSpare is reserved for remotes
+	// that hold nothing, so that a few can't take everything.
 	blocksInAll = 32 << 20
 	blocksSpare = 32 << 20
 
-	// stateEach is how many bytes of what walks and comparisons remember are
-	// held for one remote, over all of its requests, and stateInAll for all.
-	// Each request may have some 100 KiB besides.
+	// stateEach bounds the bytes that walks and comparisons remember for one
+	// remote, over all of its requests, and stateInAll for all. Each request may
+	// have some 100 KiB more.
 	stateEach  = 1 << 20
 	stateInAll = 32 << 20
 )
 
 // A quota counts what is held, bytes or turns, in all and for each remote.
+// (golang.org/x/sync/semaphore counts in all only, and keeps none spare.)
 type quota struct {
 	most, mostEach, spare int
 
@@ -38,7 +38,7 @@ func newQuota(most, mostEach, spare int) *quota {
 	return q
 }
 
-// take waits until there is room for n bytes more, and counts them. Who holds
+// take waits until there is room for n more, and counts them. A remote that holds
 // nothing gets as much as one block.
 func (q *quota) take(ctx context.Context, remote string, n int) error {
 	q.mu.Lock()
@@ -60,7 +60,7 @@ func (q *quota) take(ctx context.Context, remote string, n int) error {
 	return nil
 }
 
-// room tells whether n bytes more may be held. The lock is held.
+// room reports whether n more may be held. The lock is held.
 func (q *quota) room(remote string, n int) bool {
 	if q.held[remote] == 0 {
 		return q.all < q.most+q.spare
@@ -68,7 +68,7 @@ func (q *quota) room(remote string, n int) bool {
 	return q.held[remote]+n <= q.mostEach && q.all+n <= q.most
 }
 
-// try counts n bytes more if there is room for them, without waiting.
+// try counts n more if there is room, without waiting.
 func (q *quota) try(remote string, n int) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,7 +79,7 @@ func (q *quota) try(remote string, n int) bool {
 	return true
 }
 
-// give gives bytes back; less than zero are taken without waiting.
+// give gives n back; a negative n is taken without waiting.
 func (q *quota) give(remote string, n int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -94,14 +94,14 @@ func (q *quota) add(remote string, n int) {
 	}
 }
 
-// A share is what one request holds of a quota. A nil one has all it wants.
+// A share is what one request holds of a quota. A nil share has no bound.
 type share struct {
 	quota  *quota
 	remote string
 	held   int
 }
 
-// more takes n bytes, and tells whether there was room.
+// more takes n, and reports whether there was room.
 func (s *share) more(n int) bool {
 	if s == nil {
 		return true

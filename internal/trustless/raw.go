@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// serveRaw answers with a block.
+// serveRaw serves a block.
 func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) error {
 	etag := rq.etag(nil)
 	size, read, err := h.find(r.Context(), rq.root)
@@ -42,7 +42,7 @@ func (h *handler) serveRaw(w http.ResponseWriter, r *http.Request, rq *request) 
 	default:
 		header["Accept-Ranges"] = []string{"bytes"}
 		header["Content-Length"] = []string{strconv.Itoa(size)}
-		_, _ = out.Write(data) // an error means that nobody is listening
+		_, _ = out.Write(data) // an error means that the client is gone
 	}
 	return nil
 }

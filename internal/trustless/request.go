@@ -12,30 +12,29 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// Limits of what a request may say.
+// Limits of a request.
 const (
-	// MaxHave is how many roots a client may say it holds, which is how many
-	// versions a mirror could sensibly keep.
+	// MaxHave is how many roots a client may name as held: as many versions as a
+	// mirror would keep.
 	MaxHave = 16
-	// maxPath is the longest path and query taken apart, in bytes: MaxHave
-	// CIDs in a usual base take a fourteenth of it.
+	// maxPath is the longest path and query that is parsed, in bytes: MaxHave CIDs
+	// in a usual base take a fourteenth of it.
 	maxPath = 16 << 10
-	// maxSegments is how deep a path may lead, each costing a few reads.
+	// maxSegments is how many segments a path may have: each costs a few reads.
 	maxSegments = 128
-	// maxAccept is the longest Accept header taken apart, in bytes. Browsers
+	// maxAccept is the longest Accept header that is parsed, in bytes. Browsers
 	// send some 150.
 	maxAccept = 4 << 10
 )
 
-// A Scope says how much of a DAG is asked for (IPIP-402). The zero Scope is
-// ScopeAll.
+// A Scope is the wanted part of a DAG (IPIP-402). The zero Scope is ScopeAll.
 type Scope string
 
 const (
 	// ScopeAll is everything below the root.
 	ScopeAll Scope = "all"
-	// ScopeEntity is what makes up the file or directory that the root is,
-	// without the files in a directory.
+	// ScopeEntity is the file or directory at the root; of a directory, without
+	// the files in it.
 	ScopeEntity Scope = "entity"
 	// ScopeBlock is the root alone.
 	ScopeBlock Scope = "block"
@@ -64,9 +63,9 @@ type request struct {
 	root     cid.Cid
 	path     []string // below root, unescaped
 	format   format
-	location string // Content-Location; empty if the URL says it all
+	location string // Content-Location; empty if the URL alone has this response
 	filename string // empty: named by the CID
-	remote   string // who asks
+	remote   string // the sender
 
 	// The following are of CARs.
 	scope    Scope
@@ -78,7 +77,7 @@ type request struct {
 	noLeaves bool
 }
 
-// A refusal is an answer other than 200, in words for the client.
+// A refusal is an answer other than 200, with a message for the client.
 type refusal struct {
 	status  int
 	message string
@@ -90,7 +89,7 @@ func refuse(status int, format string, args ...any) error {
 	return &refusal{status, fmt.Sprintf(format, args...)}
 }
 
-// parseRequest reads a request. What is wrong with it is a *refusal.
+// parseRequest parses a request. Its errors are *refusal.
 func parseRequest(r *http.Request) (*request, error) {
 	escaped := r.URL.EscapedPath()
 	if len(escaped)+len(r.URL.RawQuery) > maxPath {
@@ -120,7 +119,7 @@ func parseRequest(r *http.Request) (*request, error) {
 	return &rq, nil
 }
 
-// parsePath reads /ipfs/{cid}[/{path}].
+// parsePath parses /ipfs/{cid}[/{path}].
 func (rq *request) parsePath(escaped string) error {
 	rest, ok := strings.CutPrefix(escaped, "/ipfs/")
 	switch {
@@ -154,8 +153,7 @@ func (rq *request) parsePath(escaped string) error {
 	return nil
 }
 
-// negotiate finds the format, and the parameters that the Accept header gives
-// it.
+// negotiate chooses the format. It returns the parameters from the Accept header.
 func (rq *request) negotiate(h http.Header, q url.Values) (params carParams, err error) {
 	accepts := h.Values("Accept")
 	ranges, err := parseAccept(accepts)
@@ -184,8 +182,8 @@ func (rq *request) negotiate(h http.Header, q url.Values) (params carParams, err
 	return carParams{}, refuse(http.StatusNotAcceptable, "only %s and %s (version=1; order=dfs or unk; dups=y or n) are served here", typeRaw, typeCAR)
 }
 
-// parseCAR reads the query parameters of CARs; those of the Accept header
-// yield to them (IPIP-523).
+// parseCAR parses the query parameters of CARs, which override those of the Accept
+// header (IPIP-523).
 func (rq *request) parseCAR(params carParams, q url.Values) error {
 	params = params.overridden(q)
 	if !params.supported() {
@@ -208,8 +206,7 @@ func (rq *request) parseCAR(params carParams, q url.Values) error {
 	if q.Has("dag-scope") {
 		switch s := Scope(q.Get("dag-scope")); s {
 		case ScopeAll, ScopeEntity, ScopeBlock:
-			// With entity-bytes, the scope is implied, except that less than
-			// an entity is less.
+			// entity-bytes implies entity; only block narrows it.
 			if rq.bytes == nil || s == ScopeBlock {
 				rq.scope = s
 			}
@@ -220,7 +217,7 @@ func (rq *request) parseCAR(params carParams, q url.Values) error {
 	return rq.parseHave(q)
 }
 
-// parseHave reads the parameters of docs/spec/have.md.
+// parseHave parses the parameters of docs/spec/have.md.
 func (rq *request) parseHave(q url.Values) error {
 	if !q.Has("have") && !q.Has("leaves") {
 		return nil
@@ -259,8 +256,7 @@ func (rq *request) parseHave(q url.Values) error {
 
 var errTooManyCIDs = fmt.Errorf("more than %d CIDs", MaxHave)
 
-// ParseCIDs reads a list of one to MaxHave CIDs, divided by commas, none of
-// them twice.
+// ParseCIDs parses a list of one to MaxHave different CIDs, separated by commas.
 func ParseCIDs(s string) ([]cid.Cid, error) {
 	if strings.Count(s, ",") >= MaxHave {
 		return nil, errTooManyCIDs
@@ -279,7 +275,7 @@ func ParseCIDs(s string) ([]cid.Cid, error) {
 	return cids, nil
 }
 
-// locate sets where the response can be had without an Accept header.
+// locate sets the URL of this response without an Accept header.
 func (rq *request) locate(escaped string, params carParams, q url.Values) {
 	if q.Get("format") != "" && params == (carParams{}) {
 		return

@@ -15,17 +15,17 @@ import (
 
 // A Response is a CAR on its way.
 type Response struct {
-	// Have are those of the Request's roots whose blocks are left out; none
-	// if the server doesn't know how.
+	// Have are the roots of Request.Have whose DAGs are left out: none if the
+	// server doesn't know the extension.
 	Have []cid.Cid
-	// NoLeaves tells whether raw blocks are left out.
+	// NoLeaves: raw blocks are left out.
 	NoLeaves bool
 
 	body  *watchedBody
 	close func() error
 }
 
-// newResponse reads the headers of an answer.
+// newResponse parses the headers of an answer.
 func newResponse(body *watchedBody, header http.Header, rq Request) (*Response, error) {
 	media, params, err := mime.ParseMediaType(header.Get("Content-Type"))
 	if err != nil || media != typeCAR {
@@ -49,7 +49,7 @@ func newResponse(body *watchedBody, header http.Header, rq Request) (*Response, 
 	return r, nil
 }
 
-// honoured reads the header that says which roots the server makes use of.
+// honoured parses the header that names the roots that the server honours.
 func honoured(values []string, asked []cid.Cid) ([]cid.Cid, error) {
 	if len(values) == 0 || values[0] == "" && len(values) == 1 {
 		return nil, nil
@@ -63,16 +63,16 @@ func honoured(values []string, asked []cid.Cid) ([]cid.Cid, error) {
 	}
 	for _, c := range cids {
 		if !slices.ContainsFunc(asked, func(o cid.Cid) bool { return block.Equal(o, c) }) {
-			return nil, fmt.Errorf("%w: %s names %s, which nobody said is here", ErrProtocol, headerHave, c)
+			return nil, fmt.Errorf("%w: %s names %s, which was not in the request", ErrProtocol, headerHave, c)
 		}
 	}
 	return cids, nil
 }
 
-// Blocks yields the blocks as they come, each of which matches its CID. It is
-// called once. Whether a block was asked for, it doesn't say; nor does the end
-// mean that all came. An error is the last: a CAR that was cut off or isn't
-// one, block.ErrHashMismatch, ErrStalled, the context's.
+// Blocks yields the blocks as they come; each matches its CID. It can be ranged over
+// once. A block may not be wanted, and the end doesn't mean that all came. It yields
+// nothing after an error: a CAR that is malformed or cut off,
+// block.ErrHashMismatch, ErrStalled, the context's.
 func (r *Response) Blocks() iter.Seq2[block.Block, error] {
 	return func(yield func(block.Block, error) bool) {
 		reader, err := car.NewReader(r.body)
@@ -91,6 +91,6 @@ func (r *Response) Blocks() iter.Seq2[block.Block, error] {
 	}
 }
 
-// Close ends the response, and cancels what is left of it. It may be called at
-// any time, by any goroutine.
+// Close ends the response, and cancels the rest. It may be called at any time, by
+// any goroutine.
 func (r *Response) Close() error { return r.close() }

@@ -14,9 +14,9 @@ const (
 	freeSeen = 1 << 12
 )
 
-// A seenSet remembers which blocks were sent. What it takes for another, with a
-// chance of one in a billion at worst, is left out, which the client notices and
-// asks for.
+// A seenSet remembers which blocks were sent. It may take a block for another one,
+// with a chance of one in a billion at worst; the client misses that block, and
+// asks for it.
 type seenSet struct{ *dag.Set }
 
 func newSeenSet(state *share) *seenSet {
@@ -28,16 +28,16 @@ func newSeenSet(state *share) *seenSet {
 	return &seenSet{s}
 }
 
-// add adds a CID, and tells whether it is new. Leaves that there is no room for
-// aren't remembered, and may be sent twice. What has links must be, or a DAG
-// could be walked for ever; where there is no room left, full is true.
+// add adds a CID, and reports whether it is new. Without room, a leaf isn't
+// remembered, and may be sent twice. For a block with links, full is true then:
+// walks may take forever if it isn't remembered.
 func (s *seenSet) add(c cid.Cid) (isNew, full bool) {
 	leaf := dag.Leaf(c.Type())
 	isNew, added := s.Add(c, leaf)
 	return isNew, !added && !leaf
 }
 
-// canonical is what CIDs that name the same block have in common.
+// canonical returns the same key for all CIDs of a block.
 func canonical(c cid.Cid) string {
 	k := c.KeyString()
 	if len(k) == 36 && k[0] == 1 && k[1] == byte(block.DagPB) && k[2] == byte(block.SHA2_256) && k[3] == 32 {

@@ -8,8 +8,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// serveCAR answers with a CAR. Until its first byte is written, errors are
-// returned; then they break the connection.
+// serveCAR serves a CAR. It returns errors until the first byte is written; after
+// that they abort the connection.
 func (h *handler) serveCAR(w http.ResponseWriter, r *http.Request, rq *request) error {
 	if !r.ProtoAtLeast(1, 1) {
 		return refuse(http.StatusHTTPVersionNotSupported, "over HTTP/1.0 a CAR that broke off would look whole")
@@ -26,7 +26,7 @@ func (h *handler) serveCAR(w http.ResponseWriter, r *http.Request, rq *request) 
 	if r.Method == http.MethodHead {
 		return h.headCAR(w, r, rq, way.end)
 	}
-	// What a client already has in all was the same then as it is now.
+	// The DAG below a CID never changes, so a client that had it has it.
 	if etag := rq.etag(rq.have); etagMatches(r.Header.Values("If-None-Match"), etag) {
 		if _, _, err := h.find(ctx, way.end); err != nil {
 			return err
@@ -64,7 +64,7 @@ func (h *handler) serveProof(w http.ResponseWriter, r *http.Request, rq *request
 	return nil
 }
 
-// headCAR answers a HEAD without reading a DAG.
+// headCAR answers a HEAD without reading the DAG.
 func (h *handler) headCAR(w http.ResponseWriter, r *http.Request, rq *request, end cid.Cid) error {
 	if _, _, err := h.find(r.Context(), end); err != nil {
 		return err
@@ -88,8 +88,7 @@ func (h *handler) headCAR(w http.ResponseWriter, r *http.Request, rq *request, e
 	return nil
 }
 
-// setCARHeaders sets the headers of a CAR that leaves out what the honoured
-// roots hold.
+// setCARHeaders sets the headers of a CAR without the DAGs of the honoured roots.
 func (rq *request) setCARHeaders(header http.Header, honoured []cid.Cid) {
 	rq.setHeaders(header)
 	header["Accept-Ranges"] = []string{"none"}
@@ -106,15 +105,15 @@ func (rq *request) setCARHeaders(header http.Header, honoured []cid.Cid) {
 	setCaching(header, rq.etag(honoured), control)
 }
 
-// A content is what a CAR will hold below its path.
+// A content is the part of a CAR below its path.
 type content struct {
 	walk     *walk
 	root     child
 	honoured []cid.Cid
-	release  func() // gives back what it holds
+	release  func() // gives back memory
 }
 
-// contentOf finds out what goes into a CAR whose root was read.
+// contentOf returns the content of a CAR with that root.
 func (h *handler) contentOf(ctx context.Context, rq *request, root block.Block) (content, error) {
 	state := &share{quota: h.state, remote: rq.remote}
 	w := &walk{get: h.Blocks, root: root, children: allChildren, state: state}

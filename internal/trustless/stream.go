@@ -19,8 +19,8 @@ const (
 	aheadBytes = 2 << 20
 	// aheadBlocks is how many blocks.
 	aheadBlocks = 256
-	// firstGuess is how large a leaf is taken for before one has been read, in
-	// bytes: as most are, for what is taken too little is held too much.
+	// firstGuess is the assumed size of a leaf before one has been read, in bytes:
+	// rather too large, as memory beyond the guess isn't counted in time.
 	firstGuess = 1 << 20
 	// leafReaders is how many leaves are read at a time: while one waits for
 	// the disk, the other is copied.
@@ -28,13 +28,13 @@ const (
 
 	// writeBuffer gathers small blocks, so that they share system calls.
 	writeBuffer = 32 << 10
-	// writePiece is what a client is given a WriteTimeout for, in bytes.
+	// writePiece is what a client must read within a WriteTimeout, in bytes.
 	writePiece = 256 << 10
-	// flushAfter is how long what was written may wait for more to join it.
+	// flushAfter is how long written bytes may wait in the buffer for more.
 	flushAfter = 10 * time.Millisecond
 )
 
-// stream sends a CAR. What goes wrong from here on breaks the connection off.
+// stream sends a CAR. Errors abort the connection from here on.
 func (h *handler) stream(w http.ResponseWriter, r *http.Request, remote string, way resolved, c content) {
 	ctx, cancel := context.WithCancel(r.Context())
 	a := newReadAhead(h.Blocks, h.memory, remote)
@@ -48,19 +48,19 @@ func (h *handler) stream(w http.ResponseWriter, r *http.Request, remote string, 
 
 	out := &pieceWriter{w: w, control: http.NewResponseController(w), timeout: h.WriteTimeout, buffer: make([]byte, 0, writeBuffer)}
 	err := a.send(out, c.root.cid)
-	// What was found goes out, also in front of an error.
+	// What was found is sent, even before an error.
 	if errFlush := out.flush(); err == nil {
 		err = errFlush
 	}
 	if err == nil {
-		// Reading ends without an error where the request does.
+		// Reading ends without an error if the request is cancelled.
 		err = r.Context().Err()
 	}
 	if err == nil {
 		return
 	}
 	if !errors.Is(err, block.ErrNotFound) && !errors.Is(err, errWrite) && r.Context().Err() == nil {
-		h.Logger.Warn("trustless: CAR broken off", "root", c.root.cid, "err", err)
+		h.Logger.Warn("trustless: CAR aborted", "root", c.root.cid, "err", err)
 	}
 	_ = out.control.Flush()
 	panic(http.ErrAbortHandler)
@@ -91,15 +91,14 @@ func newReadAhead(get block.Getter, q *quota, remote string) *readAhead {
 	return a
 }
 
-// A slot is a block that has its turn.
+// A slot holds the place of a block in the CAR.
 type slot struct {
 	ready chan struct{} // closed once the others are set; nil if they are
 	block block.Block
 	err   error
 }
 
-// run reads what a path leads through and then what the walk visits, if
-// there is one.
+// run reads the blocks on the path, and then those of the walk, if there is one.
 func (a *readAhead) run(ctx context.Context, way resolved, c content) {
 	defer close(a.slots)
 	for _, through := range way.through {
@@ -130,7 +129,7 @@ func (a *readAhead) run(ctx context.Context, way resolved, c content) {
 	}
 }
 
-// put hands a slot on, and tells whether to go on.
+// put hands a slot on, and reports whether to go on.
 func (a *readAhead) put(ctx context.Context, s *slot) bool {
 	if s == nil {
 		return false
@@ -143,7 +142,7 @@ func (a *readAhead) put(ctx context.Context, s *slot) bool {
 	}
 }
 
-// leaf begins to read a block. It returns nil if nobody is there any more.
+// leaf begins to read a block. It returns nil if the response has ended.
 func (a *readAhead) leaf(ctx context.Context, c cid.Cid) *slot {
 	a.mu.Lock()
 	guess := a.guess
@@ -165,8 +164,8 @@ func (a *readAhead) leaf(ctx context.Context, c cid.Cid) *slot {
 	return s
 }
 
-// take waits until there is room, and takes n bytes of it; of a leaf, also
-// until one may be read. It returns false if nobody is there any more.
+// take waits for room, and takes n bytes of it. For a leaf, it also waits for a
+// reader. It returns false if the response has ended.
 func (a *readAhead) take(ctx context.Context, n int, leaf bool) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -203,7 +202,7 @@ func (a *readAhead) giveLocked(n int) {
 	a.memory.give(a.remote, n)
 }
 
-// release gives back what is left, when nobody reads any more.
+// release gives back the rest, after all readers have ended.
 func (a *readAhead) release() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -218,7 +217,7 @@ func (a *readAhead) stop() {
 	a.freed.Broadcast()
 }
 
-// send writes the header and the blocks as they have their turn.
+// send writes the header, and the blocks in order.
 func (a *readAhead) send(out *pieceWriter, root cid.Cid) error {
 	w, err := car.NewWriter(out, []cid.Cid{root})
 	if err != nil {
@@ -244,7 +243,7 @@ func (a *readAhead) send(out *pieceWriter, root cid.Cid) error {
 	}
 }
 
-// await receives from c. If that takes long, what was written goes out.
+// await receives from c. If that takes flushAfter, it flushes what was written.
 func await[T any](out *pieceWriter, c <-chan T) (T, error) {
 	select {
 	case v := <-c:
@@ -273,14 +272,13 @@ func await[T any](out *pieceWriter, c <-chan T) (T, error) {
 	return <-c, nil
 }
 
-// A pieceWriter writes a response in pieces, each of which the client has its
-// time for.
+// A pieceWriter writes a response in pieces, each with its own timeout.
 type pieceWriter struct {
 	w       io.Writer
 	control *http.ResponseController
 	timeout time.Duration
 	buffer  []byte // not yet written; of a capacity of writeBuffer
-	held    bool   // whether net/http may hold back what was written
+	held    bool   // net/http may have buffered bytes
 }
 
 var errWrite = errors.New("writing to the client")

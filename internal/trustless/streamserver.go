@@ -15,20 +15,19 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// A ServeConfig says what serving streams may cost. The zero ServeConfig is
-// usable.
+// A ServeConfig bounds what serving streams may cost. Zero fields mean defaults.
 type ServeConfig struct {
-	// MaxStreams is how many streams are served at a time; 0 means 256. Some
-	// more are, of peers that have no other.
+	// MaxStreams is how many streams are served at a time; 0 means 256. Peers
+	// without another stream get a few more.
 	MaxStreams int
-	// MaxEach is how many of them from one peer; 0 means 16. As many again wait a
-	// while for their turn.
+	// MaxEach is how many streams of one peer are served at a time; 0 means 16. As
+	// many more wait a while.
 	MaxEach int
 	// HeaderTimeout is how long a peer may take to send its request; 0 means
 	// 10 s.
 	HeaderTimeout time.Duration
-	// WriteTimeout is how long it may take for the next 64 KiB of a response;
-	// 0 means 30 s.
+	// WriteTimeout is how long a peer may take to read 64 KiB of a response; 0
+	// means 30 s.
 	WriteTimeout time.Duration
 }
 
@@ -36,13 +35,13 @@ const (
 	defaultStreams       = 256
 	defaultStreamsEach   = 16
 	defaultHeaderTimeout = 10 * time.Second
-	// streamPiece is what a peer is given a WriteTimeout for, in bytes.
+	// streamPiece is what a peer must read within a WriteTimeout, in bytes.
 	streamPiece = 64 << 10
 )
 
-// Serve serves HTTP on streams of StreamProtocol, one request each, and
-// tells who asks (wellKnownPath) that the gateway lies at "/". It returns a
-// function that ends it: streams are reset, and handlers waited for.
+// Serve serves HTTP on streams of StreamProtocol, one request each. At
+// wellKnownPath it says that the gateway is at "/". It returns a function that
+// resets all streams, and waits for the handlers.
 //
 // The handler sees the peer's id as RemoteAddr.
 func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() error) {
@@ -69,29 +68,29 @@ func Serve(h host.Host, handler http.Handler, c ServeConfig) (closeAll func() er
 		ReadHeaderTimeout: c.HeaderTimeout,
 		IdleTimeout:       c.HeaderTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
-		ErrorLog:          log.New(io.Discard, "", 0), // of what clients do wrong
+		ErrorLog:          log.New(io.Discard, "", 0), // only faults of clients
 	}
 	server.ConnState = func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed {
 			l.serving.Done()
 		}
 	}
-	// A stream carries one request, as the specification wants it.
+	// A stream carries one request, as the specification requires.
 	server.SetKeepAlivesEnabled(false)
 	h.SetStreamHandler(StreamProtocol, l.handle)
 	var accepting sync.WaitGroup
 	accepting.Go(func() { _ = server.Serve(l) }) // which fails only with ErrServerClosed
 	return sync.OnceValue(func() error {
 		err := server.Close()
-		accepting.Wait() // for a stream that was just accepted is to be reset, too
+		accepting.Wait() // so that reset sees the last accepted stream
 		l.reset()
 		l.serving.Wait()
 		return err
 	})
 }
 
-// boundBody gives a body, which nobody here asks for, no more time than the
-// headers had. (A ReadTimeout would also end the responses that take longer.)
+// boundBody gives a request's body, which isn't used, as much time as the headers.
+// (A ReadTimeout would also end long responses.)
 func boundBody(next http.Handler, timeout time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
@@ -152,7 +151,7 @@ func (l *streamListener) Close() error {
 	return nil
 }
 
-// reset ends the streams that are open.
+// reset resets the open streams.
 func (l *streamListener) reset() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -180,9 +179,8 @@ type streamConn struct {
 	closing  sync.Once
 }
 
-// Read implements net.Conn. That a client closes its side behind the request
-// doesn't mean that it has gone, which is what net/http takes it for: so the
-// end isn't told until something else ends the stream.
+// Read implements net.Conn. It doesn't return io.EOF: a client closes its side
+// after the request, and net/http would take that for the end of the connection.
 func (c *streamConn) Read(p []byte) (int, error) {
 	n, err := c.Stream.Read(p)
 	if errors.Is(err, io.EOF) {
@@ -191,7 +189,7 @@ func (c *streamConn) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Write implements net.Conn. The client has its time for each piece.
+// Write implements net.Conn. Each piece has its own timeout.
 func (c *streamConn) Write(p []byte) (n int, err error) {
 	for len(p) > 0 && err == nil {
 		_ = c.SetWriteDeadline(time.Now().Add(c.listener.config.WriteTimeout))
@@ -201,17 +199,17 @@ func (c *streamConn) Write(p []byte) (n int, err error) {
 		p = p[m:]
 	}
 	if err != nil {
-		// Else a stream whose client doesn't read would stay open.
+		// A stream whose client doesn't read would stay open.
 		_ = c.Reset()
 	}
 	return n, err
 }
 
-// Close implements net.Conn. net/http has written all it has by then.
+// Close implements net.Conn. net/http has written everything by then.
 func (c *streamConn) Close() error {
 	var err error
 	c.closing.Do(func() {
-		// First this: who sees the stream end finds room for another.
+		// Before the stream ends, so that the client finds a place for the next.
 		c.listener.limits.leave(string(c.Conn().RemotePeer()))
 		err = c.Stream.Close()
 		c.listener.mu.Lock()

@@ -24,31 +24,32 @@ const StreamProtocol protocol.ID = "/http/1.1"
 
 // Codes with which streams are reset.
 const (
-	// resetCanceled: the client lost interest (libp2p: stream cancelled).
+	// resetCanceled: the client has cancelled the request (libp2p: stream
+	// cancelled).
 	resetCanceled network.StreamErrorCode = 0
 	// resetLimit: too many streams from one peer, or in all.
 	resetLimit = network.StreamResourceLimitExceeded
 )
 
 const (
-	// streamReadBuffer is the size of the client's buffer: headers and chunk
-	// heads come out of it, larger reads go around it.
+	// streamReadBuffer is the size of the client's buffer, for headers and the
+	// heads of chunks. Larger reads bypass it.
 	streamReadBuffer = 32 << 10
 	// requestTimeout is how long it may take to write a request.
 	requestTimeout = 10 * time.Second
 )
 
-// StreamURL is the Base of a Client over Transport. Peers serve their gateways
-// at "/", all that are known to. One that has it elsewhere, and says so
-// (wellKnownPath), has nothing there, and is asked by bitswap.
+// StreamURL returns the Base of a Client over Transport. All known peers serve
+// their gateway at "/". A peer that has it elsewhere (wellKnownPath) answers 404
+// there, and is asked by bitswap.
 func StreamURL(p peer.ID) *url.URL {
 	return &url.URL{Scheme: "http", Host: p.String(), Path: "/"}
 }
 
-// Transport carries HTTP requests to a peer over libp2p streams, one
-// stream each, as the peers out there expect it. It connects to the peer
-// unless the host is connected. A stream is reset when the request's context
-// ends or the body is closed before its end; it holds no goroutine.
+// Transport returns a transport that sends HTTP requests to a peer over libp2p
+// streams, one stream each. It connects to the peer unless the host is connected. A
+// stream is reset when the request's context ends, or the body is closed before its
+// end. It needs no goroutine.
 //
 // Requests have no body.
 func Transport(h host.Host, p peer.ID) http.RoundTripper {
@@ -88,8 +89,8 @@ func (t *streamTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 
 // exchange writes the request and reads the response's headers.
 func (t *streamTransport) exchange(s network.Stream, r *http.Request) (*http.Response, error) {
-	_ = s.SetWriteDeadline(time.Now().Add(requestTimeout)) // in vain on transports without
-	out := *r                                              // which isn't ours to change
+	_ = s.SetWriteDeadline(time.Now().Add(requestTimeout)) // some transports have none
+	out := *r                                              // a RoundTripper must not change r
 	out.Close = true
 	w := bufio.NewWriter(s)
 	err := out.Write(w)
@@ -111,7 +112,7 @@ func (t *streamTransport) exchange(s network.Stream, r *http.Request) (*http.Res
 	return resp, nil
 }
 
-// A headReader bounds how much may be read before the headers are over.
+// A headReader bounds what is read for the headers.
 type headReader struct {
 	r    io.Reader
 	left int // bytes; below zero: no bound
@@ -130,11 +131,11 @@ func (h *headReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// A streamBody is the body of a response, which ends with its stream.
+// A streamBody is the body of a response on a stream of its own.
 type streamBody struct {
 	body    io.ReadCloser
 	stream  network.Stream
-	unwatch func() bool // the request's context, which ends it
+	unwatch func() bool // stops watching the request's context
 	ended   sync.Once
 }
 
@@ -155,8 +156,8 @@ func (b *streamBody) Close() error {
 	return nil
 }
 
-// end gives the stream back: closed after a whole response, else reset, so
-// that the server stops as well.
+// end closes the stream after a whole response. Otherwise it resets it, so that the
+// server stops, too.
 func (b *streamBody) end(whole bool) {
 	b.ended.Do(func() {
 		if whole {

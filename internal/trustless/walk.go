@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	// linkBytes is what a link costs that a walk holds, with its CID, and what a
-	// level costs.
+	// linkBytes is the memory for a link that a walk holds, with its CID, and for
+	// a level.
 	linkBytes = 100
 
-	// maxHeld is the most links that a walk holds: 2 MiB. Beyond, the links that
-	// will be needed last are dropped, and found anew in their block.
+	// maxHeld is the most links that a walk holds: 2 MiB. Beyond it, the links that
+	// are needed last are dropped, and extracted again from their block.
 	maxHeld = 20_000
-	// freeHeld is how many of them any walk may hold: a node of a file, and of a
-	// directory or two. More are had by pieces of growHeld, while there is room.
+	// freeHeld is how many of them any walk may hold: those of a file's node, and
+	// of a directory or two. More are taken in steps of growHeld, if there is room.
 	freeHeld = 600
 	growHeld = 1000
 
-	// maxFrames is how deep a walk goes: a chain whose links aren't the last in
-	// their blocks. (Of a chain whose links are, nothing is held.) freeFrames is
-	// how deep any walk may go.
+	// maxFrames is how deep a walk may go, and freeFrames how deep any walk may. A
+	// chain whose links are the last of their blocks isn't deep: its frames are
+	// done.
 	maxFrames  = 20_000
 	freeFrames = 200
 )
@@ -39,40 +39,40 @@ type child struct {
 	begin, end int64
 }
 
-// A frame is a block of whose children some weren't followed yet: those that are
-// left, of which the first ones are at hand. The others are found anew.
+// A frame is a block with children to be followed. The first of those left are in
+// memory; the others are extracted again.
 type frame struct {
 	block    child
 	children []child
 	left     int
 }
 
-// A walk goes through a DAG depth first: the order in which a CAR is sent. It
-// says what comes next before the block before it was read, where it can.
+// A walk visits a DAG depth-first, in the order of a CAR. It yields leaves without
+// reading them.
 type walk struct {
 	get  block.Getter
-	root block.Block // the root's, which was read before
-	// children finds what is to be followed below a block.
+	root block.Block // read before
+	// children returns the links to follow below a block.
 	children func(b block.Block, at child) []child
-	// partial, if set, tells of which blocks not all children are wanted. Such
-	// a block may have its turn again in another place, with other children.
+	// partial, if set, reports whether some children of a block aren't wanted.
+	// Such a block may be visited again in another place, with other children.
 	partial func(at child) bool
-	parts   map[string]bool      // keys of partial blocks that had their turn
+	parts   map[string]bool      // keys of partial blocks that were visited
 	skip    func(c cid.Cid) bool // nil: nothing
-	seen    *seenSet             // nil: blocks come as often as they are linked
-	state   *share               // nil: as much as may be
+	seen    *seenSet             // nil: a block is visited for each link to it
+	state   *share               // nil: no bound
 	frames  []frame
 	held    int // links
 	room    int // for links, besides freeHeld
 	deep    int // room for frames, besides freeFrames
 }
 
-// A visit is a block that has its turn.
+// A visit is a block that the walk visits.
 type visit struct {
 	cid cid.Cid
-	// block is there unless it is a leaf, which the walk needn't see.
+	// block is the zero Block for a leaf, which the walk doesn't read.
 	block block.Block
-	// quiet: it isn't sent, being an identity CID's, or sent before.
+	// quiet: it isn't sent, as it was before, or its CID carries it.
 	quiet bool
 }
 
@@ -81,7 +81,7 @@ var (
 	errTooDeep       = fmt.Errorf("%w: a DAG deeper than one response may go", block.ErrTooLarge)
 )
 
-// from walks the DAG below root, root included. An error is the last.
+// from walks the DAG from root on. It yields nothing after an error.
 func (w *walk) from(ctx context.Context, root child) iter.Seq2[visit, error] {
 	return func(yield func(visit, error) bool) {
 		v, ok, err := w.visit(ctx, root, true)
@@ -100,8 +100,8 @@ func (w *walk) from(ctx context.Context, root child) iter.Seq2[visit, error] {
 	}
 }
 
-// visit reads a block, if its links are needed, and puts them onto the stack,
-// unless the block isn't to be visited.
+// visit reads a block if its links are needed, and pushes them. It returns false
+// for a block that isn't to be visited.
 func (w *walk) visit(ctx context.Context, at child, isRoot bool) (v visit, ok bool, err error) {
 	inline, isInline := block.Inlined(at.cid)
 	v = visit{cid: at.cid, block: inline, quiet: isInline}
@@ -153,8 +153,8 @@ func (w *walk) push(at child, children []child) error {
 	return nil
 }
 
-// keep puts as many of a frame's children at hand as there is room for, which
-// those that will be needed last make way for.
+// keep holds as many of a frame's children as there is room for. It drops those of
+// other frames that are needed last.
 func (w *walk) keep(f *frame, children []child) {
 	for w.held+len(children) > freeHeld+w.room && freeHeld+w.room+growHeld <= maxHeld && w.state.more(growHeld*linkBytes) {
 		w.room += growHeld
@@ -192,7 +192,7 @@ func (w *walk) next(ctx context.Context) (c child, more bool, err error) {
 	return c, true, nil
 }
 
-// restore finds the children of a frame anew that were dropped.
+// restore extracts the dropped children of a frame again.
 func (w *walk) restore(ctx context.Context, f *frame) error {
 	b, err := getInlined(ctx, w.get, f.block.cid)
 	if err != nil {
@@ -206,8 +206,8 @@ func (w *walk) restore(ctx context.Context, f *frame) error {
 	return nil
 }
 
-// linksOf returns a block's links; none of one that nobody here can decode,
-// which the client can't go on from either.
+// linksOf returns a block's links. A block that can't be decoded has none: the client
+// can't go on from it either.
 func linksOf(b block.Block) ([]cid.Cid, error) {
 	links, err := dag.Links(b)
 	if errors.Is(err, block.ErrUnknownCodec) || errors.Is(err, block.ErrMalformed) {

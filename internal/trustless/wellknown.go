@@ -5,16 +5,15 @@ import (
 	"net/http"
 )
 
-// wellKnownPath is where an HTTP server says which libp2p protocols lie where
+// wellKnownPath is where an HTTP server maps libp2p protocols to paths
 // (https://specs.ipfs.tech/http-gateways/libp2p-gateway/).
 const wellKnownPath = "/.well-known/libp2p/protocols"
 
-// wellKnown has the mapping twice: as the specifications have it, and as
-// go-libp2p and js-libp2p read and write it.
+// wellKnown is the mapping in two forms: that of the specifications, and that of
+// go-libp2p and js-libp2p.
 const wellKnown = `{"protocols":{"/ipfs/gateway":{"path":"/"}},"/ipfs/gateway":{"path":"/"}}` + "\n"
 
-// withWellKnown answers for wellKnownPath that the gateway lies at "/", and
-// leaves everything else to next.
+// withWellKnown serves wellKnownPath; next serves everything else.
 func withWellKnown(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path != wellKnownPath || r.Method != http.MethodGet && r.Method != http.MethodHead {
@@ -22,6 +21,6 @@ func withWellKnown(next http.Handler) http.Handler {
 			return
 		}
 		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, wellKnown) // an error means that nobody is listening
+		_, _ = io.WriteString(w, wellKnown) // an error means that the client is gone
 	})
 }
