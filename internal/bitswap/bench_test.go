@@ -11,10 +11,9 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// BenchmarkChain fetches a chain of tiny blocks, each asked for when the one
-// before has come: by our client and by boxo's from the same boxo server, and
-// by ours from our own. It reports the time of a block, and how many times as
-// fast as boxo's client ours is.
+// BenchmarkChain fetches a chain of tiny blocks, each after the one before: by our
+// client and by boxo's from the same boxo server, and by ours from our own. It
+// reports the time of a block, and how many times as fast as boxo's our client is.
 func BenchmarkChain(b *testing.B) {
 	const long, short = 10_000, 100 // boxo's client is slow
 	chain := randomBlocks(b, 1, long, 240)
@@ -50,8 +49,8 @@ func BenchmarkChain(b *testing.B) {
 	}
 }
 
-// BenchmarkThroughput moves a set of blocks of 256 KiB: as one plain libp2p
-// stream, between two of ours, and with boxo on either side.
+// BenchmarkThroughput moves blocks of 256 KiB: as one plain libp2p stream, between
+// two of our nodes, and with boxo on either side.
 func BenchmarkThroughput(b *testing.B) {
 	const count, size = 1024, 256 << 10
 	set := randomBlocks(b, 2, count, size)

@@ -37,7 +37,7 @@ var servers = []struct {
 	}},
 }
 
-// sets are the sets of blocks that are moved.
+// sets are the blocks that are moved.
 var sets = []struct {
 	name string
 	make func(t testing.TB) []block.Block
@@ -121,7 +121,7 @@ func getAll(t testing.TB, client *boxoNode, all []block.Block) {
 	}
 }
 
-// TestChain asks for each block when the one before has come.
+// TestChain asks for each block after the one before.
 func TestChain(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
@@ -135,14 +135,14 @@ func TestChain(t *testing.T) {
 	}
 }
 
-// TestVersions asks for blocks by another name than the server has.
+// TestVersions asks for blocks by another CID than the server has.
 func TestVersions(t *testing.T) {
 	old := v0(t, []byte("\x0a\x02hi"))
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
 			client := newNode(t, Config{})
 			c := client.open(t, server.make(t, client, []block.Block{old}))
-			// Both at once: the multihash is asked for once, and both come.
+			// Both at once: one want is sent, and both have a reply.
 			names := []cid.Cid{block.V1(old.CID()), old.CID()}
 			if err := c.Want(WantBlock, true, 0, names...); err != nil {
 				t.Fatal(err)
@@ -156,7 +156,7 @@ func TestVersions(t *testing.T) {
 	}
 }
 
-// TestLocal asks for blocks that no peer is asked for.
+// TestLocal asks for blocks that need not be asked of a peer.
 func TestLocal(t *testing.T) {
 	for _, server := range servers {
 		t.Run(server.name, func(t *testing.T) {
@@ -175,7 +175,7 @@ func TestLocal(t *testing.T) {
 	}
 }
 
-// TestServeEmpty gives an empty block to boxo's client.
+// TestServeEmpty serves an empty block to boxo's client.
 func TestServeEmpty(t *testing.T) {
 	empty := raw(t, nil)
 	server, client := newNode(t, Config{}), newBoxo(t)
@@ -184,7 +184,7 @@ func TestServeEmpty(t *testing.T) {
 	getAll(t, client, []block.Block{empty})
 }
 
-// TestPresence asks who has what.
+// TestPresence asks for presences.
 func TestPresence(t *testing.T) {
 	small, big, absent := raw(t, []byte("small")), randomBlocks(t, 1, 1, 100<<10)[0], raw(t, []byte("absent"))
 	for _, server := range servers {
@@ -346,7 +346,7 @@ func TestShared(t *testing.T) {
 	connect(t, client.host, server.host)
 	all := randomBlocks(t, 1, 100, 5000)
 	a, b := client.open(t, server.host.ID()), client.open(t, server.host.ID())
-	// They arrive when both have asked.
+	// The blocks arrive after both have asked.
 	for _, c := range []*Conversation{a, b} {
 		if err := c.Want(WantBlock, false, 0, cids(all)...); err != nil {
 			t.Fatal(err)
@@ -377,7 +377,7 @@ func TestShared(t *testing.T) {
 	server.expectSent(t, len(all))
 }
 
-// TestWantErrors asks for what can't be asked for.
+// TestWantErrors asks for invalid CIDs, and for too many blocks.
 func TestWantErrors(t *testing.T) {
 	client, server := newNode(t, Config{}), newNode(t, Config{})
 	connect(t, client.host, server.host)
@@ -407,7 +407,7 @@ func TestWantErrors(t *testing.T) {
 	}
 }
 
-// Who asks twice for the same is answered once.
+// A block that is asked for twice is sent once.
 func TestAskTwice(t *testing.T) {
 	client, server := newNode(t, Config{}), newNode(t, Config{})
 	connect(t, client.host, server.host)
@@ -429,7 +429,7 @@ func TestAskTwice(t *testing.T) {
 	}
 }
 
-// A peer counts as one of which blocks may come as long as one may.
+// A peer is expected to send blocks as long as one may come.
 func TestExpecting(t *testing.T) {
 	var r remote
 	now := time.Now()

@@ -29,7 +29,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/access"
 )
 
-// newHost makes a host that listens on this machine alone.
+// newHost makes a host that listens on this machine only.
 func newHost(t testing.TB) host.Host {
 	t.Helper()
 	h, err := libp2p.New(
@@ -62,8 +62,8 @@ type node struct {
 	mem  *countingBlocks
 }
 
-// newNode makes a node. The Config's Host and Blocks are set; it asks again after
-// a minute, for tests count what is asked and sent, on busy machines, too.
+// newNode makes a node with its own Host and Blocks. It asks again only after a
+// minute, since tests count what is asked and sent, also on busy machines.
 func newNode(t testing.TB, c Config) *node {
 	t.Helper()
 	n := &node{host: newHost(t), mem: new(countingBlocks)}
@@ -129,7 +129,7 @@ func (n *boxoNode) put(t testing.TB, all ...block.Block) {
 	}
 }
 
-// foreign makes boxo's kind of block of ours.
+// foreign converts a block to boxo's type.
 func foreign(t testing.TB, b block.Block) blocks.Block {
 	t.Helper()
 	f, err := blocks.NewBlockWithCid(b.Data(), b.CID())
@@ -171,7 +171,7 @@ func cids(all []block.Block) []cid.Cid {
 	return names
 }
 
-// next returns the next reply, which must come.
+// next returns the next reply.
 func next(t testing.TB, c *Conversation) Reply {
 	t.Helper()
 	reply, err := c.Next(t.Context())
@@ -181,7 +181,7 @@ func next(t testing.TB, c *Conversation) Reply {
 	return reply
 }
 
-// fetch asks for all blocks and checks that each comes once.
+// fetch asks for all blocks, and expects each once.
 func fetch(t testing.TB, c *Conversation, all []block.Block) {
 	t.Helper()
 	if err := c.Want(WantBlock, true, 0, cids(all)...); err != nil {
@@ -201,7 +201,7 @@ func fetch(t testing.TB, c *Conversation, all []block.Block) {
 	}
 }
 
-// A rawPeer speaks the protocol by hand.
+// A rawPeer is a peer whose messages the test writes.
 type rawPeer struct {
 	host     host.Host
 	streams  chan network.Stream // opened to it; closed by the test
@@ -240,7 +240,7 @@ func newRawPeer(t testing.TB, versions ...protocol.ID) *rawPeer {
 	return p
 }
 
-// next returns the next message the peer gets.
+// next returns the next message to the peer.
 func (p *rawPeer) next(t testing.TB) message {
 	t.Helper()
 	select {
@@ -287,7 +287,7 @@ func encode(t testing.TB, a answer, version protocol.ID) []byte {
 	return buf.Bytes()
 }
 
-// A message is what one holds, collected.
+// A message is a decoded message.
 type message struct {
 	entries   []entry
 	full      bool
@@ -326,8 +326,7 @@ func (m *message) presence(c cid.Cid, have bool) error {
 	return nil
 }
 
-// eventually waits until the condition holds, which something else brings
-// about; it fails with the test's time-out.
+// eventually waits until the condition holds. It fails at the end of the test.
 func eventually(t testing.TB, what string, condition func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)

@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// askFor opens a conversation with a raw peer and wants a block, until the peer
-// has got the want.
+// askFor opens a conversation with a raw peer and wants blocks. It returns when the
+// peer has received the wants.
 func askFor(t testing.TB, client *node, p *rawPeer, all ...block.Block) *Conversation {
 	t.Helper()
 	c := client.open(t, p.host.ID())
@@ -137,7 +137,7 @@ func TestReset(t *testing.T) {
 			t.Errorf("got %d wants, full %v, want %d, full", len(m.entries), m.full, len(all))
 		}
 	}
-	// Answers to all that was asked are taken once, and the others are late.
+	// The first answers are accepted, and the others are late.
 	for range 2 {
 		server.send(t, client, encode(t, answer{blocks: all}, protocol120))
 	}
@@ -150,7 +150,7 @@ func TestReset(t *testing.T) {
 		got, _ := client.state(server.host.ID())
 		return got == want
 	})
-	// A peer that does nothing else is given up.
+	// A peer that only resets streams is gone.
 	if err := c.Want(WantBlock, true, 0, raw(t, []byte("more")).CID()); err != nil {
 		t.Fatal(err)
 	}
@@ -166,8 +166,8 @@ func TestReset(t *testing.T) {
 	server.host.Close()
 }
 
-// TestTorn expects what a broken answer may have held to be asked for again.
-func TestTorn(t *testing.T) {
+// TestBrokenStream expects wants to be sent again whose answer broke.
+func TestBrokenStream(t *testing.T) {
 	client, server := newNode(t, Config{}), newRawPeer(t)
 	connect(t, client.host, server.host)
 	b := randomBlocks(t, 1, 1, 5000)[0]
@@ -190,8 +190,7 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// TestReask expects a peer that has sent nothing for long to be asked again,
-// and again.
+// TestReask expects a silent peer to be asked again, and again.
 func TestReask(t *testing.T) {
 	client, server := newNode(t, Config{ReaskTimeout: 10 * time.Millisecond}), newRawPeer(t)
 	connect(t, client.host, server.host)
@@ -208,7 +207,7 @@ func TestReask(t *testing.T) {
 	}
 }
 
-// TestIdle expects a stream that rests to be closed, and another to be opened.
+// TestIdle expects an idle stream to be closed, and another to be opened.
 func TestIdle(t *testing.T) {
 	client, server := newNode(t, Config{IdleTimeout: 10 * time.Millisecond}), newRawPeer(t)
 	connect(t, client.host, server.host)
@@ -235,7 +234,7 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestOldVersions asks peers that know no presences.
+// TestOldVersions asks and answers peers of versions without presences.
 func TestOldVersions(t *testing.T) {
 	b := v0(t, []byte("old"))
 	for _, version := range []protocol.ID{protocol110, protocol100} {
@@ -273,7 +272,7 @@ func TestOldVersions(t *testing.T) {
 	}
 }
 
-// TestGarbage sends what is no message.
+// TestGarbage sends malformed messages.
 func TestGarbage(t *testing.T) {
 	client, other, good := newNode(t, Config{}), newRawPeer(t), newNode(t, Config{})
 	connect(t, client.host, other.host)
@@ -307,7 +306,7 @@ func TestGarbage(t *testing.T) {
 	fetch(t, client.open(t, good.host.ID()), []block.Block{b})
 }
 
-// TestUnwanted sends blocks that nobody asked for.
+// TestUnwanted sends blocks that were not asked for.
 func TestUnwanted(t *testing.T) {
 	client, other := newNode(t, Config{}), newRawPeer(t)
 	connect(t, client.host, other.host)
@@ -318,13 +317,13 @@ func TestUnwanted(t *testing.T) {
 		return s.unwantedBytes
 	}
 	eventually(t, "counting", func() bool { return unwanted() == unwantedBytes(10, 1000) })
-	// Some are tolerated.
+	// A few are tolerated.
 	c := askFor(t, client, other, b)
 	other.send(t, client, encode(t, answer{blocks: append(randomBlocks(t, 3, 2, 1000), b)}, protocol120))
 	if reply := next(t, c); reply.CID != b.CID() {
 		t.Errorf("got %s, want %s", reply.CID, b.CID())
 	}
-	// And too many are not.
+	// Too many are not.
 	c = askFor(t, client, other, raw(t, []byte("another")))
 	s := other.open(t, client)
 	for _, b := range randomBlocks(t, 4, 5, 1<<20) {
@@ -384,7 +383,7 @@ func TestDuplicates(t *testing.T) {
 		s, _ := client.state(other.host.ID())
 		return s == peerState{}
 	})
-	// Once is enough.
+	// A second time is too much.
 	for _, b := range all {
 		if _, err := s.Write(encode(t, answer{blocks: []block.Block{b}}, protocol120)); err != nil {
 			break
@@ -395,8 +394,8 @@ func TestDuplicates(t *testing.T) {
 	}
 }
 
-// A timedStream holds a message, and refuses to be read from after its deadline,
-// whether there is something or not, as streams of QUIC do.
+// A timedStream holds a message. Like a QUIC stream, it can't be read after its
+// deadline, even if bytes are there.
 type timedStream struct {
 	network.Stream
 	message *bytes.Reader
@@ -436,8 +435,8 @@ func (s *timedStream) SetReadDeadline(until time.Time) error {
 	return nil
 }
 
-// TestTinyMessages has a peer send messages of no byte and of few: they cost
-// little more than to read them.
+// TestTinyMessages has a peer send empty and tiny messages, which cost little more
+// than reading them.
 func TestTinyMessages(t *testing.T) {
 	b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(0), log: slog.New(slog.DiscardHandler)}
 	b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
@@ -454,15 +453,15 @@ func TestTinyMessages(t *testing.T) {
 	}
 }
 
-// TestOurDelay has a message come while there's no memory, and nobody takes
-// replies: the time is ours, and not taken from what the peer has.
+// TestOurDelay has a message wait for memory, and for replies to be read. That time
+// moves the peer's deadline.
 func TestOurDelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(1 << 20), log: slog.New(slog.DiscardHandler)}
 		b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
 		r := newRemote(b, "peer")
 		c := &Conversation{r: r, wants: make(map[*want]struct{}), more: make(chan struct{}, 1), space: make(chan struct{}, 1), over: make(chan struct{})}
-		c.bytes = maxUnread // which nobody reads
+		c.bytes = maxUnread // and nothing is read
 		all := randomBlocks(t, 1, 3, 100<<10)
 		if err := r.add(c, WantBlock, false, 0, cids(all)); err != nil {
 			t.Fatal(err)
@@ -491,10 +490,10 @@ func TestOurDelay(t *testing.T) {
 	})
 }
 
-// TestHurryIn has peers begin to send blocks, and never end, that take all of the
-// memory there is for what comes in: one that sends nothing any more is cut off
-// long before its time is over, when another peer's block needs the memory.
-func TestHurryIn(t *testing.T) {
+// TestEvictSender has peers begin blocks that take all memory. The one that sends no
+// more is cut off long before its deadline when another peer's block needs the
+// memory.
+func TestEvictSender(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := &Bitswap{ctx: t.Context(), memoryIn: newBudget(2 * block.MaxSize), log: slog.New(slog.DiscardHandler)}
 		b.readers.New = func() any { return bufio.NewReaderSize(nil, readBuffer) }
@@ -551,7 +550,7 @@ func TestSilent(t *testing.T) {
 	}
 	c.Close()
 	n := 0
-	for n < len(all) { // it is told that they were had elsewhere
+	for n < len(all) { // cancels, as others sent them
 		for _, e := range silent.next(t).entries {
 			if !e.cancel {
 				t.Fatalf("got a want of %s, want cancels", e.cid)
@@ -561,8 +560,8 @@ func TestSilent(t *testing.T) {
 	}
 }
 
-// TestHeldBack expects no more wants at a peer than it takes, in order.
-func TestHeldBack(t *testing.T) {
+// TestQueue expects no more wants at a peer than it keeps, in order.
+func TestQueue(t *testing.T) {
 	client, other := newNode(t, Config{MaxOutstanding: 100}), newRawPeer(t)
 	connect(t, client.host, other.host)
 	all := randomBlocks(t, 1, 350, 100)
@@ -574,8 +573,7 @@ func TestHeldBack(t *testing.T) {
 	if err := c.Want(WantBlock, true, 5, urgent.CID()); err != nil {
 		t.Fatal(err)
 	}
-	// The peer has nothing, and remembers what it is asked until that is
-	// cancelled.
+	// The peer has no block, and remembers wants until they are cancelled.
 	var order []cid.Cid
 	remembered := make(map[cid.Cid]bool)
 	for len(order) < len(all)+1 {
@@ -603,7 +601,7 @@ func TestHeldBack(t *testing.T) {
 			t.Fatalf("got kind %d, want DONT_HAVE", reply.Kind)
 		}
 	}
-	// What was held back came in order, but for the urgent one.
+	// The queued wants came in order, except the urgent one.
 	var plain []cid.Cid
 	at := -1
 	for i, name := range order {
@@ -619,11 +617,11 @@ func TestHeldBack(t *testing.T) {
 		}
 	}
 	if at < 0 || at > 101 {
-		t.Errorf("the urgent want came at %d, want it before those held back", at)
+		t.Errorf("the urgent want came at %d, want it before the queued ones", at)
 	}
 }
 
-// TestClose closes nodes while much is going on; no goroutine is left.
+// TestClose closes busy nodes, and expects no goroutine to be left.
 func TestClose(t *testing.T) {
 	for range 3 {
 		client, server, theirs := newNode(t, Config{}), newNode(t, Config{}), newBoxo(t)
@@ -662,7 +660,7 @@ func TestClose(t *testing.T) {
 	eventually(t, "the end of all goroutines", func() bool { return !strings.Contains(stacks(), "internal/bitswap.(*") })
 }
 
-// stacks returns what all goroutines are at.
+// stacks returns the stacks of all goroutines.
 func stacks() string {
 	buf := make([]byte, 4<<20)
 	return string(buf[:runtime.Stack(buf, true)])

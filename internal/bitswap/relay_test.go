@@ -15,7 +15,7 @@ import (
 	ma "github.com/multiformats/go-multiaddr"
 )
 
-// newRelayed makes a host that can be reached through relays alone.
+// newRelayed makes a host that can be reached through relays only.
 func newRelayed(t *testing.T) host.Host {
 	t.Helper()
 	h, err := libp2p.New(libp2p.NoListenAddrs, libp2p.NoTransports, libp2p.Transport(tcp.NewTCPTransport),
@@ -27,7 +27,7 @@ func newRelayed(t *testing.T) host.Host {
 	return h
 }
 
-// TestRelayed expects nothing to go over a relay's connection.
+// TestRelayed expects no messages over a relayed connection.
 func TestRelayed(t *testing.T) {
 	middle := newHost(t)
 	service, err := relay.New(middle)
@@ -56,7 +56,7 @@ func TestRelayed(t *testing.T) {
 		}
 		defer asks[i].Close()
 	}
-	// A peer that opens a stream over it is turned away.
+	// A stream over it is reset.
 	s, err := a.NewStream(network.WithAllowLimitedConn(t.Context(), "test"), b.ID(), protocol120)
 	if err == nil {
 		s.Write(appendWants(nil, []entry{{cid: raw(t, []byte("x")).CID(), sendDontHave: true}}, true))
@@ -65,7 +65,7 @@ func TestRelayed(t *testing.T) {
 	if !isReset(err) {
 		t.Errorf("got %v, want a reset", err)
 	}
-	// We wait for a better one.
+	// Open waits for a direct connection.
 	opened := make(chan error, 1)
 	ctx, cancel := context.WithCancel(t.Context())
 	go func() {
@@ -76,13 +76,12 @@ func TestRelayed(t *testing.T) {
 	if err := <-opened; !errors.Is(err, context.Canceled) && !errors.Is(err, ErrGone) {
 		t.Errorf("Open over a relay: got %v, want none", err)
 	}
-	// Which comes when b can be dialled.
+	// There is one when b can be dialled.
 	if err := b.Network().Listen(ma.StringCast("/ip4/127.0.0.1/tcp/0")); err != nil {
 		t.Fatal(err)
 	}
 	direct := network.WithForceDirectDial(t.Context(), "test")
-	// A dial that began before, of the relay's address alone, may still be going
-	// on, and would be joined.
+	// A dial of the relay's address alone may still run, and Connect would join it.
 	eventually(t, "connecting directly", func() bool {
 		return a.Connect(direct, peer.AddrInfo{ID: b.ID(), Addrs: b.Network().ListenAddresses()}) == nil
 	})

@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block/blocktest"
 )
 
-// countingBlocks counts how often blocks are read and looked up.
+// countingBlocks counts reads and lookups.
 type countingBlocks struct {
 	blocktest.Mem
 	gets, looks atomic.Int64
@@ -58,7 +58,7 @@ func TestOneLookup(t *testing.T) {
 		t.Fatal(err)
 	}
 	fetch(t, client.open(t, server.host.ID()), all)
-	// What doesn't fit into a message is looked up again for the next one.
+	// A block that doesn't fit into a message is looked up again for the next.
 	if looks, gets := blocks.looks.Load(), blocks.gets.Load(); gets != 0 || looks > int64(len(all)+5) {
 		t.Errorf("got %d lookups and %d further reads for %d blocks, want one each and none", looks, gets, len(all))
 	}
@@ -89,8 +89,8 @@ func TestPresenceReadsNothing(t *testing.T) {
 	}
 }
 
-// TestPresencesFillMessages asks for as many presences as fill a message to the
-// last byte, and some bytes beyond: all are told.
+// TestPresencesFillMessages asks for presences that fill messages of any size: all
+// come.
 func TestPresencesFillMessages(t *testing.T) {
 	for size := 4*maxPresence - 1; size > 0; size -= 32 {
 		client, server := newNode(t, Config{}), newNode(t, Config{MessageSize: size})
@@ -111,8 +111,8 @@ func TestPresencesFillMessages(t *testing.T) {
 	}
 }
 
-// TestFewMessages asks for many blocks, which come in few messages. They are as many
-// as are taken in at once: the server doesn't wait for the rest of a longer list.
+// TestFewMessages asks for many blocks, which come in few messages. They are one
+// piece of a want list: the server doesn't wait for the rest of a longer one.
 func TestFewMessages(t *testing.T) {
 	server, other := newNode(t, Config{}), newRawPeer(t)
 	connect(t, other.host, server.host)
@@ -231,7 +231,7 @@ func TestEqualShares(t *testing.T) {
 	server.expectSent(t, peers*count)
 }
 
-// entriesOf makes n entries that nobody has the blocks of.
+// entriesOf makes n entries for blocks that don't exist.
 func entriesOf(n, from int) []entry {
 	entries := make([]entry, n)
 	for i := range entries {
@@ -277,8 +277,8 @@ func TestFlood(t *testing.T) {
 		t.Errorf("got %d wants remembered, want %d at most", s.asked, limit)
 	}
 	fetch(t, c, all) // and still
-	// Once the flood has been looked at, which may take a while still, the last
-	// ones asked for are those remembered, and answered.
+	// After the flood, which may take a while, the last wants are remembered, and
+	// answered.
 	s := flood.open(t, server)
 	answered := make(chan struct{})
 	flooding.Go(func() {
@@ -307,7 +307,7 @@ func TestFlood(t *testing.T) {
 	eventually(t, "forgetting", func() bool { return server.asked.Load() == 0 })
 }
 
-// TestStreams has a peer open thousands of streams, and say nothing.
+// TestStreams has a peer open thousands of silent streams.
 func TestStreams(t *testing.T) {
 	server, other, client := newNode(t, Config{}), newRawPeer(t), newNode(t, Config{})
 	connect(t, other.host, server.host)
@@ -338,8 +338,8 @@ func open(conns []network.Conn) int {
 	return n
 }
 
-// TestSlowReader has a peer ask for much and read nothing: it is dropped, and
-// others are served meanwhile, even if it holds all memory.
+// TestSlowReader has a peer that holds all memory read nothing: its wants are
+// dropped, and others are served meanwhile.
 func TestSlowReader(t *testing.T) {
 	server, client := newNode(t, Config{StallTimeout: time.Second, MaxMemory: 4 << 20}), newNode(t, Config{})
 	slow := newHost(t)
@@ -369,7 +369,7 @@ func TestSlowReader(t *testing.T) {
 	if n := server.mem.gets.Load() - int64(len(all)); n >= int64(len(all)) {
 		t.Errorf("got %d blocks read for a peer that reads none", n)
 	}
-	// Its stream was reset, behind what had arrived.
+	// Its stream was reset.
 	buf := make([]byte, 1<<20)
 	for err = nil; err == nil; {
 		_, err = stalled.Read(buf)
@@ -387,9 +387,9 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestHurry has a peer that doesn't read hold all memory: it is dropped long
-// before its time is over when another needs it.
-func TestHurry(t *testing.T) {
+// TestEvictReader has a peer that reads nothing hold all memory: its wants are
+// dropped long before StallTimeout when another peer needs the memory.
+func TestEvictReader(t *testing.T) {
 	server, client := newNode(t, Config{StallTimeout: time.Hour, MaxMemory: 3 << 19}), newNode(t, Config{})
 	slow := newHost(t)
 	slow.SetStreamHandler(protocol120, func(s network.Stream) {})
@@ -414,8 +414,8 @@ func TestHurry(t *testing.T) {
 	fetch(t, client.open(t, server.host.ID()), all)
 }
 
-// TestHalfLists has a peer begin many long want lists and end none: few are taken
-// in at once, and other peers' are read.
+// TestHalfLists has a peer begin many long want lists and end none: few are read at
+// once, and those of other peers are read, too.
 func TestHalfLists(t *testing.T) {
 	server, other, client := newNode(t, Config{}), newRawPeer(t), newNode(t, Config{})
 	connect(t, other.host, server.host)
@@ -443,7 +443,7 @@ func TestHalfLists(t *testing.T) {
 	eventually(t, "releasing", func() bool { return free() == peerReaders })
 }
 
-// TestPace adds wants faster than may be.
+// TestPace adds wants faster than WantRate.
 func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &newRemote(&Bitswap{config: Config{WantRate: 100}}, "peer").server
@@ -498,7 +498,7 @@ func TestFullList(t *testing.T) {
 	eventually(t, "none", func() bool { return asked() == 0 })
 }
 
-// TestClientOnly asks a node that answers nobody.
+// TestClientOnly asks a node without Blocks.
 func TestClientOnly(t *testing.T) {
 	h := newHost(t)
 	only, err := New(Config{Host: h})
@@ -529,7 +529,7 @@ func TestClientOnly(t *testing.T) {
 	}
 }
 
-// A steadyStream takes a piece in half of the time that makes others impatient.
+// A steadyStream takes a piece in half of patience.
 type steadyStream struct{ network.Stream }
 
 func (steadyStream) SetWriteDeadline(time.Time) error { return nil }
@@ -539,8 +539,8 @@ func (steadyStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Who reads 64 KiB in a second keeps its memory, however large the block.
-func TestHurrySteady(t *testing.T) {
+// A peer that reads 64 KiB in a second keeps its memory, however large the block.
+func TestSteadyReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		o := &outbound{r: &remote{b: &Bitswap{config: Config{StallTimeout: time.Minute}}}, s: steadyStream{}}
 		written := make(chan struct{})

@@ -200,7 +200,7 @@ func TestDecodeBad(t *testing.T) {
 	}
 }
 
-// TestDecodeIgnored decodes what is no offence.
+// TestDecodeIgnored decodes entries and fields that are ignored.
 func TestDecodeIgnored(t *testing.T) {
 	c := raw(t, []byte("c")).CID().Bytes()
 	md5 := append([]byte{1, 0x55, 0xd5, 0x01, 16}, make([]byte, 16)...)
@@ -238,7 +238,7 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || len(got) == 0 {
 			return
 		}
-		// What was understood can be said again.
+		// What was decoded can be encoded again.
 		g := got[0]
 		again, err := decode(append(appendWants(nil, g.entries, g.full),
 			encode(t, answer{blocks: g.blocks, haves: g.haves, dontHaves: g.dontHaves}, protocol120)...))

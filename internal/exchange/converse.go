@@ -28,7 +28,7 @@ func (w *worker) converse(ctx context.Context) {
 	case errors.As(err, &busy):
 		w.pause(busy)
 	case errors.Is(err, ErrMisbehaved), errors.Is(err, block.ErrNotFound):
-		w.drop(err)
+		w.dropSource(err)
 	default:
 		w.fail(err)
 	}

@@ -268,8 +268,8 @@ func (w *worker) run(ctx context.Context) {
 	}
 }
 
-// drop drops a source from the session. It's called with the session's mu held.
-func (w *worker) drop(err error) {
+// dropSource drops the source from the session. It's called with the session's mu held.
+func (w *worker) dropSource(err error) {
 	if w.gone {
 		return
 	}
@@ -284,7 +284,7 @@ func (w *worker) drop(err error) {
 // fail counts an error, and drops the source after maxFailures.
 func (w *worker) fail(err error) {
 	if w.failures++; w.failures >= maxFailures {
-		w.drop(err)
+		w.dropSource(err)
 	} else {
 		w.err = err
 	}
@@ -300,7 +300,7 @@ func (w *worker) pause(b *BusyError) {
 		return
 	}
 	if w.pauses++; w.pauses > maxPauses || b.Wait > maxPause {
-		w.drop(b)
+		w.dropSource(b)
 		return
 	}
 	wait := b.Wait
@@ -381,7 +381,7 @@ func (s *session) watchStalls() {
 		s.mu.Lock()
 		for _, w := range s.workers {
 			if !w.gone && w.busy && (w.streaming || w.probing || w.asked > 0) && w.stalled(now) {
-				w.drop(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
+				w.dropSource(fmt.Errorf("%w (%s)", ErrStalled, s.x.c.Stall))
 			}
 		}
 		s.changed.Broadcast()
@@ -436,7 +436,7 @@ func (w *worker) stream(ctx context.Context, t *want) {
 	case errors.Is(err, ErrCannotStream):
 		w.noStream = true
 		if w.noAnswer {
-			w.drop(err)
+			w.dropSource(err)
 		}
 	case errors.Is(err, errNothingNew):
 		w.noStream = !w.noAnswer // the missing blocks are scattered
@@ -447,7 +447,7 @@ func (w *worker) stream(ctx context.Context, t *want) {
 		t.lacking = append(t.lacking, w)
 		w.err = err
 	case errors.Is(err, ErrMisbehaved):
-		w.drop(err)
+		w.dropSource(err)
 	case err != nil:
 		w.noStream = !w.noAnswer && !arrived
 		w.fail(err)
