@@ -127,7 +127,7 @@ func (k *Keys) RemoveAll(namesOrIDs []string, dryRun bool) (removed []Key, err e
 	for _, nameOrID := range namesOrIDs {
 		key, err := k.Info(nameOrID)
 		if err == nil && key.Name == SelfKey {
-			_, err = k.Remove(key.Name) // says why it stays
+			_, err = k.Remove(key.Name) // returns ErrSelfKey
 		}
 		if err != nil {
 			return nil, err
