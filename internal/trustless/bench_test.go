@@ -22,7 +22,7 @@ import (
 
 const benchSize = 256 << 20
 
-// openStore opens a store on disk, whose Flush makes what was put durable.
+// openStore opens a store on disk.
 func openStore(b *testing.B) *store.Store {
 	b.Helper()
 	s, err := store.Open(context.Background(), b.TempDir(), store.Options{})
@@ -52,7 +52,7 @@ func drain(b *testing.B, c *http.Client, url string) int64 {
 	return n
 }
 
-// verify gets a DAG and judges it.
+// verify gets a DAG, and expects exactly its blocks.
 func verify(b *testing.B, c *Client, root cid.Cid, rq Request, skip func(cid.Cid) bool) (n int, bytes int64) {
 	b.Helper()
 	r, err := c.DAG(b.Context(), root, rq)
@@ -66,7 +66,7 @@ func verify(b *testing.B, c *Client, root cid.Cid, rq Request, skip func(cid.Cid
 			b.Fatal(err)
 		}
 		if !a.accept(b, blk) {
-			b.Fatalf("%s came, which nobody asked for", blk.CID())
+			b.Fatalf("got %s, which was not asked for", blk.CID())
 		}
 		n++
 		bytes += int64(blk.Size())
@@ -77,7 +77,7 @@ func verify(b *testing.B, c *Client, root cid.Cid, rq Request, skip func(cid.Cid
 	return n, bytes
 }
 
-// BenchmarkCAR sends 256 MiB as a CAR beside net/http sending them as a file.
+// BenchmarkCAR sends 256 MiB as a CAR, and as a file by net/http.
 func BenchmarkCAR(b *testing.B) {
 	data := random(benchSize, 1)
 	path := filepath.Join(b.TempDir(), "file")
@@ -164,8 +164,8 @@ func BenchmarkChain(b *testing.B) {
 	}
 }
 
-// BenchmarkHave gets a tree of 12,800 files of which one in 200 changed, with
-// and without have.
+// BenchmarkHave gets a tree of 12,800 files, one in 200 of which changed, with and
+// without have.
 func BenchmarkHave(b *testing.B) {
 	s := openStore(b)
 	files := fstest.MapFS{}
@@ -209,8 +209,8 @@ func BenchmarkHave(b *testing.B) {
 	}
 }
 
-// BenchmarkRaw asks for one block again and again over one connection, beside
-// net/http sending a file of that size.
+// BenchmarkRaw asks for one block repeatedly over one connection, and for a file of
+// that size by net/http.
 func BenchmarkRaw(b *testing.B) {
 	s := openStore(b)
 	leaf := rawBlock(b, random(32<<10, 1))

@@ -13,8 +13,8 @@ import (
 
 const someCID = "bafkreifzjut3te7nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
-// FuzzRequest parses requests of any sort, and wants what it takes to be
-// within bounds, and to come out of a second parse the same.
+// FuzzRequest parses any request. What it accepts is within bounds, and the same
+// after a second parse.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"/ipfs/" + someCID + "?format=raw", ""},
@@ -44,8 +44,7 @@ func FuzzRequest(f *testing.F) {
 		if block.CheckCID(rq.root) != nil || len(rq.path) > maxSegments || len(rq.have) > MaxHave {
 			t.Fatalf("got %+v", rq)
 		}
-		// Go's client and server check these, too; nothing may be for them to
-		// find.
+		// Go's client and server check these, too, and must find nothing.
 		header := http.Header{}
 		rq.setCARHeaders(header, rq.have)
 		for name, values := range header {
@@ -58,7 +57,7 @@ func FuzzRequest(f *testing.F) {
 		if !etagMatches([]string{rq.etag(rq.have)}, rq.etag(rq.have)) {
 			t.Fatalf("%s doesn't match itself", rq.etag(rq.have))
 		}
-		// Where the response says that it lies, it lies.
+		// Its Content-Location has the same response.
 		if rq.location != "" && len(rq.location) < maxPath {
 			u, err := url.ParseRequestURI(rq.location)
 			if err != nil {
@@ -72,7 +71,7 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzResponse reads response headers of any sort.
+// FuzzResponse parses any response headers.
 func FuzzResponse(f *testing.F) {
 	f.Add(typeCAR+"; version=1", someCID, "n", "5")
 	f.Add(typeCAR, "", "y", "Thu, 01 Jan 1970 00:00:00 GMT")
@@ -108,7 +107,7 @@ func FuzzByteRange(f *testing.F) {
 	})
 }
 
-// FuzzChildren finds the links of hostile blocks, with repeated links and without.
+// FuzzChildren extracts the links of hostile blocks, with and without repetition.
 func FuzzChildren(f *testing.F) {
 	inner := cborBlock(f, []byte("pad"), cid.MustParse(someCID))
 	f.Add(inner.Data())
@@ -119,18 +118,18 @@ func FuzzChildren(f *testing.F) {
 		if err != nil {
 			return
 		}
-		// With repeated links there are as many or more.
+		// Repeated links are as many or more.
 		if every, once := everyChild(b, child{}), allChildren(b, child{}); len(once) > len(every) {
 			for _, c := range once {
 				if !slices.Contains(every, c) {
-					t.Fatalf("without repeated links there is a link that is not there with them: %s", c.cid)
+					t.Fatalf("%s is a link only without repetition", c.cid)
 				}
 			}
 		}
 	})
 }
 
-// FuzzEntity finds entities in hostile dag-pb blocks.
+// FuzzEntity parses entities from hostile dag-pb blocks.
 func FuzzEntity(f *testing.F) {
 	store := &blocks{}
 	for _, root := range []cid.Cid{addFile(f, store, random(10_000, 1), small()), addTree(f, store, tree(3, 3, 10), small())} {

@@ -38,7 +38,7 @@ func bodyOf(t testing.TB, r *http.Response) string {
 	return string(p)
 }
 
-// carOf reads a response's CAR: its roots and CIDs.
+// carOf reads a CAR from a response, and returns its roots and CIDs.
 func carOf(t testing.TB, r *http.Response) (roots, cids []cid.Cid) {
 	t.Helper()
 	if r.StatusCode != http.StatusOK {
@@ -122,8 +122,8 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// TestNegotiation wants the format that is liked best of those that are
-// served, and what the query says above all.
+// TestNegotiation expects the served format of the highest quality, and the query
+// to override it.
 func TestNegotiation(t *testing.T) {
 	store := &blocks{}
 	b := rawBlock(t, []byte("hello"))
@@ -188,7 +188,7 @@ func TestNegotiation(t *testing.T) {
 			t.Errorf("%s, Accept: %s: got a Content-Location: %v, want %v", c.query, c.accept, located, c.located)
 		}
 		if r.StatusCode != 200 && (r.Header.Get("Cache-Control") != "no-store" || bodyOf(t, r) == "") {
-			t.Errorf("%.60s: got an error that is cached or says nothing", c.query)
+			t.Errorf("%.60s: got an error that is cached or empty", c.query)
 		}
 	}
 }
@@ -276,8 +276,8 @@ func TestIfNoneMatch(t *testing.T) {
 	}
 }
 
-// TestPaths follows paths through directories, sharded ones too, and through
-// dag-cbor and dag-json.
+// TestPaths follows paths through directories, also sharded ones, dag-cbor and
+// dag-json.
 func TestPaths(t *testing.T) {
 	store := &blocks{}
 	files := fstest.MapFS{"a/b/file": {Data: random(5000, 1)}, "a/x%2Fy?": {Data: []byte("odd")}}
@@ -312,7 +312,7 @@ func TestPaths(t *testing.T) {
 		root cid.Cid
 		path string
 		end  cid.Cid
-		// through are the blocks in front of the end; nil if it isn't looked at.
+		// through are the blocks before the end; nil: not compared.
 		through []cid.Cid
 		status  int
 	}{
@@ -380,7 +380,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-// blocksOnWay are the blocks that looking up a path reads.
+// blocksOnWay returns the blocks that a lookup of the path reads.
 func blocksOnWay(t *testing.T, store block.Getter, root cid.Cid, path string) map[cid.Cid]bool {
 	t.Helper()
 	read := map[cid.Cid]bool{}
@@ -397,7 +397,7 @@ type getterFunc func(ctx context.Context, c cid.Cid) (block.Block, error)
 
 func (f getterFunc) Get(ctx context.Context, c cid.Cid) (block.Block, error) { return f(ctx, c) }
 
-// TestDups wants blocks as often as they are linked, where asked for.
+// TestDups expects a block for each link with dups=y.
 func TestDups(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, bytes.Repeat(random(1000, 1), 20), small())
@@ -410,9 +410,9 @@ func TestDups(t *testing.T) {
 			leaves++
 		}
 	}
-	// Two whole nodes of eight leaves are the same one.
+	// Two nodes of eight leaves are equal.
 	if len(without) != 4 || leaves != 20 || len(with) != 24 {
-		t.Errorf("got %d blocks without and %d with doubles, %d of them leaves, want 4, 24 and 20", len(without), len(with), leaves)
+		t.Errorf("got %d blocks without and %d with duplicates, %d of them leaves, want 4, 24 and 20", len(without), len(with), leaves)
 	}
 	leaf := rawBlock(t, []byte("leaf"))
 	twice := cborBlock(t, nil, leaf.CID(), leaf.CID())

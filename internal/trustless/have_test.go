@@ -16,8 +16,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// TestHave gets a new version of a tree from who has both, and expects what is
-// new, with and without leaves.
+// TestHave gets a new version of a tree, and expects the difference, with and
+// without leaves.
 func TestHave(t *testing.T) {
 	store := &blocks{}
 	files := tree(20, 20, 3000)
@@ -76,7 +76,7 @@ func TestHave(t *testing.T) {
 	}
 }
 
-// joinCIDs writes CIDs as have takes them.
+// joinCIDs formats CIDs for have.
 func joinCIDs(cids []cid.Cid) string {
 	var texts []string
 	for _, c := range cids {
@@ -89,8 +89,8 @@ func sortCIDs(cids []cid.Cid) {
 	slices.SortFunc(cids, func(a, b cid.Cid) int { return strings.Compare(a.String(), b.String()) })
 }
 
-// TestHaveHeaders wants to be told what was honoured, and a response cached
-// only if all was.
+// TestHaveHeaders expects the honoured CIDs in the headers, and caching only if all
+// were honoured.
 func TestHaveHeaders(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(10_000, 1), small())
@@ -117,7 +117,7 @@ func TestHaveHeaders(t *testing.T) {
 			if method == "HEAD" && store.gets.Load() != gets {
 				t.Errorf("HEAD read %d blocks", store.gets.Load()-gets)
 			}
-			// A response that wasn't whole is no answer to the next.
+			// A partial response doesn't match the next request.
 			etag := r.Header.Get("Etag")
 			again := ask(h, "GET", "/ipfs/"+root.String()+"?format=car&leaves=n&have="+joinCIDs(c.have), "If-None-Match", etag)
 			if want := map[string]int{cacheForever: 304, cacheNever: 200}[c.control]; again.StatusCode != want {
@@ -125,7 +125,7 @@ func TestHaveHeaders(t *testing.T) {
 			}
 		}
 	}
-	// In the form in which they came.
+	// As the request spelled them.
 	odd, err := old.StringOfBase('k')
 	if err != nil {
 		t.Fatal(err)
@@ -135,7 +135,7 @@ func TestHaveHeaders(t *testing.T) {
 	}
 	plain := ask(h, "GET", "/ipfs/"+root.String()+"?format=car")
 	if plain.Header[headerHave] != nil || plain.Header[headerLeaves] != nil {
-		t.Errorf("got %v without having asked", plain.Header)
+		t.Errorf("got %v without have and leaves", plain.Header)
 	}
 	texts := []string{old.String(), absent.String()}
 	slices.Sort(texts)
@@ -147,9 +147,9 @@ func TestHaveHeaders(t *testing.T) {
 	}
 }
 
-// TestHaveBurns names old DAGs that are far larger than the new one, and
-// counts what is read of them.
-func TestHaveBurns(t *testing.T) {
+// TestHaveReads names old DAGs that are far larger than the new one, and bounds the
+// reads.
+func TestHaveReads(t *testing.T) {
 	for _, linksOf := range []bool{false, true} {
 		store := &blocks{}
 		root := chain(t, store, 10)
@@ -183,7 +183,7 @@ func TestHaveBurns(t *testing.T) {
 		if len(got) != 10 || len(r.Have) != MaxHave {
 			t.Errorf("got %d blocks and %d honoured, want 10 and %d", len(got), len(r.Have), MaxHave)
 		}
-		// The new side is read twice: to compare, and to send.
+		// The new side is read twice: to compare and to send.
 		reads := int(store.gets.Load()-before) + links
 		if most := 2*10 + 2*10 + 1000 + 1; reads > most {
 			t.Errorf("got %d reads, want at most %d", reads, most)
@@ -191,8 +191,7 @@ func TestHaveBurns(t *testing.T) {
 	}
 }
 
-// TestHaveBounded holds few CIDs of either side, and still sends all that is
-// new.
+// TestHaveBounded remembers few CIDs of either side, and still sends all new blocks.
 func TestHaveBounded(t *testing.T) {
 	store := &blocks{}
 	files := tree(20, 20, 3000)
@@ -210,7 +209,7 @@ func TestHaveBounded(t *testing.T) {
 	}
 	for _, c := range dagOf(t, store, root) {
 		if !held[c] {
-			t.Fatalf("%s was neither had nor sent", c)
+			t.Fatalf("%s is missing", c)
 		}
 	}
 	if len(r.Have) != 1 || len(got) == 0 {
@@ -218,8 +217,7 @@ func TestHaveBounded(t *testing.T) {
 	}
 }
 
-// TestBusy wants 429 and 503 with a time to come back, for comparisons and for
-// all requests.
+// TestBusy expects 429 and 503 with Retry-After, for comparisons and for requests.
 func TestBusy(t *testing.T) {
 	for _, c := range []struct {
 		name   string
@@ -269,8 +267,8 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// TestCompareBesideBlocks has a remote compare DAGs while it leaves unread as much
-// as it may: that waits until something is read, for a while.
+// TestCompareBesideBlocks has a remote compare DAGs while its quota of unread blocks
+// is used up: the comparison waits a while for room.
 func TestCompareBesideBlocks(t *testing.T) {
 	for name, read := range map[string]int{"read": block.MaxSize / 2, "not read": 0} {
 		t.Run(name, func(t *testing.T) {

@@ -28,7 +28,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// blocks are a store that counts what is asked of it.
+// blocks counts reads and lookups.
 type blocks struct {
 	blocktest.Mem
 	gets, sizes, has atomic.Int64
@@ -122,7 +122,7 @@ func cborBlock(t testing.TB, pad []byte, links ...cid.Cid) block.Block {
 	return b
 }
 
-// cborHead appends the head of an item, as short as it can be.
+// cborHead appends the head of an item, in the shortest form.
 func cborHead(p []byte, major byte, n int) []byte {
 	switch {
 	case n < 24:
@@ -176,10 +176,10 @@ func dagOf(t testing.TB, get block.Getter, root cid.Cid) []cid.Cid {
 	return cids
 }
 
-// An endpoint is a server and the client for it.
+// An endpoint is a server and a client of it.
 type endpoint struct {
 	client *Client
-	// idle tells whether no request is being served nor any stream open.
+	// idle reports whether no request is served and no stream open.
 	idle func() bool
 }
 
@@ -257,18 +257,18 @@ func overStreams(t testing.TB, h http.Handler) endpoint {
 	}
 }
 
-// transports are all ways to reach a handler.
+// transports are the ways to reach a handler.
 var transports = map[string]func(testing.TB, http.Handler) endpoint{
 	"http": overHTTP, "http2": overHTTP2, "streams": overStreams,
 }
 
-// eventually waits until something is so.
+// eventually waits until the condition holds.
 func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so within a minute: %s", what)
+			t.Fatalf("not within a minute: %s", what)
 		}
 		runtime.Gosched()
 		time.Sleep(time.Millisecond)
@@ -310,7 +310,7 @@ func cidsOf(blocks []block.Block) []cid.Cid {
 	return cids
 }
 
-// short writes a list of CIDs so that two can be told apart.
+// short formats a list of CIDs by their last letters.
 func short(cids []cid.Cid) string {
 	var s strings.Builder
 	for _, c := range cids {
@@ -334,7 +334,7 @@ func peerInfo(h host.Host) peer.AddrInfo { return peer.AddrInfo{ID: h.ID(), Addr
 // wide makes leaves of a MiB.
 func wide() unixfs.Profile { return unixfs.V1Profile() }
 
-// A judge accepts the root, and what accepted blocks link to, each once.
+// A judge accepts the root, and the blocks that accepted blocks link to, each once.
 type judge struct {
 	wanted map[string]bool // by multihash and codec; false once it came
 	skip   func(cid.Cid) bool
@@ -344,7 +344,7 @@ func newJudge(root cid.Cid, skip func(cid.Cid) bool) *judge {
 	return &judge{map[string]bool{canonical(root): true}, skip}
 }
 
-// accept tells whether the block is wanted.
+// accept reports whether the block is wanted.
 func (j *judge) accept(t testing.TB, b block.Block) bool {
 	t.Helper()
 	k := canonical(b.CID())
@@ -364,7 +364,7 @@ func (j *judge) accept(t testing.TB, b block.Block) bool {
 	return true
 }
 
-// missing counts what is wanted and did not come.
+// missing counts the wanted blocks that didn't come.
 func (j *judge) missing() (n int) {
 	for _, wanted := range j.wanted {
 		if wanted {

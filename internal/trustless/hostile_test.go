@@ -25,7 +25,7 @@ import (
 // soon is a Stall for servers that send nothing.
 const soon = 50 * time.Millisecond
 
-// TestBadServers asks servers that do wrong.
+// TestBadServers asks servers that break the protocol.
 func TestBadServers(t *testing.T) {
 	leaf := rawBlock(t, []byte("leaf"))
 	section := func(w io.Writer, c cid.Cid, data []byte) {
@@ -137,7 +137,7 @@ func TestBadServers(t *testing.T) {
 	}
 }
 
-// TestRedirect follows one within a host.
+// TestRedirect follows a redirect within a host.
 func TestRedirect(t *testing.T) {
 	leaf := rawBlock(t, []byte("leaf"))
 	e := overHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -152,7 +152,7 @@ func TestRedirect(t *testing.T) {
 	}
 }
 
-// TestStatus wants a server's refusals told apart.
+// TestStatus distinguishes a server's refusals.
 func TestStatus(t *testing.T) {
 	status, after := 0, ""
 	e := overHTTP(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -181,8 +181,8 @@ func TestStatus(t *testing.T) {
 	}
 }
 
-// TestSlowClients opens connections and streams and sends, or reads, as good
-// as nothing: the server must let go of them.
+// TestSlowClients opens connections and streams, and sends or reads hardly anything:
+// the server must close them.
 func TestSlowClients(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(40<<20, 1), wide())
@@ -205,7 +205,7 @@ func TestSlowClients(t *testing.T) {
 		io.WriteString(c, request)
 		<-ended
 	})
-	// Requests that are to be answered have the time they need to arrive.
+	// Ordinary requests have time to arrive.
 	server, impatient, client := newHost(t), newHost(t), newHost(t)
 	closeServer := Serve(server, watched, ServeConfig{WriteTimeout: soon, MaxEach: 3})
 	defer closeServer()
@@ -303,8 +303,8 @@ func TestStreamsOfOnePeer(t *testing.T) {
 	}
 }
 
-// TestServeCloses ends a server with requests under way, and wants neither
-// stream nor goroutine left.
+// TestServeCloses ends a server with requests under way, and expects no stream and
+// no goroutine to be left.
 func TestServeCloses(t *testing.T) {
 	server, client := newHost(t), newHost(t)
 	connect(t, client, server)
@@ -348,8 +348,8 @@ func TestServeCloses(t *testing.T) {
 	eventually(t, "goroutines ended", func() bool { return settled() <= before })
 }
 
-// TestCanceledStreams cancels many responses, of which the server's stock
-// counterpart leaks a stream each.
+// TestCanceledStreams cancels many responses. (go-libp2p's server leaks a stream for
+// each.)
 func TestCanceledStreams(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(8<<20, 1), wide())
@@ -378,7 +378,7 @@ func TestCanceledStreams(t *testing.T) {
 	eventually(t, "goroutines ended", func() bool { return runtime.NumGoroutine() <= before+2 })
 }
 
-// TestBadBase wants no panic of bases that lead nowhere.
+// TestBadBase expects errors, and no panic, from invalid bases.
 func TestBadBase(t *testing.T) {
 	c := &Client{HTTP: &http.Client{Transport: NewHTTPTransport(nil)}, Base: &url.URL{Scheme: "gopher", Host: "x"}}
 	if _, err := c.Block(t.Context(), rawBlock(t, []byte("x")).CID()); err == nil {
@@ -388,12 +388,12 @@ func TestBadBase(t *testing.T) {
 		t.Errorf("no CID: got %v, want ErrMalformed", err)
 	}
 	if _, err := c.DAG(t.Context(), rawBlock(t, nil).CID(), Request{Scope: ScopeBlock, NoLeaves: true}); !errors.Is(err, block.ErrMalformed) {
-		t.Errorf("a request against the rules: got %v, want ErrMalformed", err)
+		t.Errorf("an invalid request: got %v, want ErrMalformed", err)
 	}
 }
 
-// TestEndOfContext ends the requests that a server has under way, as one does
-// that is being shut down: none of the CARs ends as if it were whole.
+// TestEndOfContext ends the contexts of requests, as a shutdown does: no CAR ends as
+// if it were complete.
 func TestEndOfContext(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(4<<20, 1), small())
@@ -414,7 +414,7 @@ func TestEndOfContext(t *testing.T) {
 		store.gets.Store(0)
 		blocks, _, err := collect(t, at.client, root, Request{})
 		if err == nil {
-			t.Errorf("got %d blocks and no error, want an end that can be told from that of a whole CAR", len(blocks))
+			t.Errorf("got %d blocks and no error, want an error", len(blocks))
 		}
 	}
 }

@@ -74,7 +74,7 @@ func TestBoxoServes(t *testing.T) {
 					t.Errorf("got %d blocks, want %d", len(got), len(want))
 				}
 				if r.Have != nil || r.NoLeaves {
-					t.Errorf("got Have %v, NoLeaves %v of a server that knows of neither", r.Have, r.NoLeaves)
+					t.Errorf("got Have %v, NoLeaves %v of a server without the extension", r.Have, r.NoLeaves)
 				}
 				entity, _ := mustCollect(t, e.client, root, Request{Scope: ScopeEntity, Bytes: &ByteRange{0, -1}})
 				alone, _ := mustCollect(t, e.client, root, Request{Scope: ScopeBlock})
@@ -94,8 +94,8 @@ func TestBoxoServes(t *testing.T) {
 	}
 }
 
-// TestBoxoEndsCleanly gets a DAG of which boxo lacks a block: whoever
-// counts must notice, whatever the end looks like.
+// TestBoxoEndsCleanly gets a DAG of which boxo lacks a block. Its CAR ends without an
+// error, so the client has to count.
 func TestBoxoEndsCleanly(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(200_000, 1), small())
@@ -115,21 +115,21 @@ func TestBoxoEndsCleanly(t *testing.T) {
 					break
 				}
 				if !a.accept(t, b) {
-					t.Errorf("%s came, which nobody asked for", b.CID())
+					t.Errorf("got %s, which was not asked for", b.CID())
 				}
 			}
 			if a.missing() == 0 {
 				t.Errorf("got a whole DAG without one of its blocks")
 			}
 			if end != nil {
-				t.Errorf("got %v: boxo doesn't end cleanly any more, which is for the better", end)
+				t.Errorf("got %v: boxo ends with an error by now: update this test", end)
 			}
 		})
 	}
 }
 
-// boxoClient is a gateway of boxo's that has everything from our handler: what
-// it gives out has passed its checks.
+// boxoClient is boxo's gateway with our handler as its backend: it verifies what it
+// serves.
 func boxoClient(t testing.TB, h http.Handler, new func(url string) (gateway.IPFSBackend, error)) string {
 	t.Helper()
 	ours := httptest.NewServer(h)
@@ -230,8 +230,8 @@ func TestBoxoAsks(t *testing.T) {
 	}
 }
 
-// TestEntity compares what entity and entity-bytes bring with what boxo sends,
-// which may be a little more: it looks for where to begin.
+// TestEntity compares the blocks of entity and entity-bytes with boxo's, which sends
+// a few more to find the beginning.
 func TestEntity(t *testing.T) {
 	store := &blocks{}
 	data := random(100_000, 1)
@@ -247,7 +247,7 @@ func TestEntity(t *testing.T) {
 		for _, r := range []ByteRange{{0, -1}, {0, 0}, {999, 1000}, {5000, 8999}, {7000, 9000}, {12_345, 67_890}, {-1000, -1}, {-20_000, -10_000}, {90_000, 200_000}, {499, -1000}, {-200_000, 10}} {
 			target := "/ipfs/" + root.String() + "?format=car&dag-scope=entity&entity-bytes=" + r.String()
 			_, got := carOf(t, ask(ours, "GET", target))
-			// What these blocks hold is read from them alone.
+			// These blocks suffice to read the range.
 			have := &blocks{}
 			for _, c := range got {
 				b, err := store.Get(t.Context(), c)
@@ -273,7 +273,7 @@ func TestEntity(t *testing.T) {
 				}
 				seen[c] = true
 			}
-			// None too many: without any one of them, the bytes aren't there.
+			// Each of them is needed.
 			for _, c := range got {
 				lacking := getterFunc(func(ctx context.Context, k cid.Cid) (block.Block, error) {
 					if k == c {
@@ -290,7 +290,7 @@ func TestEntity(t *testing.T) {
 					t.Errorf("%s: %s isn't needed", r, c)
 				}
 			}
-			// boxo fails behind the end of a file, and has no word for it.
+			// boxo fails after the end of a file.
 			if r.To < size && r.From > -size {
 				if _, want := carOf(t, ask(theirs, "GET", target)); len(got) > len(want) {
 					t.Errorf("%s: got %d blocks, boxo sends %d", r, len(got), len(want))
@@ -309,8 +309,7 @@ func TestEntity(t *testing.T) {
 	}
 }
 
-// TestEntityScopes compares what of a directory or of other data is sent with
-// what boxo sends.
+// TestEntityScopes compares the blocks of directories and other data with boxo's.
 func TestEntityScopes(t *testing.T) {
 	store := &blocks{}
 	p := small()
@@ -348,8 +347,8 @@ func flat(n int) map[string]*fstest.MapFile {
 	return m
 }
 
-// TestStockStreams speaks with go-libp2p's own HTTP over streams, as client
-// and as server.
+// TestStockStreams runs against go-libp2p's HTTP over streams, as client and as
+// server.
 func TestStockStreams(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(500_000, 1), small())

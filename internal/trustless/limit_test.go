@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestLimiter: newcomers are let in where others take all; who has as many under
-// way as it may waits for one of them to end, for a while.
+// TestLimiter: a new remote gets a spare place when the others are taken. A remote
+// with mostEach requests waits a while for one of them to end.
 func TestLimiter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLimiter(3, 2, 1)

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// TestQuota has one remote take what it can get, then all others, and expects
-// that who holds nothing gets something.
+// TestQuota has one remote take what it can, then all others, and expects a remote
+// that holds nothing to get something.
 func TestQuota(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const all, each = 64 << 20, 4 << 20
@@ -48,7 +48,7 @@ func TestQuota(t *testing.T) {
 		if waits(take("new")) {
 			t.Error("a newcomer waits")
 		}
-		// What is given back, who waits gets.
+		// A waiting take gets what is given back.
 		for range each / block.MaxSize {
 			q.give("a", block.MaxSize)
 		}

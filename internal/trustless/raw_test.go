@@ -9,7 +9,7 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
-// A timedWriter counts the bytes that are written without more time for them.
+// A timedWriter counts the bytes that are written between two deadlines.
 type timedWriter struct {
 	*httptest.ResponseRecorder
 	since, most int
@@ -26,7 +26,7 @@ func (w *timedWriter) Write(p []byte) (int, error) {
 	return w.ResponseRecorder.Write(p)
 }
 
-// A client has its time for each piece of a block, also if it asks for a range.
+// Each piece of a block has its own deadline, also in a range.
 func TestRawInPieces(t *testing.T) {
 	store := &blocks{}
 	b := rawBlock(t, random(block.MaxSize, 1))

@@ -18,8 +18,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// TestDAGs sends DAGs of several shapes over all transports, and expects what
-// a walk visits, in its order.
+// TestDAGs sends DAGs of several shapes over all transports, and expects the blocks of
+// a walk, in its order.
 func TestDAGs(t *testing.T) {
 	store := &blocks{}
 	leaf := rawBlock(t, []byte("a leaf"))
@@ -84,7 +84,7 @@ func TestBlock(t *testing.T) {
 			}
 			gets := store.gets.Load()
 			if b, err := e.client.Block(t.Context(), probe); err != nil || b.Size() != 0 || store.gets.Load() != gets {
-				t.Errorf("an identity CID: got %d bytes, %v, want none, and nobody asked", b.Size(), err)
+				t.Errorf("an identity CID: got %d bytes, %v, want none, and no request", b.Size(), err)
 			}
 			absent := rawBlock(t, []byte("absent")).CID()
 			if _, err := e.client.Block(t.Context(), absent); !errors.Is(err, block.ErrNotFound) || statusOf(err) != 404 {
@@ -98,8 +98,8 @@ func TestBlock(t *testing.T) {
 	}
 }
 
-// TestMissingChild wants a CAR that lacks a block to be broken off, behind
-// what there was.
+// TestMissingChild expects a CAR to be aborted at a missing block, after those before
+// it.
 func TestMissingChild(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(500_000, 1), small())
@@ -123,10 +123,9 @@ func TestMissingChild(t *testing.T) {
 				if err == nil {
 					t.Fatalf("got a clean end after %d blocks, want an error", len(got))
 				}
-				// What a reader has in its buffer when the end comes as an
-				// error isn't taken apart any more.
+				// A reader drops what is buffered when the end is an error.
 				if len(got) > at || len(got) < at-1 || !slices.Equal(cidsOf(got), all[:len(got)]) {
-					t.Errorf("got %d blocks, want the %d before the one that lacks", len(got), at)
+					t.Errorf("got %d blocks, want the %d before the missing one", len(got), at)
 				}
 				eventually(t, "streams closed", e.idle)
 			})
@@ -134,8 +133,8 @@ func TestMissingChild(t *testing.T) {
 	}
 }
 
-// TestCancel cancels in the middle of a DAG, in each way, and wants nothing to
-// be left over on either side.
+// TestCancel cancels within a DAG, in each way, and expects nothing to be left over
+// on either side.
 func TestCancel(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(30<<20, 1), unixfs.V1Profile())
@@ -185,8 +184,7 @@ func TestCancel(t *testing.T) {
 	}
 }
 
-// TestManyRequests asks for thousands of blocks at a time and one after the
-// other.
+// TestManyRequests asks for thousands of blocks, concurrently and in sequence.
 func TestManyRequests(t *testing.T) {
 	store := &blocks{}
 	var all []block.Block
@@ -227,8 +225,7 @@ func TestManyRequests(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreKept wants a connection kept for one request after the other,
-// whole ones and refused ones.
+// TestConnectionsAreKept expects one connection for many requests, also refused ones.
 func TestConnectionsAreKept(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(3<<20, 1), wide())
@@ -257,8 +254,8 @@ func TestConnectionsAreKept(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	// net/http itself gives up a connection whose writer isn't scheduled within
-	// 50 ms of the answer.
+	// net/http closes a connection whose writer isn't scheduled within 50 ms of
+	// the answer.
 	if made.Load() > 5 {
 		t.Errorf("got %d connections for 60 requests, want one, or hardly more", made.Load())
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// visits walks and returns the CIDs of what isn't quiet.
+// visits walks, and returns the CIDs of visits that aren't quiet.
 func visits(t *testing.T, w *walk, root cid.Cid) ([]cid.Cid, error) {
 	t.Helper()
 	b, err := getInlined(t.Context(), w.get, root)
@@ -30,8 +30,8 @@ func visits(t *testing.T, w *walk, root cid.Cid) ([]cid.Cid, error) {
 	return got, nil
 }
 
-// TestWideWalk walks a DAG with far more links at a time than a walk holds, by
-// finding those anew that it dropped.
+// TestWideWalk walks a DAG with far more links than a walk holds: it extracts dropped
+// ones again.
 func TestWideWalk(t *testing.T) {
 	store := &blocks{}
 	below := rawBlock(t, []byte("the lowest")).CID()
@@ -64,11 +64,11 @@ func TestWideWalk(t *testing.T) {
 		t.Errorf("held %d links, want at most %d", most, maxHeld+width)
 	}
 	if reads := store.gets.Load() - before; reads < 14 || reads > 30 {
-		t.Errorf("got %d reads, want the 12 blocks, and a few again", reads)
+		t.Errorf("got %d reads, want those of 12 blocks, and a few more", reads)
 	}
 }
 
-// TestDeepWalk ends a walk that holds something on each level.
+// TestDeepWalk expects an error from a walk that holds too many levels.
 func TestDeepWalk(t *testing.T) {
 	store := &blocks{}
 	leaf := rawBlock(t, []byte("leaf"))
@@ -82,7 +82,7 @@ func TestDeepWalk(t *testing.T) {
 	if _, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet(nil)}, last); !errors.Is(err, block.ErrTooLarge) {
 		t.Errorf("got %v, want ErrTooLarge", err)
 	}
-	// A chain holds nothing, however long it is.
+	// A chain holds no level, however long it is.
 	last = chain(t, store, maxFrames+10)
 	if got, err := visits(t, &walk{get: store, children: allChildren, seen: newSeenSet(nil)}, last); err != nil || len(got) != maxFrames+10 {
 		t.Errorf("a chain: got %d blocks, %v", len(got), err)
@@ -129,8 +129,7 @@ func TestSeenSet(t *testing.T) {
 	}
 }
 
-// TestReadAhead wants no more to be read ahead of a client that reads nothing
-// than the bound.
+// TestReadAhead bounds what is read ahead of a client that reads nothing.
 func TestReadAhead(t *testing.T) {
 	store := &blocks{}
 	root := addFile(t, store, random(40<<20, 1), wide())
