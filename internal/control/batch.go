@@ -122,7 +122,7 @@ func (b *remoteBatch) begin() *sending {
 	s.form = multipart.NewWriter(s.buffer)
 	go func() {
 		defer close(s.done)
-		_, s.err = ApplyBatch.Do(ctx, &Target{daemon: b.daemon}, BatchArgs{Boundary: s.form.Boundary(), Body: in})
+		_, s.err = ApplyBatch.Do(ctx, &Target{daemon: b.daemon}, BatchArgs{Boundary: s.form.Boundary(), Body: ownPipe{in}})
 		// A writer gets the reason why its bytes are not read.
 		in.CloseWithError(cmp.Or(s.err, errBatchEnded))
 	}()

@@ -181,7 +181,7 @@ func (d *daemon) send(ctx context.Context, r request) (*http.Response, error) {
 	}
 	sending, body := ctx, r.body
 	switch body.(type) {
-	case nil, *io.PipeReader, *bytes.Reader:
+	case nil, ownPipe, *bytes.Reader:
 		// A read of these never waits when the request has failed.
 	default:
 		sending, body = uploading(ctx, body)

@@ -32,6 +32,10 @@ func (c *watchedConn) Close() error {
 
 var errConnClosed = errors.New("the connection was closed")
 
+// An ownPipe is a body of this package's own: when the request has failed, the
+// pipe is closed, and a read of it ends.
+type ownPipe struct{ *io.PipeReader }
+
 // An upload is a request's body that ends with its connection. It abandons a
 // read of r that is under way then, which has a buffer of its own.
 type upload struct {
