@@ -7,7 +7,6 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"strconv"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/control"
@@ -15,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// addFlags are the flags of add.
+// addFlags are the flags of the command add.
 type addFlags struct {
 	recursive, onlyRoots, onlyHash, wrap bool
 	chunker                              string
@@ -69,11 +68,11 @@ relative to PATH.`,
 func (f *addFlags) check(paths []string) error {
 	switch {
 	case f.Alias != "" && f.NoPin:
-		return conflict("add: --alias and --no-pin contradict each other")
+		return usageErrorf("add: --alias and --no-pin contradict each other")
 	case f.Alias != "" && f.onlyHash:
-		return conflict("add: --alias and --only-hash contradict each other")
+		return usageErrorf("add: --alias and --only-hash contradict each other")
 	case f.Alias != "" && len(paths) > 1:
-		return conflict("add: --alias names one PATH, got %d", len(paths))
+		return usageErrorf("add: --alias names one PATH, got %d", len(paths))
 	}
 	stdin := 0
 	for _, p := range paths {
@@ -82,18 +81,18 @@ func (f *addFlags) check(paths []string) error {
 		}
 	}
 	if stdin > 1 {
-		return conflict("add: stdin can be read once")
+		return usageErrorf("add: stdin can be read once")
 	}
 	if stdin > 0 && f.NoCopy {
-		return conflict("add: --nocopy leaves the bytes where they are, and stdin is gone afterwards")
+		return usageErrorf("add: --nocopy leaves the bytes where they are, and stdin is gone afterwards")
 	}
 	if stdin > 0 && f.wrap {
-		return conflict("add: --wrap keeps a name, and stdin has none")
+		return usageErrorf("add: --wrap keeps a name, and stdin has none")
 	}
 	return nil
 }
 
-// addOptions are what the flags and the configuration make.
+// addOptions returns the options that the flags and the configuration set.
 func (a *app) addOptions(f addFlags) cairn.AddOptions {
 	o := f.AddOptions
 	if o.Profile == "" {
@@ -110,7 +109,7 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 	if err := f.check(paths); err != nil {
 		return err
 	}
-	ad := &adding{app: a, flags: f, paths: paths}
+	ad := &addRun{app: a, flags: f, paths: paths}
 	r := control.AddRequest{Wrap: f.wrap, Options: a.addOptions(f), Entry: ad.entry}
 	if f.onlyRoots {
 		r.Entry = nil
@@ -126,17 +125,16 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 		}
 		r.Items = append(r.Items, control.AddItem{Path: p})
 	}
-	// Also where nothing is only hashed: what is wrong with the options is
-	// said before the repository is opened.
+	// Invalid options are reported before the repository is opened.
 	if _, err := cairn.NewHasher(r.Options); err != nil {
-		return usage(fmt.Errorf("add: %w", err))
+		return asUsageError(fmt.Errorf("add: %w", err))
 	}
-	total, err := sizeOf(paths, f.recursive)
+	total, err := checkPaths(paths, f.recursive)
 	if err != nil {
 		return err
 	}
 	stop := func() {}
-	if !ad.prints() {
+	if !ad.printsEntries() {
 		stop = a.progress("adding", func() (int64, int64) { return done.Bytes.Load(), total })
 	}
 	defer stop()
@@ -146,16 +144,16 @@ func (a *app) add(ctx context.Context, paths []string, f addFlags) error {
 		return ad.finish(all, err)
 	}
 	return a.withRepo(ctx, func(s repo) error {
-		// One change for all: it is added whole, or not at all.
+		// One batch: all is added, or nothing.
 		all, err := control.AddAll(ctx, s.Target, r)
 		stop()
 		return ad.finish(all, err)
 	})
 }
 
-// sizeOf is the size of all files named, 0 where that can't be told without
-// walking. It also refuses what can't be added, before anything is.
-func sizeOf(paths []string, recursive bool) (total int64, err error) {
+// checkPaths returns an error for paths that can't be added, and the files' total
+// size: 0 if that takes a walk.
+func checkPaths(paths []string, recursive bool) (total int64, err error) {
 	known := true
 	for _, p := range paths {
 		if p == "-" {
@@ -167,7 +165,7 @@ func sizeOf(paths []string, recursive bool) (total int64, err error) {
 			return 0, fmt.Errorf("add: %w", err)
 		}
 		if info.IsDir() && !recursive {
-			return 0, hinted(fmt.Errorf("add %s: it is a directory", p), "add it with all that is in it with -r")
+			return 0, withHint(fmt.Errorf("add %s: it is a directory", p), "add it with all that is in it with -r")
 		}
 		known = known && !info.IsDir()
 		total += info.Size()
@@ -178,22 +176,22 @@ func sizeOf(paths []string, recursive bool) (total int64, err error) {
 	return total, nil
 }
 
-// adding is one run of add.
-type adding struct {
+// An addRun is one run of the command add.
+type addRun struct {
 	*app
 	flags addFlags
 	paths []string
 }
 
-// prints tells whether lines about what is in directories go to the terminal,
-// where they are progress enough, and a bar would be in their way.
-func (ad *adding) prints() bool {
+// printsEntries reports whether the entries of directories are printed to the
+// terminal: they show progress, and a bar would disturb them.
+func (ad *addRun) printsEntries() bool {
 	return ad.flags.recursive && !ad.flags.onlyRoots && ad.outTerminal
 }
 
-// entry tells of one thing in what is added. The root is told of when it is
-// kept.
-func (ad *adding) entry(item int, e cairn.AddEntry) error {
+// entry prints an entry below a path that is added. The roots follow when they
+// are kept.
+func (ad *addRun) entry(item int, e cairn.AddEntry) error {
 	if e.Path == "." {
 		return nil
 	}
@@ -204,8 +202,8 @@ func (ad *adding) entry(item int, e cairn.AddEntry) error {
 	return ad.print(name, e.CID, e.Size)
 }
 
-// name is what a thing at the top is called; nothing, if it comes from stdin.
-func (ad *adding) name(item int) string {
+// name returns the name of an item, empty for stdin.
+func (ad *addRun) name(item int) string {
 	p := ad.paths[item]
 	if p == "-" {
 		return ""
@@ -216,8 +214,8 @@ func (ad *adding) name(item int) string {
 	return filepath.Base(p)
 }
 
-// finish tells of what was added, or of what went wrong.
-func (ad *adding) finish(all []cairn.AddResult, err error) error {
+// finish prints the roots, or returns the error of an item.
+func (ad *addRun) finish(all []cairn.AddResult, err error) error {
 	var of *control.AddError
 	switch {
 	case errors.As(err, &of) && ad.paths[of.Item] == "-":
@@ -230,7 +228,7 @@ func (ad *adding) finish(all []cairn.AddResult, err error) error {
 	for i, added := range all {
 		name := ad.name(i)
 		if ad.flags.wrap {
-			name = "" // it has none, but keeps that of what is in it
+			name = "" // the directory around it has none
 		}
 		if err := ad.print(name, added.CID, added.Size); err != nil {
 			return err
@@ -239,7 +237,7 @@ func (ad *adding) finish(all []cairn.AddResult, err error) error {
 	return nil
 }
 
-func (ad *adding) print(name string, c cid.Cid, size int64) error {
+func (ad *addRun) print(name string, c cid.Cid, size int64) error {
 	shown := struct {
 		CID  string `json:"cid"`
 		Name string `json:"name"`
@@ -251,8 +249,5 @@ func (ad *adding) print(name string, c cid.Cid, size int64) error {
 	case name == "":
 		return ad.show(shown, "added %s", shown.CID)
 	}
-	return ad.show(shown, "added %s %s", shown.CID, printable(name))
+	return ad.show(shown, "added %s %s", shown.CID, escape(name))
 }
-
-// quoted is a name as messages have it.
-func quoted(name string) string { return strconv.QuoteToGraphic(name) }

@@ -28,7 +28,7 @@ What the name stood for before becomes garbage, unless something else keeps it.`
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				c, err := resolveLatest(cmd.Context(), s, args[1])
 				if err == nil {
-					err = a.keep(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
+					err = a.setAliases(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
 				}
 				if err != nil {
 					return fmt.Errorf("alias set %s: %w", args[0], err)
@@ -45,8 +45,8 @@ type shownAlias struct {
 	CID  string `json:"cid"`
 }
 
-// keep sets aliases, all or none, and shows them in order.
-func (a *app) keep(ctx context.Context, s repo, aliases map[string]cid.Cid, order []string) error {
+// setAliases sets aliases, all or none, and shows them in order.
+func (a *app) setAliases(ctx context.Context, s repo, aliases map[string]cid.Cid, order []string) error {
 	batch := s.Batch()
 	defer batch.Discard()
 	for name, c := range aliases {
@@ -57,14 +57,30 @@ func (a *app) keep(ctx context.Context, s repo, aliases map[string]cid.Cid, orde
 	}
 	for _, name := range order {
 		c := aliases[name]
-		if err := a.show(shownAlias{name, c.String()}, "%s %s", printable(name), c); err != nil {
+		if err := a.show(shownAlias{name, c.String()}, "%s %s", escape(name), c); err != nil {
 			return err
 		}
-		if _, err := a.missing(ctx, s, c); err != nil {
+		if _, err := a.countMissing(ctx, s, c); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// countMissing counts the blocks that the store lacks of a DAG, and prints a
+// remark if there are some.
+func (a *app) countMissing(ctx context.Context, s repo, root cid.Cid) (int, error) {
+	n := 0
+	for _, err := range control.ListMissing.Do(ctx, s.Target, control.RootArgs{Root: root}) {
+		if err != nil {
+			return 0, err
+		}
+		n++
+	}
+	if n > 0 {
+		a.remark("%s is incomplete: %d blocks are missing, or more below them", root, n)
+	}
+	return n, nil
 }
 
 func (a *app) aliasLsCommand() *cobra.Command {
@@ -84,7 +100,7 @@ func (a *app) aliasLsCommand() *cobra.Command {
 						return fmt.Errorf("alias ls: %w", err)
 					}
 					c := alias.Root.String()
-					if err := a.show(shownAlias{alias.Name, c}, "%s %s", printable(alias.Name), c); err != nil {
+					if err := a.show(shownAlias{alias.Name, c}, "%s %s", escape(alias.Name), c); err != nil {
 						return err
 					}
 				}
@@ -133,7 +149,7 @@ func (a *app) removeAliases(ctx context.Context, s repo, names []string, dryRun 
 		}
 	}
 	for _, alias := range gone {
-		if err := a.removed(alias.Root.String(), alias.Name, dryRun); err != nil {
+		if err := a.showRemoved(alias.Root.String(), alias.Name, dryRun); err != nil {
 			return err
 		}
 	}
@@ -161,7 +177,7 @@ repository that takes its time.`,
 					}
 					kept = true
 					root := alias.Root.String()
-					if err := a.show(shownAlias{alias.Name, root}, "%s %s", printable(alias.Name), root); err != nil {
+					if err := a.show(shownAlias{alias.Name, root}, "%s %s", escape(alias.Name), root); err != nil {
 						return err
 					}
 				}

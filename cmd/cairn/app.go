@@ -13,7 +13,7 @@ import (
 type app struct {
 	ui
 	env     func(string) (string, bool) // os.LookupEnv
-	started bool                        // the arguments were right
+	started bool                        // the arguments are valid
 
 	// Flags that every command has.
 	repo, config, logLevel string
@@ -21,21 +21,21 @@ type app struct {
 	offline                bool
 	passphraseFile         string // of commands that use keys
 
-	set settings // see config.go; loaded before a command runs
+	set settings // loaded before a command runs
 }
 
-// run is the program: it returns the exit status.
+// run runs the program, and returns its exit status.
 func run(ctx context.Context, args []string, s streams, env func(string) (string, bool)) int {
 	a := &app{ui: newUI(s, env), env: env}
 	root := a.root()
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err != nil && !a.started {
-		err = usage(err)
+		err = asUsageError(err)
 	}
 	var h *hintedError
 	if errors.Is(err, errUsage) && !errors.As(err, &h) {
-		err = hinted(err, cmd.CommandPath()+" --help says how")
+		err = withHint(err, cmd.CommandPath()+" --help says how")
 	}
 	return a.finish(ctx, err)
 }
@@ -55,7 +55,7 @@ the name of an alias. The repository is made on first use.
 
 Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 130 interrupted.`,
-		SilenceErrors: true, // ui.go says them
+		SilenceErrors: true, // finish prints them
 		SilenceUsage:  true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
 			a.started = true
@@ -85,24 +85,24 @@ Exit status: 0 done, 1 failed, 2 wrong usage, 3 not found, 4 refused,
 		&cobra.Group{ID: "names", Title: "Names:"},
 		&cobra.Group{ID: "itself", Title: "Cairn itself:"},
 	)
-	grouped(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand(), a.statCommand())
-	grouped(root, "blocks", a.blockCommand(), a.dagCommand(), a.cidCommand())
-	grouped(root, "keeping", a.aliasCommand(), a.pinCommand(), a.gcCommand(), a.verifyCommand(),
+	addGroup(root, "files", a.addCommand(), a.catCommand(), a.getCommand(), a.lsCommand(), a.statCommand())
+	addGroup(root, "blocks", a.blockCommand(), a.dagCommand(), a.cidCommand())
+	addGroup(root, "keeping", a.aliasCommand(), a.pinCommand(), a.gcCommand(), a.verifyCommand(),
 		a.statsCommand(), a.backupCommand(), a.rebuildCommand())
-	grouped(root, "node", a.serveCommand(), a.idCommand(), a.peersCommand(), a.connectCommand(), a.disconnectCommand(),
+	addGroup(root, "node", a.serveCommand(), a.idCommand(), a.peersCommand(), a.connectCommand(), a.disconnectCommand(),
 		a.pingCommand(), a.shutdownCommand())
-	grouped(root, "moving", a.syncCommand(), a.findCommand(), a.provideCommand(), a.routingCommand())
-	grouped(root, "names", a.keyCommand(), a.nameCommand())
-	grouped(root, "itself", a.initCommand(), a.configCommand(), a.versionCommand())
+	addGroup(root, "moving", a.syncCommand(), a.findCommand(), a.provideCommand(), a.routingCommand())
+	addGroup(root, "names", a.keyCommand(), a.nameCommand())
+	addGroup(root, "itself", a.initCommand(), a.configCommand(), a.versionCommand())
 	root.SetHelpCommandGroupID("itself")
 	root.SetCompletionCommandGroupID("itself")
-	// Without it, cobra takes a word that is no command for an argument.
-	root.Args = noSuchCommand
+	// Without it, cobra takes an unknown command for an argument.
+	root.Args = refuseCommand
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	return root
 }
 
-func grouped(root *cobra.Command, id string, commands ...*cobra.Command) {
+func addGroup(root *cobra.Command, id string, commands ...*cobra.Command) {
 	for _, c := range commands {
 		c.GroupID = id
 		root.AddCommand(c)
@@ -114,27 +114,27 @@ func group(name, short string, commands ...*cobra.Command) *cobra.Command {
 	g := &cobra.Command{
 		Use:   name,
 		Short: short,
-		Args:  noSuchCommand,
+		Args:  refuseCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var names []string
 			for _, c := range commands {
 				names = append(names, c.Name())
 			}
-			return conflict("%s: say which: %s", cmd.Name(), strings.Join(names, ", "))
+			return usageErrorf("%s: say which: %s", cmd.Name(), strings.Join(names, ", "))
 		},
 	}
 	g.AddCommand(commands...)
 	return g
 }
 
-func noSuchCommand(cmd *cobra.Command, args []string) error {
+func refuseCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
 	err := fmt.Errorf("there is no command %q", strings.TrimPrefix(cmd.CommandPath()+" "+args[0], "cairn "))
 	cmd.SuggestionsMinimumDistance = 2
 	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
-		return hinted(err, fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near[0]))
+		return withHint(err, fmt.Sprintf("did you mean %s %s?", cmd.CommandPath(), near[0]))
 	}
 	return err
 }
@@ -156,7 +156,7 @@ func arguments(least, most int) cobra.PositionalArgs {
 	}
 }
 
-// conflict refuses flags and arguments.
-func conflict(format string, args ...any) error {
-	return usage(fmt.Errorf(format, args...))
+// usageErrorf returns an error about flags or arguments.
+func usageErrorf(format string, args ...any) error {
+	return asUsageError(fmt.Errorf(format, args...))
 }

@@ -26,14 +26,14 @@ cairn --repo DIR ls … reads it.`,
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				_, err := control.Backup.Do(cmd.Context(), s.Target, control.BackupArgs{Dir: dir})
 				if errors.Is(err, fs.ErrExist) {
-					err = hinted(err, "name a folder that doesn't exist yet")
+					err = withHint(err, "name a folder that doesn't exist yet")
 				}
 				if err != nil {
 					return fmt.Errorf("backup: %w", err)
 				}
 				return a.show(struct {
 					Path string `json:"path"`
-				}{dir}, "copied to %s", printable(dir))
+				}{dir}, "copied to %s", escape(dir))
 			})
 		},
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/control"
@@ -20,8 +19,8 @@ func (a *app) blockCommand() *cobra.Command {
 
 // A shownBlock is a block in JSON.
 type shownBlock struct {
-	CID  string `json:"cid"`
-	Size int    `json:"size"`
+	CID  cid.Cid `json:"cid"`
+	Size int     `json:"size"`
 }
 
 func (a *app) blockPutCommand() *cobra.Command {
@@ -40,7 +39,7 @@ the command ends, but get no alias: they stay until the space is needed.`,
 			}{{codec, &p.Codec}, {hash, &p.MhType}} {
 				var code multicodec.Code
 				if err := code.Set(c.name); err != nil {
-					return conflict("block put: %q is neither a codec nor a hash function", c.name)
+					return usageErrorf("block put: %q is neither a codec nor a hash function", c.name)
 				}
 				*c.code = uint64(code)
 			}
@@ -59,7 +58,7 @@ func (a *app) blockPut(ctx context.Context, s repo, p cid.Prefix, paths []string
 	defer batch.Discard()
 	var blocks []shownBlock
 	for _, path := range paths {
-		data, err := a.readBlock(ctx, path)
+		data, err := a.readFile(ctx, path, block.MaxSize)
 		if err != nil {
 			return fmt.Errorf("block put: %w", err)
 		}
@@ -70,7 +69,7 @@ func (a *app) blockPut(ctx context.Context, s repo, p cid.Prefix, paths []string
 		if err != nil {
 			return fmt.Errorf("block put %s: %w", path, err)
 		}
-		blocks = append(blocks, shownBlock{b.CID().String(), b.Size()})
+		blocks = append(blocks, shownBlock{b.CID(), b.Size()})
 	}
 	if err := batch.Commit(ctx); err != nil {
 		return fmt.Errorf("block put: %w", err)
@@ -81,16 +80,6 @@ func (a *app) blockPut(ctx context.Context, s repo, p cid.Prefix, paths []string
 		}
 	}
 	return nil
-}
-
-// readBlock reads a file, but not much more than a block may hold.
-func (a *app) readBlock(ctx context.Context, path string) ([]byte, error) {
-	f, err := a.open(ctx, path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.LimitReader(f, block.MaxSize+1))
 }
 
 func (a *app) blockGetCommand() *cobra.Command {
@@ -133,7 +122,7 @@ func (a *app) blockStatCommand() *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("block stat: %w", err)
 					}
-					if err := a.show(shownBlock{c.String(), size}, "%s %dB", c, size); err != nil {
+					if err := a.show(shownBlock{c, size}, "%s %dB", c, size); err != nil {
 						return err
 					}
 				}
@@ -165,7 +154,7 @@ func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) 
 	for _, name := range names {
 		c, err := resolve(ctx, s, name)
 		if err == nil {
-			_, err = s.Size(ctx, c) // a slip of the hand shouldn't go unnoticed
+			_, err = s.Size(ctx, c) // a typing error is an error
 		}
 		if err != nil {
 			return fmt.Errorf("block rm: %w", err)
@@ -178,22 +167,22 @@ func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) 
 				if err != nil {
 					return fmt.Errorf("block rm: %w", err)
 				}
-				return fmt.Errorf("block rm %s: %w: alias %s keeps it", c, store.ErrLive, quoted(alias.Name))
+				return fmt.Errorf("block rm %s: %w: alias %s keeps it", c, store.ErrLive, quote(alias.Name))
 			}
 		}
 	} else if _, err := control.DeleteBlocks.Do(ctx, s.Target, control.DeleteArgs{CIDs: cids}); err != nil {
 		return fmt.Errorf("block rm: %w", err)
 	}
 	for _, c := range cids {
-		if err := a.removed(c.String(), "", dryRun); err != nil {
+		if err := a.showRemoved(c.String(), "", dryRun); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// removed tells of something removed, or that would be.
-func (a *app) removed(cid, name string, dryRun bool) error {
+// showRemoved prints a block or an alias that was removed, or would be.
+func (a *app) showRemoved(cid, name string, dryRun bool) error {
 	what, done := name, "removed"
 	if what == "" {
 		what = cid
@@ -205,5 +194,5 @@ func (a *app) removed(cid, name string, dryRun bool) error {
 		CID    string `json:"cid"`
 		Name   string `json:"name,omitempty"`
 		DryRun bool   `json:"dryRun"`
-	}{cid, name, dryRun}, "%s %s", done, printable(what))
+	}{cid, name, dryRun}, "%s %s", done, escape(what))
 }

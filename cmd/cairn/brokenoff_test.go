@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
-// A shortWriter breaks the answer off after so many bytes.
+// A shortWriter ends the answer after so many bytes.
 type shortWriter struct {
 	http.ResponseWriter
 	left int
@@ -29,8 +29,8 @@ func (w *shortWriter) Write(p []byte) (int, error) {
 	return w.ResponseWriter.Write(p)
 }
 
-// TestBrokenOff asks a daemon that breaks off in the middle: the commands fail,
-// and leave nothing that looks whole.
+// TestBrokenOff has a daemon that ends its answers in the middle: the commands
+// fail, and write no file.
 func TestBrokenOff(t *testing.T) {
 	n, err := cairn.Open(t.Context(), cairn.Config{Offline: true})
 	if err != nil {

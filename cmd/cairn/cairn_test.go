@@ -44,7 +44,7 @@ func runScripts(t *testing.T, setup func(*testscript.Env) error, files ...string
 			e.Setenv("HOME", home)
 			e.Setenv("USERPROFILE", home)
 			e.Setenv("NO_COLOR", "1")
-			// Daemons of scripts keep to themselves, unless told otherwise.
+			// By default the daemons of scripts use no public peers.
 			e.Setenv("CAIRN_SWARM_LISTEN", "off")
 			e.Setenv("CAIRN_API_ADDR", "off")
 			e.Setenv("CAIRN_GATEWAY_ADDR", "off")
@@ -89,7 +89,7 @@ func status(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// capture puts what a command printed, or its first word, into a variable:
+// capture sets a variable to a command's output, or its first word:
 // capture CID [word].
 func capture(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 || len(args) == 2 && args[1] != "word" {
@@ -118,14 +118,14 @@ func random(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o644))
 }
 
-// noise is random bytes, the same for the same seed.
+// noise returns random bytes, the same for the same seed.
 func noise(size int, seed byte) []byte {
 	data := make([]byte, size)
 	_, _ = rand.NewChaCha8([32]byte{seed}).Read(data)
 	return data
 }
 
-// damage flips a bit of a text in whatever pack of a repository holds it:
+// damage flips a bit of a text in the pack of a repository that has it:
 // damage REPOSITORY TEXT.
 func damage(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 2 {
@@ -159,7 +159,7 @@ func cut(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(data[:len(data)*2/3]), 0o644))
 }
 
-// A console is what a run of the program in this process talks to.
+// A console has the streams of a run of the program in this process.
 type console struct {
 	stdin    io.Reader
 	out, err bytes.Buffer
@@ -180,7 +180,7 @@ func TestInterrupt(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		reading := readerFunc(func([]byte) (int, error) {
 			cancel()
-			select {} // like a terminal where nobody types
+			select {} // like a terminal without input
 		})
 		c := console{stdin: reading}
 		if got := c.run(ctx, t, append(command, repo)...); got != exitInterrupted {
@@ -195,7 +195,7 @@ func TestInterrupt(t *testing.T) {
 	}
 }
 
-// TestInUse runs commands while somebody else has the repository open.
+// TestInUse runs commands while another process has the repository open.
 func TestInUse(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	s, err := store.Open(t.Context(), dir, store.Options{Program: "the daemon"})
@@ -214,19 +214,19 @@ func TestInUse(t *testing.T) {
 			}
 		}
 	}
-	// What needs no repository works all the same.
+	// A command that needs no repository works.
 	var c console
 	if got := c.run(t.Context(), t, "version", "--repo", dir); got != exitDone {
 		t.Errorf("version: got status %d", got)
 	}
 }
 
-// A fullDisk is a stdout that takes no more.
+// A fullDisk is a stdout whose writes fail.
 type fullDisk struct{}
 
 func (fullDisk) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
 
-// TestStdoutFails expects no status 0 for results that nobody got.
+// TestStdoutFails expects an error for results that can't be written.
 func TestStdoutFails(t *testing.T) {
 	var stderr bytes.Buffer
 	got := run(t.Context(), []string{"version"}, streams{in: strings.NewReader(""), out: fullDisk{}, err: &stderr}, noEnv)
@@ -235,9 +235,9 @@ func TestStdoutFails(t *testing.T) {
 	}
 }
 
-// TestEveryCommandExplainsItself walks all commands: each has a short line, a
-// usage that names its arguments, and refuses a flag that it doesn't have.
-func TestEveryCommandExplainsItself(t *testing.T) {
+// TestHelp walks all commands: each has a short line, a
+// asUsageError that names its arguments, and refuses a flag that it doesn't have.
+func TestHelp(t *testing.T) {
 	var walk func(cmd *cobra.Command)
 	walk = func(cmd *cobra.Command) {
 		if cmd.Short == "" {
@@ -263,7 +263,7 @@ func noEnv(string) (string, bool) { return "", false }
 
 func TestColours(t *testing.T) {
 	noColor := func(name string) (string, bool) { return "1", name == "NO_COLOR" }
-	if !coloured(true, noEnv) || coloured(false, noEnv) || coloured(true, noColor) {
+	if !useColour(true, noEnv) || useColour(false, noEnv) || useColour(true, noColor) {
 		t.Error("want colours on a terminal where NO_COLOR is not set, and nowhere else")
 	}
 	for colour, want := range map[bool]string{
@@ -273,20 +273,19 @@ func TestColours(t *testing.T) {
 		var stderr bytes.Buffer
 		u := newUI(streams{out: io.Discard, err: &stderr}, noEnv)
 		u.colour = colour
-		u.finish(t.Context(), hinted(errors.New("it: no"), "try"))
+		u.finish(t.Context(), withHint(errors.New("it: no"), "try"))
 		if got := stderr.String(); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}
 }
 
-// A writerFunc writes by itself.
+// A writerFunc is a function that writes.
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// TestProgress draws on what says it is a terminal, and stays away from what
-// doesn't, and from who wants quiet.
+// TestProgress draws a bar on a terminal only, and not with --quiet.
 func TestProgress(t *testing.T) {
 	draw := func(terminal, quiet bool) string {
 		var stderr bytes.Buffer
@@ -346,7 +345,7 @@ func TestPrintable(t *testing.T) {
 		"right\u202eto left":    `right\u202eto left`,
 		"quote \" and \x00 end": `quote " and \x00 end`,
 	} {
-		if got := printable(s); got != want {
+		if got := escape(s); got != want {
 			t.Errorf("%q: got %s, want %s", s, got, want)
 		}
 	}

@@ -20,7 +20,7 @@ func (a *app) catCommand() *cobra.Command {
 			fl := cmd.Flags()
 			part := fl.Changed("offset") || fl.Changed("length")
 			if part && len(args) > 1 {
-				return conflict("cat: --offset and --length are for one file, got %d", len(args))
+				return usageErrorf("cat: --offset and --length are for one file, got %d", len(args))
 			}
 			var most *int64
 			if fl.Changed("length") {
@@ -38,7 +38,7 @@ func (a *app) catCommand() *cobra.Command {
 	}
 	cmd.Flags().Var(&offset, "offset", "begin after so many bytes")
 	cmd.Flags().Var(&length, "length", "print so many bytes at most")
-	cmd.Flags().Lookup("length").DefValue = "0B" // which pflag takes for none
+	cmd.Flags().Lookup("length").DefValue = "0B" // pflag doesn't print this as a default
 	return cmd
 }
 

@@ -29,13 +29,13 @@ func (a *app) cidCommand() *cobra.Command {
 				text, _, _ := strings.Cut(strings.TrimPrefix(strings.TrimPrefix(name, "/ipfs/"), "ipfs://"), "/")
 				c, err := cid.Decode(text)
 				if err == nil {
-					err = a.describe(c)
+					err = a.showCID(c)
 				}
 				if err != nil {
 					return fmt.Errorf("cid %s: %w", name, err)
 				}
 				if err := block.CheckCID(c); err != nil {
-					a.remark("no block here can have this CID: %s", printable(err.Error()))
+					a.remark("no block here can have this CID: %s", escape(err.Error()))
 				}
 			}
 			return nil
@@ -43,7 +43,7 @@ func (a *app) cidCommand() *cobra.Command {
 	}
 }
 
-// A shownCID is what a CID says, in JSON.
+// A shownCID describes a CID, in JSON.
 type shownCID struct {
 	CID     string            `json:"cid"`
 	Version uint64            `json:"version"`
@@ -56,7 +56,7 @@ type shownCID struct {
 	Bases   map[string]string `json:"bases"` // of the CIDv1
 }
 
-func (a *app) describe(c cid.Cid) error {
+func (a *app) showCID(c cid.Cid) error {
 	mh, err := multihash.Decode(c.Hash())
 	if err != nil {
 		return err
@@ -100,15 +100,10 @@ func (a *app) describe(c cid.Cid) error {
 	for _, name := range slices.Sorted(maps.Keys(shown.Bases)) {
 		rows = append(rows, [2]string{name, shown.Bases[name]})
 	}
-	for _, row := range rows {
-		if err := a.show(nil, "%-17s %s", row[0], row[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.showTable(17, rows)
 }
 
-// codeName is a multicodec's name, or its number where it has none.
+// codeName returns a multicodec's name, or its number if it has none.
 func codeName(code uint64) string {
 	return multicodec.Code(code).String()
 }

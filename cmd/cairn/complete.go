@@ -10,19 +10,19 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxCompletions is how many names a shell is offered.
+// maxCompletions bounds the names that a shell is offered.
 const maxCompletions = 200
 
 type completion = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective)
 
-// completeFlag offers the values of a flag that has a few.
+// completeFlag offers the values of a flag.
 func completeFlag(cmd *cobra.Command, flag string, values ...string) {
 	// It fails only for a flag that isn't there.
 	_ = cmd.RegisterFlagCompletionFunc(flag, cobra.FixedCompletions(values, cobra.ShellCompDirectiveNoFileComp))
 }
 
 // completeRef offers the names of aliases, for commands that take at most so
-// many CIDs; below zero, any number.
+// many CIDs. Below zero: any number.
 func (a *app) completeRef(most int) completion {
 	return func(cmd *cobra.Command, args []string, begun string) ([]string, cobra.ShellCompDirective) {
 		if most >= 0 && len(args) >= most {
@@ -32,9 +32,9 @@ func (a *app) completeRef(most int) completion {
 	}
 }
 
-// aliasNames are the aliases that begin so.
+// aliasNames returns the names of aliases that begin with begun.
 func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
-	return a.offered(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
+	return a.complete(cmd, begun, func(ctx context.Context, s repo, offer func(string) bool) error {
 		for alias, err := range control.ListAliases.Do(ctx, s.Target, control.ListArgs{Prefix: begun}) {
 			if err != nil || !offer(alias.Name) {
 				return err
@@ -44,9 +44,9 @@ func (a *app) aliasNames(cmd *cobra.Command, begun string) []string {
 	})
 }
 
-// offered are the names among those that list offers that begin so, none where
-// the repository can't be read just now: a completion has nobody to complain to.
-func (a *app) offered(
+// complete returns the names of list that begin with begun. If the repository
+// can't be read there are none: a shell prints no errors here.
+func (a *app) complete(
 	cmd *cobra.Command, begun string, list func(ctx context.Context, s repo, offer func(string) bool) error,
 ) (names []string) {
 	if a.loadSettings() != nil {
@@ -61,7 +61,7 @@ func (a *app) offered(
 	}
 	_ = a.withRepo(cmd.Context(), func(s repo) error {
 		return list(cmd.Context(), s, func(name string) bool {
-			// Tabs and line ends have a meaning there.
+			// Shells give tabs and line ends a meaning.
 			if strings.HasPrefix(name, begun) && !strings.ContainsAny(name, "\t\n") {
 				names = append(names, name)
 			}

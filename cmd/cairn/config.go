@@ -1,305 +1,212 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
-	"log/slog"
-	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 
-	"github.com/BurntSushi/toml"
-	"github.com/cairn-ipfs/cairn"
-	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/spf13/cobra"
 )
 
-// configFile is the name of the configuration in the repository.
-const configFile = "config.toml"
-
-// maxConfig bounds a configuration file, in bytes: a thousand times what all
-// keys need.
-const maxConfig = 1 << 20
-
-// A key is one thing that can be configured. Its environment variable is its
-// name in capitals: CAIRN_STORE_TARGET for store.target.
-type key struct {
-	name, standard, help string
-	check                func(string) error
+func (a *app) configCommand() *cobra.Command {
+	return group("config", "Show and change the configuration",
+		a.configShowCommand(), a.configGetCommand(), a.configSetCommand(), a.configEditCommand())
 }
 
-var keys = []key{
-	{"add.profile", "unixfs-v1-2025", "how files become blocks", func(s string) error {
-		_, err := unixfs.ProfileByName(s)
-		return err
-	}},
-	{"api.addr", "127.0.0.1:5001", "where a daemon's API listens, besides its Unix socket: HOST:PORT, :PORT on this machine, or off", checkAddr},
-	{"dns.doh", "", "DNS over HTTPS, by suffixes of domains: eth=https://…, .=https://… for all others", func(s string) error {
-		return checkDNS(func(c *cairn.DNS, pairs map[string]string) { c.DoH = pairs }, s)
-	}},
-	{"dns.links", "", "DNSLinks that are known without asking: DOMAIN=/ipfs/CID or /ipns/NAME, divided by commas", func(s string) error {
-		return checkDNS(func(c *cairn.DNS, pairs map[string]string) { c.Static = pairs }, s)
-	}},
-	{"dns.servers", "", "DNS servers for DNSLinks: HOST:PORT, divided by commas, or off; none: the system's", checkServers},
-	{"gateway.addr", "127.0.0.1:8080", "where a daemon's gateway listens: HOST:PORT, :PORT on this machine, or off", checkAddr},
-	{"key.passphrase-file", "", "a file whose first line encrypts the private keys, in the place of $CAIRN_KEY_PASSPHRASE", nil},
-	{"log.level", "warn", "what is logged: debug, info, warn or error", func(s string) error {
-		_, err := parseLevel(s)
-		return err
-	}},
-	{"routing.fetched", "false", "whether what came as a cache is announced, too: true or false", checkBool},
-	{"routing.mode", "auto", "who is asked for providers: auto, client, server, accelerated, delegated, lan or none", func(s string) error {
-		_, err := cairn.ParseRoutingMode(s)
-		return err
-	}},
-	{"routing.provide", "entities", "what is announced of what aliases keep: roots, entities (files and directories), all or none", func(s string) error {
-		_, err := cairn.ParseProvideStrategy(s)
-		return err
-	}},
-	{"routing.routers", publicOnes, "routers to ask over HTTP: URLs divided by commas, public, or none", checkRouters},
-	{"store.cache-size", "32MiB", "memory for the index's cache", checkSize},
-	{"store.max-cached", "0", "blocks kept that no alias needs; 0: as many as there is space for", func(s string) error {
-		_, err := strconv.ParseUint(s, 10, 63)
-		if err != nil {
-			return fmt.Errorf("%q is no number of blocks", s)
-		}
-		return nil
-	}},
-	{"store.pack-size", "64MiB", "where a pack is sealed and the next one begins", checkSize},
-	{"store.reserve", "64MiB", "free disk space below which nothing more is taken in", checkSize},
-	{"store.target", "0B", "what all packs may take on disk before garbage is evicted; 0B: no limit", checkSize},
-	{"swarm.bootstrap", publicOnes, "peers to connect to at once and enter the DHT by: addresses divided by commas, public, or none", checkBootstrap},
-	{"swarm.listen", ":4001", "where a daemon listens for peers: multiaddrs divided by commas, :PORT for all kinds, or off", checkListen},
-}
-
-func checkSize(s string) error {
-	_, err := parseSize(s)
-	return err
-}
-
-func parseLevel(s string) (slog.Level, error) {
-	var l slog.Level
-	if err := l.UnmarshalText([]byte(s)); err != nil {
-		return 0, fmt.Errorf("%q is no log level: say debug, info, warn or error", s)
+func (a *app) configShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "show",
+		Short: "Print every key, its value, and where that comes from",
+		Args:  arguments(0, 0),
+		RunE: func(*cobra.Command, []string) error {
+			for _, k := range keys {
+				v := a.set[k.name]
+				shown := struct {
+					Key      string `json:"key"`
+					Value    string `json:"value"`
+					Origin   string `json:"origin"`
+					Variable string `json:"variable"`
+					Help     string `json:"help"`
+				}{k.name, v.text, v.origin, k.variable(), k.help}
+				if err := a.show(shown, "%-19s = %-16q # %s: %s", k.name, v.text, v.origin, k.help); err != nil {
+					return err
+				}
+			}
+			return nil
+		},
 	}
-	return l, nil
 }
 
-func findKey(name string) (key, error) {
+func (a *app) configGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "get KEY",
+		Short:             "Print one value",
+		Args:              arguments(1, 1),
+		ValidArgsFunction: completeKey,
+		RunE: func(_ *cobra.Command, args []string) error {
+			k, err := findKey(args[0])
+			if err != nil {
+				return asUsageError(err)
+			}
+			return a.show(a.set.text(k.name), "%s", a.set.text(k.name))
+		},
+	}
+}
+
+func (a *app) configSetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:               "set KEY VALUE",
+		Short:             "Change one value in the configuration file",
+		Args:              arguments(2, 2),
+		ValidArgsFunction: completeKey,
+		RunE: func(_ *cobra.Command, args []string) error {
+			k, err := findKey(args[0])
+			if err != nil {
+				return asUsageError(err)
+			}
+			if err := k.validate(args[1]); err != nil {
+				return asUsageError(fmt.Errorf("%s: %w", k.name, err))
+			}
+			if err := a.changeConfig(func(text []byte) ([]byte, error) { return setKey(text, k.name, args[1]) }); err != nil {
+				return err
+			}
+			if v, _ := a.env(k.variable()); v != "" {
+				a.remark("$%s is set, and counts for more than the file", k.variable())
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) configEditCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "edit",
+		Short: "Change the configuration file in an editor ($VISUAL, $EDITOR)",
+		Args:  arguments(0, 0),
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			editor, _ := a.env("VISUAL")
+			if editor == "" {
+				editor, _ = a.env("EDITOR")
+			}
+			words := strings.Fields(editor)
+			if len(words) == 0 {
+				return withHint(errors.New("edit configuration: no editor"), "set $EDITOR, or use cairn config set")
+			}
+			// The editor gets a copy: only valid text is written to the file.
+			return a.changeConfig(func(text []byte) ([]byte, error) {
+				draft, err := os.CreateTemp("", "cairn-*.toml")
+				if err != nil {
+					return nil, err
+				}
+				defer os.Remove(draft.Name())
+				if len(text) == 0 {
+					text = []byte(configTemplate())
+				}
+				_, err = draft.Write(text)
+				if err = errors.Join(err, draft.Close()); err != nil {
+					return nil, err
+				}
+				child := exec.CommandContext(cmd.Context(), words[0], append(words[1:], draft.Name())...)
+				child.Stdin, child.Stdout, child.Stderr = a.in, a.stdout, a.err
+				if err := child.Run(); err != nil {
+					return nil, fmt.Errorf("%s: %w", words[0], err)
+				}
+				return readConfig(draft.Name())
+			})
+		},
+	}
+}
+
+// configTemplate returns a configuration file whose keys are all comments.
+func configTemplate() string {
+	var b strings.Builder
+	table := ""
 	for _, k := range keys {
-		if k.name == name {
-			return k, nil
+		t, name, _ := strings.Cut(k.name, ".")
+		if t != table {
+			fmt.Fprintf(&b, "[%s]\n", t)
+			table = t
 		}
+		fmt.Fprintf(&b, "# %s\n# %s = %q\n", k.help, name, k.standard)
 	}
-	return key{}, hinted(fmt.Errorf("%q is no key of the configuration", name), "cairn config show lists them")
+	return b.String()
 }
 
-// checked checks a value; a key without a check takes any.
-func (k key) checked(text string) error {
-	if k.check == nil {
-		return nil
-	}
-	return k.check(text)
-}
-
-// variable is the key's environment variable.
-func (k key) variable() string {
-	return "CAIRN_" + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(k.name))
-}
-
-// A value is what a key is set to, and where.
-type value struct{ text, origin string }
-
-// settings are the values of all keys, each checked.
-type settings map[string]value
-
-// The getters are for keys whose check has let pass nothing else.
-func (s settings) text(name string) string { return s[name].text }
-
-// list is a text whose parts are divided by commas.
-func (s settings) list(name string) []string {
-	return fields(s[name].text)
-}
-
-// pairs is a list of KEY=VALUE.
-func (s settings) pairs(name string) map[string]string {
-	all, err := parsePairs(s[name].text)
-	if err != nil {
-		return nil
-	}
-	return all
-}
-
-// parsePairs reads KEY=VALUE, divided by commas or spaces.
-func parsePairs(s string) (map[string]string, error) {
-	all := make(map[string]string)
-	for _, pair := range (settings{"": value{text: s}}).list("") {
-		key, v, found := strings.Cut(pair, "=")
-		if !found || key == "" || v == "" {
-			return nil, fmt.Errorf("%q is no KEY=VALUE", pair)
-		}
-		all[key] = v
-	}
-	return all, nil
-}
-
-// dns says how domains are resolved.
-func (s settings) dns() cairn.DNS {
-	d := cairn.DNS{DoH: s.pairs("dns.doh"), Static: s.pairs("dns.links")}
-	switch servers := s.list("dns.servers"); {
-	case len(servers) == 1 && servers[0] == "off":
-		d.Servers = []string{}
-	case len(servers) > 0:
-		d.Servers = servers
-	}
-	return d
-}
-
-// checkDNS checks pairs that set puts where they belong.
-func checkDNS(set func(*cairn.DNS, map[string]string), s string) error {
-	pairs, err := parsePairs(s)
-	if err != nil {
-		return err
-	}
-	var d cairn.DNS
-	set(&d, pairs)
-	return d.Check()
-}
-
-func checkServers(s string) error {
-	if s == "off" {
-		return nil
-	}
-	for _, server := range (settings{"": value{text: s}}).list("") {
-		_, port, err := net.SplitHostPort(server)
-		if err == nil {
-			_, err = strconv.ParseUint(port, 10, 16)
-		}
-		if err != nil {
-			return fmt.Errorf("%q is no DNS server: say HOST:PORT", server)
-		}
-	}
-	return nil
-}
-
-func (s settings) size(name string) int64 {
-	n, err := parseSize(s[name].text)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-func (s settings) number(name string) int64 {
-	n, err := strconv.ParseInt(s[name].text, 10, 64)
-	if err != nil {
-		return 0
-	}
-	return n
-}
-
-func (s settings) level(name string) (slog.Level, error) { return parseLevel(s[name].text) }
-
-// configPath is where the configuration is, or would be.
-func (a *app) configPath() (string, error) {
-	if a.config != "" {
-		return a.config, nil
-	}
-	dir, err := a.repoDir()
-	return filepath.Join(dir, configFile), err
-}
-
-// loadSettings takes each key's value from a flag, the environment, the file,
-// or its standard: the first that says something.
-func (a *app) loadSettings() error {
+// changeConfig replaces the configuration file's text by what edit makes of it,
+// if that is valid.
+func (a *app) changeConfig(edit func([]byte) ([]byte, error)) error {
 	path, err := a.configPath()
 	if err != nil {
-		// Some commands need no repository and so no home.
-		path = ""
+		return err
 	}
-	file := make(map[string]string)
-	if path != "" {
-		text, err := readConfig(path)
-		switch {
-		case errors.Is(err, os.ErrNotExist) && a.config == "":
-		case err != nil:
-			return fmt.Errorf("read configuration: %w", err)
-		default:
-			if file, err = parseConfig(text); err != nil {
-				return fmt.Errorf("read configuration %s: %w", path, err)
-			}
+	if a.config == "" {
+		if _, err := a.usableDir(); err != nil {
+			return err
 		}
 	}
-	a.set = make(settings)
-	for _, k := range keys {
-		v := value{k.standard, "standard"}
-		if text, found := file[k.name]; found {
-			v = value{text, path}
-		}
-		if text, _ := a.env(k.variable()); text != "" {
-			v = value{text, "$" + k.variable()}
-		}
-		if k.name == "log.level" && a.logLevel != "" {
-			v = value{a.logLevel, "--log-level"}
-		}
-		if k.name == "key.passphrase-file" && a.passphraseFile != "" {
-			v = value{a.passphraseFile, "--passphrase-file"}
-		}
-		if err := k.checked(v.text); err != nil {
-			return fmt.Errorf("%s (from %s): %w", k.name, v.origin, err)
-		}
-		a.set[k.name] = v
+	text, err := readConfig(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read configuration: %w", err)
 	}
-	return nil
-}
-
-func readConfig(path string) ([]byte, error) {
-	info, err := os.Stat(path)
+	changed, err := edit(text)
 	if err != nil {
-		return nil, err
+		return fmt.Errorf("edit configuration: %w", err)
 	}
-	if info.Size() > maxConfig {
-		return nil, fmt.Errorf("%s has %s; more than %s is no configuration", path, formatSize(info.Size()), formatSize(maxConfig))
+	if _, err := parseConfig(changed); err != nil {
+		return fmt.Errorf("edit configuration: nothing was changed: %w", err)
 	}
-	return os.ReadFile(path)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return writeFile(path, true, 0o644, func(w *os.File) error {
+		_, err := w.Write(changed)
+		return err
+	})
 }
 
-// parseConfig reads TOML: tables of strings and numbers, keys that are known,
-// values that pass.
-func parseConfig(text []byte) (map[string]string, error) {
-	var tables map[string]any
-	if err := toml.Unmarshal(text, &tables); err != nil {
-		var syntax toml.ParseError
-		if errors.As(err, &syntax) {
-			return nil, fmt.Errorf("line %d: %s", syntax.Position.Line, syntax.Message)
+// setKey changes one key in the text of a configuration. The rest stays, with
+// its comments.
+func setKey(text []byte, name, v string) ([]byte, error) {
+	table, key, _ := strings.Cut(name, ".")
+	line := key + " = " + strconv.Quote(v) + "\n"
+	var out bytes.Buffer
+	current, done, tableEnd := "", false, -1
+	for old := range strings.Lines(string(text)) {
+		trimmed := strings.TrimSpace(old)
+		if strings.HasPrefix(trimmed, "[") {
+			current = strings.TrimSpace(strings.Trim(strings.TrimSpace(strings.SplitN(trimmed, "#", 2)[0]), "[]"))
 		}
-		return nil, err
-	}
-	values := make(map[string]string)
-	for table, content := range tables {
-		keys, ok := content.(map[string]any)
-		if !ok {
-			_, err := findKey(table)
-			return nil, err
+		before, _, isAssignment := strings.Cut(trimmed, "=")
+		if isAssignment && current == table && strings.TrimSpace(before) == key {
+			old, done = line, true
 		}
-		for name, v := range keys {
-			k, err := findKey(table + "." + name)
-			if err != nil {
-				return nil, err
-			}
-			switch v := v.(type) {
-			case string:
-				values[k.name] = v
-			case int64:
-				values[k.name] = strconv.FormatInt(v, 10)
-			default:
-				return nil, fmt.Errorf("%s: %v is neither a text nor a whole number", k.name, v)
-			}
-			if err := k.checked(values[k.name]); err != nil {
-				return nil, fmt.Errorf("%s: %w", k.name, err)
-			}
+		if !strings.HasSuffix(old, "\n") {
+			old += "\n"
+		}
+		out.WriteString(old)
+		if current == table {
+			tableEnd = out.Len()
 		}
 	}
-	return values, nil
+	switch {
+	case done:
+	case tableEnd >= 0:
+		rest := bytes.Clone(out.Bytes()[tableEnd:])
+		out.Truncate(tableEnd)
+		out.WriteString(line)
+		out.Write(rest)
+	default:
+		fmt.Fprintf(&out, "[%s]\n%s", table, line)
+	}
+	// Other ways to write a table ("store.target = …") are not understood here.
+	values, err := parseConfig(out.Bytes())
+	if err != nil || values[name] != v {
+		return nil, withHint(fmt.Errorf("the file's form is not one that can be changed by itself"), "use cairn config edit")
+	}
+	return out.Bytes(), nil
 }

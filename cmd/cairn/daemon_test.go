@@ -19,13 +19,12 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// localScripts are those about what is not done through a daemon: the making,
-// locking and rebuilding of repositories, what needs none, and scripts that start
-// their own daemons.
+// localScripts need no daemon: they make, lock and rebuild repositories, use
+// none, or start their own daemons.
 var localScripts = []string{"cid", "complete", "config", "itself", "nocopy", "rebuild", "repo", "serve", "sync", "peers", "routing", "served", "keysecret", "namepeers"}
 
-// TestScriptsByDaemon runs the scripts again, with a daemon that serves the
-// repository, asked over its Unix socket, and over TCP.
+// TestScriptsByDaemon runs the scripts again through a daemon, over its Unix
+// socket and over TCP.
 func TestScriptsByDaemon(t *testing.T) {
 	all, err := filepath.Glob("testdata/*.txt")
 	if err != nil {
@@ -66,7 +65,7 @@ func TestScriptsByDaemon(t *testing.T) {
 					}
 				})
 				if over == "tcp" {
-					e.Setenv("CAIRN_DAEMON", d.said.API[1])
+					e.Setenv("CAIRN_DAEMON", d.ready.API[1])
 				}
 				return nil
 			}, files...)
@@ -79,7 +78,7 @@ type daemonsKey struct{}
 // A daemon is a running "cairn serve".
 type daemon struct {
 	process *exec.Cmd
-	said    served
+	ready   readiness
 	stderr  bytes.Buffer
 	drained chan struct{}
 }
@@ -92,7 +91,7 @@ func launch(env []string, dir string, args ...string) (*daemon, error) {
 		return nil, err
 	}
 	d := &daemon{process: exec.Command(path, append([]string{"--json"}, args...)...), drained: make(chan struct{})}
-	// Nobody outside is asked for anything, unless env says otherwise.
+	// No public peers, unless env has some.
 	env = append([]string{"CAIRN_SWARM_BOOTSTRAP=none", "CAIRN_ROUTING_ROUTERS=none"}, env...)
 	d.process.Dir, d.process.Env, d.process.Stderr = dir, env, &d.stderr
 	out, err := d.process.StdoutPipe()
@@ -105,7 +104,7 @@ func launch(env []string, dir string, args ...string) (*daemon, error) {
 	lines := bufio.NewReader(out)
 	line, err := lines.ReadBytes('\n')
 	if err == nil {
-		err = json.Unmarshal(line, &d.said)
+		err = json.Unmarshal(line, &d.ready)
 	}
 	go func() {
 		defer close(d.drained)
@@ -125,14 +124,14 @@ func (d *daemon) end(s os.Signal) int {
 		_ = d.process.Process.Signal(s) // it may have ended by itself
 	}
 	<-d.drained
-	_ = d.process.Wait() // the status says it all
+	_ = d.process.Wait() // the status is checked instead
 	return d.process.ProcessState.ExitCode()
 }
 
-// target is the daemon as a target of verbs.
+// target returns the daemon as a target of verbs.
 func (d *daemon) target(t *testing.T) *control.Target {
 	t.Helper()
-	c, err := control.Dial(d.said.API[0])
+	c, err := control.Dial(d.ready.API[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +139,7 @@ func (d *daemon) target(t *testing.T) *control.Target {
 	return c
 }
 
-// startDaemon starts one: daemon NAME ARGUMENT… It sets NAME_PEER, NAME_ADDR,
+// startDaemon starts a daemon: daemon NAME ARGUMENT… It sets NAME_PEER, NAME_ADDR,
 // NAME_API, NAME_GATEWAY and NAME_PID.
 func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 {
@@ -164,19 +163,19 @@ func startDaemon(ts *testscript.TestScript, neg bool, args []string) {
 			d.end(os.Kill)
 		}
 	})
-	ts.Setenv(name+"_PEER", d.said.PeerID)
+	ts.Setenv(name+"_PEER", d.ready.PeerID)
 	ts.Setenv(name+"_PID", strconv.Itoa(d.process.Process.Pid))
-	ts.Setenv(name+"_GATEWAY", d.said.Gateway)
-	if len(d.said.Addresses) > 0 {
-		ts.Setenv(name+"_ADDR", d.said.Addresses[0])
+	ts.Setenv(name+"_GATEWAY", d.ready.Gateway)
+	if len(d.ready.Addresses) > 0 {
+		ts.Setenv(name+"_ADDR", d.ready.Addresses[0])
 	}
-	if len(d.said.API) > 1 {
-		ts.Setenv(name+"_API", d.said.API[1])
+	if len(d.ready.API) > 1 {
+		ts.Setenv(name+"_API", d.ready.API[1])
 	}
 }
 
-// endDaemon ends one, by a signal or waiting for it, and expects a status: end
-// NAME TERM|INT|KILL|none STATUS.
+// endDaemon ends a daemon by a signal, or waits for its end, and expects a
+// status: end NAME TERM|INT|KILL|none STATUS.
 func endDaemon(ts *testscript.TestScript, neg bool, args []string) {
 	signals := map[string]os.Signal{"TERM": syscall.SIGTERM, "INT": os.Interrupt, "KILL": os.Kill, "none": nil}
 	if neg || len(args) != 3 {

@@ -4,17 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"io/fs"
-	"os"
-	"sync/atomic"
+	"strings"
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
 	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/internal/dag"
+	"github.com/cairn-ipfs/cairn/internal/ipld"
+	"github.com/cairn-ipfs/cairn/internal/unixfs"
 	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
+	"github.com/ipld/go-ipld-prime/datamodel"
+	"github.com/multiformats/go-multicodec"
 	"github.com/spf13/cobra"
 )
 
@@ -23,214 +24,141 @@ func (a *app) dagCommand() *cobra.Command {
 		a.dagPutCommand(), a.dagGetCommand(), a.dagImportCommand(), a.dagExportCommand(), a.dagStatCommand(), a.dagDiffCommand())
 }
 
-func (a *app) dagImportCommand() *cobra.Command {
-	var alias string
-	var noPin bool
+func (a *app) dagPutCommand() *cobra.Command {
+	var input, codec, hash, alias string
+	var pin bool
 	cmd := &cobra.Command{
-		Use:   "import PATH…|-",
-		Short: "Take in the blocks of CARs",
-		Long: `Takes in the blocks of CARs, of version 1 or 2, each verified, and prints the
-CARs' roots. The roots are kept: each gets the alias pin/CID, or that of
---alias. When the command ends with status 0, all is on disk; when it ends
-otherwise, nothing is kept. A CAR need not hold the whole of its DAGs.`,
+		Use:   "put PATH…|-",
+		Short: "Make a block of a JSON or CBOR value",
+		Long: `Reads one value from each file, makes a block of it, and prints its CID. The
+value is read as DAG-JSON, in which {"/": "CID"} is a link, and the block is
+DAG-CBOR, unless said otherwise. The blocks are on disk when the command ends.
+With --pin or --alias they are kept, with all that they link to; else they stay
+until the space is needed.`,
 		Args: arguments(1, -1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if alias != "" && noPin {
-				return conflict("dag import: --alias and --no-pin contradict each other")
+			if pin && alias != "" {
+				return usageErrorf("dag put: --pin and --alias contradict each other")
 			}
+			if alias != "" && len(args) > 1 {
+				return usageErrorf("dag put: --alias names one PATH, got %d", len(args))
+			}
+			from, err := ipld.CodecByName(input)
+			if err != nil {
+				return asUsageError(fmt.Errorf("dag put: %w", err))
+			}
+			to, err := ipld.CodecByName(codec)
+			if err != nil {
+				return asUsageError(fmt.Errorf("dag put: %w", err))
+			}
+			var function multicodec.Code
+			if err := function.Set(hash); err != nil {
+				return usageErrorf("dag put: %q is no hash function", hash)
+			}
+			p := cid.Prefix{Version: 1, Codec: to.Code, MhType: uint64(function), MhLength: -1}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				return a.dagImport(cmd.Context(), s, args, alias, noPin)
+				return a.dagPut(cmd.Context(), s, args, from, to, p, alias, pin)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&alias, "alias", "", "keep it under this `name`, instead of pin/CID")
-	cmd.Flags().BoolVar(&noPin, "no-pin", false, "set no alias: it stays until the space is needed")
+	fl := cmd.Flags()
+	fl.StringVar(&input, "input-codec", "dag-json", "the `codec` that the input is in: "+strings.Join(ipld.CodecNames(), ", "))
+	fl.StringVar(&codec, "store-codec", "dag-cbor", "the `codec` that the block is to have")
+	fl.StringVar(&hash, "hash", "sha2-256", "the hash `function` that names it: sha2-256, blake3, …")
+	fl.BoolVar(&pin, "pin", false, "keep it, under the alias pin/CID")
+	fl.StringVar(&alias, "alias", "", "keep it under this `name`")
+	completeFlag(cmd, "input-codec", ipld.CodecNames()...)
+	completeFlag(cmd, "store-codec", ipld.CodecNames()...)
+	completeFlag(cmd, "hash", "sha2-256", "sha2-512", "sha3-256", "blake2b-256", "blake3")
 	return cmd
 }
 
-func (a *app) dagImport(ctx context.Context, s repo, paths []string, alias string, noPin bool) error {
+func (a *app) dagPut(ctx context.Context, s repo, paths []string, from, to ipld.Codec, p cid.Prefix, alias string, pin bool) error {
 	batch := s.Batch()
 	defer batch.Discard()
-	var read atomic.Int64
-	total := sizeOfFiles(paths)
-	stop := a.progress("importing", func() (int64, int64) { return read.Load(), total })
-	defer stop()
-	var roots []cid.Cid
+	var blocks []shownBlock
 	for _, path := range paths {
-		found, err := a.importCAR(ctx, batch, path, &read)
-		if err != nil {
-			return fmt.Errorf("dag import %s: %w", path, err)
+		b, err := a.readNode(ctx, path, from, to, p)
+		if err == nil {
+			err = batch.Put(ctx, b)
 		}
-		roots = append(roots, found...)
-	}
-	if alias != "" && len(roots) != 1 {
-		return conflict("dag import: --alias names one root, got %d", len(roots))
-	}
-	for _, c := range roots {
+		if err != nil {
+			return fmt.Errorf("dag put %s: %w", path, err)
+		}
 		switch {
 		case alias != "":
-			batch.Alias(alias, c, store.AliasOptions{})
-		case !noPin:
-			batch.Alias(cairn.PinName(c), c, store.AliasOptions{})
+			batch.Alias(alias, b.CID(), store.AliasOptions{})
+		case pin:
+			batch.Alias(cairn.PinName(b.CID()), b.CID(), store.AliasOptions{})
 		}
+		blocks = append(blocks, shownBlock{b.CID(), b.Size()})
 	}
 	if err := batch.Commit(ctx); err != nil {
-		return fmt.Errorf("dag import: %w", err)
+		return fmt.Errorf("dag put: %w", err)
 	}
-	stop()
-	if len(roots) == 0 {
-		a.remark("no roots: the blocks are here, but nothing keeps them")
-	}
-	for _, c := range roots {
-		missing, err := a.missing(ctx, s, c)
-		if err != nil {
-			return fmt.Errorf("dag import: %w", err)
-		}
-		err = a.show(struct {
-			CID     string `json:"cid"`
-			Missing int    `json:"missing"`
-		}{c.String(), missing}, "%s", c)
-		if err != nil {
+	for _, b := range blocks {
+		if err := a.show(b, "%s", b.CID); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// sizeOfFiles is how much there is to read, 0 where that isn't known.
-func sizeOfFiles(paths []string) (total int64) {
-	for _, path := range paths {
-		info, err := os.Stat(path)
-		if path == "-" || err != nil || !info.Mode().IsRegular() {
-			return 0
-		}
-		total += info.Size()
-	}
-	return total
-}
-
-// importCAR puts the blocks of a CAR and returns its roots.
-func (a *app) importCAR(ctx context.Context, put block.Putter, path string, read *atomic.Int64) ([]cid.Cid, error) {
+// readNode reads a value from a file, and encodes it as a block.
+func (a *app) readNode(ctx context.Context, path string, from, to ipld.Codec, p cid.Prefix) (block.Block, error) {
 	f, err := a.open(ctx, path)
 	if err != nil {
-		return nil, err
+		return block.Block{}, err
 	}
 	defer f.Close()
-	return cairn.PutCAR(ctx, put, countingReader{f, read})
+	return ipld.ReadValue(f, from, to, p)
 }
 
-// A countingReader tells how much has been read.
-type countingReader struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// A countingWriter tells how much has been written.
-type countingWriter struct {
-	w io.Writer
-	n *atomic.Int64
-}
-
-func (c countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n.Add(int64(n))
-	return n, err
-}
-
-// A countingSeeker is a countingWriter that seeks.
-type countingSeeker struct {
-	countingWriter
-	io.Seeker
-}
-
-// missing counts what isn't here of a DAG, and remarks on it.
-func (a *app) missing(ctx context.Context, s repo, root cid.Cid) (int, error) {
-	n := 0
-	for _, err := range control.ListMissing.Do(ctx, s.Target, control.RootArgs{Root: root}) {
-		if err != nil {
-			return 0, err
-		}
-		n++
-	}
-	if n > 0 {
-		a.remark("%s is incomplete: %d blocks are missing, or more below them", root, n)
-	}
-	return n, nil
-}
-
-func (a *app) dagExportCommand() *cobra.Command {
+func (a *app) dagGetCommand() *cobra.Command {
 	var output string
-	var overwrite bool
-	var version int
 	cmd := &cobra.Command{
-		Use:   "export CID",
-		Short: "Print a DAG as a CAR, depth first",
-		Long: `Writes the DAG below CID as a CAR, depth first, each block once: to stdout, or to
-a file with -o. Version 2 has an index behind the blocks, and goes to a file
-only. A block that isn't here is an error, never a short file.`,
+		Use:   "get CID[/PATH]",
+		Short: "Print a value: a block, or what a path in it leads to",
+		Long: `Prints a block as DAG-JSON, or the part of it that PATH leads to. PATH is one of
+fields of maps, numbers of list items (from 0), and names in directories; it
+goes on through links.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			switch {
-			case version != 1 && version != 2:
-				return conflict("dag export: there is no version %d of CAR, only 1 and 2", version)
-			case version == 2 && output == "":
-				return conflict("dag export: version 2 needs a file: name it with -o")
-			}
-			if output == "" && a.outTerminal {
-				return hinted(errors.New("dag export: a CAR is not for a terminal"), "write it to a file with -o, or into a pipe")
+			codec, err := ipld.CodecByName(output)
+			if err != nil {
+				return asUsageError(fmt.Errorf("dag get: %w", err))
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
-				var err error
-				if output == "" {
-					err = a.dagExport(cmd.Context(), s, args[0], nil, a.out)
-				} else {
-					err = writeWhole(output, overwrite, func(f *os.File) error {
-						if version == 2 {
-							return a.dagExport(cmd.Context(), s, args[0], f, nil)
-						}
-						return a.dagExport(cmd.Context(), s, args[0], nil, f)
-					})
-				}
-				if errors.Is(err, fs.ErrExist) {
-					err = hinted(err, "name another file, or say --overwrite")
-				}
+				n, err := nodeAt(cmd.Context(), s, args[0])
 				if err != nil {
-					return fmt.Errorf("dag export %s: %w", args[0], err)
+					return fmt.Errorf("dag get %s: %w", args[0], err)
 				}
-				return nil
+				data, err := codec.Bytes(n)
+				if err != nil {
+					return fmt.Errorf("dag get %s: %w", args[0], err)
+				}
+				if strings.HasSuffix(codec.Name, "json") {
+					data = append(data, '\n')
+				}
+				_, err = a.out.Write(data)
+				return err
 			})
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `file`, which is there whole or not at all")
-	cmd.Flags().IntVar(&version, "car-version", 1, "the `version` of the CAR: 1, or 2 with an index")
-	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "put it in the place of a file that is there")
+	cmd.Flags().StringVar(&output, "output-codec", "dag-json", "the `codec` to print it in: "+strings.Join(ipld.CodecNames(), ", "))
+	completeFlag(cmd, "output-codec", ipld.CodecNames()...)
 	return cmd
 }
 
-// dagExport writes a CAR of version 2 to file, or one of version 1 to w.
-func (a *app) dagExport(ctx context.Context, s repo, name string, file io.WriteSeeker, w io.Writer) error {
-	root, err := resolve(ctx, s, name)
+// nodeAt returns the value that a name leads to, through values and directories.
+func nodeAt(ctx context.Context, s repo, name string) (datamodel.Node, error) {
+	r, err := resolveRef(ctx, s, name)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var written atomic.Int64
-	defer a.progress("exporting", func() (int64, int64) { return written.Load(), 0 })()
-	if file != nil {
-		blocks, err := s.ReadDAG(ctx, root)
-		if err != nil {
-			return err
-		}
-		defer blocks.Close()
-		return cairn.ExportCARv2(ctx, blocks, countingSeeker{countingWriter{file, &written}, file}, root)
-	}
-	return control.ExportCAR.Do(ctx, s.Target, control.RootArgs{Root: root}, countingWriter{w, &written}, nil)
+	found, err := ipld.NodeAt(ctx, s, r.root, r.path)
+	return found.Node, err
 }
 
 func (a *app) dagStatCommand() *cobra.Command {
@@ -269,4 +197,108 @@ func (a *app) dagStat(ctx context.Context, s repo, name string) error {
 		rest = fmt.Sprintf(", %d missing", shown.Missing)
 	}
 	return a.show(shown, "%s %d blocks, %s%s", shown.CID, shown.Blocks, formatSize(shown.Bytes), rest)
+}
+
+func (a *app) dagDiffCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "diff OLD NEW",
+		Short: "Tell what a DAG has that another one has not",
+		Long: `Compares two DAGs: prints the paths that are new (+), gone (-) or different (~),
+where both are directories, and how many blocks of NEW are not in OLD.`,
+		Args:              arguments(2, 2),
+		ValidArgsFunction: a.completeRef(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withRepo(cmd.Context(), func(s repo) error {
+				if err := a.dagDiff(cmd.Context(), s, args[0], args[1]); err != nil {
+					return fmt.Errorf("dag diff: %w", err)
+				}
+				return nil
+			})
+		},
+	}
+}
+
+// A shownChange is a difference in JSON.
+type shownChange struct {
+	Change string `json:"change"` // added, removed or changed
+	Path   string `json:"path"`
+	Before string `json:"before,omitempty"`
+	After  string `json:"after,omitempty"`
+}
+
+func (a *app) dagDiff(ctx context.Context, s repo, before, after string) error {
+	var roots [2]cid.Cid
+	for i, name := range []string{before, after} {
+		c, err := resolve(ctx, s, name)
+		if err == nil && !block.IsIdentity(c) {
+			_, err = s.Size(ctx, c) // a missing root can't be compared
+		}
+		if err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+		roots[i] = c
+	}
+	for c, err := range unixfs.Diff(ctx, s, roots[0], roots[1]) {
+		if err != nil {
+			return err
+		}
+		if err := a.showChange(c); err != nil {
+			return err
+		}
+	}
+	return a.showNewBlocks(ctx, s, roots[0], roots[1])
+}
+
+// showChange prints a path that changed. The roots themselves are not printed.
+func (a *app) showChange(c unixfs.Change) error {
+	if c.Path == "." {
+		return nil
+	}
+	shown := shownChange{Change: "changed", Path: c.Path}
+	sign, now := "~", c.After
+	switch {
+	case !c.Before.Defined():
+		shown.Change, sign = "added", "+"
+	case !c.After.Defined():
+		shown.Change, sign, now = "removed", "-", c.Before
+	}
+	if c.Before.Defined() {
+		shown.Before = c.Before.String()
+	}
+	if c.After.Defined() {
+		shown.After = c.After.String()
+	}
+	return a.show(shown, "%s %s %s", sign, now, escape(c.Path))
+}
+
+// showNewBlocks counts the blocks of after that are not in before.
+func (a *app) showNewBlocks(ctx context.Context, s repo, before, after cid.Cid) error {
+	d, err := dag.Diff(ctx, s, after, []cid.Cid{before}, dag.DiffOptions{})
+	if err != nil {
+		return err
+	}
+	var shown struct {
+		NewBlocks int   `json:"newBlocks"`
+		NewSize   int64 `json:"newSize"`
+		Missing   int   `json:"missing"`
+	}
+	for step, err := range d.Blocks(ctx, dag.WalkOptions{KeepGoing: true}) {
+		switch {
+		case errors.Is(err, block.ErrNotFound):
+			shown.Missing++
+			continue
+		case err != nil:
+			return err
+		}
+		if step.CID == after && after == before {
+			continue
+		}
+		shown.NewBlocks++
+		shown.NewSize += int64(step.Block.Size())
+	}
+	rest := ""
+	if shown.Missing > 0 {
+		rest = fmt.Sprintf(", %d missing", shown.Missing)
+	}
+	return a.show(shown, "%d new blocks, %s%s", shown.NewBlocks, formatSize(shown.NewSize), rest)
 }

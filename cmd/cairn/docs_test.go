@@ -14,21 +14,21 @@ import (
 )
 
 var (
-	// drawn are words that are different in each run: names of keys.
+	// drawn are words that differ in each run: names of keys.
 	drawn = regexp.MustCompile(`k51[0-9a-z]{50,}`)
-	// passing are those that say when, or how much of a record that takes.
+	// passing are times, and sizes of records that depend on them.
 	passing = regexp.MustCompile(`\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z|\b\d{3} bytes`)
 )
 
-// A page is one of the documentation, and a run of the commands on it.
+// A page is a page of the documentation, and a run of its commands.
 type page struct {
 	*testing.T
 	dir   string
 	env   []string
-	names map[string]string // those in the page, and what they are in this run
+	names map[string]string // those of the page, and those of this run
 }
 
-// shown are the lines of a page that show commands and what they print.
+// shown returns the lines of a page that are commands and their output.
 func shown(text string) (lines []string) {
 	inside := false
 	for line := range strings.Lines(text) {
@@ -45,8 +45,8 @@ func shown(text string) (lines []string) {
 	return lines
 }
 
-// run runs a command of the page, and compares what it prints with the lines
-// below it.
+// run runs a command of the page, and compares its output with the lines below
+// it.
 func (p *page) run(command string, want []string) {
 	p.Helper()
 	args := strings.Fields(drawn.ReplaceAllStringFunc(command, func(name string) string { return p.names[name] }))
@@ -77,8 +77,8 @@ func (p *page) run(command string, want []string) {
 	}
 }
 
-// TestNamesPage runs the commands of docs/names.md, where a daemon has the
-// repository, and one that it's connected to has another, bob.
+// TestNamesPage runs the commands of docs/names.md at a daemon, which is
+// connected to another one, bob.
 func TestNamesPage(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../docs/names.md")
@@ -106,14 +106,14 @@ func TestNamesPage(t *testing.T) {
 		t.Cleanup(func() { d.end(os.Kill) })
 		daemons = append(daemons, d)
 	}
-	alice, err := control.Dial(daemons[0].said.API[0])
+	alice, err := control.Dial(daemons[0].ready.API[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := control.Connect.Do(t.Context(), alice, control.AddressArgs{Address: daemons[1].said.Addresses[0]}); err != nil {
+	if _, err := control.Connect.Do(t.Context(), alice, control.AddressArgs{Address: daemons[1].ready.Addresses[0]}); err != nil {
 		t.Fatal(err)
 	}
-	// Records go into the DHT of the two as soon as each knows the other.
+	// Records go into the DHT of the two once each knows the other.
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for {

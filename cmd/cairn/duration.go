@@ -23,8 +23,8 @@ func formatDuration(d time.Duration) string {
 	return d.String()
 }
 
-// parseDuration reads what formatDuration prints, and what Go's own does; none is
-// below zero.
+// parseDuration parses what formatDuration prints, and Go's durations. Negative
+// ones are invalid.
 func parseDuration(s string) (time.Duration, error) {
 	if days, found := strings.CutSuffix(strings.TrimSpace(s), "d"); found {
 		n, err := strconv.ParseFloat(days, 64)
@@ -37,7 +37,7 @@ func parseDuration(s string) (time.Duration, error) {
 	return 0, fmt.Errorf("%q is no duration: say it as 90s, 12h or 7d", s)
 }
 
-// A durationFlag is a flag whose value is a duration; zero is none.
+// A durationFlag is a flag whose value is a duration. Zero: not set.
 type durationFlag time.Duration
 
 func (f *durationFlag) String() string {

@@ -10,13 +10,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/atomicfile"
 )
 
-// writeWhole is writeFile for files that everybody may read.
-func writeWhole(path string, overwrite bool, write func(*os.File) error) error {
-	return writeFile(path, overwrite, 0o644, write)
-}
-
-// writeFile makes a file that is there whole or not at all. Unless overwrite is
-// set, a file that is there stays, and the error wraps fs.ErrExist.
+// writeFile writes a file whole or not at all. Unless overwrite is set, an
+// existing file stays, and the error wraps fs.ErrExist.
 func writeFile(path string, overwrite bool, mode fs.FileMode, write func(*os.File) error) error {
 	if !overwrite {
 		if _, err := os.Lstat(path); err == nil {
@@ -26,7 +21,7 @@ func writeFile(path string, overwrite bool, mode fs.FileMode, write func(*os.Fil
 	return atomicfile.Write(path, ".cairn-*", mode, write)
 }
 
-// open opens the file to read from; "-" is stdin.
+// open opens a file for reading; "-" is stdin.
 func (a *app) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	if name == "-" {
 		return io.NopCloser(a.stdin(ctx)), nil
@@ -34,8 +29,19 @@ func (a *app) open(ctx context.Context, name string) (io.ReadCloser, error) {
 	return os.Open(name)
 }
 
-// stdin is the program's input. A read that waits for it ends with ctx, unless
-// it is a file on disk, which never makes wait.
+// readFile reads a file, or its first most+1 bytes: a caller that gets more than
+// most refuses it.
+func (a *app) readFile(ctx context.Context, name string, most int) ([]byte, error) {
+	f, err := a.open(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, int64(most)+1))
+}
+
+// stdin returns the program's input. A read that waits ends with ctx, unless
+// the input is a file on disk: its reads don't wait.
 func (a *app) stdin(ctx context.Context) io.Reader {
 	if f, ok := a.in.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode().IsRegular() {
@@ -48,7 +54,7 @@ func (a *app) stdin(ctx context.Context) io.Reader {
 			if buffer == nil {
 				buffer = make([]byte, stdinBuffer)
 			}
-			n, err := readOrLeave(ctx, a.in, buffer)
+			n, err := readUntil(ctx, a.in, buffer)
 			if n == 0 && err != nil {
 				return 0, err
 			}
@@ -68,9 +74,9 @@ type readerFunc func([]byte) (int, error)
 
 func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
-// readOrLeave reads from r until ctx ends. Then the goroutine that waits for r
-// is left behind with p: the program is about to end.
-func readOrLeave(ctx context.Context, r io.Reader, p []byte) (int, error) {
+// readUntil reads from r until ctx ends. Then it abandons the goroutine that
+// reads into p: the program is about to end.
+func readUntil(ctx context.Context, r io.Reader, p []byte) (int, error) {
 	if err := ctx.Err(); err != nil {
 		return 0, err
 	}

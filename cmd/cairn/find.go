@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"iter"
@@ -14,10 +15,10 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// standardFound is how many providers are enough, unless more are asked for.
-const standardFound = 20
+// defaultProviders is the default number of providers to find.
+const defaultProviders = 20
 
-var errNobody = errors.New("nobody on the network is known to have it")
+var errNoProvider = errors.New("nobody on the network is known to have it")
 
 func (a *app) findCommand() *cobra.Command {
 	var trace bool
@@ -37,12 +38,12 @@ it said, and how long it took.`,
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if most < 0 {
-				return conflict("find: --limit is 0, for all, or more")
+				return usageErrorf("find: --limit is 0, for all, or more")
 			}
 			ctx := cmd.Context()
 			return a.withRepo(ctx, func(s repo) error {
 				l := &lookup{app: a, began: time.Now(), tracing: trace, most: most}
-				if id, ok := isPeer(args[0]); ok {
+				if id, ok := parsePeer(args[0]); ok {
 					return l.run(id.String(), control.FindPeer.Do(ctx, s.Target, control.FindPeerArgs{PeerID: id, Trace: trace}))
 				}
 				c, err := resolve(ctx, s, args[0])
@@ -54,12 +55,13 @@ it said, and how long it took.`,
 		},
 	}
 	cmd.Flags().BoolVar(&trace, "trace", false, "show whom the look-up asks, and what they say")
-	cmd.Flags().IntVar(&most, "limit", standardFound, "stop after so many `providers`; 0: ask until everybody has answered")
+	cmd.Flags().IntVar(&most, "limit", defaultProviders, "stop after so many `providers`; 0: ask until everybody has answered")
 	return cmd
 }
 
-// isPeer tells whether an argument names a peer. What could be either is a CID.
-func isPeer(s string) (peer.ID, bool) {
+// parsePeer parses an argument that names a peer, and reports whether it does.
+// An argument that may be a CID, too, is a CID.
+func parsePeer(s string) (peer.ID, bool) {
 	if id, found := strings.CutPrefix(s, "/p2p/"); found {
 		s = id
 	} else if c, err := cid.Decode(s); err == nil && c.Type() != cid.Libp2pKey {
@@ -77,17 +79,17 @@ type lookup struct {
 	most      int // 0: no limit
 	questions []control.Finding
 	found     int
-	sources   []foundBy // in the order of their first result
+	sources   []sourceCount // in the order of their first result
 }
 
-// A foundBy is a source that found something.
-type foundBy struct {
+// A sourceCount counts the results of one source.
+type sourceCount struct {
 	source string
 	after  time.Duration // until the first result
 	found  int
 }
 
-// run shows what a lookup for what yields.
+// run prints the findings of a lookup for what.
 func (l *lookup) run(what string, findings iter.Seq2[control.Finding, error]) error {
 	var failure error
 	shown := make(map[string]bool) // by peer id
@@ -121,26 +123,118 @@ func (l *lookup) run(what string, findings iter.Seq2[control.Finding, error]) er
 	case failure != nil && l.found == 0:
 		return fmt.Errorf("find %s: %w", what, failure)
 	case l.found == 0:
-		return fmt.Errorf("find %s: %w", what, errNobody)
+		return fmt.Errorf("find %s: %w", what, errNoProvider)
 	}
 	return nil
 }
 
-// showFound shows a result; one that repeats a peer is shown in JSON only.
+// showFound prints a result. One that repeats a peer is printed in JSON only.
 func (l *lookup) showFound(f control.Finding, repeated bool) error {
 	l.found++
-	i := slices.IndexFunc(l.sources, func(s foundBy) bool { return s.source == f.Source })
+	i := slices.IndexFunc(l.sources, func(s sourceCount) bool { return s.source == f.Source })
 	if i < 0 {
 		i = len(l.sources)
-		l.sources = append(l.sources, foundBy{source: f.Source, after: time.Since(l.began)})
+		l.sources = append(l.sources, sourceCount{source: f.Source, after: time.Since(l.began)})
 	}
 	l.sources[i].found++
 	format := "%s %s %s"
 	if repeated {
 		format = ""
 	}
-	if err := l.show(f, format, f.PeerID, printable(f.Source), printable(strings.Join(f.Addresses, " "))); err != nil {
+	if err := l.show(f, format, f.PeerID, escape(f.Source), escape(strings.Join(f.Addresses, " "))); err != nil {
 		return err
 	}
 	return l.out.Flush() // the rest may take a minute
+}
+
+// distanceDigits is how many digits of a distance are printed: eight distinguish
+// any two peers.
+const distanceDigits = 8
+
+// showTrace prints the questions of a lookup, by source and hop.
+func (l *lookup) showTrace() error {
+	var sources []string
+	by := make(map[string][]control.Finding)
+	for _, e := range l.questions {
+		if by[e.Source] == nil {
+			sources = append(sources, e.Source)
+		}
+		by[e.Source] = append(by[e.Source], e)
+	}
+	slices.Sort(sources)
+	slowest := time.Duration(-1)
+	for _, e := range l.questions {
+		slowest = max(slowest, e.Took)
+	}
+	for _, source := range sources {
+		if err := l.showQuestions(source, by[source], slowest); err != nil {
+			return err
+		}
+	}
+	for _, r := range l.sources {
+		if err := l.show(nil, "%s told of %d, first after %s", escape(r.source), r.found, formatShort(r.after)); err != nil {
+			return err
+		}
+	}
+	return l.show(nil, "%d questions, %s", len(l.questions), formatShort(time.Since(l.began)))
+}
+
+// showQuestions prints the questions of one source.
+func (l *lookup) showQuestions(source string, asked []control.Finding, slowest time.Duration) error {
+	slices.SortStableFunc(asked, func(a, b control.Finding) int {
+		return cmp.Or(cmp.Compare(a.Hop, b.Hop), cmp.Compare(b.Distance, a.Distance))
+	})
+	if err := l.show(nil, "\n%s\n%-4s %-10s %-7s %-10s %-8s %s", escape(source), "hop", "peer", "shared", "distance", "took", "said"); err != nil {
+		return err
+	}
+	for _, e := range asked {
+		hop, who, shared, distance := "-", "-", "-", "-"
+		if id := e.PeerID; id != "" {
+			who = "…" + id[max(0, len(id)-8):]
+			hop, shared = fmt.Sprint(e.Hop), fmt.Sprintf("%d bits", e.SharedBits)
+			distance = e.Distance[:min(len(e.Distance), distanceDigits)] + "…"
+		}
+		mark := ""
+		if e.Took == slowest {
+			mark = "   <- the slowest"
+		}
+		err := l.show(nil, "%-4s %-10s %-7s %-10s %-8s %s%s", hop, who, shared, distance, formatShort(e.Took), formatAnswer(e), mark)
+		if err != nil {
+			return err
+		}
+	}
+	return l.show(nil, "")
+}
+
+// formatAnswer describes the answer of a peer or router.
+func formatAnswer(e control.Finding) string {
+	if e.Error != "" {
+		text, _, _ := strings.Cut(e.Error, "\n")
+		return "no answer: " + escape(text)
+	}
+	var parts []string
+	if n := len(e.Providers); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d have it", n))
+	}
+	if e.Record {
+		parts = append(parts, "a record")
+	}
+	if n := len(e.Closer); n > 0 {
+		parts = append(parts, fmt.Sprintf("%d are closer", n))
+	}
+	if len(parts) == 0 {
+		return "nothing"
+	}
+	return strings.Join(parts, ", ")
+}
+
+// formatShort prints a duration so that it compares easily.
+func formatShort(d time.Duration) string {
+	switch {
+	case d >= time.Second:
+		return fmt.Sprintf("%.1fs", d.Seconds())
+	case d >= time.Millisecond:
+		return fmt.Sprintf("%dms", d.Milliseconds())
+	}
+	return fmt.Sprintf("%dµs", d.Microseconds())
 }

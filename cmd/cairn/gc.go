@@ -29,7 +29,7 @@ least recently read ones first.`,
 				if o.DryRun {
 					verb = "would remove"
 					if target > 0 {
-						// What all garbage comes to, of which some may stay.
+						// Done counts all garbage, of which some may stay.
 						st, err := control.Stats.Do(cmd.Context(), s.Target, struct{}{})
 						if err != nil {
 							return fmt.Errorf("gc: %w", err)
@@ -42,12 +42,9 @@ least recently read ones first.`,
 					}
 				}
 				return a.show(struct {
-					Blocks int64 `json:"blocks"`
-					Bytes  int64 `json:"bytes"`
-					Packs  int   `json:"packs"`
-					DryRun bool  `json:"dryRun"`
-				}{done.Blocks, done.Bytes, done.Packs, o.DryRun},
-					"%s %d blocks, %s on disk", verb, done.Blocks, formatSize(done.Bytes))
+					store.EvictResult
+					DryRun bool `json:"dryRun"`
+				}{done, o.DryRun}, "%s %d blocks, %s on disk", verb, done.Blocks, formatSize(done.Bytes))
 			})
 		},
 	}

@@ -40,7 +40,7 @@ With --archive it writes a tar archive, and -o - means stdout.`,
 				}
 				err := get(cmd.Context(), s, args[0], output, overwrite)
 				if errors.Is(err, fs.ErrExist) {
-					err = hinted(err, "name another path with -o, or say --overwrite")
+					err = withHint(err, "name another path with -o, or say --overwrite")
 				}
 				if err != nil {
 					return fmt.Errorf("get %s: %w", args[0], err)
@@ -61,7 +61,7 @@ func (a *app) get(ctx context.Context, s repo, name, output string, overwrite bo
 		return err
 	}
 	if output == "" {
-		output = nameOf(name, c)
+		output = outputName(name, c)
 	}
 	blocks, err := s.ReadDAG(ctx, c)
 	if err != nil {
@@ -69,36 +69,36 @@ func (a *app) get(ctx context.Context, s repo, name, output string, overwrite bo
 	}
 	defer blocks.Close()
 	var done unixfs.Progress
-	stop := a.progressOf(ctx, blocks, c, &done)
+	stop := a.exportProgress(ctx, blocks, c, &done)
 	err = unixfs.Export(ctx, blocks, c, output, unixfs.ExportOptions{Overwrite: overwrite, Progress: &done})
 	stop()
 	if err != nil {
 		return err
 	}
-	return a.got(c, output, &done)
+	return a.showWritten(c, output, &done)
 }
 
-// got tells what was written.
-func (a *app) got(c cid.Cid, output string, done *unixfs.Progress) error {
+// showWritten prints what was written.
+func (a *app) showWritten(c cid.Cid, output string, done *unixfs.Progress) error {
 	return a.show(struct {
 		CID   string `json:"cid"`
 		Path  string `json:"path"`
 		Files int64  `json:"files"`
 		Size  int64  `json:"size"`
-	}{c.String(), output, done.Files.Load(), done.Bytes.Load()}, "%s", printable(output))
+	}{c.String(), output, done.Files.Load(), done.Bytes.Load()}, "%s", escape(output))
 }
 
-// nameOf is what is got by a name is called, unless told otherwise.
-func nameOf(name string, c cid.Cid) string {
+// outputName returns the file name for the content of a name, without -o.
+func outputName(name string, c cid.Cid) string {
 	if base := path.Base(path.Clean("/" + name)); base != "/" {
 		return base
 	}
 	return c.String()
 }
 
-// progressOf shows how far the writing of what c names has come. How much there
-// is to write is known of a file.
-func (a *app) progressOf(ctx context.Context, get block.Getter, c cid.Cid, done *unixfs.Progress) (stop func()) {
+// exportProgress shows the progress of writing c. The total is known only for a
+// file.
+func (a *app) exportProgress(ctx context.Context, get block.Getter, c cid.Cid, done *unixfs.Progress) (stop func()) {
 	total := int64(0)
 	if info, err := unixfs.Stat(ctx, get, c); err == nil {
 		total = info.Size
@@ -112,7 +112,7 @@ func (a *app) getArchive(ctx context.Context, s repo, name, output string, overw
 	if err != nil {
 		return err
 	}
-	inside := nameOf(name, c)
+	inside := outputName(name, c)
 	var done unixfs.Progress
 	write := func(w io.Writer) error {
 		blocks, err := s.ReadDAG(ctx, c)
@@ -120,20 +120,20 @@ func (a *app) getArchive(ctx context.Context, s repo, name, output string, overw
 			return err
 		}
 		defer blocks.Close()
-		defer a.progressOf(ctx, blocks, c, &done)()
+		defer a.exportProgress(ctx, blocks, c, &done)()
 		return unixfs.ExportTar(ctx, blocks, c, inside, w, unixfs.ExportOptions{Progress: &done})
 	}
 	if output == "-" {
 		if a.outTerminal {
-			return hinted(errors.New("an archive is not for a terminal"), "write it to a file with -o, or into a pipe")
+			return withHint(errors.New("an archive is not for a terminal"), "write it to a file with -o, or into a pipe")
 		}
 		return write(a.out)
 	}
 	if output == "" {
 		output = inside + ".tar"
 	}
-	if err := writeWhole(output, overwrite, func(f *os.File) error { return write(f) }); err != nil {
+	if err := writeFile(output, overwrite, 0o644, func(f *os.File) error { return write(f) }); err != nil {
 		return err
 	}
-	return a.got(c, output, &done)
+	return a.showWritten(c, output, &done)
 }

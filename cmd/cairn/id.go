@@ -28,12 +28,7 @@ func (a *app) idCommand() *cobra.Command {
 				for _, p := range me.Protocols {
 					rows = append(rows, [2]string{"protocol", p})
 				}
-				for _, row := range rows {
-					if err := a.show(nil, "%-8s %s", row[0], printable(row[1])); err != nil {
-						return err
-					}
-				}
-				return nil
+				return a.showTable(8, rows)
 			})
 		},
 	}

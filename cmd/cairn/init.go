@@ -29,9 +29,9 @@ func (a *app) initCommand() *cobra.Command {
 					Made bool   `json:"made"`
 				}{dir, made}
 				if made {
-					return a.show(shown, "made a repository at %s", printable(dir))
+					return a.show(shown, "made a repository at %s", escape(dir))
 				}
-				return a.show(shown, "there is a repository at %s", printable(dir))
+				return a.show(shown, "there is a repository at %s", escape(dir))
 			})
 		},
 	}

@@ -27,7 +27,7 @@ var (
 
 // TestKill runs the real program, kills it at random moments, and checks after
 // each kill that the repository is in order, and that each alias is what an
-// acknowledged command made it, or what the killed one was about to.
+// acknowledged command set, or the killed one was to set.
 func TestKill(t *testing.T) {
 	n := *kills
 	if testing.Short() {
@@ -54,7 +54,7 @@ type content struct {
 	car  string // a CAR of it
 }
 
-// A killer knows what is acknowledged.
+// A killer records what is acknowledged.
 type killer struct {
 	t             *testing.T
 	rng           *rand.Rand
@@ -65,7 +65,7 @@ type killer struct {
 	killed, acked int
 }
 
-// names are the aliases played with: few, so that they change often.
+// names are the aliases that commands change: few, so that they change often.
 var names = []string{"a", "b", "c", "d", "e", "f"}
 
 func newKiller(t *testing.T) *killer {
@@ -122,7 +122,7 @@ func (k *killer) makeContent(dir string, i int) content {
 	return c
 }
 
-// hash is the CID of what is at path.
+// hash returns the CID of the file or folder at path.
 func (k *killer) hash(path string) cid.Cid {
 	hasher, err := cairn.NewHasher(cairn.AddOptions{})
 	if err != nil {
@@ -147,11 +147,11 @@ func (k *killer) must(args ...string) string {
 	return out.String()
 }
 
-// command runs a command that changes something, and kills it, perhaps.
+// command runs a command that changes the repository, and may kill it.
 func (k *killer) command() {
 	name := names[k.rng.IntN(len(names))]
 	c := k.contents[k.rng.IntN(len(k.contents))]
-	after := maps.Clone(k.aliases) // if the command does what it should
+	after := maps.Clone(k.aliases) // if the command succeeds
 	after[name] = c
 	var args []string
 	switch k.rng.IntN(7) {
@@ -203,8 +203,7 @@ func (k *killer) command() {
 }
 
 // runAndKill runs a command, and kills it at a random moment of the time that
-// such a command takes. It tells whether the command ended before, with status
-// 0.
+// such a command takes. It reports whether the command succeeded before that.
 func (k *killer) runAndKill(args []string) bool {
 	var errs bytes.Buffer
 	cmd := exec.Command(k.program, append([]string{"--repo", k.repo}, args...)...)
@@ -216,7 +215,7 @@ func (k *killer) runAndKill(args []string) bool {
 	ended := make(chan error, 1)
 	go func() { ended <- cmd.Wait() }()
 	usual, known := k.took[args[0]]
-	moment := time.Minute // the first of its kind comes to its end
+	moment := time.Minute // the first of its kind is not killed
 	if known {
 		moment = time.Duration(k.rng.Int64N(int64(usual) * 4 / 3))
 	}
@@ -229,7 +228,7 @@ func (k *killer) runAndKill(args []string) bool {
 		return true
 	case <-time.After(moment):
 	}
-	// It may have ended at this very moment; then there is nothing to kill.
+	// It may have ended just now: the kill fails then.
 	if cmd.Process.Kill() == nil {
 		<-ended
 		return cmd.ProcessState.Success()
@@ -237,7 +236,7 @@ func (k *killer) runAndKill(args []string) bool {
 	return <-ended == nil
 }
 
-// listed returns the aliases that the repository has.
+// listed returns the aliases of the repository.
 func (k *killer) listed() map[string]string {
 	got := make(map[string]string)
 	for line := range strings.Lines(k.must("--repo", k.repo, "alias", "ls", "--json")) {
@@ -264,8 +263,8 @@ func (k *killer) checkAliases() {
 	}
 }
 
-// checkContent reads an alias's content, and compares it with what was added:
-// a file byte for byte, a folder by what adding it again makes.
+// checkContent compares an alias's content with what was added: a file by its
+// bytes, a folder by its CID when it is added again.
 func (k *killer) checkContent(alias string, c content) {
 	info, err := os.Stat(c.path)
 	if err != nil {

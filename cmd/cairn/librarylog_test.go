@@ -12,7 +12,7 @@ import (
 	"github.com/libp2p/go-libp2p/gologshim"
 )
 
-// A lockedBuffer is a stderr that several write to.
+// A lockedBuffer is a stderr for concurrent writers.
 type lockedBuffer struct {
 	mu     sync.Mutex // guards the following
 	buffer bytes.Buffer
@@ -30,14 +30,14 @@ func (b *lockedBuffer) String() string {
 	return b.buffer.String()
 }
 
-// TestLibraryLogs lets libraries complain, each in its own way.
+// TestLibraryLogs has each library log in its own way.
 func TestLibraryLogs(t *testing.T) {
 	for _, tt := range []struct {
 		level slog.Level
 		shown bool
 	}{{slog.LevelInfo, false}, {slog.LevelDebug, true}} {
 		var stderr lockedBuffer
-		stop := takeLibraryLogs(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: tt.level})))
+		stop := redirectLibraryLogs(slog.New(slog.NewTextHandler(&stderr, &slog.HandlerOptions{Level: tt.level})))
 		complaints := []string{"of libp2p " + tt.level.String(), "with attributes " + tt.level.String(), "of the DHT " + tt.level.String(), "of quic-go " + tt.level.String()}
 		shim := gologshim.Logger("test " + tt.level.String())
 		shim.Error(complaints[0])

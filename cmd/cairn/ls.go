@@ -43,12 +43,12 @@ func (a *app) ls(ctx context.Context, s repo, name string, long bool) error {
 			return err
 		}
 		if !long {
-			if err := a.show(nil, "%s", printable(e.Name)); err != nil {
+			if err := a.show(nil, "%s", escape(e.Name)); err != nil {
 				return err
 			}
 			continue
 		}
-		kind, size, err := a.kind(ctx, s, e)
+		kind, size, err := a.entryKind(ctx, s, e)
 		if err != nil {
 			return err
 		}
@@ -57,7 +57,7 @@ func (a *app) ls(ctx context.Context, s repo, name string, long bool) error {
 			CID  string `json:"cid"`
 			Type string `json:"type"`
 			Size int64  `json:"size"`
-		}{e.Name, e.CID.String(), kind, size}, "%s %-9s %9s %s", e.CID, kind, formatSize(size), printable(e.Name))
+		}{e.Name, e.CID.String(), kind, size}, "%s %-9s %9s %s", e.CID, kind, formatSize(size), escape(e.Name))
 		if err != nil {
 			return err
 		}
@@ -65,8 +65,8 @@ func (a *app) ls(ctx context.Context, s repo, name string, long bool) error {
 	return nil
 }
 
-// kind tells what an entry is.
-func (a *app) kind(ctx context.Context, s repo, e unixfs.Entry) (kind string, size int64, err error) {
+// entryKind returns the type and size of an entry.
+func (a *app) entryKind(ctx context.Context, s repo, e unixfs.Entry) (kind string, size int64, err error) {
 	info, err := unixfs.Stat(ctx, s, e.CID)
 	switch {
 	case err == nil:

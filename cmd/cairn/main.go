@@ -1,20 +1,20 @@
 // Command cairn adds files to a repository of content-addressed blocks, reads
-// them back, names what is to be kept, and looks after the repository: one
-// file here for each command. "cairn help" lists them.
+// them back, keeps them under names, and maintains the repository. Each command
+// has a file here, or shares one with those of its subject: "cairn help" lists
+// them.
 //
 // If a daemon serves the repository ("cairn serve", serve.go), commands work
-// through it; otherwise they open the repository themselves, for as long as they
-// run. repo.go decides which; commands get a repo, and behave the same in both
-// cases. Output, messages and exit statuses follow one manner, which ui.go states
-// once.
+// through it. Otherwise they open the repository themselves, for as long as they
+// run. repo.go decides which: commands get a repo, and behave the same in both
+// cases. ui.go states the rules of output, messages and exit statuses.
 //
 // The key types are app, one run of the program, and repo. Runs share nothing, so
-// that tests may have several; one run is one goroutine, except for progress and
-// what a daemon serves.
+// tests have several in one process. A run is one goroutine, except for progress
+// and what a daemon serves.
 //
-// The package has no logic beyond that: blocks are the subject of package store,
-// files of internal/unixfs, the network of package cairn, and what is done with a
-// node, here or in a daemon, of internal/control.
+// The package is only flags and output. internal/control has the verbs that
+// commands do on a node, here or in a daemon; package store has the blocks,
+// internal/unixfs the files, and package cairn the network.
 package main
 
 import (
@@ -25,18 +25,18 @@ import (
 	"time"
 )
 
-// sameSignal is for how long after a signal another one is the same: wrappers
-// (timeout, sudo, those of containers) pass on what the whole group of processes
-// was sent already.
-const sameSignal = 250 * time.Millisecond
+// repeatedSignal is how long after a signal another one is a repetition: wrappers
+// (timeout, sudo, containers) forward signals that the whole process group got
+// already.
+const repeatedSignal = 250 * time.Millisecond
 
 func main() { os.Exit(mainExit()) }
 
-// mainExit is main up to the exit status.
+// mainExit runs the program, and returns its exit status.
 func mainExit() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	// The first Ctrl-C ends the command in good order, a second one at once. There's
-	// no other stop: one that came while the process exits would be its status.
-	defer context.AfterFunc(ctx, func() { time.AfterFunc(sameSignal, stop) })()
+	// The first Ctrl-C cancels the command, a second one kills the process. Nothing
+	// else calls stop: a signal during the exit would change the exit status.
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(repeatedSignal, stop) })()
 	return run(ctx, os.Args[1:], streams{in: os.Stdin, out: os.Stdout, err: os.Stderr}, os.LookupEnv)
 }

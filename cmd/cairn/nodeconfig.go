@@ -13,18 +13,18 @@ import (
 
 // Words in the lists of peers and routers.
 const (
-	publicOnes = "public"
-	noOnes     = "none"
+	publicWord = "public"
+	noneWord   = "none"
 )
 
-// expanded replaces the word public by the public ones, and none by nothing. A
-// node that is for this machine alone asks nobody outside, unless named.
-func expanded(list []string, public []string, local bool) []string {
+// expandList replaces the word public by the public entries, and none by nothing.
+// A local node has no public entries.
+func expandList(list []string, public []string, local bool) []string {
 	var all []string
 	for _, s := range list {
 		switch {
-		case s == publicOnes && local, s == noOnes:
-		case s == publicOnes:
+		case s == publicWord && local, s == noneWord:
+		case s == publicWord:
 			all = append(all, public...)
 		default:
 			all = append(all, s)
@@ -33,18 +33,19 @@ func expanded(list []string, public []string, local bool) []string {
 	return all
 }
 
-func fields(s string) []string {
+// splitList splits a list at commas and spaces.
+func splitList(s string) []string {
 	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
-// checkList checks the parts of a list that are no such words.
+// checkList checks a list: check gets the parts that are not these words.
 func checkList(s string, check func(string) error) error {
-	list := fields(s)
+	list := splitList(s)
 	for _, part := range list {
 		switch {
-		case part == noOnes && len(list) > 1:
-			return fmt.Errorf("%q stands alone", noOnes)
-		case part == noOnes || part == publicOnes:
+		case part == noneWord && len(list) > 1:
+			return fmt.Errorf("%q stands alone", noneWord)
+		case part == noneWord || part == publicWord:
 		default:
 			if err := check(part); err != nil {
 				return fmt.Errorf("%q: %w", part, err)
@@ -81,14 +82,14 @@ func checkBool(s string) error {
 	return nil
 }
 
-// nodeConfig is how the settings say that the node behaves in the network, if
-// it listens there, and whether that is this machine alone.
+// nodeConfig returns the configuration of a node that listens at these addresses,
+// none if it does not listen. Local: they are on this machine only.
 func (a *app) nodeConfig(listen []string, local bool) cairn.Config {
 	return cairn.Config{
 		Offline: a.offline, Listen: listen, Local: local,
-		Bootstrap:      expanded(a.set.list("swarm.bootstrap"), cairn.DefaultBootstrap(), local),
+		Bootstrap:      expandList(a.set.list("swarm.bootstrap"), cairn.DefaultBootstrap(), local),
 		Routing:        cairn.RoutingMode(a.set.text("routing.mode")),
-		Delegated:      expanded(a.set.list("routing.routers"), cairn.DefaultDelegated(), local),
+		Delegated:      expandList(a.set.list("routing.routers"), cairn.DefaultDelegated(), local),
 		Providing:      cairn.ProvideStrategy(a.set.text("routing.provide")),
 		ProvideFetched: a.set.text("routing.fetched") == "true",
 	}
@@ -97,16 +98,16 @@ func (a *app) nodeConfig(listen []string, local bool) cairn.Config {
 // A keyFlag is a flag that sets a key of the configuration for one run.
 type keyFlag struct{ flag, key, help string }
 
-// addKeyFlags adds flags for keys. One that is repeated is a list.
+// addKeyFlags adds flags for keys. A repeated flag is a list.
 func addKeyFlags(cmd *cobra.Command, flags []keyFlag) {
 	for _, f := range flags {
 		cmd.Flags().StringArray(f.flag, nil, f.help+" (key "+f.key+")")
 	}
 }
 
-// takeKeyFlags has those that are given count for more than what else sets a
-// key.
-func (a *app) takeKeyFlags(cmd *cobra.Command, flags []keyFlag) error {
+// applyKeyFlags sets the keys whose flags are given. They override every other
+// origin.
+func (a *app) applyKeyFlags(cmd *cobra.Command, flags []keyFlag) error {
 	for _, f := range flags {
 		if !cmd.Flags().Changed(f.flag) {
 			continue
@@ -118,10 +119,10 @@ func (a *app) takeKeyFlags(cmd *cobra.Command, flags []keyFlag) error {
 		text := strings.Join(list, ",")
 		k, err := findKey(f.key)
 		if err == nil {
-			err = k.checked(text)
+			err = k.validate(text)
 		}
 		if err != nil {
-			return usage(fmt.Errorf("%s: --%s: %w", cmd.Name(), f.flag, err))
+			return asUsageError(fmt.Errorf("%s: --%s: %w", cmd.Name(), f.flag, err))
 		}
 		a.set[f.key] = value{text, "--" + f.flag}
 	}

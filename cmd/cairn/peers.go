@@ -22,7 +22,7 @@ func (a *app) peersCommand() *cobra.Command {
 					return fmt.Errorf("peers: %w", err)
 				}
 				for _, p := range all {
-					if err := a.peer(p); err != nil {
+					if err := a.showPeer(p); err != nil {
 						return err
 					}
 				}
@@ -49,7 +49,7 @@ type shownPeer struct {
 	FailedAt  time.Time     `json:"failedAt,omitzero"`
 }
 
-func (a *app) peer(p cairn.Peer) error {
+func (a *app) showPeer(p cairn.Peer) error {
 	shown := shownPeer{
 		PeerID: p.ID, Connected: p.Connected, Since: p.Since.UTC(), Relayed: p.Relayed, Protected: p.Protected, Agent: p.Agent,
 		Protocols: p.Protocols, RTT: p.RTT, Failure: p.Failure, FailedAt: p.FailedAt.UTC(),
@@ -75,5 +75,5 @@ func (a *app) peer(p cairn.Peer) error {
 	if p.RTT > 0 {
 		state += " " + p.RTT.Round(10*time.Microsecond).String()
 	}
-	return a.show(shown, "%s %s %s", p.ID, printable(state), printable(p.Agent))
+	return a.show(shown, "%s %s %s", p.ID, escape(state), escape(p.Agent))
 }

@@ -34,7 +34,7 @@ func (a *app) pinAddCommand() *cobra.Command {
 					}
 					pins[cairn.PinName(c)] = c
 				}
-				if err := a.keep(cmd.Context(), s, pins, order); err != nil {
+				if err := a.setAliases(cmd.Context(), s, pins, order); err != nil {
 					return fmt.Errorf("pin add: %w", err)
 				}
 				return nil

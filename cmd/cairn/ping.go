@@ -24,7 +24,7 @@ address that ends with its id, and prints how long each took there and back.`,
 				return fmt.Errorf("ping: %w", err)
 			}
 			if count < 1 || interval < 0 {
-				return conflict("ping: --count is 1 or more, and --interval no less than 0s")
+				return usageErrorf("ping: --count is 1 or more, and --interval no less than 0s")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				var sum time.Duration

@@ -31,9 +31,9 @@ listens (key swarm.listen) until the command ends.`,
 				if err != nil {
 					return fmt.Errorf("provide: %w", err)
 				}
-				said := "announced"
+				done := "announced"
 				if stop {
-					said = "no longer announced"
+					done = "no longer announced"
 					_, err = control.Unprovide.Do(ctx, s.Target, control.BlockArgs{CID: c})
 				} else if _, err = s.Size(ctx, c); err == nil {
 					_, err = control.Provide.Do(ctx, s.Target, control.BlockArgs{CID: c})
@@ -44,7 +44,7 @@ listens (key swarm.listen) until the command ends.`,
 				return a.show(struct {
 					CID       string `json:"cid"`
 					Announced bool   `json:"announced"`
-				}{c.String(), !stop}, "%s %s", c, said)
+				}{c.String(), !stop}, "%s %s", c, done)
 			})
 		},
 	}

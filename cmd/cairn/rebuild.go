@@ -37,23 +37,13 @@ until the space is needed.`,
 			if err != nil {
 				return fmt.Errorf("rebuild: %w", err)
 			}
-			return a.rebuilt(r)
+			return a.showRebuild(r)
 		},
 	}
 }
 
-func (a *app) rebuilt(r store.RebuildResult) error {
-	err := a.show(struct {
-		Packs        int    `json:"packs"`
-		Blocks       int64  `json:"blocks"`
-		Bytes        int64  `json:"bytes"`
-		Aliases      int    `json:"aliases"`
-		Damaged      int64  `json:"damaged"`
-		EvictionHeld bool   `json:"evictionHeld"`
-		OldIndex     string `json:"oldIndex"`
-	}{r.Packs, r.Blocks, r.Bytes, r.Aliases, r.Damaged, r.EvictionHeld, r.OldIndex},
-		"%d packs, %d blocks, %s, %d aliases", r.Packs, r.Blocks, formatSize(r.Bytes), r.Aliases)
-	if err != nil {
+func (a *app) showRebuild(r store.RebuildResult) error {
+	if err := a.show(r, "%d packs, %d blocks, %s, %d aliases", r.Packs, r.Blocks, formatSize(r.Bytes), r.Aliases); err != nil {
 		return err
 	}
 	if r.Damaged > 0 {
@@ -63,7 +53,7 @@ func (a *app) rebuilt(r store.RebuildResult) error {
 		a.remark("no aliases were found: nothing is evicted until you confirm that none is missing (cairn gc --confirm)")
 	}
 	if r.OldIndex != "" {
-		a.remark("the old index is at %s; remove it when all is well", printable(r.OldIndex))
+		a.remark("the old index is at %s; remove it when all is well", escape(r.OldIndex))
 	}
 	return nil
 }

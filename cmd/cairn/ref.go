@@ -13,7 +13,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A ref is how a user names content: a root, and a path below it.
+// A ref names content: a root, and a path below it.
 type ref struct {
 	root cid.Cid
 	path string // without a slash in front; empty for the root itself
@@ -40,8 +40,9 @@ func parseRef(s string) (r ref, ok bool, err error) {
 	return ref{p.Root, p.Rest}, true, nil
 }
 
-// resolveRef reads all forms: those of parseRef and namePath, and an alias by its
-// name, with a path after it or not. The first answer to a name counts.
+// resolveRef resolves all forms: those of parseRef and namePath, and the name of
+// an alias, with or without a path behind it. It takes the first answer to an
+// /ipns/ name.
 func resolveRef(ctx context.Context, s repo, name string) (ref, error) {
 	return resolveRefAs(ctx, s, name, cairn.ResolveOptions{})
 }
@@ -55,7 +56,7 @@ func resolveRefAs(ctx context.Context, s repo, name string, o cairn.ResolveOptio
 	if ok {
 		return r, perr
 	}
-	// Names of aliases have slashes, too: the longest that is one counts.
+	// Names of aliases may have slashes: the longest one is taken.
 	for alias, path := strings.TrimRight(name, "/"), ""; alias != ""; {
 		found, err := control.ResolveAlias.Do(ctx, s.Target, control.AliasArgs{Name: alias})
 		if err == nil {
@@ -78,8 +79,8 @@ func resolve(ctx context.Context, s repo, name string) (cid.Cid, error) {
 	return resolveAs(ctx, s, name, cairn.ResolveOptions{})
 }
 
-// resolveLatest is resolve for who keeps what is found: an /ipns/ name's last record
-// counts, however long it takes to hear of all.
+// resolveLatest is resolve for content that is to be kept: it waits for the latest
+// record of an /ipns/ name.
 func resolveLatest(ctx context.Context, s repo, name string) (cid.Cid, error) {
 	return resolveAs(ctx, s, name, cairn.ResolveOptions{Latest: true})
 }

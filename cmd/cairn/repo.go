@@ -16,21 +16,20 @@ import (
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// program is the owner's name in a repository that is in use, agent the node's
-// name among its peers.
+// program names the owner of an open repository, agent the node to its peers.
 const (
 	program = "cairn"
 	agent   = program + "/" + version
 )
 
-// The files of a daemon in its repository: the socket at which it answers, and
-// the address of its API over TCP, where Kubo's tools look for it.
+// The files of a daemon in its repository: its socket, and the address of its API
+// over TCP, for Kubo's tools.
 const (
 	socketFile = "api.sock"
 	apiFile    = "api"
 )
 
-// repoDir is the repository's folder.
+// repoDir returns the repository's folder.
 func (a *app) repoDir() (string, error) {
 	if a.repo != "" {
 		return a.repo, nil
@@ -40,13 +39,12 @@ func (a *app) repoDir() (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	if err != nil {
-		return "", hinted(fmt.Errorf("find the repository: %w", err), "say where it is with --repo or $CAIRN_PATH")
+		return "", withHint(fmt.Errorf("find the repository: %w", err), "say where it is with --repo or $CAIRN_PATH")
 	}
 	return filepath.Join(home, ".cairn"), nil
 }
 
-// withNode opens the repository, making it where there is none, for as long as
-// do runs.
+// withNode opens the repository while do runs, and makes it if there is none.
 func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node) error) error {
 	var err error
 	if c.Dir, err = a.usableDir(); err != nil {
@@ -57,7 +55,7 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 	}
 	c.Logger = c.Store.Logger
 	c.UserAgent = agent
-	defer takeLibraryLogs(c.Logger)()
+	defer redirectLibraryLogs(c.Logger)()
 	c.DNS = a.set.dns()
 	if c.KeyPassphrase, err = a.passphrase(); err != nil {
 		return err
@@ -73,7 +71,7 @@ func (a *app) withNode(ctx context.Context, c cairn.Config, do func(*cairn.Node)
 	return err
 }
 
-// A repo is the repository that a command works with: one that this process has
+// A repo is the repository that a command works on: one that this process has
 // open, or a daemon's.
 type repo struct {
 	*control.Target
@@ -81,7 +79,7 @@ type repo struct {
 	dir string
 }
 
-// folder is the repository's folder, on the daemon's disk.
+// folder returns the repository's folder, on the daemon's disk.
 func (r repo) folder(ctx context.Context) (string, error) {
 	if r.dir != "" {
 		return r.dir, nil
@@ -90,9 +88,9 @@ func (r repo) folder(ctx context.Context) (string, error) {
 	return st.Path, err
 }
 
-// withRepo runs do with the repository: that of the daemon that --daemon names,
-// or of the daemon that serves the repository; else it is open here for as long
-// as do runs.
+// withRepo runs do with the repository of the daemon that --daemon names, or of
+// the daemon that serves the repository. Without one it opens the repository
+// while do runs.
 func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
 	return a.withRepoAs(ctx, a.nodeConfig(nil, false), do)
 }
@@ -106,7 +104,7 @@ func (a *app) withRepoAs(ctx context.Context, c cairn.Config, do func(repo) erro
 	if d != nil {
 		defer d.Close()
 		if a.passphraseFile != "" {
-			return conflict("--passphrase-file: a daemon has its own, which cairn serve is given")
+			return usageErrorf("--passphrase-file: a daemon has its own, which cairn serve is given")
 		}
 		return do(*d)
 	}
@@ -124,7 +122,7 @@ func (a *app) daemon() (*repo, error) {
 	if address != "" {
 		t, err := control.Dial(address)
 		if err != nil {
-			return nil, usage(err)
+			return nil, asUsageError(err)
 		}
 		return &repo{Target: t}, nil
 	}
@@ -143,7 +141,7 @@ func (a *app) daemon() (*repo, error) {
 	return &repo{t, dir}, nil
 }
 
-// usableDir is repoDir, if it is a repository or may become one.
+// usableDir returns repoDir, if it is a repository or may become one.
 func (a *app) usableDir() (string, error) {
 	dir, err := a.repoDir()
 	if err != nil {
@@ -152,11 +150,12 @@ func (a *app) usableDir() (string, error) {
 	return dir, checkDir(dir)
 }
 
-// ourFiles are what a folder may hold before it is a repository: what an
-// interrupted making of one leaves, and the configuration.
-var ourFiles = []string{"lock", "owner", "owner.new", "format.new", configFile, socketFile, apiFile}
+// repoFiles are the files that a folder may hold before it is a repository: the
+// configuration, and those of an interrupted init.
+var repoFiles = []string{"lock", "owner", "owner.new", "format.new", configFile, socketFile, apiFile}
 
-// checkDir keeps a slip of the hand from filling somebody's folder with packs.
+// checkDir returns an error for a folder that has other files: a typing error in
+// --repo must not fill it with packs.
 func checkDir(dir string) error {
 	f, err := os.Open(dir)
 	if errors.Is(err, os.ErrNotExist) {
@@ -172,12 +171,12 @@ func checkDir(dir string) error {
 	for {
 		names, err := f.Readdirnames(64)
 		for _, name := range names {
-			// Of these the store says better what is wrong.
+			// The store has the better error for these.
 			if name == "index" || name == "packs" {
 				return nil
 			}
-			if !slices.Contains(ourFiles, name) && !strings.HasPrefix(name, configFile) {
-				return hinted(fmt.Errorf("open repository: %s is no repository, and not empty", dir),
+			if !slices.Contains(repoFiles, name) && !strings.HasPrefix(name, configFile) {
+				return withHint(fmt.Errorf("open repository: %s is no repository, and not empty", dir),
 					"name an empty folder or a new one with --repo")
 			}
 		}
@@ -190,7 +189,7 @@ func checkDir(dir string) error {
 	}
 }
 
-// logger tells on stderr what --log-level lets through.
+// logger returns a logger to stderr, of the level of --log-level.
 func (a *app) logger() (*slog.Logger, error) {
 	level, err := a.set.level("log.level")
 	if err != nil {

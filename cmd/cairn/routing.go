@@ -26,13 +26,13 @@ func (a *app) routingCommand() *cobra.Command {
 				if err != nil && announces {
 					return fmt.Errorf("routing: %w", err)
 				}
-				return a.routing(status, stats, announces)
+				return a.showRouting(status, stats, announces)
 			})
 		},
 	}
 }
 
-func (a *app) routing(status cairn.RoutingStatus, stats cairn.ProvideStats, announces bool) error {
+func (a *app) showRouting(status cairn.RoutingStatus, stats cairn.ProvideStats, announces bool) error {
 	if a.json {
 		shown := struct {
 			cairn.RoutingStatus
@@ -54,30 +54,25 @@ func (a *app) routing(status cairn.RoutingStatus, stats cairn.ProvideStats, anno
 		rows = append(rows, [2]string{"table", "being filled"})
 	}
 	rows = append(rows,
-		[2]string{"answers", yes(status.Server, "for the DHT", "nobody: it is a client of the DHT")},
+		[2]string{"answers", choose(status.Server, "for the DHT", "nobody: it is a client of the DHT")},
 		[2]string{"remembered", fmt.Sprintf("providers of %d CIDs", status.Cached)})
 	if announces {
-		rows = append(rows, providing(stats)...)
+		rows = append(rows, providingRows(stats)...)
 	} else {
 		rows = append(rows, [2]string{"announced", "nothing, in this mode"})
 	}
-	for _, row := range rows {
-		if err := a.show(nil, "%-11s %s", row[0], row[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	return a.showTable(11, rows)
 }
 
-func yes(is bool, yes, no string) string {
+func choose(is bool, yes, no string) string {
 	if is {
 		return yes
 	}
 	return no
 }
 
-// providing says how announcing goes, and whether it can be kept up.
-func providing(s cairn.ProvideStats) [][2]string {
+// providingRows describes how announcing goes, and whether it keeps up.
+func providingRows(s cairn.ProvideStats) [][2]string {
 	what := fmt.Sprintf("%d CIDs", s.Records)
 	if s.Records < 0 {
 		what = "being counted"
@@ -86,16 +81,16 @@ func providing(s cairn.ProvideStats) [][2]string {
 	if strategy == "" {
 		strategy = "a list of the program's own"
 	}
-	sweep := fmt.Sprintf("%d of %d regions within the last %s", s.Visited, s.Regions, hours(s.Interval))
+	sweep := fmt.Sprintf("%d of %d regions within the last %s", s.Visited, s.Regions, formatHours(s.Interval))
 	switch {
 	case s.Records == 0:
 		sweep = "nothing to do"
 	case s.SweepTakes == 0:
 		sweep += ", none measured yet"
 	case s.Fits:
-		sweep += fmt.Sprintf("; all take %s: that fits", hours(s.SweepTakes))
+		sweep += fmt.Sprintf("; all take %s: that fits", formatHours(s.SweepTakes))
 	default:
-		sweep += fmt.Sprintf("; all would take %s: that does NOT fit, some records will lapse", hours(s.SweepTakes))
+		sweep += fmt.Sprintf("; all would take %s: that does NOT fit, some records will lapse", formatHours(s.SweepTakes))
 	}
 	return [][2]string{
 		{"announced", what + " (" + strategy + ")"},
@@ -104,8 +99,8 @@ func providing(s cairn.ProvideStats) [][2]string {
 	}
 }
 
-// hours prints a duration without seconds, if it is long.
-func hours(d time.Duration) string {
+// formatHours formats a duration, a long one without seconds.
+func formatHours(d time.Duration) string {
 	switch {
 	case d >= time.Hour && d%time.Hour == 0:
 		return fmt.Sprintf("%dh", d/time.Hour)

@@ -23,14 +23,14 @@ import (
 )
 
 const (
-	// grace is how long requests under way may take to end when the daemon
-	// closes; cutting those that don't end is over well within a second.
+	// grace is how long running requests may take when the daemon closes. Then they
+	// are cut off, which takes less than a second.
 	grace = 2 * time.Second
 	// maxHeader bounds a request's line and header, in bytes: the API's longest
 	// line and some more.
 	maxHeader = 1 << 20
-	// headerTimeout is how long a client may take for a request's header,
-	// idleTimeout how long a connection is kept between requests.
+	// headerTimeout is how long a client may take to send a request's header.
+	// idleTimeout is how long a connection stays open between requests.
 	headerTimeout = 10 * time.Second
 	idleTimeout   = 5 * time.Minute
 )
@@ -62,7 +62,7 @@ found, and what aliases keep is announced, in the network that --bootstrap leads
 to: the public one, unless the daemon listens on this machine alone.`,
 		Args: arguments(0, 0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := a.takeKeyFlags(cmd, flags); err != nil {
+			if err := a.applyKeyFlags(cmd, flags); err != nil {
 				return err
 			}
 			fl := cmd.Flags()
@@ -76,14 +76,14 @@ to: the public one, unless the daemon listens on this machine alone.`,
 				gateway = a.set.text("gateway.addr")
 			}
 			if a.daemonAddress != "" {
-				return conflict("serve: --daemon is for commands that ask one")
+				return usageErrorf("serve: --daemon is for commands that ask one")
 			}
 			addrs, local, err := listenAddrs(listen)
 			if err == nil {
 				err = errors.Join(checkAddr(api), checkAddr(gateway))
 			}
 			if err != nil {
-				return usage(fmt.Errorf("serve: %w", err))
+				return asUsageError(fmt.Errorf("serve: %w", err))
 			}
 			return a.withNode(cmd.Context(), a.nodeConfig(addrs, local), func(n *cairn.Node) error {
 				if err := a.serve(cmd.Context(), n, api, gateway); err != nil {
@@ -104,8 +104,8 @@ to: the public one, unless the daemon listens on this machine alone.`,
 	return cmd
 }
 
-// A served is what a daemon says when it is ready, in JSON.
-type served struct {
+// A readiness is what a daemon prints when it is ready.
+type readiness struct {
 	Path      string   `json:"path"`
 	PeerID    string   `json:"peerId,omitempty"`
 	Addresses []string `json:"addresses"`
@@ -113,7 +113,7 @@ type served struct {
 	Gateway   string   `json:"gateway,omitempty"`
 }
 
-// serve serves an open node until ctx ends, or somebody asks for shutdown.
+// serve serves an open node until ctx ends, or a client asks for shutdown.
 func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (err error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -126,7 +126,7 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 	handler := httpapi.NewServer(httpapi.Config{Agent: agent, Codes: control.Codes(), Logger: logger},
 		control.Verbs(n, stop), kubo.Verbs(n, kubo.Config{Version: version, Commit: commit(), Shutdown: stop}))
 	dir := n.Store().Dir()
-	said := served{Path: dir, Addresses: []string{}}
+	ready := readiness{Path: dir, Addresses: []string{}}
 
 	socket, err := filepath.Abs(filepath.Join(dir, socketFile))
 	if err != nil {
@@ -138,9 +138,9 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 	}
 	defer os.Remove(socket)
 	s.serve(unix, handler)
-	said.API = append(said.API, "unix:"+socket)
+	ready.API = append(ready.API, "unix:"+socket)
 
-	// Left by one that was killed; the address may be somebody else's by now.
+	// A killed daemon left its file. The address may belong to another process now.
 	if err := os.Remove(filepath.Join(dir, apiFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
@@ -152,21 +152,21 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 		}
 		defer os.Remove(filepath.Join(dir, apiFile))
 		s.serve(l, handler)
-		said.API = append(said.API, "http://"+l.Addr().String())
+		ready.API = append(ready.API, "http://"+l.Addr().String())
 	}
 	if l, err := listenTCP(gateway, "gateway"); err != nil {
 		return err
 	} else if l != nil {
 		s.serve(l, n.Gateway())
-		said.Gateway = "http://" + l.Addr().String()
+		ready.Gateway = "http://" + l.Addr().String()
 	}
 	me, err := control.Identify.Do(ctx, control.Local(n), struct{}{})
 	if err != nil {
 		return err
 	}
-	said.PeerID = me.PeerID.String()
-	said.Addresses = append(said.Addresses, me.Addresses...)
-	if err := a.ready(said); err != nil {
+	ready.PeerID = me.PeerID.String()
+	ready.Addresses = append(ready.Addresses, me.Addresses...)
+	if err := a.showReady(ready); err != nil {
 		return err
 	}
 	defer notify(a.env, "STOPPING=1")
@@ -175,37 +175,34 @@ func (a *app) serve(ctx context.Context, n *cairn.Node, api, gateway string) (er
 	return nil
 }
 
-// ready tells where the daemon is to be found.
-func (a *app) ready(said served) error {
-	rows := [][2]string{{"serving", said.Path}, {"peer", said.PeerID}}
-	for _, addr := range said.Addresses {
+// showReady prints where the daemon listens.
+func (a *app) showReady(ready readiness) error {
+	rows := [][2]string{{"serving", ready.Path}, {"peer", ready.PeerID}}
+	for _, addr := range ready.Addresses {
 		rows = append(rows, [2]string{"swarm", addr})
 	}
-	for _, addr := range said.API {
+	for _, addr := range ready.API {
 		rows = append(rows, [2]string{"api", addr})
 	}
-	if said.Gateway != "" {
-		rows = append(rows, [2]string{"gateway", said.Gateway})
+	if ready.Gateway != "" {
+		rows = append(rows, [2]string{"gateway", ready.Gateway})
 	}
-	if addr := bestAddr(said.Addresses); addr != "" {
+	if addr := bestAddr(ready.Addresses); addr != "" {
 		rows = append(rows, [2]string{"connect", "cairn connect " + addr}, [2]string{"sync", "cairn sync CID --from " + addr})
 	}
-	if a.json {
-		rows = nil
-	}
-	for _, row := range rows {
-		if err := a.show(nil, "%-8s %s", row[0], printable(row[1])); err != nil {
+	if !a.json {
+		if err := a.showTable(8, rows); err != nil {
 			return err
 		}
 	}
-	if err := a.show(said, "ready"); err != nil {
+	if err := a.show(ready, "ready"); err != nil {
 		return err
 	}
 	return a.out.Flush()
 }
 
-// bestAddr is the address that another node is told to connect to: one that
-// others may reach, and TCP, which goes through everywhere.
+// bestAddr returns the address to show to other users: not loopback if there is
+// another, and TCP, which passes most firewalls.
 func bestAddr(addrs []string) (best string) {
 	rank := -1
 	for _, text := range addrs {
@@ -227,9 +224,9 @@ func bestAddr(addrs []string) (best string) {
 	return best
 }
 
-// servers are the listening halves of a daemon.
+// servers are a daemon's HTTP servers.
 type servers struct {
-	failed  func() // called when one ends by itself
+	failed  func() // called when one fails
 	base    context.Context
 	cut     context.CancelFunc
 	all     []*http.Server
@@ -245,7 +242,7 @@ func newServers(failed func()) *servers {
 	return s
 }
 
-// serve serves at l, which it takes over.
+// serve serves at l, and closes it in the end.
 func (s *servers) serve(l net.Listener, h http.Handler) {
 	server := &http.Server{
 		Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
@@ -262,8 +259,7 @@ func (s *servers) serve(l net.Listener, h http.Handler) {
 	})
 }
 
-// close ends all servers: no new requests, some time for those under way, and
-// then an end.
+// close ends all servers. Running requests get some time, and are cut off then.
 func (s *servers) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
@@ -272,7 +268,7 @@ func (s *servers) close() error {
 		ending.Go(func() {
 			if server.Shutdown(ctx) != nil {
 				s.cut()
-				_ = server.Close() // what it says, everybody it cuts off is told
+				_ = server.Close() // its clients see the error
 			}
 		})
 	}
@@ -284,7 +280,7 @@ func (s *servers) close() error {
 	return s.err
 }
 
-// listenTCP listens at an address that checkAddr let pass; nil for "off".
+// listenTCP listens at an address that checkAddr accepted. Nil: it is "off".
 func listenTCP(addr, what string) (net.Listener, error) {
 	if addr == "off" {
 		return nil, nil
@@ -298,7 +294,7 @@ func listenTCP(addr, what string) (net.Listener, error) {
 	}
 	l, err := net.Listen("tcp", net.JoinHostPort(host, port))
 	if err != nil {
-		return nil, hinted(err, fmt.Sprintf("say --%s with another address, :0 for any port, or off", what))
+		return nil, withHint(err, fmt.Sprintf("say --%s with another address, :0 for any port, or off", what))
 	}
 	return l, nil
 }
@@ -320,12 +316,12 @@ func checkAddr(s string) error {
 
 // checkListen checks the addresses of swarm.listen.
 func checkListen(s string) error {
-	_, _, err := listenAddrs(strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' }))
+	_, _, err := listenAddrs(splitList(s))
 	return err
 }
 
-// listenAddrs makes multiaddrs of what --listen says, and tells whether all of
-// them are this machine's alone: then nobody outside need be asked for anything.
+// listenAddrs returns the multiaddrs of --listen, and reports whether all of them
+// are on this machine only.
 func listenAddrs(list []string) (addrs []string, local bool, err error) {
 	local = true
 	for _, s := range list {
@@ -355,20 +351,20 @@ func listenAddrs(list []string) (addrs []string, local bool, err error) {
 	return addrs, local && len(addrs) > 0, nil
 }
 
-// writeAPIFile puts the API's address where Kubo's tools look for it.
+// writeAPIFile writes the API's address to the file that Kubo's tools read.
 func writeAPIFile(dir string, addr net.Addr) error {
 	m, err := manet.FromNetAddr(addr)
 	if err != nil {
 		return err
 	}
-	return writeWhole(filepath.Join(dir, apiFile), true, func(f *os.File) error {
+	return writeFile(filepath.Join(dir, apiFile), true, 0o644, func(f *os.File) error {
 		_, err := f.WriteString(m.String())
 		return err
 	})
 }
 
-// notify tells systemd how the daemon is (sd_notify(3)), if systemd asked for
-// that. It is a courtesy: nothing depends on whether it comes through.
+// notify sends the daemon's state to systemd (sd_notify(3)), if systemd started
+// it. Errors are ignored: nothing depends on it.
 func notify(env func(string) (string, bool), state string) {
 	path, _ := env("NOTIFY_SOCKET")
 	if path == "" {

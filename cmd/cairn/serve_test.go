@@ -22,8 +22,8 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/control"
 )
 
-// serveQuietly starts a daemon that listens nowhere but at its socket, unless
-// args say otherwise.
+// serveQuietly starts a daemon that listens only at its socket, unless args say
+// otherwise.
 func serveQuietly(t *testing.T, repo string, args ...string) *daemon {
 	t.Helper()
 	return serveWith(t, os.Environ(), repo, args...)
@@ -40,7 +40,7 @@ func serveWith(t *testing.T, env []string, repo string, args ...string) *daemon 
 	return d
 }
 
-// A gate is a gateway that stops in the middle, until it is opened.
+// A gate is a gateway whose answer pauses in the middle until it is opened.
 type gate struct {
 	http.Handler
 	after   int64         // bytes
@@ -76,8 +76,8 @@ func (w gatedWriter) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// TestKilledWhileSyncing kills a daemon in the middle of a sync, and expects the
-// next one to go on from there.
+// TestKilledWhileSyncing kills a daemon during a sync, and expects the next one to
+// continue there.
 func TestKilledWhileSyncing(t *testing.T) {
 	t.Parallel()
 	const size = 96 << 20
@@ -104,7 +104,7 @@ func TestKilledWhileSyncing(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-g.reached
-	// What came is made durable now and then. When that has been done, it's live.
+	// Blocks that arrive are committed every few seconds, and are live then.
 	c := d.target(t)
 	for live := int64(0); live <= 1; {
 		st, err := control.Stats.Do(t.Context(), c, struct{}{})
@@ -152,10 +152,10 @@ func TestKilledWhileSyncing(t *testing.T) {
 	}
 }
 
-// TestServeEnds ends daemons while somebody listens for events, and while
-// somebody adds what never ends: they close all the same.
+// TestServeEnds ends daemons during a subscription to events, and during an
+// endless add: they close.
 func TestServeEnds(t *testing.T) {
-	t.Parallel() // it waits, mostly
+	t.Parallel() // it mostly waits
 	for _, signal := range []os.Signal{syscall.SIGTERM, os.Interrupt} {
 		repo := filepath.Join(t.TempDir(), "repo")
 		d := serveQuietly(t, repo)
@@ -188,7 +188,7 @@ func TestServeEnds(t *testing.T) {
 	}
 }
 
-// TestSecondSignal ends a daemon that is closing at once.
+// TestSecondSignal sends a second signal to a daemon that closes: it ends at once.
 func TestSecondSignal(t *testing.T) {
 	env, expect := systemd(t)
 	d := serveWith(t, env, filepath.Join(t.TempDir(), "repo"))
@@ -199,7 +199,7 @@ func TestSecondSignal(t *testing.T) {
 	var waiting sync.WaitGroup
 	in, out := io.Pipe()
 	waiting.Go(func() {
-		_, _ = control.AddAll(ctx, c, control.AddRequest{Items: []control.AddItem{{In: in}}}) // which is cut off
+		_, _ = control.AddAll(ctx, c, control.AddRequest{Items: []control.AddItem{{In: in}}}) // it is cut off
 		in.CloseWithError(io.ErrClosedPipe)
 	})
 	if _, err := out.Write(make([]byte, 4<<20)); err != nil {
@@ -207,7 +207,7 @@ func TestSecondSignal(t *testing.T) {
 	}
 	_ = d.process.Process.Signal(syscall.SIGTERM)
 	expect("STOPPING=1")
-	// The first signal is given back to the system a moment after it came.
+	// The first signal keeps its effect for repeatedSignal.
 	for ended := false; !ended; {
 		_ = d.process.Process.Signal(syscall.SIGTERM)
 		select {
@@ -222,7 +222,7 @@ func TestSecondSignal(t *testing.T) {
 	waiting.Wait()
 }
 
-// systemd waits for what a daemon tells of itself, if it has the environment.
+// systemd waits for the state that a daemon reports.
 func systemd(t *testing.T) (env []string, expect func(string)) {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "notify")
@@ -241,7 +241,7 @@ func systemd(t *testing.T) (env []string, expect func(string)) {
 	}
 }
 
-// TestNotify plays systemd.
+// TestNotify listens as systemd does.
 func TestNotify(t *testing.T) {
 	env, expect := systemd(t)
 	d := serveWith(t, env, filepath.Join(t.TempDir(), "repo"))
@@ -252,7 +252,7 @@ func TestNotify(t *testing.T) {
 	expect("STOPPING=1")
 }
 
-// TestListenAddrs reads what --listen takes.
+// TestListenAddrs parses values of --listen.
 func TestListenAddrs(t *testing.T) {
 	for _, tt := range []struct {
 		in    string

@@ -13,12 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// leaving is how often shutdown looks whether the daemon has left.
-const leaving = 10 * time.Millisecond
+// shutdownPoll is how often shutdown checks whether the daemon has ended.
+const shutdownPoll = 10 * time.Millisecond
 
-// leavingAtMost is how long that may take: what a closing daemon takes, and the
-// writing of what it still holds on a slow disk.
-const leavingAtMost = 30 * time.Second
+// maxShutdown is how long a daemon may take to end: it writes what it still
+// holds, maybe to a slow disk.
+const maxShutdown = 30 * time.Second
 
 func (a *app) shutdownCommand() *cobra.Command {
 	return &cobra.Command{
@@ -35,15 +35,14 @@ func (a *app) shutdownCommand() *cobra.Command {
 				return fmt.Errorf("shutdown: %w for this repository", control.ErrNoDaemon)
 			}
 			defer d.Close()
-			// Who has a repository open says so in its owner file: another process
-			// soon, if somebody starts the daemon again. That of a daemon elsewhere
-			// can't be seen.
+			// The owner file names the process that has the repository open. A new
+			// daemon changes it. The file of a daemon elsewhere isn't visible.
 			owner := filepath.Join(d.dir, "owner")
 			before, _ := os.ReadFile(owner)
 			if err := d.Shutdown(ctx); err != nil {
 				return fmt.Errorf("shutdown: %w", err)
 			}
-			late := time.After(leavingAtMost)
+			late := time.After(maxShutdown)
 			for d.dir != "" {
 				now, err := os.ReadFile(owner)
 				if errors.Is(err, fs.ErrNotExist) || err == nil && before != nil && !bytes.Equal(now, before) {
@@ -53,8 +52,8 @@ func (a *app) shutdownCommand() *cobra.Command {
 				case <-ctx.Done():
 					return ctx.Err()
 				case <-late:
-					return fmt.Errorf("shutdown: the daemon still has the repository open after %s", leavingAtMost)
-				case <-time.After(leaving):
+					return fmt.Errorf("shutdown: the daemon still has the repository open after %s", maxShutdown)
+				case <-time.After(shutdownPoll):
 				}
 			}
 			return nil

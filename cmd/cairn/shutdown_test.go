@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
-// TestShutdownOfOneThatIsRestarted ends a daemon that somebody starts again
-// before its going is seen.
-func TestShutdownOfOneThatIsRestarted(t *testing.T) {
+// TestShutdownDuringRestart ends a daemon that is started again before shutdown
+// sees its end.
+func TestShutdownDuringRestart(t *testing.T) {
 	dir := t.TempDir()
 	n, err := cairn.Open(t.Context(), cairn.Config{Dir: dir, Offline: true})
 	if err != nil {
@@ -43,8 +43,8 @@ func TestShutdownOfOneThatIsRestarted(t *testing.T) {
 	}
 }
 
-// TestSignalTwice ends daemons as wrappers do that pass on a signal to who has got
-// it already: they end in good order.
+// TestSignalTwice repeats a signal at once, as wrappers do: daemons still close in
+// order.
 func TestSignalTwice(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "repo")
 	for range 3 {
@@ -52,7 +52,7 @@ func TestSignalTwice(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for began := time.Now(); time.Since(began) < sameSignal/10; {
+		for began := time.Now(); time.Since(began) < repeatedSignal/10; {
 			_ = d.process.Process.Signal(syscall.SIGTERM) // it may have ended
 		}
 		if status := d.end(nil); status != 0 {

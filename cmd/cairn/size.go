@@ -7,8 +7,7 @@ import (
 	"strings"
 )
 
-// units of sizes, as they are typed. The binary ones come first: sizes are
-// printed in them.
+// units of sizes. The binary ones come first: sizes are printed in them.
 var units = []struct {
 	name string
 	size float64
@@ -28,7 +27,7 @@ func formatSize(n int64) string {
 	return strconv.FormatInt(n, 10) + "B"
 }
 
-// parseSize reads what formatSize prints, other units, and plain bytes.
+// parseSize parses what formatSize prints, other units, and plain bytes.
 func parseSize(s string) (int64, error) {
 	number, unit := strings.TrimSpace(s), 1.0
 	for _, u := range units {

@@ -39,7 +39,7 @@ says.`,
 	}
 }
 
-// A shownStat is what stat tells, in JSON.
+// A shownStat is the result of stat, in JSON.
 type shownStat struct {
 	CID       string `json:"cid"`
 	Type      string `json:"type"` // file, directory, symlink, or node
@@ -92,23 +92,14 @@ func (a *app) stat(ctx context.Context, s repo, name string) error {
 	if a.json {
 		return a.show(shown, "")
 	}
-	rows := [][2]string{
+	return a.showTable(8, [][2]string{
 		{"cid", shown.CID},
 		{"type", shown.Type},
 		{"size", fmt.Sprintf("%s (%d bytes)", formatSize(shown.Size), shown.Size)},
 		{"mode", shown.Mode},
 		{"modified", shown.Modified},
-		{"target", printable(shown.Target)},
+		{"target", shown.Target},
 		{"block", fmt.Sprintf("%s, %d bytes, %d links", shown.Codec, shown.BlockSize, shown.Links)},
 		{"missing", fmt.Sprintf("%d blocks", shown.Missing)},
-	}
-	for _, row := range rows {
-		if row[1] == "" {
-			continue
-		}
-		if err := a.show(nil, "%-8s %s", row[0], row[1]); err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }

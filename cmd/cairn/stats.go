@@ -21,46 +21,30 @@ func (a *app) statsCommand() *cobra.Command {
 				if s.dir != "" {
 					st.Path = s.dir // as the user knows it
 				}
-				return a.stats(st)
+				return a.showStats(st)
 			})
 		},
 	}
 }
 
-func (a *app) stats(st control.StatsResult) error {
+func (a *app) showStats(st control.StatsResult) error {
 	if a.json {
 		return a.show(struct {
-			Path         string `json:"path"`
-			LiveBlocks   int64  `json:"liveBlocks"`
-			LiveBytes    int64  `json:"liveBytes"`
-			CachedBlocks int64  `json:"cachedBlocks"`
-			CachedBytes  int64  `json:"cachedBytes"`
-			DeadBytes    int64  `json:"deadBytes"`
-			Packs        int    `json:"packs"`
-			PackBytes    int64  `json:"packBytes"`
-			IndexBytes   int64  `json:"indexBytes"`
-			FreeBytes    uint64 `json:"freeBytes"`
-			EvictionHeld bool   `json:"evictionHeld"`
-		}{
-			st.Path, st.LiveBlocks, st.LiveBytes, st.CachedBlocks, st.CachedBytes, st.DeadBytes,
-			st.Packs, st.PackBytes, st.IndexBytes, st.FreeBytes, st.EvictionHeld,
-		}, "")
+			control.StatsResult
+			LossEpoch uint64 `json:"lossEpoch,omitempty"` // hides the store's: users have no use for it
+		}{StatsResult: st}, "")
 	}
-	for _, row := range [][2]string{
-		{"repository", printable(st.Path)},
+	err := a.showTable(11, [][2]string{
+		{"repository", st.Path},
 		{"live", fmt.Sprintf("%d blocks, %s", st.LiveBlocks, formatSize(st.LiveBytes))},
 		{"cached", fmt.Sprintf("%d blocks, %s", st.CachedBlocks, formatSize(st.CachedBytes))},
 		{"dead", formatSize(st.DeadBytes)},
 		{"packs", fmt.Sprintf("%d, %s on disk", st.Packs, formatSize(st.PackBytes))},
 		{"index", formatSize(st.IndexBytes) + " on disk"},
 		{"disk", formatSize(int64(min(st.FreeBytes, 1<<62))) + " free"},
-	} {
-		if err := a.show(nil, "%-11s %s", row[0], row[1]); err != nil {
-			return err
-		}
-	}
-	if st.EvictionHeld {
+	})
+	if err == nil && st.EvictionHeld {
 		a.remark("nothing is evicted: after the rebuild, confirm that no alias is missing (cairn gc --confirm)")
 	}
-	return nil
+	return err
 }

@@ -25,10 +25,10 @@ before an error or an interruption stays: run it again, and it goes on.`,
 		ValidArgsFunction: a.completeRef(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Alias != "" && o.NoPin {
-				return conflict("sync: --alias and --no-pin contradict each other")
+				return usageErrorf("sync: --alias and --no-pin contradict each other")
 			}
 			if o.OnlyFrom && len(o.From) == 0 {
-				return conflict("sync: --only-from needs --from")
+				return usageErrorf("sync: --only-from needs --from")
 			}
 			return a.withRepo(cmd.Context(), func(s repo) error {
 				r, err := resolveRefAs(cmd.Context(), s, args[0], cairn.ResolveOptions{Latest: true})
@@ -36,7 +36,7 @@ before an error or an interruption stays: run it again, and it goes on.`,
 					return fmt.Errorf("sync: %w", err)
 				}
 				if r.path != "" {
-					return conflict("sync: takes a CID, and no path below it")
+					return usageErrorf("sync: takes a CID, and no path below it")
 				}
 				o.Root = r.root
 				return a.sync(cmd.Context(), s, o)
@@ -64,7 +64,7 @@ func (a *app) sync(ctx context.Context, s repo, o control.SyncArgs) error {
 			stop()
 			for _, source := range last.Sources {
 				if source.Err != nil {
-					a.remark("%s: %s", printable(source.Name), printable(source.Err.Error()))
+					a.remark("%s: %s", escape(source.Name), escape(source.Err.Error()))
 				}
 			}
 			return err // which says "sync CID: …"
@@ -83,7 +83,7 @@ func (a *app) sync(ctx context.Context, s repo, o control.SyncArgs) error {
 			if err := a.show(shown, ""); err != nil {
 				return err
 			}
-			if err := a.out.Flush(); err != nil { // somebody may be watching
+			if err := a.out.Flush(); err != nil { // a reader may be waiting
 				return fmt.Errorf("write to stdout: %w", err)
 			}
 		}

@@ -23,18 +23,18 @@ import (
 
 // The rules of output, which every command follows:
 //
-//   - Results go to stdout, alone, so that they pipe. With --json they are one
-//     JSON value, or one a line where a command lists or streams; fields are
-//     lowerCamelCase, CIDs plain strings, sizes numbers of bytes.
+//   - Only results go to stdout, so that they can be piped. With --json they are
+//     one JSON value, or one a line if a command lists or streams. Fields are
+//     lowerCamelCase, CIDs strings, sizes numbers of bytes.
 //   - Everything else goes to stderr: progress (on a terminal only), remarks
 //     (not with --quiet), and the failure.
-//   - A failure is one line, "cairn: what failed: why", and where there is
-//     something to do about it a second one, "hint: …".
-//   - The exit status is one of those below; the table in explain gives each
+//   - A failure is one line, "cairn: what failed: why". A second one, "hint: …",
+//     says what to do about it, if there is something.
+//   - The exit status is one of those below. The table explanations gives each
 //     kind of error its status and hint.
-//   - Names come from anywhere, so what could steer a terminal is escaped.
-//   - Sizes are printed as 64MiB. Colours only where stderr is a terminal and
-//     NO_COLOR is not set.
+//   - Names may be hostile: characters that control a terminal are escaped.
+//   - Sizes are printed as 64MiB. Colours are used only if stderr is a terminal
+//     and NO_COLOR is not set.
 const (
 	exitDone        = 0
 	exitFailed      = 1
@@ -50,10 +50,10 @@ type streams struct {
 	out, err io.Writer
 }
 
-// A ui is how a command talks to its user.
+// A ui is a command's input and output.
 type ui struct {
 	in          io.Reader
-	out         *bufio.Writer // what it holds back, finish writes
+	out         *bufio.Writer // finish writes the rest of the buffer
 	stdout      io.Writer     // what is below out
 	err         io.Writer
 	outTerminal bool
@@ -67,12 +67,12 @@ func newUI(s streams, env func(string) (string, bool)) ui {
 		in: s.in, out: bufio.NewWriterSize(s.out, 64<<10), stdout: s.out, err: s.err,
 		outTerminal: isTerminal(s.out), errTerminal: isTerminal(s.err),
 	}
-	u.colour = coloured(u.errTerminal, env)
+	u.colour = useColour(u.errTerminal, env)
 	return u
 }
 
-// coloured follows https://no-color.org.
-func coloured(terminal bool, env func(string) (string, bool)) bool {
+// useColour reports whether messages have colours; see https://no-color.org.
+func useColour(terminal bool, env func(string) (string, bool)) bool {
 	forbidden, _ := env("NO_COLOR")
 	return terminal && forbidden == ""
 }
@@ -82,7 +82,8 @@ func isTerminal(w io.Writer) bool {
 	return ok && term.IsTerminal(int(f.Fd()))
 }
 
-// show prints one result: as JSON the value, else the line, if it isn't empty.
+// show prints one result: with --json the value, else the line, unless its
+// format is empty.
 func (u *ui) show(value any, format string, args ...any) error {
 	var err error
 	switch {
@@ -103,15 +104,28 @@ func (u *ui) show(value any, format string, args ...any) error {
 	return nil
 }
 
-// remark tells what is good to know.
+// showTable prints rows of a name and a value, without those that have no value.
+func (u *ui) showTable(width int, rows [][2]string) error {
+	for _, row := range rows {
+		if row[1] == "" {
+			continue
+		}
+		if err := u.show(nil, "%-*s %s", width, escape(row[0]), escape(row[1])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remark prints a remark to stderr.
 func (u *ui) remark(format string, args ...any) {
 	if !u.quiet {
 		fmt.Fprintf(u.err, format+"\n", args...)
 	}
 }
 
-// finish writes out what is left, reports the failure if there is one, and
-// returns the exit status.
+// finish flushes stdout, prints the error if there is one, and returns the exit
+// status.
 func (u *ui) finish(ctx context.Context, err error) int {
 	if ferr := u.out.Flush(); ferr != nil && err == nil {
 		err = fmt.Errorf("write to stdout: %w", ferr)
@@ -120,7 +134,7 @@ func (u *ui) finish(ctx context.Context, err error) int {
 		return exitDone
 	}
 	if ctx.Err() != nil {
-		// Whatever failed, failed because of that.
+		// Other errors follow from the interruption.
 		err = context.Canceled
 	}
 	status, hint := explain(err)
@@ -132,14 +146,14 @@ func (u *ui) finish(ctx context.Context, err error) int {
 	if errors.Is(err, context.Canceled) {
 		message = "interrupted"
 	}
-	fmt.Fprintf(u.err, "%s %s\n", name, printable(message))
+	fmt.Fprintf(u.err, "%s %s\n", name, escape(message))
 	if hint != "" {
-		fmt.Fprintf(u.err, "hint: %s\n", printable(hint))
+		fmt.Fprintf(u.err, "hint: %s\n", escape(hint))
 	}
 	return status
 }
 
-// explain gives an error its exit status and, where there is one, a hint.
+// explain returns the exit status of an error, and a hint if there is one.
 func explain(err error) (status int, hint string) {
 	for _, e := range explanations {
 		if errors.Is(err, e.err) {
@@ -152,7 +166,7 @@ func explain(err error) (status int, hint string) {
 	}
 	var path *fs.PathError
 	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, &path) {
-		status = exitNotFound // of a DAG; a file on disk is no content
+		status = exitNotFound // a path in a DAG, not on disk
 	}
 	if status == exitNotFound && errors.Is(err, cairn.ErrOffline) {
 		hint = "leave out --offline, to ask others"
@@ -191,7 +205,7 @@ var explanations = []struct {
 	{cairn.ErrNameExpired, exitRefused, "only the owner of the name can make a new one"},
 	{cairn.ErrNameLoop, exitFailed, "their owners have to put that right"},
 	{cairn.ErrNameInvalid, exitRefused, ""},
-	{errNobody, exitNotFound, ""},
+	{errNoProvider, exitNotFound, ""},
 	{cairn.ErrNoRecord, exitNotFound, ""},
 	{cairn.ErrNoPeers, exitFailed, "connect to one with cairn connect, or name some in the key swarm.bootstrap"},
 	{cairn.ErrNoAnswer, exitFailed, "is this machine on the network? cairn peers lists whom it reaches"},
@@ -214,15 +228,15 @@ var (
 	errFoundWrong = errors.New("not everything is as it should be")
 )
 
-// A usageError is an error that the arguments are to blame for.
+// A usageError is an error of the arguments or flags.
 type usageError struct{ error }
 
 func (e usageError) Is(target error) bool { return target == errUsage }
 func (e usageError) Unwrap() error        { return e.error }
 
-func usage(err error) error { return usageError{err} }
+func asUsageError(err error) error { return usageError{err} }
 
-// A hintedError knows what to do about itself.
+// A hintedError is an error with a hint: what to do about it.
 type hintedError struct {
 	error
 	hint string
@@ -230,13 +244,16 @@ type hintedError struct {
 
 func (e *hintedError) Unwrap() error { return e.error }
 
-func hinted(err error, hint string) error { return &hintedError{err, hint} }
+func withHint(err error, hint string) error { return &hintedError{err, hint} }
 
-// printable escapes what could steer a terminal, or break a line in two.
-func printable(s string) string {
+// escape escapes characters that control a terminal or end a line.
+func escape(s string) string {
 	if !strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) || r == unicode.ReplacementChar }) {
 		return s
 	}
 	quoted := strconv.QuoteToGraphic(s)
 	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
+
+// quote quotes a name for a message.
+func quote(name string) string { return strconv.QuoteToGraphic(name) }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
+	"github.com/ipfs/go-cid"
 	"github.com/spf13/cobra"
 )
 
@@ -31,7 +32,7 @@ again; then it ends with status 0.`,
 						return fmt.Errorf("verify: %w", err)
 					case e.Report != nil:
 						stop()
-						return a.reported(e.Report)
+						return a.showReport(e.Report)
 					}
 					read.Store(e.Done)
 					size.Store(e.Total)
@@ -45,32 +46,26 @@ again; then it ends with status 0.`,
 	return cmd
 }
 
-// reported prints what a verification found, and fails if that was wrong and
-// still is.
-func (a *app) reported(r *store.Report) error {
-	shown := struct {
-		OK            bool     `json:"ok"`
-		Blocks        int64    `json:"blocks"`
-		Bytes         int64    `json:"bytes"`
-		Damaged       []string `json:"damaged"`
-		DamagedBlocks int64    `json:"damagedBlocks"`
-		Wrong         []string `json:"wrong"`
-		WrongFacts    int64    `json:"wrongFacts"`
-		Repaired      bool     `json:"repaired"`
-	}{r.OK(), r.Blocks, r.Bytes, []string{}, r.DamagedBlocks, append([]string{}, r.Wrong...), r.WrongFacts, r.Repaired}
-	for _, c := range r.Damaged {
-		shown.Damaged = append(shown.Damaged, c.String())
-	}
+// showReport prints the report of a verification. Errors that were found and not
+// repaired are its error.
+func (a *app) showReport(r *store.Report) error {
 	if a.json {
+		shown := struct {
+			OK bool `json:"ok"`
+			store.Report
+		}{r.OK(), *r}
+		// Empty lists, not null.
+		shown.Damaged = append([]cid.Cid{}, r.Damaged...)
+		shown.Wrong = append([]string{}, r.Wrong...)
 		if err := a.show(shown, ""); err != nil {
 			return err
 		}
 	} else {
-		for _, c := range shown.Damaged {
+		for _, c := range r.Damaged {
 			fmt.Fprintf(a.out, "damaged: %s\n", c)
 		}
-		for _, w := range shown.Wrong {
-			fmt.Fprintf(a.out, "wrong: %s\n", printable(w))
+		for _, w := range r.Wrong {
+			fmt.Fprintf(a.out, "wrong: %s\n", escape(w))
 		}
 		state := "all is well"
 		if !r.OK() {

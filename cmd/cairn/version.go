@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// version is that of the next release.
+// version is the next release.
 const version = "0.1.0-dev"
 
 func (a *app) versionCommand() *cobra.Command {
@@ -31,7 +31,7 @@ func (a *app) versionCommand() *cobra.Command {
 	}
 }
 
-// commit is what the program was built from, empty if that isn't known.
+// commit returns the commit that the program was built from, empty if unknown.
 func commit() string {
 	info, ok := debug.ReadBuildInfo()
 	if !ok {

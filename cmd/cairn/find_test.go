@@ -31,9 +31,9 @@ import (
 
 var update = flag.Bool("update", false, "write the output of commands into docs/routing.md")
 
-// A street is a DHT laid out so that a look-up takes four steps: the houses of
-// each block know those of the next, which are nearer to what is looked for, and
-// the last know who has it. One is shut, and one is slow.
+// A street is a DHT in which a lookup takes four steps: the peers (houses) of each
+// block know those of the next one, which are closer to the key, and the last ones
+// know the provider. One house doesn't answer, and one is slow.
 type street struct {
 	target cid.Cid
 	blocks [][]house
@@ -45,11 +45,11 @@ type house struct {
 	info peer.AddrInfo
 }
 
-// sharedBits are those that each block's houses have in common with the target.
+// sharedBits is how many bits the houses of each block share with the target.
 var sharedBits = [][]int{{2}, {5, 4}, {8, 7}, {11, 10}}
 
-// identityFor makes the first key, of those that follow from a seed, whose peer
-// id has so many bits in common with the target.
+// identityFor returns the first key of a seed whose peer id shares so many bits
+// with the target.
 func identityFor(t *testing.T, target []byte, seed uint64, want int) crypto.PrivKey {
 	t.Helper()
 	key := sha256.Sum256(target)
@@ -108,7 +108,7 @@ func newStreet(t *testing.T) *street {
 		t.Fatal(err)
 	}
 	s.has = peer.AddrInfo{ID: id, Addrs: s.blocks[0][0].info.Addrs}
-	var others sync.WaitGroup // of the slow one's block and of the one before
+	var others sync.WaitGroup // in the slow one's block and the one before
 	for i, houses := range s.blocks {
 		for j, h := range houses {
 			shut, slow := i == 2 && j == 1, i == 2 && j == 0 // the one that is left
@@ -130,18 +130,18 @@ func newStreet(t *testing.T) *street {
 				}
 				if slow {
 					if looks {
-						others.Wait() // a look-up doesn't wait for them once it has found
+						others.Wait() // a lookup doesn't wait for them once it has a result
 					}
-					time.Sleep(time.Second) // the way is long
+					time.Sleep(time.Second) // a slow peer
 				}
-				_ = writeMessage(stream, s.answer(i, request)) // who has left needs none
+				_ = writeMessage(stream, s.answer(i, request)) // a client that disconnected needs none
 			})
 		}
 	}
 	return s
 }
 
-// answer is what the houses of a block say.
+// answer returns the answer of a block's houses.
 func (s *street) answer(i int, request *pb.Message) *pb.Message {
 	m := pb.NewMessage(request.GetType(), request.GetKey(), 0)
 	if !bytes.Equal(request.GetKey(), s.target.Hash()) {
@@ -172,7 +172,7 @@ func readMessage(r io.Reader) (*pb.Message, error) {
 	return m, proto.Unmarshal(data, m)
 }
 
-// oneByte reads bytes one by one, and none too many.
+// oneByte reads single bytes, none beyond the message.
 type oneByte struct{ io.Reader }
 
 func (r oneByte) ReadByte() (byte, error) {
@@ -190,14 +190,14 @@ func writeMessage(w io.Writer, m *pb.Message) error {
 	return err
 }
 
-// What differs from run to run.
+// The parts that differ between runs.
 var (
 	aTime = regexp.MustCompile(`\b\d+(\.\d+)?(µs|ms|s)\b *`)
 	aPort = regexp.MustCompile(`/tcp/\d+`)
 )
 
-// TestFindTrace follows a look-up that takes four steps, and holds what the
-// command prints against docs/routing.md.
+// TestFindTrace traces a lookup of four steps, and compares the output with
+// docs/routing.md.
 func TestFindTrace(t *testing.T) {
 	s := newStreet(t)
 	dir := filepath.Join(t.TempDir(), "repo")
@@ -224,11 +224,11 @@ func TestFindTrace(t *testing.T) {
 		}
 		return at
 	})
-	holdAgainstDocs(t, "cairn find --trace "+s.target.String(), got)
+	compareWithDocs(t, "cairn find --trace "+s.target.String(), got)
 }
 
-// atSlowHouse expects the mark at the question that took longest, and returns the
-// output with the mark at that of the slow house, as on a machine that isn't busy.
+// atSlowHouse checks that the slowest question has the mark, and moves it to the
+// slow house: on a busy machine another one may be slower.
 func atSlowHouse(t *testing.T, output, id string) string {
 	t.Helper()
 	const mark = "   <- the slowest"
@@ -259,8 +259,8 @@ func atSlowHouse(t *testing.T, output, id string) string {
 	return strings.Join(lines, "\n")
 }
 
-// holdAgainstDocs expects a command and its output in docs/routing.md.
-func holdAgainstDocs(t *testing.T, command, output string) {
+// compareWithDocs expects a command and its output in docs/routing.md.
+func compareWithDocs(t *testing.T, command, output string) {
 	t.Helper()
 	const file = "../../docs/routing.md"
 	text, err := os.ReadFile(file)
