@@ -49,7 +49,7 @@ var Verify = Stream[store.VerifyOptions, VerifyEvent]{
 	Path: "verify",
 	Run: func(ctx context.Context, n *cairn.Node, o store.VerifyOptions) iter.Seq2[VerifyEvent, error] {
 		return gathered(ctx, func(ctx context.Context, emit func(VerifyEvent) bool) error {
-			o.Progress = httpapi.Paced(func(done, total int64) { emit(VerifyEvent{Done: done, Total: total}) })
+			o.Progress = httpapi.Pace(func(done, total int64) { emit(VerifyEvent{Done: done, Total: total}) })
 			report, err := n.Store().Verify(ctx, o)
 			if err == nil {
 				emit(VerifyEvent{Report: report})

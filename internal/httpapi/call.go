@@ -63,14 +63,14 @@ func (c *Call) Header() http.Header { return c.w.Header() }
 // Invalid returns the error of the first invalid option, nil if all are valid.
 func (c *Call) Invalid() error { return c.bad }
 
-// Reject records that an option's value is invalid.
+// Reject records that an option's value is invalid, and what is wanted.
 func (c *Call) Reject(name, text, want string) {
 	if c.bad == nil {
-		c.bad = BadRequest("option %s: %.64q is no %s", name, text, want)
+		c.bad = BadRequest("invalid option %s: %.64q: want %s", name, text, want)
 	}
 }
 
-// Text reads an option; of several values the first counts.
+// Text reads an option. Of several values it takes the first.
 func (c *Call) Text(name, standard string) string {
 	if !c.Query.Has(name) {
 		return standard
@@ -78,7 +78,7 @@ func (c *Call) Text(name, standard string) string {
 	return c.Query.Get(name)
 }
 
-// Flag reads an option that is true or false; without a value it is true.
+// Flag reads an option that is true or false. Without a value it is true.
 func (c *Call) Flag(name string, standard bool) bool {
 	if !c.Query.Has(name) {
 		return standard
@@ -89,7 +89,7 @@ func (c *Call) Flag(name string, standard bool) bool {
 	}
 	v, err := strconv.ParseBool(text)
 	if err != nil {
-		c.Reject(name, text, "truth value")
+		c.Reject(name, text, "true or false")
 	}
 	return v
 }
@@ -102,7 +102,7 @@ func (c *Call) Number(name string, standard int64) int64 {
 	}
 	v, err := strconv.ParseInt(text, 10, 64)
 	if err != nil {
-		c.Reject(name, text, "whole number")
+		c.Reject(name, text, "a whole number")
 	}
 	return v
 }
@@ -115,7 +115,7 @@ func (c *Call) Duration(name string, standard time.Duration) time.Duration {
 	}
 	v, err := time.ParseDuration(text)
 	if err != nil {
-		c.Reject(name, text, "duration")
+		c.Reject(name, text, "a duration such as 90s")
 	}
 	return v
 }

@@ -14,7 +14,7 @@ import (
 func (s *Server) admit(c *Call) bool {
 	r := c.r
 	if !s.hostAllowed(r) {
-		c.refuse(http.StatusForbidden, errors.New("the API isn't known by that host name"))
+		c.refuse(http.StatusForbidden, errors.New("the API doesn't answer under that host name"))
 		return false
 	}
 	if err := s.pageAllowed(r); err != nil {
@@ -64,7 +64,7 @@ func (s *Server) hostAllowed(r *http.Request) bool {
 	if ip.IsLoopback() {
 		return true
 	}
-	// An address at which the daemon was told to listen.
+	// The address at which the daemon listens.
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	if local == nil {
 		return false
@@ -92,7 +92,7 @@ func (s *Server) pageAllowed(r *http.Request) error {
 		return nil
 	}
 	if strings.HasPrefix(h.Get("User-Agent"), "Mozilla") || h.Get("Sec-Fetch-Site") != "" {
-		return errors.New("a browser has to say whose page asks")
+		return errors.New("a browser's request needs the header Origin")
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 )
 
 // MaxParts bounds the parts of one request for which a verb keeps something
-// until the end: a hundred bytes or so for each.
+// until the end, a hundred bytes or so each.
 const MaxParts = 1 << 20
 
 // A Part is one file of a multipart body.
@@ -129,7 +129,7 @@ func partPath(disposition string) (string, error) {
 	}
 	clean := path.Clean(name)
 	if clean == "." || clean == ".." || strings.HasPrefix(clean, "../") || strings.ContainsRune(clean, 0) {
-		return "", BadRequest("%.200q is no path of a file", name)
+		return "", BadRequest("invalid file name %.200q: want a path that stays in its folder", name)
 	}
 	return clean, nil
 }

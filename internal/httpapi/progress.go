@@ -31,8 +31,8 @@ func Every(interval time.Duration, do func()) (stop func()) {
 	}
 }
 
-// Paced returns a function that calls report at most once in ProgressEvery.
-func Paced(report func(done, total int64)) func(done, total int64) {
+// Pace returns a function that calls report at most once in ProgressEvery.
+func Pace(report func(done, total int64)) func(done, total int64) {
 	var mu sync.Mutex
 	var last time.Time
 	return func(done, total int64) {

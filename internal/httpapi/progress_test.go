@@ -19,10 +19,10 @@ func TestEvery(t *testing.T) {
 	})
 }
 
-func TestPaced(t *testing.T) {
+func TestPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []int64
-		report := Paced(func(done, _ int64) { got = append(got, done) })
+		report := Pace(func(done, _ int64) { got = append(got, done) })
 		for i := range int64(10) {
 			report(i, 10)
 			time.Sleep(ProgressEvery / 4)

@@ -123,7 +123,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var known bool
 	if c.verb, known = s.verbs[name]; !found || !known {
 		// Kubo's clients take 404 for "no such command", and only for that.
-		c.refuse(http.StatusNotFound, fmt.Errorf("there is no %s here", r.URL.Path))
+		c.refuse(http.StatusNotFound, fmt.Errorf("unknown path %s", r.URL.Path))
 		c.finish(nil)
 		return
 	}

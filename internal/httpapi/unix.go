@@ -14,8 +14,8 @@ import (
 // systems, in bytes.
 const maxSocketPath = 100
 
-// socketBuffer is how many bytes a Unix socket buffers. With the system's own
-// 200 KiB or so, each side keeps waiting for the other.
+// socketBuffer is how many bytes a Unix socket buffers. With the system's default,
+// some 200 KiB, both sides wait for each other too often.
 const socketBuffer = 1 << 20
 
 // DialUnix connects to a Unix socket, however long its path is.
@@ -25,7 +25,7 @@ func DialUnix(ctx context.Context, d *net.Dialer, path string) (conn net.Conn, e
 		return err
 	})
 	if u, ok := conn.(*net.UnixConn); ok {
-		// The system may allow less, which is no harm.
+		// The system may allow less, which does no harm.
 		_ = u.SetWriteBuffer(socketBuffer)
 	}
 	return conn, err

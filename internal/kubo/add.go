@@ -21,11 +21,11 @@ import (
 	"github.com/multiformats/go-multicodec"
 )
 
-// addProgressEvery is how many bytes of a file pass between two lines about its
-// progress, as with Kubo.
+// addProgressEvery is how many bytes of a file come between two lines of progress,
+// as with Kubo.
 const addProgressEvery = 1 << 20
 
-// An addLine is one line of the answer to Kubo's add.
+// An addLine is one line of the answer to add.
 type addLine struct {
 	Name  string
 	Hash  string `json:",omitempty"`
@@ -33,7 +33,7 @@ type addLine struct {
 	Size  string `json:",omitempty"` // of all blocks
 }
 
-// A multipartAdd is one run of Kubo's add.
+// A multipartAdd is one run of add.
 type multipartAdd struct {
 	*call
 	options                   unixfs.Options
@@ -43,23 +43,23 @@ type multipartAdd struct {
 	batch                     *store.Batch
 	put                       block.Putter
 	get                       block.Getter
-	tree                      *unixfs.Tree // of what lies in directories
+	tree                      *unixfs.Tree // of files in directories
 	dirs                      map[string]bool
 	roots                     []addRoot
-	scratch                   *scratch        // nil: what is added is kept
+	scratch                   *scratch        // of only-hash; nil: blocks are kept
 	top                       map[string]bool // names at the top of tree
 	count                     int
 }
 
-// An addRoot is one thing added at the top.
+// An addRoot is a file or directory at the top.
 type addRoot struct {
 	name string
 	cid  cid.Cid
 	size uint64
 }
 
-// addMultipart adds the files of the body. What lies in directories is told of
-// as it comes; what is at the top when all is durable.
+// addMultipart adds the files of the body. It answers with a line for each file in
+// a directory when it is read, and for each root when all is durable.
 func (c *call) addMultipart() error {
 	a := &multipartAdd{call: c, dirs: make(map[string]bool), top: make(map[string]bool)}
 	if err := a.readOptions(); err != nil {
@@ -74,7 +74,7 @@ func (c *call) addMultipart() error {
 	}
 	for p, err := range c.Parts() {
 		if err == nil {
-			err = a.take(p)
+			err = a.addPart(p)
 		}
 		if err != nil {
 			return err
@@ -90,7 +90,7 @@ func (c *call) addMultipart() error {
 		return err
 	}
 	for _, r := range a.roots {
-		if err := a.tell(r.name, r.cid, r.size, true); err != nil {
+		if err := a.show(r.name, r.cid, r.size, true); err != nil {
 			return err
 		}
 	}
@@ -104,33 +104,32 @@ func (a *multipartAdd) readOptions() error {
 	a.alias = c.Query.Get("pin-name")
 	for _, name := range []string{"nocopy", "fscache", "inline", "preserve-mode", "preserve-mtime"} {
 		if c.Flag(name, false) {
-			return httpapi.BadRequest("add: %s isn't done with what comes in a request's body", name)
+			return httpapi.BadRequest("add: the option %s isn't supported for files in a request", name)
 		}
 	}
 	for _, name := range []string{"to-files", "mode", "mtime"} {
 		if c.Query.Get(name) != "" {
-			return httpapi.BadRequest("add: the option %s isn't known here", name)
+			return httpapi.BadRequest("add: the option %s isn't supported", name)
 		}
 	}
-	p := unixfs.V0Profile() // what Kubo does unless told otherwise
+	p := unixfs.V0Profile() // Kubo's default
 	hash := c.Text("hash", "sha2-256")
 	version := c.Number("cid-version", 0)
 	if hash != "sha2-256" && c.Query.Get("cid-version") == "" {
-		version = 1 // version 0 has no other
+		version = 1 // version 0 allows no other
 	}
 	if version < 0 || version > 1 {
-		return httpapi.BadRequest("option cid-version: there is no version %d", version)
+		return httpapi.BadRequest("invalid option cid-version: %d: want 0 or 1", version)
 	}
 	p.CIDVersion = uint64(version)
 	p.RawLeaves = c.Flag("raw-leaves", version == 1)
 	if p.RawLeaves && version == 0 {
-		// Kubo has raw leaves below nodes of version 0. Here one version is for
-		// all of a tree.
+		// Kubo puts raw leaves below nodes of version 0. Here a tree has one version.
 		return httpapi.BadRequest("add: raw-leaves needs cid-version=1")
 	}
 	var code multicodec.Code
 	if err := code.Set(hash); err != nil {
-		return httpapi.BadRequest("option hash: %.64q is no hash function", hash)
+		return httpapi.BadRequest("invalid option hash: %.64q: want the name of a hash function", hash)
 	}
 	p.Hash = uint64(code)
 	if version != 0 {
@@ -153,19 +152,19 @@ func (a *multipartAdd) readOptions() error {
 	if c.Invalid() != nil {
 		return c.Invalid()
 	}
-	if _, err := unixfs.Import(c.Context(), nowhere{}, strings.NewReader(""), a.options); err != nil {
+	if _, err := unixfs.Import(c.Context(), discard{}, strings.NewReader(""), a.options); err != nil {
 		return httpapi.BadRequest("add: %w", err)
 	}
 	return nil
 }
 
-// nowhere is where blocks go that nobody wants.
-type nowhere struct{}
+// discard is a block.Putter that discards blocks.
+type discard struct{}
 
-func (nowhere) Put(ctx context.Context, _ ...block.Block) error { return ctx.Err() }
+func (discard) Put(ctx context.Context, _ ...block.Block) error { return ctx.Err() }
 
-// scratch is where blocks go that are not to be kept: it holds the last one,
-// which is a file's root, or all, which are a tree's directories.
+// A scratch holds blocks for only-hash: the last one, which is a file's root, or
+// all, which are a tree's directories.
 type scratch struct {
 	all    bool
 	blocks map[cid.Cid]block.Block
@@ -189,14 +188,14 @@ func (s *scratch) Get(_ context.Context, k cid.Cid) (block.Block, error) {
 	return b.WithCID(k)
 }
 
-// take adds one part.
-func (a *multipartAdd) take(p httpapi.Part) error {
+// addPart adds one part.
+func (a *multipartAdd) addPart(p httpapi.Part) error {
 	switch p.Kind {
 	case directoryType:
 		if p.Path == "" {
 			return nil
 		}
-		if err := a.inTree(p.Path); err != nil {
+		if err := a.makeParents(p.Path); err != nil {
 			return err
 		}
 		a.dirs[p.Path] = true
@@ -209,15 +208,15 @@ func (a *multipartAdd) take(p httpapi.Part) error {
 		if len(target) > maxTarget || p.Path == "" {
 			return httpapi.BadRequest("add: a symlink without a name, or with a target of more than %d bytes", maxTarget)
 		}
-		if err := a.inTree(p.Path); err != nil {
+		if err := a.makeParents(p.Path); err != nil {
 			return err
 		}
 		return a.tree.Symlink(a.Context(), p.Path, string(target))
 	}
-	return a.takeFile(p)
+	return a.addFile(p)
 }
 
-// The content types of parts that are no files, as Kubo's clients send them.
+// The content types of directories and symlinks, as Kubo's clients send them.
 const (
 	directoryType = "application/x-directory"
 	symlinkType   = "application/symlink"
@@ -226,10 +225,10 @@ const (
 // maxTarget is the longest target of a symlink, in bytes (PATH_MAX).
 const maxTarget = 4096
 
-func (a *multipartAdd) takeFile(p httpapi.Part) error {
+func (a *multipartAdd) addFile(p httpapi.Part) error {
 	var in io.Reader = p
 	if a.progress && !a.silent {
-		in = a.reporting(p)
+		in = a.withProgress(p)
 	}
 	r, err := unixfs.Import(a.Context(), a.put, in, a.options)
 	if err != nil {
@@ -243,17 +242,17 @@ func (a *multipartAdd) takeFile(p httpapi.Part) error {
 		a.roots = append(a.roots, addRoot{name, r.CID, r.DAGSize})
 		return nil
 	}
-	if err := a.inTree(name); err != nil {
+	if err := a.makeParents(name); err != nil {
 		return err
 	}
 	if err := a.tree.Link(a.Context(), name, r.CID); err != nil {
 		return err
 	}
-	return a.tell(name, r.CID, r.DAGSize, false)
+	return a.show(name, r.CID, r.DAGSize, false)
 }
 
-// reporting tells of a file's progress as it is read.
-func (a *multipartAdd) reporting(p httpapi.Part) io.Reader {
+// withProgress returns a reader that sends lines about the progress of p.
+func (a *multipartAdd) withProgress(p httpapi.Part) io.Reader {
 	var read, told int64
 	return readerFunc(func(buffer []byte) (int, error) {
 		n, err := p.Read(buffer)
@@ -268,8 +267,8 @@ func (a *multipartAdd) reporting(p httpapi.Part) io.Reader {
 	})
 }
 
-// inTree notes that something lies at a path of the tree.
-func (a *multipartAdd) inTree(name string) error {
+// makeParents makes the directories above a path of the tree.
+func (a *multipartAdd) makeParents(name string) error {
 	if a.tree == nil {
 		var err error
 		if a.tree, err = unixfs.Edit(a.Context(), a.get, a.put, cid.Undef, a.options); err != nil {
@@ -288,10 +287,10 @@ func (a *multipartAdd) inTree(name string) error {
 	return a.tree.Mkdir(a.Context(), dir)
 }
 
-// closeTree builds the directories, and tells of them, the deepest first.
+// closeTree builds the directories, and sends a line for each, the deepest first.
 func (a *multipartAdd) closeTree() error {
 	if a.tree == nil && a.wrap {
-		if err := a.inTree("."); err != nil {
+		if err := a.makeParents("."); err != nil {
 			return err
 		}
 		delete(a.top, ".")
@@ -315,19 +314,19 @@ func (a *multipartAdd) closeTree() error {
 	})
 	for _, name := range names {
 		if strings.Contains(name, "/") || a.wrap {
-			if err := a.tellOf(root, name); err != nil {
+			if err := a.showDir(root, name); err != nil {
 				return err
 			}
 		}
 	}
 	if a.wrap {
 		a.roots = nil
-		return a.root(root, "")
+		return a.appendRoot(root, "")
 	}
 	for _, name := range slices.Sorted(maps.Keys(a.top)) {
 		k, err := ipld.Resolve(a.Context(), a.get, root, name)
 		if err == nil {
-			err = a.root(k, name)
+			err = a.appendRoot(k, name)
 		}
 		if err != nil {
 			return err
@@ -336,14 +335,14 @@ func (a *multipartAdd) closeTree() error {
 	return nil
 }
 
-func (a *multipartAdd) root(k cid.Cid, name string) error {
+func (a *multipartAdd) appendRoot(k cid.Cid, name string) error {
 	size, err := dagSize(a.Context(), a.get, k)
 	a.roots = append(a.roots, addRoot{name, k, size})
 	return err
 }
 
-// tellOf tells of a directory below root.
-func (a *multipartAdd) tellOf(root cid.Cid, name string) error {
+// showDir sends the line of a directory below root.
+func (a *multipartAdd) showDir(root cid.Cid, name string) error {
 	k, err := ipld.Resolve(a.Context(), a.get, root, name)
 	if err != nil {
 		return err
@@ -352,11 +351,11 @@ func (a *multipartAdd) tellOf(root cid.Cid, name string) error {
 	if err != nil {
 		return err
 	}
-	return a.tell(name, k, size, false)
+	return a.show(name, k, size, false)
 }
 
-// tell writes a line about something added.
-func (a *multipartAdd) tell(name string, k cid.Cid, size uint64, root bool) error {
+// show sends the line of a file or directory.
+func (a *multipartAdd) show(name string, k cid.Cid, size uint64, root bool) error {
 	if a.silent || a.quieter && !root {
 		return nil
 	}
@@ -372,7 +371,7 @@ func (a *multipartAdd) commit() error {
 		switch {
 		case !a.pin:
 		case a.alias != "" && len(a.roots) > 1:
-			return httpapi.BadRequest("add: a pin's name is for one root, got %d", len(a.roots))
+			return httpapi.BadRequest("add: got %d roots: want one for a pin's name", len(a.roots))
 		case a.alias != "":
 			a.batch.Alias(a.alias, r.cid, store.AliasOptions{})
 		default:
@@ -382,7 +381,7 @@ func (a *multipartAdd) commit() error {
 	return a.batch.Commit(a.Context())
 }
 
-// dagSize is the size of all blocks below k, as k's own block says.
+// dagSize returns the size of all blocks below k, by the sizes in k's own block.
 func dagSize(ctx context.Context, get block.Getter, k cid.Cid) (uint64, error) {
 	b, err := get.Get(ctx, k)
 	if err != nil {

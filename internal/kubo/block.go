@@ -13,7 +13,7 @@ import (
 	"github.com/multiformats/go-multicodec"
 )
 
-// A blockStat is a block as Kubo tells of it.
+// A blockStat is the answer about a block.
 type blockStat struct {
 	Key  string
 	Size int
@@ -21,7 +21,7 @@ type blockStat struct {
 
 func (c *call) blockGet() error {
 	get := c.getter()
-	k, err := c.place(get, c.Args[0])
+	k, err := c.resolveArg(get, c.Args[0])
 	if err != nil {
 		return err
 	}
@@ -36,7 +36,7 @@ func (c *call) blockGet() error {
 
 func (c *call) blockStat() error {
 	get := c.getter()
-	k, err := c.place(get, c.Args[0])
+	k, err := c.resolveArg(get, c.Args[0])
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (c *call) blockStat() error {
 	return c.Value(blockStat{k.String(), size})
 }
 
-// prefix reads the options that say how a block is named.
+// prefix reads the options for a block's CID.
 func (c *call) prefix(codec, standard, hash string) (cid.Prefix, error) {
 	p := cid.Prefix{Version: 1, MhLength: int(c.Number("mhlen", -1))}
 	for _, o := range []struct {
@@ -62,7 +62,7 @@ func (c *call) prefix(codec, standard, hash string) (cid.Prefix, error) {
 		text := c.Text(o.name, o.standard)
 		var code multicodec.Code
 		if err := code.Set(text); err != nil {
-			return p, httpapi.BadRequest("option %s: %.64q is no name in the table of multicodecs", o.name, text)
+			return p, httpapi.BadRequest("invalid option %s: %.64q: want a name from the table of multicodecs", o.name, text)
 		}
 		*o.code = uint64(code)
 	}
@@ -96,8 +96,8 @@ func (c *call) blockPut() error {
 	return c.EndList(err)
 }
 
-// putParts makes a block of each part of the body, puts them, and pins them if
-// that is wished. When it returns, they are durable.
+// putParts puts a block for each part of the body, and pins them if pin is set.
+// They are durable when it returns.
 func (c *call) putParts(pin bool, blockOf func(httpapi.Part) (block.Block, error)) ([]blockStat, error) {
 	batch := c.node.Batch()
 	defer batch.Discard()
@@ -126,7 +126,7 @@ func (c *call) putParts(pin bool, blockOf func(httpapi.Part) (block.Block, error
 	return put, nil
 }
 
-// blockRm is Kubo's: it tells of each block whether it went.
+// blockRm removes blocks, and answers with a line for each: removed, or the error.
 func (c *call) blockRm() error {
 	force, quiet := c.Flag("force", false), c.Flag("quiet", false)
 	if c.Invalid() != nil {

@@ -14,15 +14,15 @@ func (c *call) cat() error {
 	case c.Invalid() != nil:
 		return c.Invalid()
 	case offset < 0:
-		return httpapi.BadRequest("option offset: it is %d, less than nothing", offset)
+		return httpapi.BadRequest("invalid option offset: %d: want 0 or more", offset)
 	case length < 0 && c.Query.Get("length") != "":
-		return httpapi.BadRequest("option length: it is %d, less than nothing", length)
+		return httpapi.BadRequest("invalid option length: %d: want 0 or more", length)
 	}
-	roots, err := c.places(get)
+	roots, err := c.resolveArgs(get)
 	if err != nil {
 		return err
 	}
-	const kind = "text/plain" // as Kubo says, whatever it is
+	const kind = "text/plain" // as with Kubo, for any file
 	var files []*unixfs.File
 	for _, root := range roots {
 		f, err := unixfs.Open(c.Context(), get, root)
@@ -32,7 +32,7 @@ func (c *call) cat() error {
 		defer f.Close()
 		files = append(files, f)
 	}
-	c.Header().Set(httpapi.ContentLength, fmt.Sprint(partSize(files, offset, length)))
+	c.Header().Set(httpapi.ContentLength, fmt.Sprint(catSize(files, offset, length)))
 	out := c.Bytes(kind)
 	for _, f := range files {
 		n, err := f.WriteRange(out, offset, length)
@@ -47,9 +47,9 @@ func (c *call) cat() error {
 	return c.EndBytes(kind, nil)
 }
 
-// partSize is how many bytes cat will write. Files may claim sizes whose sum
-// is more than there can be.
-func partSize(files []*unixfs.File, offset, length int64) (total int64) {
+// catSize returns how many bytes cat writes. The sum of the sizes that files claim
+// may overflow.
+func catSize(files []*unixfs.File, offset, length int64) (total int64) {
 	for _, f := range files {
 		if total += f.Size(); total < 0 {
 			return length

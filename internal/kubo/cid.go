@@ -16,7 +16,7 @@ import (
 	"github.com/multiformats/go-multihash"
 )
 
-// A cidShape is one CID, written otherwise.
+// A cidShape is a CID in another form.
 type cidShape struct {
 	CidStr    string
 	Formatted string
@@ -27,18 +27,18 @@ type cidShape struct {
 func (c *call) cidFormat() error {
 	version, codec, base := c.Query.Get("v"), c.Query.Get("mc"), c.Query.Get("b")
 	format := c.Text("f", "%s")
-	return c.cids(func(k cid.Cid) (string, error) {
+	return c.showCIDs(func(k cid.Cid) (string, error) {
 		switch version {
 		case "":
 		case "0":
 			if k.Type() != block.DagPB || k.Prefix().MhType != block.SHA2_256 || k.Prefix().MhLength != 32 {
-				return "", fmt.Errorf("only dag-pb and sha2-256 have a CID of version 0")
+				return "", fmt.Errorf("a CID of version 0 needs dag-pb and sha2-256")
 			}
 			k = cid.NewCidV0(k.Hash())
 		case "1":
 			k = block.V1(k)
 		default:
-			return "", fmt.Errorf("there is no version %.20q of CIDs", version)
+			return "", fmt.Errorf("invalid version %.20q: want 0 or 1", version)
 		}
 		if codec != "" {
 			var code multicodec.Code
@@ -62,10 +62,10 @@ func (c *call) cidFormat() error {
 }
 
 func (c *call) cidBase32() error {
-	return c.cids(func(k cid.Cid) (string, error) { return block.V1(k).StringOfBase(multibase.Base32) })
+	return c.showCIDs(func(k cid.Cid) (string, error) { return block.V1(k).StringOfBase(multibase.Base32) })
 }
 
-func (c *call) cids(format func(cid.Cid) (string, error)) error {
+func (c *call) showCIDs(format func(cid.Cid) (string, error)) error {
 	for _, arg := range c.Args {
 		shape := cidShape{CidStr: arg}
 		k, err := cid.Decode(strings.TrimPrefix(arg, "/ipfs/"))
@@ -82,7 +82,7 @@ func (c *call) cids(format func(cid.Cid) (string, error)) error {
 	return nil
 }
 
-// formatCID puts the parts of a CID into a pattern such as "%b-%v-%c-%h-%L".
+// formatCID formats a CID by a pattern such as "%b-%v-%c-%h-%L".
 func formatCID(format string, k cid.Cid, base multibase.Encoder, inBase bool) (string, error) {
 	text := k.String()
 	if inBase && k.Version() > 0 {
@@ -131,7 +131,7 @@ func formatCID(format string, k cid.Cid, base multibase.Encoder, inBase bool) (s
 		case 'd':
 			fmt.Fprintf(&out, "%x", mh.Digest)
 		default:
-			return "", fmt.Errorf("%%%c means nothing in a pattern", format[i])
+			return "", fmt.Errorf("invalid pattern: unknown %%%c", format[i])
 		}
 		if out.Len() > httpapi.MaxQuery {
 			return "", fmt.Errorf("the result has more than %d bytes", httpapi.MaxQuery)
@@ -140,7 +140,7 @@ func formatCID(format string, k cid.Cid, base multibase.Encoder, inBase bool) (s
 	return out.String(), nil
 }
 
-// cidCodecs lists the codecs that are known.
+// cidCodecs lists codecs: those of the table, or only those that nodes have here.
 func (c *call) cidCodecs() error {
 	supported := c.Flag("supported", false)
 	if c.Invalid() != nil {

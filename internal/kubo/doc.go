@@ -6,9 +6,10 @@
 // file of its subject: arguments as "arg", options as query parameters, JSON
 // out, one value a line where Kubo streams. An option that would change the
 // result and is not supported is an error. Kubo's pins are aliases (pin.go).
-// Reading verbs fetch what the node lacks, unless the request says offline.
+// Verbs that read fetch blocks that the node lacks, unless the request has the
+// option offline.
 //
-// The verbs keep nothing between requests; a call belongs to one goroutine. The
-// package is only for programs that speak to Kubo: our own command line uses
+// The verbs keep no state between requests. A call belongs to one goroutine. The
+// package is only for programs written for Kubo: our own command line uses
 // internal/control.
 package kubo

@@ -8,17 +8,17 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// message is an error's message with the words by which Kubo's clients tell
-// that a block isn't there.
+// message returns an error's message. For a missing block it adds the words that
+// Kubo's clients look for.
 func message(err error) string {
 	message := err.Error()
 	if !errors.Is(err, block.ErrNotFound) {
 		return message
 	}
-	what := "node" // which stands for any
+	what := "node" // any block
 	for _, word := range strings.FieldsFunc(message, func(r rune) bool { return strings.ContainsRune(" :,;\"'()/", r) }) {
 		if len(word) < 46 {
-			continue // shorter than any CID
+			continue // too short for a CID
 		}
 		if c, err := cid.Decode(word); err == nil {
 			what = c.String()

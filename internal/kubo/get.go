@@ -23,7 +23,7 @@ func (c *call) get() error {
 	if _, err := gzip.NewWriterLevel(io.Discard, level); err != nil {
 		return httpapi.BadRequest("option compression-level: %w", err)
 	}
-	root, err := c.place(get, c.Args[0])
+	root, err := c.resolveArg(get, c.Args[0])
 	if err != nil {
 		return err
 	}

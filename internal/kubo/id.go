@@ -11,7 +11,7 @@ import (
 	"github.com/libp2p/go-libp2p/core/peer"
 )
 
-// An idShape is Kubo's.
+// An idShape describes a peer.
 type idShape struct {
 	ID           string
 	PublicKey    string
@@ -24,9 +24,9 @@ func (c *call) id() error {
 	if len(c.Args) > 0 {
 		id, err := peer.Decode(c.Args[0])
 		if err != nil {
-			return httpapi.BadRequest("%.100q is no id of a peer: %w", c.Args[0], err)
+			return httpapi.BadRequest("invalid peer id %.100q: %w", c.Args[0], err)
 		}
-		return c.peerID(id)
+		return c.showPeer(id)
 	}
 	id, err := c.node.ID(c.Context())
 	if err != nil {
@@ -37,7 +37,7 @@ func (c *call) id() error {
 	if err == nil {
 		shape.Protocols, err = c.node.Protocols(c.Context())
 	}
-	shape.Addresses = texts(addrs)
+	shape.Addresses = addrStrings(addrs)
 	if errors.Is(err, cairn.ErrOffline) {
 		err = nil
 	}
@@ -47,8 +47,8 @@ func (c *call) id() error {
 	return c.Value(shape)
 }
 
-// peerID tells of a connected peer.
-func (c *call) peerID(id peer.ID) error {
+// showPeer answers about a connected peer.
+func (c *call) showPeer(id peer.ID) error {
 	if me, err := c.node.ID(c.Context()); err == nil && me == id {
 		c.Args = nil
 		return c.id()
@@ -69,8 +69,8 @@ func (c *call) peerID(id peer.ID) error {
 	return fmt.Errorf("there is no connection to %s", id)
 }
 
-// publicKey is the key that an id holds; empty for an old kind of ids, which
-// hold but a hash of it.
+// publicKey returns the public key in an id. It is empty for ids of the old kind,
+// which are hashes.
 func publicKey(id peer.ID) string {
 	key, err := id.ExtractPublicKey()
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A lsLink is one entry of a directory, as Kubo tells of it.
+// An lsLink is one entry of a directory.
 type lsLink struct {
 	Name, Hash string
 	Size       uint64
@@ -28,8 +28,8 @@ type lsObject struct {
 
 type lsOutput struct{ Objects []lsObject }
 
-// maxListed is how many entries are held for an answer that isn't streamed,
-// some 200 bytes each.
+// maxListed bounds the entries of an answer that isn't streamed. Each takes some
+// 200 bytes until the end.
 const maxListed = 1 << 20
 
 func (c *call) ls() error {
@@ -40,12 +40,12 @@ func (c *call) ls() error {
 	}
 	all, held := lsOutput{}, 0
 	for _, arg := range c.Args {
-		root, err := c.place(get, arg)
+		root, err := c.resolveArg(get, arg)
 		if err != nil {
 			return err
 		}
 		object := lsObject{Hash: arg, Links: []lsLink{}}
-		tell := func(l lsLink) error {
+		emit := func(l lsLink) error {
 			if stream {
 				return c.Item(lsOutput{[]lsObject{{arg, []lsLink{l}}}})
 			}
@@ -55,7 +55,7 @@ func (c *call) ls() error {
 			object.Links = append(object.Links, l)
 			return nil
 		}
-		if err := c.entries(get, root, resolve || size, tell); err != nil {
+		if err := c.forEntries(get, root, resolve || size, emit); err != nil {
 			return err
 		}
 		all.Objects = append(all.Objects, object)
@@ -66,30 +66,31 @@ func (c *call) ls() error {
 	return c.Item(all)
 }
 
-// entries tells what is in a directory, or, like Kubo, of a file's parts.
-func (c *call) entries(get block.Getter, root cid.Cid, look bool, tell func(lsLink) error) error {
+// forEntries calls emit for each entry of a directory, or, like Kubo, for each
+// part of a file.
+func (c *call) forEntries(get block.Getter, root cid.Cid, stat bool, emit func(lsLink) error) error {
 	for e, err := range unixfs.ReadDir(c.Context(), get, root) {
 		if errors.Is(err, unixfs.ErrNotDirectory) {
-			return c.fileParts(get, root, tell)
+			return c.forParts(get, root, emit)
 		}
 		if err != nil {
 			return err
 		}
 		l := lsLink{Name: e.Name, Hash: e.CID.String(), Size: e.Tsize}
-		if look {
-			if err := c.look(get, e.CID, &l); err != nil {
+		if stat {
+			if err := c.statEntry(get, e.CID, &l); err != nil {
 				return err
 			}
 		}
-		if err := tell(l); err != nil {
+		if err := emit(l); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// look reads what an entry says of itself, where it does.
-func (c *call) look(get block.Getter, k cid.Cid, l *lsLink) error {
+// statEntry sets type, size and the like of an entry, if its block has them.
+func (c *call) statEntry(get block.Getter, k cid.Cid, l *lsLink) error {
 	info, err := unixfs.Stat(c.Context(), get, k)
 	switch {
 	case errors.Is(err, block.ErrNotFound), errors.Is(err, block.ErrUnknownCodec), errors.Is(err, block.ErrMalformed):
@@ -102,7 +103,7 @@ func (c *call) look(get block.Getter, k cid.Cid, l *lsLink) error {
 	return nil
 }
 
-// kuboType is a type's number in UnixFS's protobuf.
+// kuboType returns a type's number in UnixFS's protobuf.
 func kuboType(t unixfs.Type) int {
 	switch t {
 	case unixfs.TypeDirectory, unixfs.TypeHAMTShard:
@@ -113,7 +114,7 @@ func kuboType(t unixfs.Type) int {
 	return 2
 }
 
-func (c *call) fileParts(get block.Getter, root cid.Cid, tell func(lsLink) error) error {
+func (c *call) forParts(get block.Getter, root cid.Cid, emit func(lsLink) error) error {
 	if root.Type() != block.DagPB {
 		return nil
 	}
@@ -126,7 +127,7 @@ func (c *call) fileParts(get block.Getter, root cid.Cid, tell func(lsLink) error
 		return err
 	}
 	for _, l := range n.Links {
-		if err := tell(lsLink{Hash: l.CID.String(), Size: l.Tsize, Type: 2}); err != nil {
+		if err := emit(lsLink{Hash: l.CID.String(), Size: l.Tsize, Type: 2}); err != nil {
 			return err
 		}
 	}

@@ -13,8 +13,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// A getter gets blocks for Kubo's verbs: those that are here, and others from
-// the network, unless the request says offline.
+// A getter gets blocks from the store, and those that it lacks from the network,
+// unless the request is offline.
 type getter struct {
 	node    *cairn.Node
 	offline bool
@@ -22,7 +22,7 @@ type getter struct {
 
 var _ block.Getter = getter{}
 
-// getter reads the option offline, which all of Kubo's verbs have.
+// getter reads the option offline, which all verbs have, and returns a getter.
 func (c *call) getter() getter { return getter{c.node, c.Flag("offline", false)} }
 
 // Get implements block.Getter.
@@ -62,9 +62,9 @@ func isName(s string) bool {
 	return err == nil && p.IsName()
 }
 
-// content is parsePath for arguments that may have names in them, which are
-// looked up, unless the request says offline.
-func (c *call) content(arg string) (root cid.Cid, path string, err error) {
+// rootOf is parsePath for arguments that may begin with a name. It resolves the
+// name, from what is here if the request is offline.
+func (c *call) rootOf(arg string) (root cid.Cid, path string, err error) {
 	if !isName(arg) {
 		return parsePath(arg)
 	}
@@ -76,10 +76,10 @@ func (c *call) content(arg string) (root cid.Cid, path string, err error) {
 	return r.Root, r.Rest, err
 }
 
-// place returns the CID that an argument leads to, through names and
+// resolveArg returns the CID that an argument leads to, through names and
 // directories.
-func (c *call) place(get block.Getter, arg string) (cid.Cid, error) {
-	root, path, err := c.content(arg)
+func (c *call) resolveArg(get block.Getter, arg string) (cid.Cid, error) {
+	root, path, err := c.rootOf(arg)
 	if err != nil || path == "" {
 		return root, err
 	}
@@ -95,11 +95,11 @@ func cidArgument(arg string) (cid.Cid, error) {
 	return root, err
 }
 
-// places resolves all arguments.
-func (c *call) places(get block.Getter) ([]cid.Cid, error) {
+// resolveArgs resolves all arguments.
+func (c *call) resolveArgs(get block.Getter) ([]cid.Cid, error) {
 	var all []cid.Cid
 	for _, arg := range c.Args {
-		root, err := c.place(get, arg)
+		root, err := c.resolveArg(get, arg)
 		if err != nil {
 			return nil, err
 		}
@@ -108,7 +108,7 @@ func (c *call) places(get block.Getter) ([]cid.Cid, error) {
 	return all, nil
 }
 
-// A link is a CID as DAG-JSON has it, in Kubo's answers.
+// A link is a CID in DAG-JSON.
 type link struct {
 	CID string `json:"/"`
 }

@@ -32,14 +32,14 @@ func (c *call) pinAdd() error {
 		return c.Invalid()
 	}
 	if name != "" && len(c.Args) > 1 {
-		return httpapi.BadRequest("pin add: a name is for one CID, got %d", len(c.Args))
+		return httpapi.BadRequest("pin add: got %d CIDs: want one for a name", len(c.Args))
 	}
-	roots, err := c.places(get)
+	roots, err := c.resolveArgs(get)
 	if err != nil {
 		return err
 	}
 	var pins pinsShape
-	err = c.whole(roots, get.offline, func() (err error) {
+	err = c.withComplete(roots, get.offline, func() (err error) {
 		pins, err = c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
 			alias := cairn.PinName(root)
 			if name != "" {
@@ -69,24 +69,24 @@ func (c *call) changePins(roots []cid.Cid, change func(*store.Batch, cid.Cid) er
 	return pins, batch.Commit(c.Context())
 }
 
-// whole gets what is missing of DAGs, as Kubo does before it pins, and then calls
-// do. Until do returns, nothing of them is evicted.
-func (c *call) whole(roots []cid.Cid, offline bool, do func() error) (err error) {
+// withComplete fetches the missing blocks of DAGs, as Kubo does before it pins,
+// and calls do. Nothing of them is evicted until do returns.
+func (c *call) withComplete(roots []cid.Cid, offline bool, do func() error) (err error) {
 	pin := c.node.TempPin()
 	defer func() { err = errors.Join(err, pin.Release(context.WithoutCancel(c.Context()))) }()
 	if err := pin.Add(c.Context(), roots...); err != nil {
 		return err
 	}
 	for _, root := range roots {
-		if err := c.complete(root, offline); err != nil {
+		if err := c.fetchMissing(root, offline); err != nil {
 			return err
 		}
 	}
 	return do()
 }
 
-// complete gets what is missing of a DAG.
-func (c *call) complete(root cid.Cid, offline bool) error {
+// fetchMissing fetches the missing blocks of a DAG. Offline, one is an error.
+func (c *call) fetchMissing(root cid.Cid, offline bool) error {
 	var missing error
 	for k, err := range c.node.Store().Missing(c.Context(), root, store.Selection{}) {
 		if missing = err; err == nil {
@@ -108,7 +108,7 @@ func (c *call) complete(root cid.Cid, offline bool) error {
 	return nil
 }
 
-// A notFoundError is a block that isn't here.
+// A notFoundError is a missing block.
 type notFoundError struct{ cid cid.Cid }
 
 func (e notFoundError) Error() string { return e.cid.String() + ": " + block.ErrNotFound.Error() }
@@ -122,7 +122,7 @@ type pinShape struct {
 }
 
 // pinLs lists pins: all, or those of the arguments. Several names of one root
-// are one pin. It can't list what lies below them ("indirect").
+// are one pin. Blocks below them ("indirect") are not listed.
 func (c *call) pinLs() error {
 	stream, quiet, kind, names := c.Flag("stream", false), c.Flag("quiet", false), c.Text("type", "all"), c.Flag("names", false)
 	name := c.Query.Get("name")
@@ -132,9 +132,9 @@ func (c *call) pinLs() error {
 	switch kind {
 	case "all", "recursive":
 	case "direct", "indirect":
-		return c.pins(stream, nil)
+		return c.showPins(stream, nil)
 	default:
-		return httpapi.BadRequest("option type: there are no pins of type %.64q", kind)
+		return httpapi.BadRequest("invalid option type: there are no pins of type %.64q", kind)
 	}
 	found := make(map[string]pinShape)
 	add := func(a store.Alias) {
@@ -149,11 +149,11 @@ func (c *call) pinLs() error {
 			found[p.Cid] = p
 		}
 	}
-	roots, err := c.places(c.getter())
+	roots, err := c.resolveArgs(c.getter())
 	if err != nil {
 		return err
 	}
-	asked := make(map[cid.Cid]bool) // and whether it's pinned
+	asked := make(map[cid.Cid]bool) // to whether it is pinned
 	for _, root := range roots {
 		asked[block.V1(root)] = false
 	}
@@ -177,10 +177,10 @@ func (c *call) pinLs() error {
 			found[k] = p
 		}
 	}
-	return c.pins(stream, found)
+	return c.showPins(stream, found)
 }
 
-func (c *call) pins(stream bool, found map[string]pinShape) error {
+func (c *call) showPins(stream bool, found map[string]pinShape) error {
 	if !stream {
 		type typeShape struct{ Type, Name string }
 		keys := make(map[string]typeShape)
@@ -198,12 +198,12 @@ func (c *call) pins(stream bool, found map[string]pinShape) error {
 }
 
 func (c *call) pinRm() error {
-	roots, err := c.places(c.getter())
+	roots, err := c.resolveArgs(c.getter())
 	if err != nil {
 		return err
 	}
 	pins, err := c.changePins(roots, func(batch *store.Batch, root cid.Cid) error {
-		names, err := c.namesOf(root)
+		names, err := c.pinsOf(root)
 		if err == nil && len(names) == 0 {
 			err = httpapi.Tag(errors.New("not pinned or pinned indirectly: "+root.String()), store.ErrNoAlias)
 		}
@@ -218,9 +218,9 @@ func (c *call) pinRm() error {
 	return c.Value(pins)
 }
 
-// namesOf returns the alias that pins a root: pin/CID, or, where there is none,
-// those of other names.
-func (c *call) namesOf(root cid.Cid) ([]string, error) {
+// pinsOf returns the aliases that pin a root: pin/CID, or, without it, all other
+// names.
+func (c *call) pinsOf(root cid.Cid) ([]string, error) {
 	_, err := c.node.Store().Resolve(c.Context(), cairn.PinName(root))
 	if err == nil {
 		return []string{cairn.PinName(root)}, nil
@@ -242,18 +242,18 @@ func (c *call) namesOf(root cid.Cid) ([]string, error) {
 
 func (c *call) pinUpdate() error {
 	unpin := c.Flag("unpin", true)
-	roots, err := c.places(c.getter())
+	roots, err := c.resolveArgs(c.getter())
 	if err != nil {
 		return err
 	}
-	names, err := c.namesOf(roots[0])
+	names, err := c.pinsOf(roots[0])
 	if err != nil {
 		return err
 	}
 	if len(names) == 0 {
 		return httpapi.Tag(errors.New("'from' cid was not recursively pinned already"), store.ErrNoAlias)
 	}
-	err = c.whole(roots[1:], c.getter().offline, func() error {
+	err = c.withComplete(roots[1:], c.getter().offline, func() error {
 		batch := c.node.Batch()
 		defer batch.Discard()
 		for _, name := range names {
@@ -274,10 +274,10 @@ func (c *call) pinUpdate() error {
 	return c.Value(pinsShape{[]string{roots[0].String(), roots[1].String()}})
 }
 
-// maxBadNodes bounds how many blocks of a pin are told to be bad.
+// maxBadNodes bounds the bad blocks that are listed for a pin.
 const maxBadNodes = 1000
 
-// pinVerify reads all that is pinned.
+// pinVerify reads all blocks of all pins.
 func (c *call) pinVerify() error {
 	verbose, quiet := c.Flag("verbose", false), c.Flag("quiet", false)
 	if c.Invalid() != nil {

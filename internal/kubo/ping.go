@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
-// pingInterval is how long Kubo waits between one ping and the next.
+// pingInterval is Kubo's pause between two pings.
 const pingInterval = time.Second
 
 type pingShape struct {
@@ -26,16 +26,16 @@ func (c *call) ping() error {
 	case c.Invalid() != nil:
 		return c.Invalid()
 	case count <= 0 || count > math.MaxInt32:
-		return httpapi.BadRequest("option count: it is %d", count)
+		return httpapi.BadRequest("invalid option count: %d: want 1 or more", count)
 	case interval < 0:
-		return httpapi.BadRequest("option interval: it is %s, less than nothing", interval)
+		return httpapi.BadRequest("invalid option interval: %s: want 0s or more", interval)
 	}
 	if strings.HasPrefix(c.Args[0], "/") && !strings.HasPrefix(c.Args[0], "/p2p/") {
 		if _, err := c.node.AddAddr(c.Context(), c.Args[0]); err != nil {
 			return err
 		}
 	}
-	id, err := peerOf(c.Args[0])
+	id, err := parsePeer(c.Args[0])
 	if err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (c *call) ping() error {
 		if done++; done >= count {
 			break
 		}
-		if err := pause(c.Context(), interval); err != nil {
+		if err := sleep(c.Context(), interval); err != nil {
 			return err
 		}
 	}
@@ -63,8 +63,8 @@ func (c *call) ping() error {
 	return c.Line(pingShape{Success: true, Text: fmt.Sprintf("Average latency: %.2fms", average)})
 }
 
-// pause waits, unless ctx ends before.
-func pause(ctx context.Context, d time.Duration) error {
+// sleep waits for d, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

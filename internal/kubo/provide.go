@@ -8,8 +8,8 @@ import (
 	"github.com/ipfs/go-cid"
 )
 
-// routingProvide announces blocks that are here. Kubo's option recursive is
-// for all that is below them, too.
+// routingProvide announces blocks of the store, with the option recursive all
+// blocks below them, too.
 func (c *call) routingProvide() error {
 	recursive := c.Flag("recursive", false)
 	if c.Invalid() != nil {
@@ -49,7 +49,7 @@ func (c *call) routingProvide() error {
 	return c.EndList(nil)
 }
 
-// statsProvide is Kubo's, of what is known here.
+// statsProvide answers with the fields of Kubo's statistics that exist here.
 func (c *call) statsProvide() error {
 	s, err := c.node.ProvideStats(c.Context())
 	if err != nil {

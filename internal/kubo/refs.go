@@ -14,8 +14,8 @@ type refShape struct {
 	Err string
 }
 
-// refs lists what blocks link to, as Kubo does: depth first, and, unless asked
-// for unique ones, as often as there are ways.
+// refs lists the links of blocks, as Kubo does: depth first, and without the
+// option unique each link as often as there are paths to it.
 func (c *call) refs() error {
 	get := c.getter()
 	recursive, unique := c.Flag("recursive", false), c.Flag("unique", false)
@@ -30,7 +30,7 @@ func (c *call) refs() error {
 	if !recursive {
 		depth = 1
 	}
-	roots, err := c.places(get)
+	roots, err := c.resolveArgs(get)
 	if err != nil {
 		return err
 	}
@@ -50,27 +50,27 @@ type refsWalk struct {
 	*call
 	get    block.Getter
 	format string
-	seen   map[cid.Cid]bool // nil: not only unique ones
+	seen   map[cid.Cid]bool // nil: links may repeat
 }
 
-// A refsLevel is a block on the way down, and the links it still has.
+// A refsLevel is a block on the path down, and its links that remain.
 type refsLevel struct {
 	at    cid.Cid
 	links []cid.Cid
 }
 
-// walk goes down depth links, or all the way if that is below zero. The way down
-// is kept here, not on the stack: a chain may be long.
+// walk walks depth levels, or all if depth is negative. It keeps its own stack,
+// since a chain may be long.
 func (r *refsWalk) walk(root cid.Cid, depth int64) error {
 	first, err := r.links(root)
 	if err != nil {
 		return err
 	}
-	way := []refsLevel{{root, first}}
-	for len(way) > 0 {
-		level := &way[len(way)-1]
+	stack := []refsLevel{{root, first}}
+	for len(stack) > 0 {
+		level := &stack[len(stack)-1]
 		if len(level.links) == 0 || depth == 0 {
-			way = way[:len(way)-1]
+			stack = stack[:len(stack)-1]
 			continue
 		}
 		next := level.links[0]
@@ -88,7 +88,7 @@ func (r *refsWalk) walk(root cid.Cid, depth int64) error {
 		if err := r.Item(refShape{Ref: text}); err != nil {
 			return err
 		}
-		if depth > 0 && int64(len(way)) >= depth {
+		if depth > 0 && int64(len(stack)) >= depth {
 			continue
 		}
 		below, err := r.links(next)
@@ -96,7 +96,7 @@ func (r *refsWalk) walk(root cid.Cid, depth int64) error {
 			return err
 		}
 		if len(below) > 0 {
-			if way = append(way, refsLevel{next, below}); len(way) > dag.DefaultMaxBlocks {
+			if stack = append(stack, refsLevel{next, below}); len(stack) > dag.DefaultMaxBlocks {
 				return block.ErrTooLarge
 			}
 		}
@@ -122,7 +122,7 @@ func (r *refsWalk) links(k cid.Cid) ([]cid.Cid, error) {
 	return links, err
 }
 
-// refsLocal lists the blocks that are here.
+// refsLocal lists the blocks of the store.
 func (c *call) refsLocal() error {
 	for k, err := range c.node.Store().Blocks(c.Context()) {
 		if err == nil {

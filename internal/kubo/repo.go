@@ -7,13 +7,13 @@ import (
 	"github.com/cairn-ipfs/cairn/store"
 )
 
-// repoGC evicts all garbage. Unlike Kubo, it doesn't say which blocks went.
+// repoGC evicts all garbage. Unlike Kubo, it doesn't list the blocks.
 func (c *call) repoGC() error {
 	_, err := c.node.Store().Evict(c.Context(), store.EvictOptions{})
 	return c.EndList(err)
 }
 
-// repoVersion is that of the repository's format, Kubo's being other numbers.
+// repoVersion is the version of the repository's format. Kubo's are plain numbers.
 const repoVersion = "cairn@1"
 
 func (c *call) repoVersion() error { return c.Value(struct{ Version string }{repoVersion}) }
@@ -40,7 +40,7 @@ func (c *call) repoVerify() error {
 	}
 	report, err := c.node.Store().Verify(c.Context(), store.VerifyOptions{
 		Data: true, Repair: c.Flag("drop", false) || c.Flag("heal", false),
-		Progress: httpapi.Paced(func(done, _ int64) { _ = c.Line(progress{"", done}) }),
+		Progress: httpapi.Pace(func(done, _ int64) { _ = c.Line(progress{"", done}) }),
 	})
 	if err != nil {
 		return err

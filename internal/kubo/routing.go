@@ -37,7 +37,7 @@ type routingPeer struct {
 func routingPeers(peers ...peer.AddrInfo) []routingPeer {
 	all := []routingPeer{}
 	for _, p := range peers {
-		one := routingPeer{Addrs: texts(p.Addrs), ID: p.ID.String()}
+		one := routingPeer{Addrs: addrStrings(p.Addrs), ID: p.ID.String()}
 		if one.Addrs == nil {
 			one.Addrs = []string{}
 		}
@@ -47,17 +47,17 @@ func routingPeers(peers ...peer.AddrInfo) []routingPeer {
 }
 
 const (
-	// standardProviders is how many providers Kubo looks for, and maxProviders
-	// how many may be asked for.
-	standardProviders = 20
-	maxProviders      = 10_000
+	// defaultProviders is how many providers Kubo finds by default, maxProviders
+	// bounds the option.
+	defaultProviders = 20
+	maxProviders     = 10_000
 	// maxRecord bounds a record, in bytes: those of IPNS may have 10 KiB.
 	maxRecord = 64 << 10
 )
 
-// verbosely returns the context of a look-up, which tells what Kubo's option
-// verbose asks for.
-func (c *call) verbosely() (ctx context.Context, end func()) {
+// lookupContext returns the context of a lookup. With the option verbose its
+// questions are lines of the answer, until end is called.
+func (c *call) lookupContext() (ctx context.Context, end func()) {
 	if !c.Flag("verbose", false) {
 		return c.Context(), func() {}
 	}
@@ -66,7 +66,7 @@ func (c *call) verbosely() (ctx context.Context, end func()) {
 	ctx = cairn.WithTrace(c.Context(), func(e cairn.TraceEvent) {
 		mu.Lock()
 		defer mu.Unlock()
-		if e.Peer == "" || over { // a few events come late
+		if e.Peer == "" || over { // some events come after the end
 			return
 		}
 		line := routingEvent{ID: e.Peer.String(), Type: eventPeerResponse, Responses: routingPeers(e.Closer...)}
@@ -83,8 +83,8 @@ func (c *call) verbosely() (ctx context.Context, end func()) {
 }
 
 func (c *call) routingFindProvs() error {
-	most := c.Number("num-providers", standardProviders)
-	ctx, end := c.verbosely()
+	most := c.Number("num-providers", defaultProviders)
+	ctx, end := c.lookupContext()
 	defer end()
 	k, err := cidArgument(c.Args[0])
 	switch {
@@ -93,21 +93,21 @@ func (c *call) routingFindProvs() error {
 	case c.Invalid() != nil:
 		return c.Invalid()
 	case most < 1 || most > maxProviders:
-		return httpapi.BadRequest("option num-providers: it is %d; the most is %d", most, maxProviders)
+		return httpapi.BadRequest("invalid option num-providers: %d: want 1 to %d", most, maxProviders)
 	}
-	told := make(map[peer.ID]bool)
+	seen := make(map[peer.ID]bool)
 	for p, err := range c.node.FindProviders(ctx, k) {
-		if err == nil && told[p.ID] {
+		if err == nil && seen[p.ID] {
 			continue
 		}
 		if err == nil {
-			told[p.ID] = true
+			seen[p.ID] = true
 			err = c.Line(routingEvent{Type: eventProvider, Responses: routingPeers(peer.AddrInfo{ID: p.ID, Addrs: p.Addrs})})
 		}
 		if err != nil {
 			return err
 		}
-		if int64(len(told)) == most {
+		if int64(len(seen)) == most {
 			break
 		}
 	}
@@ -115,12 +115,12 @@ func (c *call) routingFindProvs() error {
 }
 
 func (c *call) routingFindPeer() error {
-	ctx, end := c.verbosely()
+	ctx, end := c.lookupContext()
 	defer end()
 	if c.Invalid() != nil {
 		return c.Invalid()
 	}
-	id, err := peerOf(c.Args[0])
+	id, err := parsePeer(c.Args[0])
 	if err != nil {
 		return err
 	}
@@ -133,15 +133,15 @@ func (c *call) routingFindPeer() error {
 	return fmt.Errorf("routing: not found: %s: %w", id, cairn.ErrNoSource)
 }
 
-// routingQuery lists the peers that are closest to one.
+// routingQuery lists the peers that are closest to a peer.
 func (c *call) routingQuery() error {
-	ctx, end := c.verbosely()
+	ctx, end := c.lookupContext()
 	defer end()
 	if c.Invalid() != nil {
 		return c.Invalid()
 	}
 	for _, arg := range c.Args {
-		id, err := peerOf(arg)
+		id, err := parsePeer(arg)
 		if err != nil {
 			return err
 		}
@@ -194,8 +194,8 @@ func (c *call) routingPut() error {
 	return httpapi.BadRequest("routing/put: the body has no record")
 }
 
-// bootstrapList lists whom the network is entered by. They are changed in the
-// configuration, which the daemon only reads.
+// bootstrapList lists the bootstrap peers. They are set in the configuration,
+// which the daemon only reads.
 func (c *call) bootstrapList() error {
 	peers := c.node.Bootstrap()
 	if peers == nil {
@@ -204,6 +204,6 @@ func (c *call) bootstrapList() error {
 	return c.Value(struct{ Peers []string }{peers})
 }
 
-func (c *call) bootstrapChange() error {
-	return httpapi.Forbidden("peers to enter the network by are set in the configuration: cairn config set swarm.bootstrap")
+func (c *call) bootstrapEdit() error {
+	return httpapi.Forbidden("bootstrap peers are set in the configuration: cairn config set swarm.bootstrap")
 }

@@ -9,7 +9,7 @@ import (
 
 // Config is what the verbs need besides the node. The zero value is valid.
 type Config struct {
-	// Version and Commit are the answer of the verb version. Empty: unknown.
+	// Version and Commit are the result of the verb version. Empty: unknown.
 	Version, Commit string
 	// Shutdown ends the daemon; it must not wait for requests. Nil: the verb
 	// shutdown is refused.
@@ -33,7 +33,7 @@ type verb struct {
 	scope       httpapi.Scope
 }
 
-// Verbs are Kubo's verbs, by path, on a node that stays open as long as they are
+// Verbs returns Kubo's verbs by path. The node must stay open while they are
 // served.
 func Verbs(n *cairn.Node, config Config) map[string]httpapi.Verb {
 	all := make(map[string]httpapi.Verb)

@@ -9,7 +9,7 @@ import (
 	"github.com/multiformats/go-multiaddr"
 )
 
-// A swarmPeer is a connection, as Kubo tells of it.
+// A swarmPeer is a connection to a peer.
 type swarmPeer struct {
 	Addr      string `json:",omitempty"`
 	Peer      string `json:",omitempty"`
@@ -74,8 +74,8 @@ func (c *call) swarmConnect() error {
 	return c.Value(shape)
 }
 
-// peerOf reads a peer's id, alone or at the end of an address.
-func peerOf(s string) (peer.ID, error) {
+// parsePeer parses a peer's id, alone or at the end of an address.
+func parsePeer(s string) (peer.ID, error) {
 	id, err := cairn.ParsePeerID(s)
 	if err != nil {
 		return "", httpapi.BadRequest("%w", err)
@@ -83,7 +83,7 @@ func peerOf(s string) (peer.ID, error) {
 	return id, nil
 }
 
-func texts(addrs []multiaddr.Multiaddr) []string {
+func addrStrings(addrs []multiaddr.Multiaddr) []string {
 	var all []string
 	for _, a := range addrs {
 		all = append(all, a.String())
@@ -94,7 +94,7 @@ func texts(addrs []multiaddr.Multiaddr) []string {
 func (c *call) swarmDisconnect() error {
 	var shape stringsShape
 	for _, arg := range c.Args {
-		id, err := peerOf(arg)
+		id, err := parsePeer(arg)
 		if err == nil {
 			err = c.node.Disconnect(c.Context(), id)
 		}
@@ -106,7 +106,7 @@ func (c *call) swarmDisconnect() error {
 	return c.Value(shape)
 }
 
-// swarmAddrs lists the addresses of peers that are known.
+// swarmAddrs lists the known addresses of peers.
 func (c *call) swarmAddrs() error {
 	all, err := c.node.Peers(c.Context())
 	if err != nil {
@@ -137,7 +137,7 @@ func (c *call) swarmAddrsLocal() error {
 	for _, a := range addrs {
 		s := a.String()
 		if at := strings.LastIndex(s, "/p2p/"); at >= 0 && !withID {
-			s = s[:at] // before it there may be a relay's
+			s = s[:at] // a relay's id may come before it
 		}
 		shape.Strings = append(shape.Strings, s)
 	}

@@ -69,12 +69,12 @@ func TestRelayedAddresses(t *testing.T) {
 	const relay, id = "12D3KooWCX9pervrW2pEkysTPKVvu2eRjY51UnxqHDWGgqtTj2W1", "12D3KooWAfBVdmphtMFPVq3GEpcg3QMiRbrwD9mpd6D6fc4CswRw"
 	const circuit = "/ip4/192.0.2.1/tcp/4001/p2p/" + relay + "/p2p-circuit"
 	for _, s := range []string{id, "/p2p/" + id, "/p2p/" + id + "/", "/ip4/192.0.2.1/tcp/4001/p2p/" + id, circuit + "/p2p/" + id} {
-		if got, err := peerOf(s); err != nil || got.String() != id {
+		if got, err := parsePeer(s); err != nil || got.String() != id {
 			t.Errorf("%s: got %s, %v, want %s", s, got, err, id)
 		}
 	}
 	for _, s := range []string{"", "/", "/p2p/", circuit, "/ip4/192.0.2.1/tcp/4001"} {
-		if got, err := peerOf(s); err == nil {
+		if got, err := parsePeer(s); err == nil {
 			t.Errorf("%q: got %s, want an error", s, got)
 		}
 	}

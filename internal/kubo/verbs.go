@@ -2,8 +2,7 @@ package kubo
 
 import "github.com/cairn-ipfs/cairn/internal/httpapi"
 
-// verbs are all that a Server answers, by their paths below Prefix. What stands
-// below "cairn/" is ours; for the rest Kubo's reference says what it does.
+// verbs returns all verbs by path. Kubo's reference says what each does.
 func verbs() map[string]verb {
 	return map[string]verb{
 		"version":  {run: (*call).version},
@@ -76,7 +75,7 @@ func verbs() map[string]verb {
 		"stats/provide":     {run: (*call).statsProvide},
 		"bootstrap":         {run: (*call).bootstrapList},
 		"bootstrap/list":    {run: (*call).bootstrapList},
-		"bootstrap/add":     {run: (*call).bootstrapChange, most: -1},
-		"bootstrap/rm":      {run: (*call).bootstrapChange, most: -1},
+		"bootstrap/add":     {run: (*call).bootstrapEdit, most: -1},
+		"bootstrap/rm":      {run: (*call).bootstrapEdit, most: -1},
 	}
 }

@@ -6,10 +6,10 @@ import (
 	"github.com/cairn-ipfs/cairn/internal/httpapi"
 )
 
-// A versionShape is what a program says of itself.
+// A versionShape describes the program.
 type versionShape struct {
 	Version, Commit string
-	Repo            string // of the repository's format
+	Repo            string // the repository's format
 	System, Golang  string
 }
 
