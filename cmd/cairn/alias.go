@@ -41,8 +41,12 @@ What the name stood for before becomes garbage, unless something else keeps it.`
 
 // A shownAlias is an alias in JSON.
 type shownAlias struct {
-	Name string `json:"name"`
-	CID  string `json:"cid"`
+	Name string  `json:"name"`
+	CID  cid.Cid `json:"cid"`
+}
+
+func (a *app) showAlias(name string, root cid.Cid) error {
+	return a.show(shownAlias{name, root}, "%s %s", escape(name), root)
 }
 
 // setAliases sets aliases, all or none, and shows them in order.
@@ -57,7 +61,7 @@ func (a *app) setAliases(ctx context.Context, s repo, aliases map[string]cid.Cid
 	}
 	for _, name := range order {
 		c := aliases[name]
-		if err := a.show(shownAlias{name, c.String()}, "%s %s", escape(name), c); err != nil {
+		if err := a.showAlias(name, c); err != nil {
 			return err
 		}
 		if _, err := a.countMissing(ctx, s, c); err != nil {
@@ -99,8 +103,7 @@ func (a *app) aliasLsCommand() *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("alias ls: %w", err)
 					}
-					c := alias.Root.String()
-					if err := a.show(shownAlias{alias.Name, c}, "%s %s", escape(alias.Name), c); err != nil {
+					if err := a.showAlias(alias.Name, alias.Root); err != nil {
 						return err
 					}
 				}
@@ -134,13 +137,13 @@ func (a *app) aliasRmCommand() *cobra.Command {
 func (a *app) removeAliases(ctx context.Context, s repo, names []string, dryRun bool) error {
 	batch := s.Batch()
 	defer batch.Discard()
-	var gone []store.Alias
+	var removed []store.Alias
 	for _, name := range names {
 		alias, err := control.ResolveAlias.Do(ctx, s.Target, control.AliasArgs{Name: name})
 		if err != nil {
 			return err
 		}
-		gone = append(gone, alias)
+		removed = append(removed, alias)
 		batch.RemoveAlias(name)
 	}
 	if !dryRun {
@@ -148,8 +151,8 @@ func (a *app) removeAliases(ctx context.Context, s repo, names []string, dryRun 
 			return err
 		}
 	}
-	for _, alias := range gone {
-		if err := a.showRemoved(alias.Root.String(), alias.Name, dryRun); err != nil {
+	for _, alias := range removed {
+		if err := a.showRemoved(alias.Root, alias.Name, dryRun); err != nil {
 			return err
 		}
 	}
@@ -176,8 +179,7 @@ repository that takes its time.`,
 						return fmt.Errorf("alias why %s: %w", c, err)
 					}
 					kept = true
-					root := alias.Root.String()
-					if err := a.show(shownAlias{alias.Name, root}, "%s %s", escape(alias.Name), root); err != nil {
+					if err := a.showAlias(alias.Name, alias.Root); err != nil {
 						return err
 					}
 				}

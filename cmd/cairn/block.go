@@ -174,7 +174,7 @@ func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) 
 		return fmt.Errorf("block rm: %w", err)
 	}
 	for _, c := range cids {
-		if err := a.showRemoved(c.String(), "", dryRun); err != nil {
+		if err := a.showRemoved(c, "", dryRun); err != nil {
 			return err
 		}
 	}
@@ -182,17 +182,17 @@ func (a *app) blockRm(ctx context.Context, s repo, names []string, dryRun bool) 
 }
 
 // showRemoved prints a block or an alias that was removed, or would be.
-func (a *app) showRemoved(cid, name string, dryRun bool) error {
+func (a *app) showRemoved(c cid.Cid, name string, dryRun bool) error {
 	what, done := name, "removed"
 	if what == "" {
-		what = cid
+		what = c.String()
 	}
 	if dryRun {
 		done = "would remove"
 	}
 	return a.show(struct {
-		CID    string `json:"cid"`
-		Name   string `json:"name,omitempty"`
-		DryRun bool   `json:"dryRun"`
-	}{cid, name, dryRun}, "%s %s", done, escape(what))
+		CID    cid.Cid `json:"cid"`
+		Name   string  `json:"name,omitempty"`
+		DryRun bool    `json:"dryRun"`
+	}{c, name, dryRun}, "%s %s", done, escape(what))
 }

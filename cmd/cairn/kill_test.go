@@ -240,7 +240,7 @@ func (k *killer) runAndKill(args []string) bool {
 func (k *killer) listed() map[string]string {
 	got := make(map[string]string)
 	for line := range strings.Lines(k.must("--repo", k.repo, "alias", "ls", "--json")) {
-		var a shownAlias
+		var a struct{ Name, CID string }
 		if err := json.Unmarshal([]byte(line), &a); err != nil {
 			k.t.Fatalf("%q: %v", line, err)
 		}

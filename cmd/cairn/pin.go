@@ -54,8 +54,7 @@ func (a *app) pinLsCommand() *cobra.Command {
 					if err != nil {
 						return fmt.Errorf("pin ls: %w", err)
 					}
-					c := alias.Root.String()
-					if err := a.show(shownAlias{alias.Name, c}, "%s", c); err != nil {
+					if err := a.show(shownAlias{alias.Name, alias.Root}, "%s", alias.Root); err != nil {
 						return err
 					}
 				}
