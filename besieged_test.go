@@ -98,7 +98,7 @@ func TestBesieged(t *testing.T) {
 		for _, name := range append(victim.Dirs, victim.Root) {
 			c, err := cid.Decode(name)
 			if err == nil {
-				_, err = sync(t, n, c, cairn.SyncOptions{From: []string{addr}, OnlyFrom: true})
+				_, err = syncDAG(t, n, c, cairn.SyncOptions{From: []string{addr}, OnlyFrom: true})
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -150,7 +150,7 @@ func TestBesieged(t *testing.T) {
 	synced := make(chan error, 1)
 	began := time.Now()
 	go func() {
-		p, err := sync(t, honest, root, cairn.SyncOptions{From: victim.Addrs[:1], OnlyFrom: true})
+		p, err := syncDAG(t, honest, root, cairn.SyncOptions{From: victim.Addrs[:1], OnlyFrom: true})
 		if err == nil && (!p.Done || p.Bytes < besiegedSize) {
 			err = fmt.Errorf("got %d bytes, done %v", p.Bytes, p.Done)
 		}

@@ -80,7 +80,7 @@ func TestSyncThroughTheDHT(t *testing.T) {
 		found, _ := providers(t, ours, added.CID)
 		return len(found) > 0 && found[0].ID == want
 	})
-	p, err := sync(t, ours, added.CID, cairn.SyncOptions{})
+	p, err := syncDAG(t, ours, added.CID, cairn.SyncOptions{})
 	if err != nil || !p.Done || p.Blocks != 6 {
 		t.Fatalf("sync: got %+v, %v, want 6 blocks", p, err)
 	}
@@ -319,7 +319,7 @@ func TestSyncFromFound(t *testing.T) {
 				<-ctx.Done()
 			}}
 			n := calling(t, cairn.Config{Routing: cairn.RoutingNone, Finders: []cairn.Finder{broken, hanging, table}})
-			p, err := sync(t, n, added.CID, cairn.SyncOptions{})
+			p, err := syncDAG(t, n, added.CID, cairn.SyncOptions{})
 			if err != nil || !p.Done || p.Blocks != 4 {
 				t.Fatalf("sync: got %+v, %v, want 4 blocks", p, err)
 			}
@@ -353,7 +353,7 @@ func TestSyncByDelegatedRouter(t *testing.T) {
 	}))
 	defer router.Close()
 	n := calling(t, cairn.Config{Routing: cairn.RoutingDelegated, Delegated: []string{router.URL}})
-	if p, err := sync(t, n, added.CID, cairn.SyncOptions{}); err != nil || !p.Done || p.Blocks != 4 {
+	if p, err := syncDAG(t, n, added.CID, cairn.SyncOptions{}); err != nil || !p.Done || p.Blocks != 4 {
 		t.Errorf("sync: got %+v, %v, want 4 blocks", p, err)
 	}
 }

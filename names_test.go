@@ -93,7 +93,7 @@ func TestNamesOfTwoNodes(t *testing.T) {
 	if step.Name != key.ID || step.From != "peer "+id.String() || step.Record == nil || !bytes.Equal(step.Record.Raw, first.Raw) || time.Since(step.Heard) > time.Minute {
 		t.Errorf("the step: got %+v", step)
 	}
-	if _, err := sync(t, bob, r.Root, cairn.SyncOptions{}); err != nil {
+	if _, err := syncDAG(t, bob, r.Root, cairn.SyncOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range []string{"ipns://" + key.ID + "/a/b", "/ipns/" + key.ID + "/a/b", r.Path + "/b", site.CID.String() + "/a/b/"} {

@@ -55,7 +55,7 @@ func calling(t *testing.T, c cairn.Config) *cairn.Node {
 	return n
 }
 
-func sync(t *testing.T, n *cairn.Node, root cid.Cid, o cairn.SyncOptions) (cairn.SyncProgress, error) {
+func syncDAG(t *testing.T, n *cairn.Node, root cid.Cid, o cairn.SyncOptions) (cairn.SyncProgress, error) {
 	t.Helper()
 	var last cairn.SyncProgress
 	for p, err := range n.Sync(t.Context(), root, o) {
@@ -77,7 +77,7 @@ func TestTwoNodes(t *testing.T) {
 	}
 	dir := t.TempDir()
 	ours := calling(t, cairn.Config{Dir: dir})
-	p, err := sync(t, ours, added.CID, cairn.SyncOptions{From: []string{addr}, Alias: "got"})
+	p, err := syncDAG(t, ours, added.CID, cairn.SyncOptions{From: []string{addr}, Alias: "got"})
 	if err != nil || !p.Done || p.Bytes < 20<<20 || p.DuplicateBytes > 0 {
 		t.Fatalf("sync: got %+v, %v", p, err)
 	}
@@ -151,7 +151,7 @@ func TestSyncVersions(t *testing.T) {
 		t.Fatal(err)
 	}
 	ours := calling(t, cairn.Config{})
-	if _, err := sync(t, ours, first.CID, cairn.SyncOptions{From: []string{addr}, Alias: "site"}); err != nil {
+	if _, err := syncDAG(t, ours, first.CID, cairn.SyncOptions{From: []string{addr}, Alias: "site"}); err != nil {
 		t.Fatal(err)
 	}
 	tree["new"] = &fstest.MapFile{Data: []byte("new")}
@@ -159,7 +159,7 @@ func TestSyncVersions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := sync(t, ours, second.CID, cairn.SyncOptions{From: []string{addr}, Alias: "site"})
+	p, err := syncDAG(t, ours, second.CID, cairn.SyncOptions{From: []string{addr}, Alias: "site"})
 	if err != nil || p.Blocks != 2 || p.Duplicates > 0 {
 		t.Errorf("got %+v, %v, want 2 blocks", p, err)
 	}
@@ -192,7 +192,7 @@ func TestSyncFromGateway(t *testing.T) {
 		{cairn.Config{Gateways: []string{server.URL}, FallbackDelay: 10 * time.Millisecond}, cairn.SyncOptions{}},
 	} {
 		n := calling(t, c.config)
-		p, err := sync(t, n, added.CID, c.o)
+		p, err := syncDAG(t, n, added.CID, c.o)
 		if err != nil || !p.Done || p.Blocks != 6 {
 			t.Errorf("got %+v, %v, want 6 blocks", p, err)
 		}
@@ -294,7 +294,7 @@ func TestOffline(t *testing.T) {
 			m.Close()
 			t.Errorf("%+v: got no error", bad)
 		}
-		if _, err := sync(t, n, k.CID(), cairn.SyncOptions{From: []string{"/ip4/127.0.0.1/tcp/1"}}); !errors.Is(err, cairn.ErrAddress) {
+		if _, err := syncDAG(t, n, k.CID(), cairn.SyncOptions{From: []string{"/ip4/127.0.0.1/tcp/1"}}); !errors.Is(err, cairn.ErrAddress) {
 			t.Errorf("sync from a bad address: got %v, want ErrAddress", err)
 		}
 	}
