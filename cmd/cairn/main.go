@@ -1,7 +1,6 @@
 // Command cairn adds files to a repository of content-addressed blocks, reads
-// them back, keeps them under names, and maintains the repository. Each command
-// has a file here, or shares one with those of its subject: "cairn help" lists
-// them.
+// them back, keeps them under names, and maintains the repository. "cairn help"
+// lists the commands. Each has a file here, or shares one with related commands.
 //
 // If a daemon serves the repository ("cairn serve", serve.go), commands work
 // through it. Otherwise they open the repository themselves, for as long as they
@@ -12,9 +11,8 @@
 // tests have several in one process. A run is one goroutine, except for progress
 // and what a daemon serves.
 //
-// The package is only flags and output. internal/control has the verbs that
-// commands do on a node, here or in a daemon; package store has the blocks,
-// internal/unixfs the files, and package cairn the network.
+// The package parses flags and prints results. internal/control has the verbs
+// that commands do on a node, here or in a daemon. Package cairn is the node.
 package main
 
 import (

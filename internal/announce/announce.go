@@ -1,5 +1,5 @@
 // Package announce decides what a node announces as a provider, and announces new
-// roots soon.
+// roots without waiting for the next sweep over all that is announced.
 //
 // The key type is [Announcer]. [Announcer.List] lists all that is to be announced:
 // what [Announcer.Keep] recorded, and what a [Strategy] finds below the store's
@@ -8,8 +8,7 @@
 //
 // [Announcer.Run] announces the roots of new aliases without waiting for the sweep.
 // It records for each alias the root that was announced. An alias without a current
-// record has a root to announce, whatever happened between: a crash, or time without
-// a network.
+// record has a root to announce, also after a crash, or time without a network.
 //
 // The rows lie in a space of the store:
 //

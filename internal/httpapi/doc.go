@@ -10,11 +10,11 @@
 // Both carry codes, so that errors.Is gives the same answer on both sides.
 //
 // A client of the API controls the node. So the server refuses browsers, unless
-// their origin is configured, and names that only resolve to this machine
-// (guard.go). Verbs that use the daemon's own files are answered over a Unix
+// their origin is configured, and requests for a foreign host name that resolves
+// to this machine (DNS rebinding; guard.go). Verbs that use the daemon's own files are answered over a Unix
 // socket only (ListenUnix), and private keys stay on this machine.
 //
 // A Server is safe for concurrent use, starts no goroutine that outlives its
 // request, and doesn't listen: its caller does. A Call belongs to one goroutine,
-// except for Line. The package knows nothing of nodes, blocks, or names.
+// except for Line. The package knows no nodes, blocks, or names.
 package httpapi

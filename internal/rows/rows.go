@@ -1,9 +1,9 @@
-// Package rows defines the interface through which packages below the store keep
-// small durable state: the address book, the router's state, the names.
+// Package rows defines the interface through which packages that may not import
+// the store keep small durable state: the address book, the router's state, the names.
 //
 // A [Store] has spaces, each a sorted set of rows. The node implements it with the
-// spaces of package store, which such a package may not import. [Memory] implements
-// it without durability, for tests and for what need not last.
+// spaces of package store. [Memory] implements it without durability, for tests
+// and for state that may be lost.
 //
 // Implementations are safe for concurrent use. The package is for rows of a few
 // kilobytes: blocks are not kept here.

@@ -1,9 +1,9 @@
 // Package statcache remembers the CIDs of a tree's files, so that adding the tree
 // again reads only files that changed.
 //
-// [New] makes the [Caches] of a store. [Caches.Open] gives the [Cache] of one tree
-// for one import, which asks it as its [unixfs.StatCache]. What an import finds out
-// is written in the batch of its blocks: both become durable, or neither.
+// [New] makes the [Caches] of a store. [Caches.Open] returns the [Cache] of one tree
+// for one import, which uses it as its [unixfs.StatCache]. An import's rows are
+// written in the batch of its blocks: both become durable, or neither.
 //
 // Rows lie in a space of the store, one for each file and directory, and a head
 // for each tree:
@@ -15,15 +15,14 @@
 // slashes, and a directory's path ends in one: so rows lie in the order in which an
 // import walks.
 //
-// A row is trusted because every row of a generation up to the head's is of a file
-// in the head's root. While that root is whole, and pinned for the import, no file
-// has to be looked up by itself. Rows of an import that failed have a later
-// generation and are checked one by one. Rows that an import passes over are of
-// files that are gone, and are removed.
+// Rows of the head's generation or an earlier one describe files of the head's root.
+// If that root is whole, and pinned for the import, they need no check. Rows of an
+// import that failed have a later generation, and are checked one by one. An import
+// removes the rows of files that are gone.
 //
 // Caches and a Cache are safe for concurrent use; neither has goroutines. The
 // package does not decide whether a file's times can be trusted: package unixfs
-// does, by git's rule. Nor does it notice a change that leaves size, times and inode
+// does, by git's rule for racy files. Nor does it notice a change that leaves size, times and inode
 // as they were.
 package statcache
 
