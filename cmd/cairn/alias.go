@@ -24,18 +24,16 @@ may be incomplete, or not here at all: what comes of it later is kept, too.
 What the name stood for before becomes garbage, unless something else keeps it.`,
 		Args:              arguments(2, 2),
 		ValidArgsFunction: a.completeRef(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := resolveLatest(cmd.Context(), s, args[1])
-				if err == nil {
-					err = a.setAliases(cmd.Context(), s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
-				}
-				if err != nil {
-					return fmt.Errorf("alias set %s: %w", args[0], err)
-				}
-				return nil
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			c, err := resolveLatest(ctx, s, args[1])
+			if err == nil {
+				err = a.setAliases(ctx, s, map[string]cid.Cid{args[0]: c}, []string{args[0]})
+			}
+			if err != nil {
+				return fmt.Errorf("alias set %s: %w", args[0], err)
+			}
+			return nil
+		}),
 	}
 }
 
@@ -120,14 +118,12 @@ func (a *app) aliasRmCommand() *cobra.Command {
 		Short:             "Remove aliases: what they alone kept becomes garbage",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				if err := a.removeAliases(cmd.Context(), s, args, dryRun); err != nil {
-					return fmt.Errorf("alias rm: %w", err)
-				}
-				return nil
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			if err := a.removeAliases(ctx, s, args, dryRun); err != nil {
+				return fmt.Errorf("alias rm: %w", err)
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return cmd
@@ -167,27 +163,25 @@ func (a *app) aliasWhyCommand() *cobra.Command {
 repository that takes its time.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := resolve(cmd.Context(), s, args[0])
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			c, err := resolve(ctx, s, args[0])
+			if err != nil {
+				return fmt.Errorf("alias why: %w", err)
+			}
+			kept := false
+			for alias, err := range control.ListKeepers.Do(ctx, s.Target, control.BlockArgs{CID: c}) {
 				if err != nil {
-					return fmt.Errorf("alias why: %w", err)
+					return fmt.Errorf("alias why %s: %w", c, err)
 				}
-				kept := false
-				for alias, err := range control.ListKeepers.Do(cmd.Context(), s.Target, control.BlockArgs{CID: c}) {
-					if err != nil {
-						return fmt.Errorf("alias why %s: %w", c, err)
-					}
-					kept = true
-					if err := a.showAlias(alias.Name, alias.Root); err != nil {
-						return err
-					}
+				kept = true
+				if err := a.showAlias(alias.Name, alias.Root); err != nil {
+					return err
 				}
-				if !kept {
-					return fmt.Errorf("alias why %s: %w", c, errNotKept)
-				}
-				return nil
-			})
-		},
+			}
+			if !kept {
+				return fmt.Errorf("alias why %s: %w", c, errNotKept)
+			}
+			return nil
+		}),
 	}
 }

@@ -88,20 +88,18 @@ func (a *app) blockGetCommand() *cobra.Command {
 		Short:             "Print a block's bytes",
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				c, err := resolve(cmd.Context(), s, args[0])
-				if err != nil {
-					return fmt.Errorf("block get: %w", err)
-				}
-				b, err := s.Get(cmd.Context(), c)
-				if err != nil {
-					return fmt.Errorf("block get: %w", err)
-				}
-				_, err = a.out.Write(b.Data())
-				return err
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			c, err := resolve(ctx, s, args[0])
+			if err != nil {
+				return fmt.Errorf("block get: %w", err)
+			}
+			b, err := s.Get(ctx, c)
+			if err != nil {
+				return fmt.Errorf("block get: %w", err)
+			}
+			_, err = a.out.Write(b.Data())
+			return err
+		}),
 	}
 }
 
@@ -111,24 +109,22 @@ func (a *app) blockStatCommand() *cobra.Command {
 		Short:             "Print blocks' sizes, without reading them",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				for _, name := range args {
-					c, err := resolve(cmd.Context(), s, name)
-					if err != nil {
-						return fmt.Errorf("block stat: %w", err)
-					}
-					size, err := s.Size(cmd.Context(), c)
-					if err != nil {
-						return fmt.Errorf("block stat: %w", err)
-					}
-					if err := a.show(shownBlock{c, size}, "%s %dB", c, size); err != nil {
-						return err
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			for _, name := range args {
+				c, err := resolve(ctx, s, name)
+				if err != nil {
+					return fmt.Errorf("block stat: %w", err)
 				}
-				return nil
-			})
-		},
+				size, err := s.Size(ctx, c)
+				if err != nil {
+					return fmt.Errorf("block stat: %w", err)
+				}
+				if err := a.show(shownBlock{c, size}, "%s %dB", c, size); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
 	}
 }
 
@@ -139,11 +135,9 @@ func (a *app) blockRmCommand() *cobra.Command {
 		Short:             "Remove blocks that nothing keeps alive",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				return a.blockRm(cmd.Context(), s, args, dryRun)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			return a.blockRm(ctx, s, args, dryRun)
+		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return cmd

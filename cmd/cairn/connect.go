@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn"
@@ -22,20 +23,18 @@ func (a *app) connectCommand() *cobra.Command {
 /ip4/192.0.2.1/tcp/4001/p2p/12D3Koo… Without a daemon the connection ends with
 the command, which then tells no more than that it can be had.`,
 		Args: arguments(1, -1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				for _, addr := range args {
-					id, err := control.Connect.Do(cmd.Context(), s.Target, control.AddressArgs{Address: addr})
-					if err != nil {
-						return err // which says "connect to …"
-					}
-					if err := a.show(onlyPeer{id}, "connected to %s", id); err != nil {
-						return err
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			for _, addr := range args {
+				id, err := control.Connect.Do(ctx, s.Target, control.AddressArgs{Address: addr})
+				if err != nil {
+					return err // which says "connect to …"
 				}
-				return nil
-			})
-		},
+				if err := a.show(onlyPeer{id}, "connected to %s", id); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
 	}
 }
 

@@ -167,16 +167,14 @@ func (a *app) dagStatCommand() *cobra.Command {
 		Short:             "Count the blocks and bytes of DAGs, each block once",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				for _, name := range args {
-					if err := a.dagStat(cmd.Context(), s, name); err != nil {
-						return fmt.Errorf("dag stat %s: %w", name, err)
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			for _, name := range args {
+				if err := a.dagStat(ctx, s, name); err != nil {
+					return fmt.Errorf("dag stat %s: %w", name, err)
 				}
-				return nil
-			})
-		},
+			}
+			return nil
+		}),
 	}
 }
 
@@ -207,14 +205,12 @@ func (a *app) dagDiffCommand() *cobra.Command {
 where both are directories, and how many blocks of NEW are not in OLD.`,
 		Args:              arguments(2, 2),
 		ValidArgsFunction: a.completeRef(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				if err := a.dagDiff(cmd.Context(), s, args[0], args[1]); err != nil {
-					return fmt.Errorf("dag diff: %w", err)
-				}
-				return nil
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			if err := a.dagDiff(ctx, s, args[0], args[1]); err != nil {
+				return fmt.Errorf("dag diff: %w", err)
+			}
+			return nil
+		}),
 	}
 }
 

@@ -32,22 +32,20 @@ it is whole.
 With --archive it writes a tar archive, and -o - means stdout.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				get := a.get
-				if archive {
-					get = a.getArchive
-				}
-				err := get(cmd.Context(), s, args[0], output, overwrite)
-				if errors.Is(err, fs.ErrExist) {
-					err = withHint(err, "name another path with -o, or say --overwrite")
-				}
-				if err != nil {
-					return fmt.Errorf("get %s: %w", args[0], err)
-				}
-				return nil
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			get := a.get
+			if archive {
+				get = a.getArchive
+			}
+			err := get(ctx, s, args[0], output, overwrite)
+			if errors.Is(err, fs.ErrExist) {
+				err = withHint(err, "name another path with -o, or say --overwrite")
+			}
+			if err != nil {
+				return fmt.Errorf("get %s: %w", args[0], err)
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "", "write to this `path`")
 	cmd.Flags().BoolVar(&archive, "archive", false, "write a tar archive")

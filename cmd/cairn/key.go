@@ -56,15 +56,13 @@ func (a *app) keyGenCommand() *cobra.Command {
 		Long: `Makes an Ed25519 key that is called NAME here, and prints its id, which is the
 name to publish with it.`,
 		Args: arguments(1, 1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				k, err := control.GenerateKey.Do(cmd.Context(), s.Target, control.KeyArgs{Name: args[0]})
-				if err != nil {
-					return keyFailed("key gen", err)
-				}
-				return a.showKey(k)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			k, err := control.GenerateKey.Do(ctx, s.Target, control.KeyArgs{Name: args[0]})
+			if err != nil {
+				return keyFailed("key gen", err)
+			}
+			return a.showKey(k)
+		}),
 	}
 }
 
@@ -75,24 +73,22 @@ func (a *app) keyLsCommand() *cobra.Command {
 		Long: `Lists the keys by their ids and names, the node's identity first. A key's file
 that can't be read is told of at the end, and the exit status isn't 0 then.`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				var failed []error
-				for k, err := range control.ListKeys.Do(cmd.Context(), s.Target, struct{}{}) {
-					if err = cmp.Or(err, k.Failed.Err()); err != nil {
-						failed = append(failed, err)
-						continue
-					}
-					if err := a.showKey(k.Key); err != nil {
-						return err
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			var failed []error
+			for k, err := range control.ListKeys.Do(ctx, s.Target, struct{}{}) {
+				if err = cmp.Or(err, k.Failed.Err()); err != nil {
+					failed = append(failed, err)
+					continue
 				}
-				if len(failed) > 0 {
-					return fmt.Errorf("key ls: %w", errors.Join(failed...))
+				if err := a.showKey(k.Key); err != nil {
+					return err
 				}
-				return nil
-			})
-		},
+			}
+			if len(failed) > 0 {
+				return fmt.Errorf("key ls: %w", errors.Join(failed...))
+			}
+			return nil
+		}),
 	}
 }
 
@@ -106,28 +102,26 @@ but nobody can publish under their names any more. Those who want to keep a key
 elsewhere export it first.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeKeys(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				gone, err := control.RemoveKeys.Do(cmd.Context(), s.Target, control.RemoveKeysArgs{Names: args, DryRun: dryRun})
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			gone, err := control.RemoveKeys.Do(ctx, s.Target, control.RemoveKeysArgs{Names: args, DryRun: dryRun})
+			if err != nil {
+				return keyFailed("key rm", err)
+			}
+			for _, k := range gone {
+				done := "removed"
+				if dryRun {
+					done = "would remove"
+				}
+				err := a.show(struct {
+					cairn.Key
+					DryRun bool `json:"dryRun"`
+				}{k, dryRun}, "%s %s %s", done, k.ID, escape(k.Name))
 				if err != nil {
-					return keyFailed("key rm", err)
+					return err
 				}
-				for _, k := range gone {
-					done := "removed"
-					if dryRun {
-						done = "would remove"
-					}
-					err := a.show(struct {
-						cairn.Key
-						DryRun bool `json:"dryRun"`
-					}{k, dryRun}, "%s %s %s", done, k.ID, escape(k.Name))
-					if err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be removed, and remove nothing")
 	return cmd
@@ -140,15 +134,13 @@ func (a *app) keyRenameCommand() *cobra.Command {
 		Long:              `Gives a key another name here. Its id, and so what it publishes, stays the same.`,
 		Args:              arguments(2, 2),
 		ValidArgsFunction: a.completeKeys(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				k, err := control.RenameKey.Do(cmd.Context(), s.Target, control.RenameArgs{Name: args[0], To: args[1]})
-				if err != nil {
-					return keyFailed("key rename", err)
-				}
-				return a.showKey(k)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			k, err := control.RenameKey.Do(ctx, s.Target, control.RenameArgs{Name: args[0], To: args[1]})
+			if err != nil {
+				return keyFailed("key rename", err)
+			}
+			return a.showKey(k)
+		}),
 	}
 }
 

@@ -20,14 +20,12 @@ each entry, too, and prints CID, type, size and name; "missing" is an entry
 that isn't here.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				if err := a.ls(cmd.Context(), s, args[0], long || a.json); err != nil {
-					return fmt.Errorf("ls %s: %w", args[0], err)
-				}
-				return nil
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			if err := a.ls(ctx, s, args[0], long || a.json); err != nil {
+				return fmt.Errorf("ls %s: %w", args[0], err)
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "print CID, type and size, too")
 	return cmd

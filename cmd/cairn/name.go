@@ -41,13 +41,11 @@ runs, it renews the record before it expires, and sends it again twice a day.
 With --offline nobody is asked, and the record is sent when a daemon is online.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeRef(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				return a.namePublish(cmd.Context(), s, args[0], control.PublishArgs{
-					Key: key, TTL: time.Duration(ttl), Lifetime: time.Duration(lifetime), Offline: a.offline,
-				})
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			return a.namePublish(ctx, s, args[0], control.PublishArgs{
+				Key: key, TTL: time.Duration(ttl), Lifetime: time.Duration(lifetime), Offline: a.offline,
 			})
-		},
+		}),
 	}
 	fl := cmd.Flags()
 	fl.StringVar(&key, "key", cairn.SelfKey, "the `key` whose name it is")
@@ -117,15 +115,13 @@ for all who may know better. With -l each name on the way is printed, with where
 it leads, its sequence, and who said so.`,
 		Args:              arguments(1, 1),
 		ValidArgsFunction: a.completeKeys(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				r, err := control.ResolveName.Do(cmd.Context(), s.Target, control.NameArgs{Name: nameArgument(args[0]), Latest: latest, Offline: a.offline})
-				if err != nil {
-					return fmt.Errorf("name resolve: %w", err)
-				}
-				return a.showResolution(r, long)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			r, err := control.ResolveName.Do(ctx, s.Target, control.NameArgs{Name: nameArgument(args[0]), Latest: latest, Offline: a.offline})
+			if err != nil {
+				return fmt.Errorf("name resolve: %w", err)
+			}
+			return a.showResolution(r, long)
+		}),
 	}
 	cmd.Flags().BoolVar(&latest, "latest", false, "wait until all have been asked")
 	cmd.Flags().BoolVarP(&long, "long", "l", false, "print each name on the way")

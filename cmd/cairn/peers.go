@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -15,20 +16,18 @@ func (a *app) peersCommand() *cobra.Command {
 		Use:   "peers",
 		Short: "List the peers that the daemon is connected to",
 		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				all, err := control.ListPeers.Do(cmd.Context(), s.Target, struct{}{})
-				if err != nil {
-					return fmt.Errorf("peers: %w", err)
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			all, err := control.ListPeers.Do(ctx, s.Target, struct{}{})
+			if err != nil {
+				return fmt.Errorf("peers: %w", err)
+			}
+			for _, p := range all {
+				if err := a.showPeer(p); err != nil {
+					return err
 				}
-				for _, p := range all {
-					if err := a.showPeer(p); err != nil {
-						return err
-					}
-				}
-				return nil
-			})
-		},
+			}
+			return nil
+		}),
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn"
@@ -20,26 +21,24 @@ func (a *app) pinAddCommand() *cobra.Command {
 		Short:             "Keep all that is reachable from CID",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				pins := make(map[string]cid.Cid)
-				var order []string
-				for _, name := range args {
-					c, err := resolveLatest(cmd.Context(), s, name)
-					if err != nil {
-						return fmt.Errorf("pin add: %w", err)
-					}
-					if _, twice := pins[cairn.PinName(c)]; !twice {
-						order = append(order, cairn.PinName(c))
-					}
-					pins[cairn.PinName(c)] = c
-				}
-				if err := a.setAliases(cmd.Context(), s, pins, order); err != nil {
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			pins := make(map[string]cid.Cid)
+			var order []string
+			for _, name := range args {
+				c, err := resolveLatest(ctx, s, name)
+				if err != nil {
 					return fmt.Errorf("pin add: %w", err)
 				}
-				return nil
-			})
-		},
+				if _, twice := pins[cairn.PinName(c)]; !twice {
+					order = append(order, cairn.PinName(c))
+				}
+				pins[cairn.PinName(c)] = c
+			}
+			if err := a.setAliases(ctx, s, pins, order); err != nil {
+				return fmt.Errorf("pin add: %w", err)
+			}
+			return nil
+		}),
 	}
 }
 
@@ -48,19 +47,17 @@ func (a *app) pinLsCommand() *cobra.Command {
 		Use:   "ls",
 		Short: "List what is pinned",
 		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				for alias, err := range control.ListAliases.Do(cmd.Context(), s.Target, control.ListArgs{Prefix: cairn.PinPrefix}) {
-					if err != nil {
-						return fmt.Errorf("pin ls: %w", err)
-					}
-					if err := a.show(shownAlias{alias.Name, alias.Root}, "%s", alias.Root); err != nil {
-						return err
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			for alias, err := range control.ListAliases.Do(ctx, s.Target, control.ListArgs{Prefix: cairn.PinPrefix}) {
+				if err != nil {
+					return fmt.Errorf("pin ls: %w", err)
 				}
-				return nil
-			})
-		},
+				if err := a.show(shownAlias{alias.Name, alias.Root}, "%s", alias.Root); err != nil {
+					return err
+				}
+			}
+			return nil
+		}),
 	}
 }
 
@@ -71,22 +68,20 @@ func (a *app) pinRmCommand() *cobra.Command {
 		Short:             "Unpin: what the pins alone kept becomes garbage",
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				var names []string
-				for _, name := range args {
-					c, err := resolve(cmd.Context(), s, name)
-					if err != nil {
-						return fmt.Errorf("pin rm: %w", err)
-					}
-					names = append(names, cairn.PinName(c))
-				}
-				if err := a.removeAliases(cmd.Context(), s, names, dryRun); err != nil {
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			var names []string
+			for _, name := range args {
+				c, err := resolve(ctx, s, name)
+				if err != nil {
 					return fmt.Errorf("pin rm: %w", err)
 				}
-				return nil
-			})
-		},
+				names = append(names, cairn.PinName(c))
+			}
+			if err := a.removeAliases(ctx, s, names, dryRun); err != nil {
+				return fmt.Errorf("pin rm: %w", err)
+			}
+			return nil
+		}),
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "print what would be unpinned, and change nothing")
 	return cmd

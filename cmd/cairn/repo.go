@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/internal/control"
 	"github.com/cairn-ipfs/cairn/store"
+	"github.com/spf13/cobra"
 )
 
 // program names the owner of an open repository, agent the node to its peers.
@@ -93,6 +94,13 @@ func (r repo) folder(ctx context.Context) (string, error) {
 // while do runs.
 func (a *app) withRepo(ctx context.Context, do func(repo) error) error {
 	return a.withRepoAs(ctx, a.nodeConfig(nil, false), do)
+}
+
+// onRepo makes the function of a command that works with the repository.
+func (a *app) onRepo(do func(ctx context.Context, s repo, args []string) error) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		return a.withRepo(cmd.Context(), func(s repo) error { return do(cmd.Context(), s, args) })
+	}
 }
 
 // withRepoAs is withRepo, with a config for a repository that is opened here.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"time"
@@ -15,20 +16,18 @@ func (a *app) routingCommand() *cobra.Command {
 		Use:   "routing",
 		Short: "Tell how finding and announcing are doing",
 		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				status, err := control.RoutingStatus.Do(cmd.Context(), s.Target, struct{}{})
-				if err != nil {
-					return fmt.Errorf("routing: %w", err)
-				}
-				stats, err := control.ProvideStats.Do(cmd.Context(), s.Target, struct{}{})
-				announces := !errors.Is(err, cairn.ErrNoRouting)
-				if err != nil && announces {
-					return fmt.Errorf("routing: %w", err)
-				}
-				return a.showRouting(status, stats, announces)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			status, err := control.RoutingStatus.Do(ctx, s.Target, struct{}{})
+			if err != nil {
+				return fmt.Errorf("routing: %w", err)
+			}
+			stats, err := control.ProvideStats.Do(ctx, s.Target, struct{}{})
+			announces := !errors.Is(err, cairn.ErrNoRouting)
+			if err != nil && announces {
+				return fmt.Errorf("routing: %w", err)
+			}
+			return a.showRouting(status, stats, announces)
+		}),
 	}
 }
 

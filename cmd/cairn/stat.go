@@ -23,19 +23,17 @@ missing here. cairn dag stat counts blocks; cairn cid tells what the CID itself
 says.`,
 		Args:              arguments(1, -1),
 		ValidArgsFunction: a.completeRef(-1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				for i, name := range args {
-					if i > 0 && !a.json {
-						fmt.Fprintln(a.out)
-					}
-					if err := a.stat(cmd.Context(), s, name); err != nil {
-						return fmt.Errorf("stat %s: %w", name, err)
-					}
+		RunE: a.onRepo(func(ctx context.Context, s repo, args []string) error {
+			for i, name := range args {
+				if i > 0 && !a.json {
+					fmt.Fprintln(a.out)
 				}
-				return nil
-			})
-		},
+				if err := a.stat(ctx, s, name); err != nil {
+					return fmt.Errorf("stat %s: %w", name, err)
+				}
+			}
+			return nil
+		}),
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/cairn-ipfs/cairn/internal/control"
@@ -12,18 +13,16 @@ func (a *app) statsCommand() *cobra.Command {
 		Use:   "stats",
 		Short: "Count what the repository holds",
 		Args:  arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				st, err := control.Stats.Do(cmd.Context(), s.Target, struct{}{})
-				if err != nil {
-					return fmt.Errorf("stats: %w", err)
-				}
-				if s.dir != "" {
-					st.Path = s.dir // as the user knows it
-				}
-				return a.showStats(st)
-			})
-		},
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			st, err := control.Stats.Do(ctx, s.Target, struct{}{})
+			if err != nil {
+				return fmt.Errorf("stats: %w", err)
+			}
+			if s.dir != "" {
+				st.Path = s.dir // as the user knows it
+			}
+			return a.showStats(st)
+		}),
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -21,25 +22,23 @@ It ends with status 4 if something is wrong. With --repair it puts the index
 right, and gives up blocks whose bytes have gone bad, so that they can be had
 again; then it ends with status 0.`,
 		Args: arguments(0, 0),
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withRepo(cmd.Context(), func(s repo) error {
-				var read, size atomic.Int64
-				stop := a.progress("verifying", func() (int64, int64) { return read.Load(), size.Load() })
-				defer stop()
-				for e, err := range control.Verify.Do(cmd.Context(), s.Target, store.VerifyOptions{Data: !onlyIndex, Repair: repair}) {
-					switch {
-					case err != nil:
-						return fmt.Errorf("verify: %w", err)
-					case e.Report != nil:
-						stop()
-						return a.showReport(e.Report)
-					}
-					read.Store(e.Done)
-					size.Store(e.Total)
+		RunE: a.onRepo(func(ctx context.Context, s repo, _ []string) error {
+			var read, size atomic.Int64
+			stop := a.progress("verifying", func() (int64, int64) { return read.Load(), size.Load() })
+			defer stop()
+			for e, err := range control.Verify.Do(ctx, s.Target, store.VerifyOptions{Data: !onlyIndex, Repair: repair}) {
+				switch {
+				case err != nil:
+					return fmt.Errorf("verify: %w", err)
+				case e.Report != nil:
+					stop()
+					return a.showReport(e.Report)
 				}
-				return errors.New("verify: the daemon sent no report")
-			})
-		},
+				read.Store(e.Done)
+				size.Store(e.Total)
+			}
+			return errors.New("verify: the daemon sent no report")
+		}),
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "put right what is wrong")
 	cmd.Flags().BoolVar(&onlyIndex, "only-index", false, "check the index, and read no blocks")

@@ -6,8 +6,10 @@ import (
 
 	"github.com/cairn-ipfs/cairn"
 	"github.com/cairn-ipfs/cairn/block"
+	"github.com/cairn-ipfs/cairn/internal/access"
 	"github.com/cairn-ipfs/cairn/internal/dag"
 	"github.com/cairn-ipfs/cairn/internal/unixfs"
+	"github.com/cairn-ipfs/cairn/store"
 	"github.com/ipfs/go-cid"
 )
 
@@ -27,7 +29,8 @@ var Cat = Download[CatArgs]{
 	Path: "cat",
 	Type: "application/octet-stream",
 	Run: func(ctx context.Context, n *cairn.Node, a CatArgs, w io.Writer, size func(int64)) error {
-		f, err := unixfs.Open(ctx, n, a.CID)
+		// Its blocks are read into memory that is used again.
+		f, err := unixfs.Open(ctx, store.Internal(access.Key{}).Reader(n.Store()), a.CID)
 		if err != nil {
 			return err
 		}
