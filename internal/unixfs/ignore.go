@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"slices"
 	"strings"
 )
@@ -16,99 +15,23 @@ const (
 	maxPatterns   = 10_000
 )
 
-// A pattern is one line in the syntax of gitignore.
-type pattern struct {
-	// segments are the parts between slashes; "**" matches any number of names.
-	segments []string
-	negated  bool
-	dirOnly  bool
-}
-
-// parsePattern parses a line. ok is false for a blank line or a comment.
-func parsePattern(line string) (p pattern, ok bool, err error) {
-	text := strings.TrimSuffix(line, "\r")
-	if strings.HasPrefix(text, "#") {
-		return pattern{}, false, nil
-	}
-	// A trailing space counts only after a backslash.
-	for strings.HasSuffix(text, " ") && !strings.HasSuffix(text, `\ `) {
-		text = text[:len(text)-1]
-	}
-	if p.negated = strings.HasPrefix(text, "!"); p.negated {
-		text = text[1:]
-	}
-	if p.dirOnly = strings.HasSuffix(text, "/"); p.dirOnly {
-		text = text[:len(text)-1]
-	}
-	anchored := strings.Contains(text, "/")
-	text = strings.TrimPrefix(text, "/")
-	if text == "" {
-		return pattern{}, false, nil
-	}
-	if !anchored {
-		p.segments = append(p.segments, "**")
-	}
-	for segment := range strings.SplitSeq(text, "/") {
-		segment = strings.ReplaceAll(segment, "[!", "[^")
-		if _, err := path.Match(segment, ""); err != nil || segment == "" {
-			return pattern{}, false, fmt.Errorf("invalid pattern %q", line)
-		}
-		if segment == "**" && len(p.segments) > 0 && p.segments[len(p.segments)-1] == "**" {
-			continue
-		}
-		p.segments = append(p.segments, segment)
-	}
-	if p.segments[len(p.segments)-1] == "**" {
-		// It matches the contents of a directory, not the directory.
-		p.segments = append(p.segments, "*")
-	}
-	return p, true, nil
-}
-
-func parsePatterns(lines []string) ([]pattern, error) {
+// parsePatterns parses lines. In a file an invalid pattern matches nothing, as in
+// git; in options it is an error.
+func parsePatterns(lines []string, inFile bool) ([]pattern, error) {
 	var patterns []pattern
 	for _, line := range lines {
 		p, ok, err := parsePattern(line)
-		if err != nil {
-			return nil, err
-		}
-		if ok {
+		switch {
+		case ok:
 			patterns = append(patterns, p)
+		case err != nil && !inFile:
+			return nil, err
 		}
 	}
 	if len(patterns) > maxPatterns {
 		return nil, fmt.Errorf("%d patterns, want %d at most", len(patterns), maxPatterns)
 	}
 	return patterns, nil
-}
-
-// matches reports whether the pattern matches a path, given as its names. Its
-// steps are at most the product of names and segments: after a mismatch it
-// extends only the last "**" by one name.
-func (p *pattern) matches(names []string) bool {
-	s, n := 0, 0
-	star, from := -1, 0
-	for n < len(names) {
-		switch {
-		case s < len(p.segments) && p.segments[s] == "**":
-			star, from = s, n
-			s++
-		case s < len(p.segments) && matchName(p.segments[s], names[n]):
-			s, n = s+1, n+1
-		case star >= 0:
-			from++
-			s, n = star+1, from
-		default:
-			return false
-		}
-	}
-	return s == len(p.segments)
-}
-
-// matchName is path.Match for a valid pattern.
-func matchName(segment, name string) bool {
-	ok, err := path.Match(segment, name)
-	return ok && err == nil
 }
 
 // An ignoreSet is a list of patterns that apply below a directory, whose path
@@ -146,7 +69,7 @@ type filter struct {
 // checkPatterns checks the patterns of options.
 func (o Options) checkPatterns() error {
 	for _, lines := range [][]string{o.Exclude, o.Include} {
-		if _, err := parsePatterns(lines); err != nil {
+		if _, err := parsePatterns(lines, false); err != nil {
 			return err
 		}
 	}
@@ -160,7 +83,7 @@ func newFilter(o Options) *filter {
 		lines []string
 		to    *[]pattern
 	}{{o.Exclude, &f.exclude.patterns}, {o.Include, &f.include}} {
-		if patterns, err := parsePatterns(p.lines); err == nil {
+		if patterns, err := parsePatterns(p.lines, false); err == nil {
 			*p.to = patterns
 		}
 	}
@@ -208,7 +131,11 @@ func readIgnoreFile(d dirSource, name string) ([]pattern, error) {
 	if len(text) > maxIgnoreFile {
 		return nil, fmt.Errorf("the ignore file has more than %d bytes", maxIgnoreFile)
 	}
-	return parsePatterns(strings.Split(strings.TrimPrefix(string(text), "\ufeff"), "\n"))
+	var lines []string
+	for line := range strings.SplitSeq(strings.TrimPrefix(string(text), "\ufeff"), "\n") {
+		lines = append(lines, strings.TrimSuffix(line, "\r"))
+	}
+	return parsePatterns(lines, true)
 }
 
 // accepts reports whether an entry of the walker's directory is imported.

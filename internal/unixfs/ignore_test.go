@@ -2,6 +2,12 @@ package unixfs
 
 import (
 	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -30,8 +36,16 @@ func TestPatterns(t *testing.T) {
 		{`\!a`, "!a", "a"},
 		{`a\ `, "a\u0020", ""},
 		{"a  ", "a", ""},
-		{"a\r", "a x/a", ""},
 		{"ü*", "über", "u"},
+		{`a\\  `, `a\`, "a"},
+		{"[]-]", "] -", "x"},
+		{"[a-c-]x", "bx -x", "dx"},
+		{"[[:digit:]_]", "7 _", "a :"},
+		{"[[:x]", ": x [", "]"},
+		{`[\]]`, "]", `\`},
+		{"a**b", "ab axb x/ayb", "a/b"},
+		{"x/**y", "x/y x/ay", "x/a/y"},
+		{"a[!b]c/d", "axc/d", "abc/d a/c/d"},
 	} {
 		p, ok, err := parsePattern(tt.pattern)
 		if err != nil || !ok {
@@ -53,12 +67,12 @@ func TestPatterns(t *testing.T) {
 			}
 		}
 	}
-	for _, nothing := range []string{"", "# comment", "   ", "/", "!", "\r"} {
+	for _, nothing := range []string{"", "# comment", "   ", "/", "!"} {
 		if p, ok, err := parsePattern(nothing); ok || err != nil {
 			t.Errorf("%q: got %+v, %v, want nothing", nothing, p, err)
 		}
 	}
-	for _, bad := range []string{"[a", "a//b", "x/[/y", `a\`} {
+	for _, bad := range []string{"[a", "a//b", "x/[/y", `a\`, "[[:x:]]", "[a-"} {
 		if _, _, err := parsePattern(bad); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("%q", bad)) {
 			t.Errorf("%q: got %v, want an error that names it", bad, err)
 		}
@@ -141,12 +155,16 @@ func TestImportFilters(t *testing.T) {
 	}{
 		"a bad pattern":             {tree, Options{Exclude: []string{"["}}, `invalid pattern "["`},
 		"a bad pattern to include":  {tree, Options{Include: []string{"["}}, `invalid pattern "["`},
-		"a bad pattern in a file":   {fstest.MapFS{"d/.i": {Data: []byte("x\n[\n")}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: invalid pattern "["`},
+		"a bad pattern in a file":   {fstest.MapFS{"d/.i": {Data: []byte("x\n[\n")}}, Options{IgnoreFiles: []string{".i"}}, ""},
 		"a large ignore file":       {fstest.MapFS{"d/.i": {Data: make([]byte, maxIgnoreFile+1)}}, Options{IgnoreFiles: []string{".i"}}, `d: .i: the ignore file has more`},
 		"too many patterns":         {tree, Options{Exclude: strings.Split(many+many, "\n")}, "10002 patterns"},
 		"too many in several files": {fstest.MapFS{".i": {Data: []byte(many)}, "d/.i": {Data: []byte(many)}}, Options{IgnoreFiles: []string{".i"}}, "d: the ignore files have 10002"},
 	} {
-		if _, err := ImportFS(t.Context(), discardPutter{}, tt.tree, tt.o); err == nil || !strings.Contains(err.Error(), tt.want) {
+		_, err := ImportFS(t.Context(), discardPutter{}, tt.tree, tt.o)
+		if tt.want == "" && err == nil {
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
 			t.Errorf("%s: got %v, want %q", what, err, tt.want)
 		}
 	}
@@ -161,11 +179,117 @@ func FuzzPattern(f *testing.F) {
 		if err != nil || !ok {
 			return
 		}
-		if len(p.segments) == 0 {
-			t.Fatalf("%q: no segments", line)
+		if len(p.tokens) == 0 {
+			t.Fatalf("%q: no tokens", line)
 		}
 		if names := strings.Split(path, "/"); len(names) <= MaxDepth {
 			p.matches(names)
 		}
 	})
+}
+
+// TestGit imports random trees with random ignore files, and expects the files
+// that git lists.
+func TestGit(t *testing.T) {
+	git, err := exec.LookPath("git")
+	if err != nil {
+		t.Skip("there is no git to compare with")
+	}
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for round := range rounds {
+		r := rand.New(rand.NewPCG(uint64(round), 1))
+		dir := t.TempDir()
+		pick := func(from string, least, most int) string {
+			var s strings.Builder
+			for range least + r.IntN(most-least+1) {
+				s.WriteByte(from[r.IntN(len(from))])
+			}
+			return s.String()
+		}
+		var dirs []string
+		for range 8 {
+			sub := filepath.Join(dir, pick("ab]", 1, 1), pick("abA-", 1, 2), pick("a1 ", 1, 2))
+			if os.MkdirAll(sub, 0o755) == nil {
+				dirs = append(dirs, sub, filepath.Dir(sub), filepath.Dir(filepath.Dir(sub)))
+			}
+		}
+		dirs = append(dirs, dir)
+		for range 60 {
+			_ = os.WriteFile(filepath.Join(dirs[r.IntN(len(dirs))], pick("abcA1]-[!^:* \\", 1, 3)), nil, 0o644) // it may be a directory
+		}
+		for range 3 {
+			var lines []string
+			for range r.IntN(7) {
+				switch r.IntN(3) {
+				case 0:
+					lines = append(lines, pick("ab*/?!", 1, 6))
+				case 1:
+					lines = append(lines, pick("!/", 0, 1)+pick("ab", 0, 1)+[]string{"**/", "/**/", "/**", "**", "*/", "/"}[r.IntN(6)]+pick("ab*?", 0, 2)+pick("/", 0, 1))
+				default:
+					sets := []string{"[a-c]", "[!a]", "[^]a]", "[]-]", "[[:alpha:]]", "[[:punct:][:digit:]]", "[a-]", `[\]]`, "[[:x]", "[a", "[[:nope:]]", "[c-a]", "[!]a-]", `[\a-\c]`}
+					lines = append(lines, pick("ab*", 0, 1)+sets[r.IntN(len(sets))]+pick(`ab*\ `, 0, 2))
+				}
+			}
+			text := strings.Join(lines, []string{"\n", "\r\n"}[r.IntN(2)]) + pick("\n", 0, 1)
+			if err := os.WriteFile(filepath.Join(dirs[r.IntN(len(dirs))], ".gitignore"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		command := func(args ...string) []byte {
+			c := exec.Command(git, args...)
+			c.Dir, c.Env = dir, []string{"HOME=" + dir, "GIT_CONFIG_NOSYSTEM=1", "PATH=" + os.Getenv("PATH")}
+			out, err := c.Output()
+			if err != nil {
+				t.Fatalf("git %v: %v", args, err)
+			}
+			return out
+		}
+		command("init", "-q", ".")
+		var want []string
+		for name := range strings.SplitSeq(string(command("ls-files", "--others", "--exclude-per-directory=.gitignore", "-z")), "\x00") {
+			if name != "" {
+				want = append(want, name)
+			}
+		}
+		if err := os.RemoveAll(filepath.Join(dir, ".git")); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		o := Options{IgnoreFiles: []string{".gitignore"}, OnItem: func(a ImportItem) {
+			if a.Type != TypeDirectory {
+				got = append(got, a.Path)
+			}
+		}}
+		if _, err := ImportPath(t.Context(), discardPutter{}, dir, o); err != nil {
+			t.Fatal(err)
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			for path, d := range walkFiles(t, dir) {
+				t.Logf("%s: %q", path, d)
+			}
+			t.Fatalf("round %d: got\n%q\nwant\n%q", round, got, want)
+		}
+	}
+}
+
+// walkFiles returns the ignore files of a tree.
+func walkFiles(t *testing.T, dir string) map[string]string {
+	all := make(map[string]string)
+	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Name() == ".gitignore" {
+			var data []byte
+			data, err = os.ReadFile(path)
+			all[strings.TrimPrefix(path, dir)] = string(data)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
 }
