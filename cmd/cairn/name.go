@@ -222,7 +222,7 @@ func (a *app) showRecord(r cairn.NameRecord) error {
 	shape := control.ShowRecord(r)
 	if a.json {
 		return a.show(struct {
-			control.ShownRecord
+			cairn.NameRecord
 			Verified bool `json:"verified"`
 			Expired  bool `json:"expired"`
 		}{shape, r.Name != "", expired}, "")

@@ -38,7 +38,7 @@ func (v Call[A, R]) Do(ctx context.Context, t *Target, args A) (result R, err er
 }
 
 func (v Call[A, R]) register(n *cairn.Node, verbs map[string]httpapi.Verb) {
-	verbs[prefix+v.Path] = httpapi.Verb{Scope: v.Scope, Body: v.Body != nil, Run: func(c *httpapi.Call) error {
+	verbs[prefix+v.Path] = httpapi.Verb{Scope: v.Scope, Body: v.Body != nil, JSON: JSON, Run: func(c *httpapi.Call) error {
 		args, err := arguments(c, v.Body)
 		if err != nil {
 			return err
@@ -47,11 +47,7 @@ func (v Call[A, R]) register(n *cairn.Node, verbs map[string]httpapi.Verb) {
 		if err != nil {
 			return err
 		}
-		text, err := JSON(result)
-		if err != nil {
-			return err
-		}
-		return c.EncodedValue(text)
+		return c.Value(result)
 	}}
 }
 
@@ -92,7 +88,7 @@ func (v Stream[A, T]) Do(ctx context.Context, t *Target, args A) iter.Seq2[T, er
 }
 
 func (v Stream[A, T]) register(n *cairn.Node, verbs map[string]httpapi.Verb) {
-	verbs[prefix+v.Path] = httpapi.Verb{Scope: v.Scope, Body: v.Body != nil, Run: func(c *httpapi.Call) error {
+	verbs[prefix+v.Path] = httpapi.Verb{Scope: v.Scope, Body: v.Body != nil, JSON: JSON, Run: func(c *httpapi.Call) error {
 		args, err := arguments(c, v.Body)
 		if err != nil {
 			return err
@@ -104,12 +100,8 @@ func (v Stream[A, T]) register(n *cairn.Node, verbs map[string]httpapi.Verb) {
 			}
 		}
 		for result, err := range results {
-			if err != nil {
-				return err
-			}
-			text, err := JSON(result)
 			if err == nil {
-				err = c.EncodedItem(text)
+				err = c.Item(result)
 			}
 			if err != nil {
 				return err

@@ -2,6 +2,7 @@ package control
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"time"
 
@@ -38,7 +39,7 @@ var options = json.JoinOptions(
 			return json.MarshalEncode(e, d.Seconds())
 		}),
 		json.MarshalToFunc(func(e *jsontext.Encoder, r cairn.NameRecord) error {
-			return json.MarshalEncode(e, ShowRecord(r))
+			return json.MarshalEncode(e, plainRecord(ShowRecord(r)))
 		}),
 		json.MarshalToFunc(func(e *jsontext.Encoder, k store.EventKind) error {
 			return e.WriteToken(jsontext.String(k.String()))
@@ -108,30 +109,19 @@ var options = json.JoinOptions(
 	)),
 )
 
-// A ShownRecord is the JSON of a cairn.NameRecord. Bytes among the metadata are
-// as in DAG-JSON.
-type ShownRecord struct {
-	Name     string         `json:"name,omitempty"`
-	Value    string         `json:"value"`
-	Sequence uint64         `json:"sequence"`
-	Validity time.Time      `json:"validity"`
-	TTL      time.Duration  `json:"ttl"`
-	Metadata map[string]any `json:"metadata,omitempty"`
-	Record   []byte         `json:"record"`
-}
+// A plainRecord is a cairn.NameRecord whose fields are its JSON as they are.
+type plainRecord cairn.NameRecord
 
-func ShowRecord(r cairn.NameRecord) ShownRecord {
-	s := ShownRecord{Name: r.Name, Value: r.Value, Sequence: r.Sequence, Validity: r.Validity.UTC(), TTL: r.TTL, Record: r.Raw}
+// ShowRecord returns a record as JSON has it: its validity in UTC, and bytes among
+// the metadata as in DAG-JSON.
+func ShowRecord(r cairn.NameRecord) cairn.NameRecord {
+	r.Validity, r.Metadata = r.Validity.UTC(), maps.Clone(r.Metadata)
 	for key, v := range r.Metadata {
-		if s.Metadata == nil {
-			s.Metadata = make(map[string]any)
-		}
 		if data, isBytes := v.([]byte); isBytes {
-			v = map[string]any{"/": map[string][]byte{"bytes": data}}
+			r.Metadata[key] = map[string]any{"/": map[string][]byte{"bytes": data}}
 		}
-		s.Metadata[key] = v
 	}
-	return s
+	return r
 }
 
 // JSON encodes a value as the API and the command line print it, without a line

@@ -147,23 +147,14 @@ func (c *Call) Line(v any) error { return c.sendJSON(v, chunkedOutput, true) }
 func (c *Call) Item(v any) error { return c.sendJSON(v, chunkedOutput, false) }
 
 func (c *Call) sendJSON(v any, how string, flush bool) error {
-	data, err := json.Marshal(v)
+	encode := c.verb.JSON
+	if encode == nil {
+		encode = json.Marshal
+	}
+	data, err := encode(v)
 	if err != nil {
 		return err
 	}
-	return c.sendText(data, how, flush)
-}
-
-// EncodedValue is Value for JSON that is encoded already; it appends to data.
-func (c *Call) EncodedValue(data []byte) error { return c.sendText(data, "", false) }
-
-// EncodedLine is Line for JSON that is encoded already; it appends to data.
-func (c *Call) EncodedLine(data []byte) error { return c.sendText(data, chunkedOutput, true) }
-
-// EncodedItem is Item for JSON that is encoded already; it appends to data.
-func (c *Call) EncodedItem(data []byte) error { return c.sendText(data, chunkedOutput, false) }
-
-func (c *Call) sendText(data []byte, how string, flush bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin("application/json", how)

@@ -13,9 +13,9 @@ func TestAnswers(t *testing.T) {
 	url := serve(t, Config{Agent: "test/1"}, map[string]Verb{
 		"nothing": {Run: func(*Call) error { return nil }},
 		"value":   {Run: func(c *Call) error { return c.Value(map[string]int{"a": 1}) }},
-		"encoded": {Run: func(c *Call) error { return c.EncodedValue([]byte(`{"a":1}`)) }},
-		"lines":   {Run: func(c *Call) error { return errors.Join(c.Line(1), c.EncodedLine([]byte("2"))) }},
-		"items":   {Run: func(c *Call) error { return c.EndList(errors.Join(c.Item(1), c.EncodedItem([]byte("2")))) }},
+		"encoded": {Run: func(c *Call) error { return c.Value(5) }, JSON: func(any) ([]byte, error) { return []byte(`{"a":1}`), nil }},
+		"lines":   {Run: func(c *Call) error { return errors.Join(c.Line(1), c.Line(2)) }},
+		"items":   {Run: func(c *Call) error { return c.EndList(errors.Join(c.Item(1), c.Item(2))) }},
 		"empty":   {Run: func(c *Call) error { return c.EndList(nil) }},
 		"begun":   {Run: func(c *Call) error { return errors.Join(c.BeginList(), c.Item(1)) }},
 		"bytes": {Run: func(c *Call) error {

@@ -93,6 +93,8 @@ type Verb struct {
 	Body bool
 	// Scope says which clients may use the verb.
 	Scope Scope
+	// JSON encodes results. Nil: json.Marshal.
+	JSON func(any) ([]byte, error)
 	// Message is how an error's message reads for the verb's clients. Nil: as
 	// Error returns it.
 	Message func(error) string
