@@ -142,18 +142,20 @@ func (r *jsonRecords) UnmarshalJSON(list []byte) error {
 	case begin != json.Delim('['):
 		return errors.New("answer has no list of records")
 	}
-	for in.More() && len(*r) < maxRecords {
+	for bad := 0; in.More() && len(*r) < maxRecords; {
 		var text json.RawMessage
 		if err := in.Decode(&text); err != nil {
 			return err
 		}
 		var record jsonRecord
-		if len(text) <= maxLine {
-			if err := json.Unmarshal(text, &record); err != nil {
-				return err
-			}
+		switch {
+		case len(text) <= maxLine && json.Unmarshal(text, &record) == nil:
+			*r = append(*r, record)
+		case bad == maxBadLines:
+			return errMany
+		default:
+			bad++
 		}
-		*r = append(*r, record)
 	}
 	return nil
 }
