@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
+	"time"
 	"unicode"
 
 	"github.com/cairn-ipfs/cairn/block"
@@ -22,7 +24,20 @@ func restore(dir *os.Root, name string, n Node) error {
 	if n.Modified.IsZero() {
 		return nil
 	}
-	return dir.Chtimes(name, n.Modified, n.Modified)
+	t := fileTime(n.Modified)
+	return dir.Chtimes(name, t, t)
+}
+
+// fileTime returns the time nearest to t that Chtimes takes: it counts nanoseconds
+// in an int64, in which the year 2300 becomes one before 1970.
+func fileTime(t time.Time) time.Time {
+	if first := time.Unix(0, math.MinInt64); t.Before(first) {
+		return first
+	}
+	if last := time.Unix(0, math.MaxInt64); t.After(last) {
+		return last
+	}
+	return t
 }
 
 // bounds are the bytes and entries that an export still may write.

@@ -20,6 +20,35 @@ import (
 	"github.com/cairn-ipfs/cairn/block"
 )
 
+// TestFarTimes exports files whose times no file system can hold: they get the
+// nearest that it can.
+func TestFarTimes(t *testing.T) {
+	for _, year := range []int{-9999, 1, 1700, 2300, 9999, 1 << 33} {
+		m := newMemoryStore()
+		when := time.Date(year, 1, 2, 3, 4, 5, 0, time.UTC)
+		b, err := block.New(block.DagPB, (&Node{Type: TypeFile, Modified: when}).Encode())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := m.Put(t.Context(), b); err != nil {
+			t.Fatal(err)
+		}
+		to := filepath.Join(t.TempDir(), "f")
+		if err := Export(t.Context(), m, b.CID(), to, ExportOptions{}); err != nil {
+			t.Errorf("%d: %v", year, err)
+			continue
+		}
+		info, err := os.Lstat(to)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := info.ModTime().UTC().Year()
+		if year < 1970 && (got > 1970 || got < year) || year > 1970 && (got < 2037 || got > year) {
+			t.Errorf("%d: got the year %d", year, got)
+		}
+	}
+}
+
 // TestRestore: imported permissions and times are restored, on disk and in an
 // archive.
 func TestRestore(t *testing.T) {
