@@ -76,17 +76,11 @@ func (o Options) checkPatterns() error {
 	return nil
 }
 
-// newFilter makes a filter from checked options.
+// newFilter makes a filter from options that checkPatterns accepts.
 func newFilter(o Options) *filter {
 	f := &filter{files: o.IgnoreFiles, included: -1}
-	for _, p := range []struct {
-		lines []string
-		to    *[]pattern
-	}{{o.Exclude, &f.exclude.patterns}, {o.Include, &f.include}} {
-		if patterns, err := parsePatterns(p.lines, false); err == nil {
-			*p.to = patterns
-		}
-	}
+	f.exclude.patterns, _ = parsePatterns(o.Exclude, false)
+	f.include, _ = parsePatterns(o.Include, false)
 	return f
 }
 
