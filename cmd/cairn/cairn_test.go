@@ -23,6 +23,15 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	// The settings of the user who runs the tests are not the tests'. A binary of
+	// another name is the program, started by a test.
+	if strings.HasSuffix(strings.TrimSuffix(filepath.Base(os.Args[0]), ".exe"), ".test") {
+		for _, setting := range os.Environ() {
+			if name, _, _ := strings.Cut(setting, "="); strings.HasPrefix(name, "CAIRN_") {
+				_ = os.Unsetenv(name) // it fails only for names that can't be set
+			}
+		}
+	}
 	testscript.Main(m, map[string]func(){"cairn": main})
 }
 
