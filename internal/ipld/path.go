@@ -28,8 +28,8 @@ type Path struct {
 func (p Path) IsName() bool { return p.Text != "" && !p.Root.Defined() }
 
 // ParsePath parses CID, /ipfs/CID, /ipld/CID, ipfs://CID, /ipns/NAME and
-// ipns://NAME, each with or without a path after it. A CID alone that is a key's
-// (codec libp2p-key) is a NAME. It does not look at the NAME. Errors: those of block.ParseCID, and ErrNotPath with block.ErrMalformed
+// ipns://NAME, each with or without a path after it. It does not look at the
+// NAME. Errors: those of block.ParseCID, and ErrNotPath with block.ErrMalformed
 // for a text of none of these forms.
 func ParsePath(s string) (Path, error) {
 	space, rest, found := cutNamespace(s)
@@ -48,10 +48,6 @@ func ParsePath(s string) (Path, error) {
 			err = notPathError{err}
 		}
 		return Path{}, err
-	}
-	if !found && root.Type() == cid.Libp2pKey {
-		p.Text = "/ipns/" + strings.TrimPrefix(p.Text, "/ipfs/")
-		return p, nil
 	}
 	p.Root = root
 	return p, nil
